@@ -1,0 +1,1 @@
+# placeholder targets are not kept here: each target is written with the capability it runs
