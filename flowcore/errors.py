@@ -1,0 +1,179 @@
+"""The tree of errors, and the code each has on the wire.
+
+    FlowError
+    ├── AssemblyError            the plan cannot be built (see also flowcore.config.ConfigError)
+    │   └── PluginError          a plugin broke a rule: it claims a taken name, it misspells a hook
+    └── CallError                one request's typed outcome; crosses the wire as code, message, data
+        ├── InvalidRequest       -32600  the request is not well formed
+        ├── UnknownMethod        -32601
+        ├── InvalidArguments     -32602  the arguments do not fit the schema
+        │   └── UnknownTarget    -32602  no such tool, prompt, resource or agent
+        ├── InternalError        -32603  a fault of ours; says nothing of its inside
+        ├── Overloaded           -32050  a queue is full; `retry_after` seconds
+        ├── DeadlineExceeded     -32051
+        ├── CallCancelled        -32052
+        ├── AgentUnavailable     -32053  failed, paused, draining or stopped; never began
+        ├── OutcomeUnknown       -32054  the worker was lost while it ran: it may have happened
+        ├── IdempotencyConflict  -32055  this key came with another payload before
+        ├── StillRunning         -32056  this key is being worked on
+        ├── Unauthenticated      -32057
+        ├── PermissionDenied     -32058
+        ├── UpstreamFailure      -32059  an upstream broke its protocol
+        └── UpstreamError        (its own code)  an upstream's own JSON-RPC error, passed on as it was
+
+Codes below -32000 follow JSON-RPC 2.0 section 5.1; -32050 to -32059 are flowcore's, within the range
+that JSON-RPC leaves to servers and clear of those MCP uses (-32002, -32020 to -32022, -32042).
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+
+class FlowError(Exception):
+    """The root of everything flowcore raises on purpose."""
+
+
+class AssemblyError(FlowError):
+    """The plan cannot be built or opened."""
+
+
+class PluginError(AssemblyError):
+    """A plugin broke a rule of the plugin interface."""
+
+
+class CallError(FlowError):
+    """One request's typed outcome other than a result.
+
+    `message` is for a person, `data` (JSON-able) for a program. `began` tells whether the work may have
+    begun: only a call that never began is safe to repeat without knowing the tool. `http_status` is
+    what an HTTP face answers where its protocol maps errors to statuses.
+    """
+
+    code: ClassVar[int] = -32603
+    http_status: ClassVar[int] = 500
+    began: bool = False
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        data: Any = None,
+        retry_after: float | None = None,
+        began: bool | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.data = data
+        self.retry_after = retry_after
+        if began is not None:
+            self.began = began
+
+    @property
+    def wire_code(self) -> int:
+        """The JSON-RPC error code."""
+        return self.code
+
+    def wire(self) -> dict[str, Any]:
+        """The JSON-RPC error object: code, message, and data where there is any."""
+        error: dict[str, Any] = {"code": self.wire_code, "message": self.message}
+        if self.retry_after is not None:
+            extra = self.data if isinstance(self.data, dict) else {}
+            error["data"] = {**extra, "retryAfter": round(self.retry_after, 3)}
+        elif self.data is not None:
+            error["data"] = self.data
+        return error
+
+
+class InvalidRequest(CallError):
+    code = -32600
+    http_status = 400
+
+
+class UnknownMethod(CallError):
+    code = -32601
+    http_status = 404
+
+
+class InvalidArguments(CallError):
+    code = -32602
+    http_status = 400
+
+
+class UnknownTarget(InvalidArguments):
+    pass
+
+
+class InternalError(CallError):
+    code = -32603
+    http_status = 500
+    began = True
+
+
+class Overloaded(CallError):
+    code = -32050
+    http_status = 429
+
+
+class DeadlineExceeded(CallError):
+    code = -32051
+    http_status = 504
+    began = True
+
+
+class CallCancelled(CallError):
+    code = -32052
+    http_status = 499
+    began = True
+
+
+class AgentUnavailable(CallError):
+    code = -32053
+    http_status = 503
+
+
+class OutcomeUnknown(CallError):
+    code = -32054
+    http_status = 502
+    began = True
+
+
+class IdempotencyConflict(CallError):
+    code = -32055
+    http_status = 422
+
+
+class StillRunning(CallError):
+    code = -32056
+    http_status = 409
+
+
+class Unauthenticated(CallError):
+    code = -32057
+    http_status = 401
+
+
+class PermissionDenied(CallError):
+    code = -32058
+    http_status = 403
+
+
+class UpstreamFailure(CallError):
+    code = -32059
+    http_status = 502
+    began = True
+
+
+class UpstreamError(CallError):
+    """An upstream's own JSON-RPC error: its code, message and data are passed on unchanged."""
+
+    http_status = 200
+    began = True
+
+    def __init__(self, message: str, *, code: int, data: Any = None) -> None:
+        super().__init__(message, data=data)
+        self._upstream_code = code
+
+    @property
+    def wire_code(self) -> int:
+        return self._upstream_code

@@ -1,0 +1,100 @@
+"""Every hook a plugin may implement."""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Protocol
+
+import attrs
+import pluggy
+
+if TYPE_CHECKING:
+    import pathlib
+    import random
+
+    from flowcore.assembly.status import Status
+    from flowcore.interfaces import Host
+
+PROJECT = "flowcore"
+hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
+
+
+class Context(Protocol):
+    """What a component may use, given to its `open`."""
+
+    @property
+    def name(self) -> str:
+        """The component's path in the configuration, such as `agent.time`."""
+        ...
+
+    @property
+    def host(self) -> Host:
+        """The flow this component is part of. Edges serve it; others rarely need it."""
+        ...
+
+    @property
+    def data_dir(self) -> pathlib.Path:
+        """A folder of the component's own, made when first asked for."""
+        ...
+
+    @property
+    def config_dir(self) -> pathlib.Path:
+        """The folder of the configuration file (or the working directory without one)."""
+        ...
+
+    @property
+    def random(self) -> random.Random:
+        """Chance, seeded from `[node] seed` where one is set, so that a run can be repeated."""
+        ...
+
+    def component(self, kind: str, name: str) -> Any:
+        """The opened handle of a component that this one's configuration refers to."""
+        ...
+
+    def report(self, status: Status, reason: str = "") -> None:
+        """Tell the component's status: ok again, degraded, or failed for a reason."""
+        ...
+
+
+Open = Callable[[Any, Context], AbstractAsyncContextManager[Any]]
+
+
+@attrs.frozen
+class Factory:
+    """How a component is made.
+
+    `config` is the attrs class of the component's settings, `open` takes an instance of it and the
+    Context and gives an async context manager; what it yields must satisfy the kind's protocol in
+    `flowcore.interfaces`; the code after the yield is the drain, run un-cancelled under a deadline.
+    `stability` is "stable", "beta" or "experimental". `claims(config)` names the exclusive things that
+    an instance will take (such as "tcp 127.0.0.1:7300"), so that a plan with two takers is refused;
+    `exposed(config)` is the address it listens on beyond this machine, or None: without authentication
+    such a component is refused.
+    """
+
+    kind: str
+    type: str
+    config: builtins.type[Any]
+    open: Open
+    stability: str = "beta"
+    claims: Callable[[Any], tuple[str, ...]] | None = None
+    exposed: Callable[[Any], str | None] | None = None
+
+
+class Registry(Protocol):
+    """Where a plugin puts what it offers."""
+
+    def add(self, factory: Factory) -> None:
+        """Offer a factory. Raises PluginError if its (kind, type) is taken, naming both plugins."""
+        ...
+
+
+@hookspec(historic=True)
+def flow_register(registry: Registry) -> None:
+    """Put factories into the registry. Called once per plugin, at assembly, never later.
+
+    Keep the module light: the configuration class and this hook; import what is heavy inside `open`.
+    """

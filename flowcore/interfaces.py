@@ -1,0 +1,177 @@
+"""One protocol per kind of plugin: what its `open` must yield, and what it is given.
+
+| kind | yields | chosen in TOML by |
+|---|---|---|
+| agent | `WorkerSource` | `[agent.NAME] type = "..."` |
+| balancer | `Balancer` | `[agent.NAME] balancer = "..."` |
+| edge | `Edge` | `[edge.NAME] type = "..."` |
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+
+import attrs
+from msgspec import Raw
+
+if TYPE_CHECKING:
+    import trio
+
+    from flowcore.agents.catalog import Catalog
+    from flowcore.agents.directory import Directory
+    from flowcore.agents.events import Event
+    from flowcore.requests.envelope import Envelope, Reply
+
+
+class Worker(Protocol):
+    """One live instance of an agent: a task, a child process, a connection."""
+
+    async def call(self, envelope: Envelope) -> Reply:
+        """Do one request and give its result.
+
+        Runs in the caller's task. Cancellation means the caller is gone or the deadline has passed: pass
+        it on to the upstream and return at once. Raises CallError for a typed outcome; any other
+        exception counts as the agent's own failure and becomes an error result for the caller.
+        At most the pool's `concurrency` calls run at a time.
+        """
+        ...
+
+    async def ping(self) -> None:
+        """Return if healthy, raise if not. The core bounds it with the heartbeat's deadline."""
+        ...
+
+
+class AgentPort(Protocol):
+    """What the core gives a worker: the way to speak of itself outside any call."""
+
+    @property
+    def agent(self) -> str:
+        """The agent's name in the configuration."""
+        ...
+
+    @property
+    def worker(self) -> str:
+        """This worker's own name, such as `time/3`."""
+        ...
+
+    def announce(self, catalog: Catalog) -> None:
+        """This is what the agent offers now. The last announcement of any worker holds."""
+        ...
+
+    def notify(self, method: str, params: Raw) -> None:
+        """Something happened outside any call (`notifications/resources/updated`,
+        `notifications/message`): whoever subscribed is told."""
+        ...
+
+    def stderr(self, line: str) -> None:
+        """A line the worker's process wrote to stderr; the last lines are shown in the status."""
+        ...
+
+
+class WorkerSource(Protocol):
+    """What an agent plugin opens once per `[agent.NAME]`: the maker of its workers."""
+
+    @property
+    def pool_defaults(self) -> PoolDefaults:
+        """Pool settings of this type of agent, where the TOML says nothing."""
+        ...
+
+    @property
+    def heartbeat(self) -> bool:
+        """Whether workers must be pinged (processes, MCP and HTTP), or a death is known at once."""
+        ...
+
+    def open_worker(self, port: AgentPort) -> AbstractAsyncContextManager[Worker]:
+        """Open one worker. Entering returns when it is ready to work, its catalog announced.
+
+        A worker that dies must make the `async with` body end with an exception (a nursery inside
+        that raises does); leaving the block lets go of everything it held.
+        """
+        ...
+
+
+@attrs.frozen(kw_only=True)
+class PoolDefaults:
+    """How many workers of an agent there are, and how many calls each takes at a time."""
+
+    min: int = 5
+    max: int = 100
+    concurrency: int = 1
+
+
+@attrs.frozen
+class Load:
+    """One worker as its balancer sees it."""
+
+    worker: int
+    """A number that stays with the worker while it lives and is never given again."""
+    active: int
+    """Calls it is doing now; below the pool's concurrency, or it would not be a candidate."""
+    weight: float = 1.0
+
+
+class Balancer(Protocol):
+    """Chooses among the workers of a pool that can take a call. Sans-IO: time and chance are given."""
+
+    def pick(self, candidates: Sequence[Load], affinity: bytes | None, now: float) -> int:
+        """The index into `candidates` (never empty) of the worker that gets the call."""
+        ...
+
+    def started(self, worker: int, now: float) -> None:
+        """A call began on this worker."""
+        ...
+
+    def finished(self, worker: int, now: float, seconds: float, ok: bool) -> None:
+        """A call ended after `seconds`; `ok` is False for a failure (a caller's cancel is neither)."""
+        ...
+
+    def removed(self, worker: int) -> None:
+        """This worker is gone; forget it."""
+        ...
+
+
+@runtime_checkable
+class Edge(Protocol):
+    """A face to the outside. It serves from the moment it is yielded until its block is left."""
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """Where it can be reached, as URLs or words for a person (`http://127.0.0.1:7300/mcp`)."""
+        ...
+
+
+class Host(Protocol):
+    """The flow as its edges see it."""
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        ...
+
+    @property
+    def directory(self) -> Directory:
+        """Who offers what, under which public name."""
+        ...
+
+    async def submit(self, envelope: Envelope) -> Reply:
+        """Take a request its whole way: admit, choose, guard, balance, work; exactly one outcome.
+
+        `envelope.agent` and `.name` are filled in from `directory.resolve(...)`. Raises CallError.
+        Cancelling the caller cancels the work.
+        """
+        ...
+
+    def events(
+        self, limit: int = 1000
+    ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Event]]:
+        """Everything that changes from now on: states, catalogs, agents' own notifications.
+
+        At most `limit` wait; a reader that is slower loses the oldest, and is told by a `Lost` event.
+        """
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """What is true now, measured: node, components, agents with pools, requests; JSON-able."""
+        ...

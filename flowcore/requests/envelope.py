@@ -1,0 +1,131 @@
+"""What travels: the envelope that carries a request, and the reply that answers it."""
+
+from __future__ import annotations
+
+import enum
+import os
+from typing import Any, Protocol
+
+import attrs
+import msgspec
+
+Raw = msgspec.Raw
+
+
+class Priority(enum.IntEnum):
+    """Who waits behind whom in a queue: higher goes first, equals keep their order."""
+
+    LOW = 0
+    NORMAL = 1
+    HIGH = 2
+
+
+@attrs.frozen(kw_only=True)
+class Principal:
+    """Who asks: a name that limits, permissions and audit speak of."""
+
+    name: str
+    scheme: str = "anonymous"
+    roles: frozenset[str] = frozenset()
+    scopes: frozenset[str] = frozenset()
+
+
+ANONYMOUS = Principal(name="anonymous")
+LOCAL = Principal(name="local", scheme="embedded")
+
+
+class Peer(Protocol):
+    """The asking side, as the work sees it: what may be told to it and asked of it while it waits.
+
+    The params are raw JSON objects in the protocol's own form.
+    """
+
+    @property
+    def capabilities(self) -> dict[str, Raw]:
+        """What the client declared it can do (`elicitation`, `sampling`, `roots`); empty if nothing."""
+        ...
+
+    def notify(self, method: str, params: Raw) -> None:
+        """Tell the client something (`notifications/progress`, `notifications/message`); never blocks.
+
+        What the client did not ask for, or cannot receive any more, is dropped and counted.
+        """
+        ...
+
+    async def request(self, method: str, params: Raw) -> Raw:
+        """Ask the client (`elicitation/create`, `sampling/createMessage`, `roots/list`) and wait.
+
+        Raises UnknownMethod if the client did not declare it, UpstreamError for its own error.
+        """
+        ...
+
+
+class Deaf:
+    """The peer of a caller that can be told nothing and asked nothing."""
+
+    capabilities: dict[str, Raw] = {}  # noqa: RUF012 - never written
+
+    def notify(self, method: str, params: Raw) -> None:
+        del method, params
+
+    async def request(self, method: str, params: Raw) -> Raw:
+        from flowcore.errors import UnknownMethod
+
+        raise UnknownMethod(f"this caller cannot be asked {method!r}")
+
+
+DEAF: Peer = Deaf()
+
+
+def new_request_id() -> str:
+    """A random UUID (RFC 9562 version 4) as text."""
+    value = int.from_bytes(os.urandom(16))
+    value = value & ~(0xF000 << 64) & ~(0xC000 << 48) | (4 << 76) | (0x8000 << 48)
+    text = f"{value:032x}"
+    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+@attrs.define(kw_only=True, eq=False)
+class Envelope:
+    """One request on its way: it crosses stages and nodes unchanged but for a deadline that shrinks.
+
+    `method` is the MCP method (`tools/call`, `resources/read`, `prompts/get`, `completion/complete`,
+    `resources/subscribe`, ...), `name` what it is about as the agent itself calls it (tool or prompt
+    name, URI). `params` are the JSON members of the request as bytes, unknown ones included, without
+    `_meta`; `meta` is `_meta`, member by member, where the W3C trace context also is (`traceparent`).
+    """
+
+    id: str = attrs.field(factory=new_request_id)
+    method: str = "tools/call"
+    agent: str
+    name: str
+    params: dict[str, Raw]
+    meta: dict[str, Raw] = attrs.field(factory=dict)
+    principal: Principal = LOCAL
+    deadline: float
+    """Absolute, on trio's clock, in seconds; math.inf is not allowed past admission."""
+    priority: Priority = Priority.NORMAL
+    idempotency_key: str | None = None
+    affinity: bytes | None = None
+    """What consistent hashing looks at: calls of one affinity meet one worker while it lives."""
+    modern: bool = False
+    """Whether the asking side speaks MCP 2026-07-28 or later."""
+    peer: Peer = DEAF
+
+    @property
+    def arguments(self) -> Any:
+        """The decoded `arguments` member; {} if there is none."""
+        raw = self.params.get("arguments")
+        return {} if raw is None else msgspec.json.decode(raw)
+
+
+@attrs.frozen
+class Reply:
+    """What came of a request: the raw JSON result object.
+
+    `modern` tells which era's fields it carries: True if it is a complete 2026-07-28 result
+    (`resultType` and all), False if it is of an earlier form or made by an agent that knows no era.
+    """
+
+    result: Raw
+    modern: bool = False
