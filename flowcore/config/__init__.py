@@ -1,1 +1,35 @@
+"""TOML to attrs: strict, all problems at once with their places, secrets that stay secret."""
 
+from flowcore.config.document import Document, load
+from flowcore.config.problems import ConfigError, Problem, Where
+from flowcore.config.render import differences, json_schema, reference_markdown, show
+from flowcore.config.settings import Selection, reference, references, selection, setting
+from flowcore.config.shapes import Listing, Lookup
+from flowcore.config.structure import NothingKnown, structure, structure_part
+from flowcore.config.values import Address, Duration, Secret, Size
+
+__all__ = [
+    "Address",
+    "ConfigError",
+    "Document",
+    "Duration",
+    "Listing",
+    "Lookup",
+    "NothingKnown",
+    "Problem",
+    "Secret",
+    "Selection",
+    "Size",
+    "Where",
+    "differences",
+    "json_schema",
+    "load",
+    "reference",
+    "reference_markdown",
+    "references",
+    "selection",
+    "setting",
+    "show",
+    "structure",
+    "structure_part",
+]

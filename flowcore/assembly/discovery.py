@@ -1,0 +1,149 @@
+"""Finding plugins: installed ones by entry point, one-file ones by path, and given ones as objects.
+
+pluggy's own loader takes entry points in the order of a directory scan and dies with the first that
+cannot be imported (see its `load_setuptools_entrypoints`), so this loop is ours: sorted by name, each on
+its own, disabled ones skipped before they are imported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import logging
+import os
+import pathlib
+import sys
+from collections.abc import Iterable, Sequence
+from importlib import metadata
+
+import attrs
+import pluggy
+
+from flowcore import hookspecs
+from flowcore.assembly.registry import Broken, FactoryRegistry
+from flowcore.errors import PluginError
+
+GROUP = "flowcore.plugins"
+DISABLE_VARIABLE = "FLOWCORE_DISABLE_PLUGINS"
+TRACE_VARIABLE = "FLOWCORE_TRACE_PLUGINS"
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.frozen
+class Found:
+    """A plugin that was found: loaded, broken or disabled, and where it came from."""
+
+    name: str
+    origin: str
+    """The distribution with its version, the file's path, or "given"."""
+    state: str
+    """One of "loaded", "broken", "disabled"."""
+
+
+@attrs.frozen
+class Plugins:
+    """All that discovery found, and the registry it filled."""
+
+    registry: FactoryRegistry
+    found: tuple[Found, ...]
+
+
+def discover(
+    *,
+    disable: Iterable[str] = (),
+    files: Sequence[pathlib.Path] = (),
+    given: Sequence[object] = (),
+) -> Plugins:
+    """Load every plugin that is installed, named by path or given, and let each register.
+
+    A plugin that fails is listed as broken in the registry and disturbs no other. `disable` names
+    entry points to skip; the environment's FLOWCORE_DISABLE_PLUGINS (comma separated) adds to it. Raises
+    PluginError for a disabled name that no plugin has.
+    """
+    return _Discovery().run(_disabled(disable), files, given)
+
+
+def _disabled(configured: Iterable[str]) -> set[str]:
+    from_environment = os.environ.get(DISABLE_VARIABLE, "").split(",")
+    return {name.strip() for name in (*configured, *from_environment) if name.strip()}
+
+
+class _Discovery:
+    def __init__(self) -> None:
+        self.manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self.manager.add_hookspecs(hookspecs)
+        if os.environ.get(TRACE_VARIABLE):
+            self.manager.trace.root.setwriter(lambda text: logger.info("%s", text.rstrip()))
+            self.manager.enable_tracing()
+        self.registry = FactoryRegistry()
+        self.found: list[Found] = []
+        # historic: each plugin's hook runs inside its own registration, so the registry knows whose it is
+        self.manager.hook.flow_register.call_historic(kwargs={"registry": self.registry})
+
+    def run(
+        self, disabled: set[str], files: Sequence[pathlib.Path], given: Sequence[object]
+    ) -> Plugins:
+        installed = sorted(metadata.entry_points(group=GROUP), key=lambda point: point.name)
+        unknown = disabled - {point.name for point in installed}
+        if unknown:
+            raise PluginError(
+                f"no installed plugin is named {', '.join(map(repr, sorted(unknown)))}, so it cannot be"
+                f" disabled (installed: {', '.join(point.name for point in installed)})"
+            )
+        for point in installed:
+            origin = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
+            if point.name in disabled:
+                self.found.append(Found(point.name, origin, "disabled"))
+            else:
+                self._take(point.name, origin, point.load)
+        for path in files:
+            self._take(path.stem, str(path), lambda path=path: load_file(path))
+        for plugin in given:
+            name = getattr(plugin, "__name__", type(plugin).__name__)
+            self._take(name, "given", lambda plugin=plugin: plugin)
+        return Plugins(self.registry, tuple(self.found))
+
+    def _take(self, name: str, origin: str, load: object) -> None:
+        assert callable(load)
+        try:
+            with self.registry.providing(name):
+                plugin = load()
+                self.manager.register(plugin, name)
+                self._check_hooks(name, plugin)
+        except Exception as error:
+            # one broken plugin disturbs no other: it is listed, and named when its type is asked for
+            logger.warning("plugin %r is left out: %s: %s", name, type(error).__name__, error)
+            if self.manager.has_plugin(name):
+                self.manager.unregister(name=name)
+            self.registry.broken.append(Broken(name, error))
+            self.found.append(Found(name, origin, "broken"))
+        else:
+            self.found.append(Found(name, origin, "loaded"))
+
+    def _check_hooks(self, name: str, plugin: object) -> None:
+        self.manager.check_pending()
+        if not self.manager.get_hookcallers(plugin):
+            raise PluginError(f"plugin {name!r} implements no hook; flow_register is missing")
+
+
+def load_file(path: pathlib.Path) -> object:
+    """Import a one-file plugin. Raises PluginError if there is no such file; else what its code raises.
+
+    The module is in `sys.modules` before it is executed, or `typing.get_type_hints` fails in it.
+    """
+    path = path.resolve()
+    if not path.is_file():
+        raise PluginError(f"there is no plugin file {str(path)!r}")
+    name = f"flowcore_plugin_{path.stem}_{hashlib.sha256(bytes(path)).hexdigest()[:12]}"
+    spec = importlib.util.spec_from_file_location(name, path)
+    if spec is None or spec.loader is None:
+        raise PluginError(f"{str(path)!r} is no Python file")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    try:
+        spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
+    return module

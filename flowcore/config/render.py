@@ -1,0 +1,161 @@
+"""A configuration shown: as TOML text, as JSON schema, as a reference for people, as a difference."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import attrs
+
+from flowcore.config.settings import Selection, about
+from flowcore.config.shapes import (
+    Listing,
+    Maybe,
+    Named,
+    Select,
+    Shape,
+    Table,
+    dotted,
+    selection_shown,
+    shaped_fields,
+    table_schema,
+    toml_string,
+)
+
+
+def show(config: Any) -> str:
+    """The effective configuration as TOML text, defaults included, secrets masked."""
+    return "\n\n".join("\n".join(lines) for lines in _tables(config)) + "\n"
+
+
+def _tables(config: Any) -> Iterator[list[str]]:
+    for name, field, shape in shaped_fields(type(config)):
+        value = getattr(config, field.name)
+        if isinstance(shape, Named) and isinstance(shape.of, Select):
+            for key, chosen in value.items():
+                lines = [f"[{dotted((name, key))}]", f"type = {toml_string(chosen.type)}"]
+                yield lines + [f"{inner} = {text}" for inner, text in selection_shown(chosen)]
+        elif isinstance(shape, Table):
+            table = Table(type(value))
+            inner_lines = [f"{inner} = {text}" for inner, text in _shown(table, value)]
+            yield [f"[{name}]", *inner_lines]
+        elif value is not None:
+            yield [f"{name} = {shape.show(value)}"]
+
+
+def _shown(table: Table, value: Any) -> Iterator[tuple[str, str]]:
+    for name, field, shape in shaped_fields(table.cls):
+        inner = getattr(value, field.name)
+        if inner is not None:
+            yield name, shape.show(inner)
+
+
+def json_schema(cls: type, listing: Listing) -> dict[str, Any]:
+    """JSON schema (draft 2020-12) of the TOML files that `cls` takes on this installation."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "flowcore configuration",
+        **table_schema((cls,), listing),
+    }
+
+
+def reference_markdown(cls: type, listing: Listing) -> str:
+    """Every key with its form, default and meaning, as Markdown; made from the classes alone."""
+    parts: list[str] = []
+    for name, field, shape in shaped_fields(cls):
+        said = about(field)
+        if isinstance(shape, Named) and isinstance(shape.of, Select):
+            parts.append(f"## `[{name}.NAME]`\n\n{_sentence(said.help)}\n")
+            parts.extend(_selected(shape.of, f"{name}.NAME", listing))
+        elif isinstance(shape, Table):
+            parts.append(f"## `[{name}]`\n\n{_sentence(said.help)}\n\n{_rows(shape.cls, '')}\n")
+        else:
+            parts.append(f"## `{name}`\n\n{_sentence(said.help)}\n")
+    return "\n".join(parts)
+
+
+def _selected(select: Select, path: str, listing: Listing) -> Iterator[str]:
+    if select.common is not None:
+        yield f"Every {select.kind} has these keys:\n\n{_rows(select.common, '')}\n"
+        yield from _inner_selections(select.common, path, listing)
+    for type_, own in sorted(listing.get(select.kind, {}).items()):
+        yield f"### `[{path}]` with `type = {toml_string(type_)}`\n\n{_doc(own)}\n\n{_rows(own, '')}\n"
+
+
+def _inner_selections(cls: type, path: str, listing: Listing) -> Iterator[str]:
+    for name, _, shape in shaped_fields(cls):
+        inner = shape.of if isinstance(shape, Maybe) else shape
+        if isinstance(inner, Select):
+            for type_, own in sorted(listing.get(inner.kind, {}).items()):
+                title = f"### `[{path}.{name}]` with `type = {toml_string(type_)}`"
+                yield f"{title}\n\n{_doc(own)}\n\n{_rows(own, '')}\n"
+
+
+def _rows(cls: type, prefix: str) -> str:
+    rows = list(_row_lines(cls, prefix))
+    if not rows:
+        return "No keys of its own."
+    return "\n".join(["| key | form | default | meaning |", "|---|---|---|---|", *rows])
+
+
+def _row_lines(cls: type, prefix: str) -> Iterator[str]:
+    for name, field, shape in shaped_fields(cls):
+        inner = shape.of if isinstance(shape, Maybe) else shape
+        said = about(field)
+        live = " *(reloadable)*" if said.reloadable else ""
+        if isinstance(inner, Table):
+            yield f"| `{prefix}{name}` | a table | | {said.help}{live} |"
+            yield from _row_lines(inner.cls, f"{prefix}{name}.")
+        else:
+            yield f"| `{prefix}{name}` | {inner.words()} | {_default(field, shape)} | {said.help}{live} |"
+
+
+def _default(field: attrs.Attribute[Any], shape: Shape) -> str:
+    default: Any = field.default
+    if default is attrs.NOTHING:
+        return "*required*"
+    if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
+        default = default.factory()
+    return "" if default is None else f"`{shape.show(default)}`"
+
+
+def _doc(cls: type) -> str:
+    return (cls.__doc__ or "").strip().partition("\n")[0]
+
+
+def _sentence(text: str) -> str:
+    return text[:1].upper() + text[1:] + "."
+
+
+def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, bool]]:
+    """The path of each setting that differs, and whether it is reloadable."""
+    for field in attrs.fields(type(old)):
+        name = f"{path}.{field.name}" if path else field.name
+        before, after = getattr(old, field.name), getattr(new, field.name)
+        if before == after:
+            continue
+        if isinstance(before, dict) and isinstance(after, dict):
+            yield from _named_differences(before, after, name)
+        else:
+            yield from _difference(before, after, name, about(field).reloadable)
+
+
+def _named_differences(before: Any, after: Any, path: str) -> Iterator[tuple[str, bool]]:
+    for key in sorted(before.keys() | after.keys()):
+        if before.get(key) != after.get(key):
+            yield from _difference(before.get(key), after.get(key), f"{path}.{key}", False)
+
+
+def _difference(before: Any, after: Any, path: str, reloadable: bool) -> Iterator[tuple[str, bool]]:
+    if isinstance(before, Selection) and isinstance(after, Selection) and before.type == after.type:
+        yield from differences(before.config, after.config, path)
+        if before.common is not None:
+            yield from differences(before.common, after.common, path)
+    elif (
+        attrs.has(type(before))
+        and type(before) is type(after)
+        and not isinstance(before, Selection)
+    ):
+        yield from differences(before, after, path)
+    else:
+        yield path, reloadable

@@ -1,0 +1,215 @@
+"""Values with units, addresses and secrets: how each is written in TOML, read and shown."""
+
+from __future__ import annotations
+
+import ipaddress
+import math
+import os
+import pathlib
+import re
+import stat
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import attrs
+
+
+class Unit:
+    """Marks an annotation whose TOML form is text with a unit."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+
+DURATION = Unit("duration")
+SIZE = Unit("size")
+
+Duration = Annotated[float, DURATION]
+"""Seconds as a float; in TOML text such as "250ms", "30s", "1h30m"."""
+
+Size = Annotated[int, SIZE]
+"""Bytes as an int; in TOML text such as "16MiB", "64KiB", "1GB", "512B"."""
+
+_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_BYTES = {
+    "B": 1,
+    "KB": 10**3,
+    "MB": 10**6,
+    "GB": 10**9,
+    "TB": 10**12,
+    "KiB": 2**10,
+    "MiB": 2**20,
+    "GiB": 2**30,
+    "TiB": 2**40,
+}
+_PART = r"(\d{1,15}(?:\.\d{1,9})?)"
+_DURATION = re.compile(rf"(?:{_PART}(us|ms|s|m|h|d))+", re.ASCII)
+_DURATION_PART = re.compile(rf"{_PART}(us|ms|s|m|h|d)", re.ASCII)
+_SIZE = re.compile(rf"{_PART} ?([KMGT]i?B|B)", re.ASCII)
+
+DURATION_FORM = 'a duration such as "250ms", "30s", "5m", "1h30m" (units: us, ms, s, m, h, d)'
+SIZE_FORM = (
+    'a size such as "512B", "64KiB", "16MiB", "1GB" (units: B, KB, MB, GB, TB, KiB, MiB, GiB, TiB)'
+)
+
+
+def parse_duration(text: str) -> float:
+    """Seconds. Raises ValueError for anything but numbers with units, each unit once, large to small."""
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"expected {DURATION_FORM}")
+    parts = _DURATION_PART.findall(text)
+    factors = [_SECONDS[unit] for _, unit in parts]
+    if factors != sorted(set(factors), reverse=True):
+        raise ValueError(f"expected {DURATION_FORM}, each unit once, the largest first")
+    return math.fsum(
+        float(number) * factor for (number, _), factor in zip(parts, factors, strict=True)
+    )
+
+
+def show_duration(seconds: float) -> str:
+    """The shortest exact text that `parse_duration` reads back as the same number."""
+    for unit in ("d", "h", "m", "s", "ms", "us"):
+        count = seconds / _SECONDS[unit]
+        if count == int(count) and (count >= 1 or seconds == 0):
+            text = f"{int(count)}{unit if seconds else 's'}"
+            if parse_duration(text) == seconds:
+                return text
+    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
+
+
+def parse_size(text: str) -> int:
+    """Bytes. Raises ValueError for anything but a number with a unit that makes whole bytes."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"expected {SIZE_FORM}")
+    number, factor = match[1], _BYTES[match[2]]
+    whole, _, fraction = str(number).partition(".")
+    scale: int = 10 ** len(fraction)
+    count, rest = divmod((int(whole) * scale + int(fraction or 0)) * factor, scale)
+    if rest:
+        raise ValueError(f"expected a whole number of bytes, which {text!r} is not")
+    return count
+
+
+def show_size(count: int) -> str:
+    """The shortest exact text that `parse_size` reads back as the same number."""
+    for unit in ("TiB", "GiB", "MiB", "KiB"):
+        if count and count % _BYTES[unit] == 0:
+            return f"{count // _BYTES[unit]}{unit}"
+    return f"{count}B"
+
+
+@attrs.frozen
+class Address:
+    """Where to listen or connect: a host and a TCP port; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+_HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*", re.ASCII)
+ADDRESS_FORM = 'an address such as "127.0.0.1:7300" or "[::1]:7300"'
+
+
+def parse_address(text: str) -> Address:
+    """Host and port. Raises ValueError for anything else."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not re.fullmatch(r"\d{1,5}", port, re.ASCII) or int(port) > 65535:
+        raise ValueError(f"expected {ADDRESS_FORM}")
+    if host.startswith("[") and host.endswith("]"):
+        try:
+            return Address(str(ipaddress.IPv6Address(host[1:-1])), int(port))
+        except ValueError:
+            raise ValueError(f"expected {ADDRESS_FORM}") from None
+    if re.fullmatch(r"[\d.]+", host, re.ASCII):
+        try:
+            return Address(str(ipaddress.IPv4Address(host)), int(port))
+        except ValueError:
+            raise ValueError(f"expected {ADDRESS_FORM}") from None
+    if len(host) > 253 or not _HOST.fullmatch(host):
+        raise ValueError(f"expected {ADDRESS_FORM}")
+    return Address(host, int(port))
+
+
+class Secret:
+    """A text that is shown nowhere. `reveal()` gives it to the one place that needs it."""
+
+    __slots__ = ("_text", "source")
+
+    def __init__(self, text: str, source: Mapping[str, str] | None = None) -> None:
+        self._text = text
+        self.source = dict(source) if source else {}
+        """Where it came from: `{"env": name}` or `{"file": path}`."""
+
+    def reveal(self) -> str:
+        """The secret itself."""
+        return self._text
+
+    def __repr__(self) -> str:
+        return "Secret(***)"
+
+    def __str__(self) -> str:
+        return "***"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and other._text == self._text
+
+    def __hash__(self) -> int:
+        return hash((Secret, self._text))
+
+
+FORM_OF_A_SECRET = '{ env = "VARIABLE" } or { file = "path" }'  # noqa: S105 - a form
+
+
+def read_secret(table: Any, folder: pathlib.Path) -> Secret:
+    """The secret a table names. Raises ValueError, which never holds the secret, for what is wrong.
+
+    A file must not be readable by everyone; one newline at its end is not part of the secret.
+    """
+    if not isinstance(table, dict):
+        raise ValueError(f"a secret is not written in the file: expected {FORM_OF_A_SECRET}")
+    if (
+        len(table) != 1
+        or not isinstance(next(iter(table.values())), str)
+        or not table.keys() <= {"env", "file"}
+    ):
+        raise ValueError(f"expected {FORM_OF_A_SECRET}")
+    [(how, name)] = table.items()
+    if how == "env":
+        value = os.environ.get(name)
+        if not value:
+            raise ValueError(
+                f"the environment variable {name!r} is {'empty' if value == '' else 'not set'}"
+            )
+        return Secret(value, {"env": name})
+    return Secret(_read_secret_file(folder / name), {"file": name})
+
+
+def _read_secret_file(path: pathlib.Path) -> str:
+    try:
+        with path.open("rb") as file:
+            mode = os.fstat(file.fileno()).st_mode
+            if not stat.S_ISREG(mode):
+                raise ValueError(f"the secret file {str(path)!r} is no regular file")
+            if mode & stat.S_IROTH:
+                raise ValueError(
+                    f"the secret file {str(path)!r} can be read by everyone; chmod it to 600"
+                )
+            content = file.read(65537)
+    except OSError as error:
+        raise ValueError(
+            f"the secret file {str(path)!r} cannot be read: {error.strerror}"
+        ) from None
+    if len(content) > 65536:
+        raise ValueError(f"the secret file {str(path)!r} has more than 65,536 bytes")
+    try:
+        text = content.decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"the secret file {str(path)!r} is not UTF-8 text") from None
+    text = text.removesuffix("\n").removesuffix("\r")
+    if not text:
+        raise ValueError(f"the secret file {str(path)!r} is empty")
+    return text
