@@ -599,7 +599,7 @@ def shaped_fields(cls: type) -> tuple[tuple[str, attrs.Attribute[Any], Shape], .
     return known
 
 
-_Shaped = tuple[tuple[str, attrs.Attribute[Any], Shape], ...]
+_Shaped = tuple[tuple[str, "attrs.Attribute[Any]", Shape], ...]
 _SHAPED: weakref.WeakKeyDictionary[type, _Shaped] = weakref.WeakKeyDictionary()
 
 
