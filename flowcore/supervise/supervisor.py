@@ -1,0 +1,438 @@
+"""The supervisor: Erlang's, on trio.
+
+One loop takes everything in turn: ends of children, requests to start or stop one, attempts that have to
+be made again. So no two decisions overlap, and the order of what happens is the order of the log.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
+from typing import Any
+
+import attrs
+import trio
+
+from flowcore.supervise.child import Child, ChildStatus, Happening, Phase, Run, What, serve_context
+from flowcore.supervise.instance import GaveUp, Instance, StartFailed
+from flowcore.supervise.policy import Exit, Intensity, Restart, Strategy, affected, restarts
+
+logger = logging.getLogger(__name__)
+
+Watch = Callable[[Happening], None]
+
+
+@attrs.define(eq=False)
+class _Slot:
+    """A child's specification and, while it runs, its instance."""
+
+    child: Child
+    instance: Instance | None = None
+    phase: Phase = Phase.STOPPED
+    restarts: int = 0
+    error: BaseException | None = None
+
+
+@attrs.frozen(kw_only=True)
+class SupervisorStatistics:
+    """Counts since the supervisor opened."""
+
+    children: int
+    running: int
+    started: int
+    restarts: int
+    crashes: int
+    recent: int
+    """Restarts within the period, as of the last one."""
+
+
+class Supervisor:
+    """Starts children in order, restarts them by its strategy, stops them in reverse order."""
+
+    def __init__(
+        self, name: str, strategy: Strategy, intensity: Intensity, watch: Watch | None
+    ) -> None:
+        self.name = name
+        self.strategy = strategy
+        self._intensity = intensity
+        self._watch = watch
+        self._slots: dict[str, _Slot] = {}
+        self._nursery: trio.Nursery
+        self._mail: deque[Callable[[], Awaitable[None]]] = deque()
+        self._mail_came = trio.Event()
+        self._asked: set[_Answer] = set()
+        self._starting: trio.CancelScope | None = None
+        self._closing = False
+        self._failure: GaveUp | None = None
+        self._started = 0
+        self._restarted = 0
+        self._crashes = 0
+
+    # ---- what can be seen
+
+    def children(self) -> tuple[ChildStatus, ...]:
+        """Every child that has a specification here, in start order."""
+        return tuple(self._status(slot) for slot in self._slots.values())
+
+    def _status(self, slot: _Slot) -> ChildStatus:
+        return ChildStatus(
+            name=slot.child.name,
+            phase=slot.phase,
+            handle=slot.instance.handle if slot.instance is not None else None,
+            restarts=slot.restarts,
+            error=slot.error,
+        )
+
+    def handle(self, name: str) -> Any:
+        """What a running child gave to `started`; None while it does not run. Raises KeyError."""
+        slot = self._slots[name]
+        return slot.instance.handle if slot.instance is not None else None
+
+    def statistics(self) -> SupervisorStatistics:
+        """Counts since the supervisor opened."""
+        return SupervisorStatistics(
+            children=len(self._slots),
+            running=sum(slot.phase is Phase.RUNNING for slot in self._slots.values()),
+            started=self._started,
+            restarts=self._restarted,
+            crashes=self._crashes,
+            recent=self._intensity.count,
+        )
+
+    # ---- what can be asked
+
+    async def start_child(self, child: Child) -> Any:
+        """Add a child after the others and start it; give its handle.
+
+        Raises ValueError if the name is taken, StartFailed (the child is forgotten) if it does not start.
+        """
+        return await self._ask(partial(self._start_child, child))
+
+    async def stop_child(self, name: str) -> None:
+        """Stop a child; its specification is kept unless it is temporary. Raises KeyError."""
+        await self._ask(partial(self._stop_child, name))
+
+    async def restart_child(self, name: str) -> Any:
+        """Start a stopped child again; give its handle. Raises KeyError, ValueError, StartFailed."""
+        return await self._ask(partial(self._restart_child, name))
+
+    async def delete_child(self, name: str) -> None:
+        """Forget a stopped child. Raises KeyError, or ValueError if it is not stopped."""
+        await self._ask(partial(self._delete_child, name))
+
+    async def _ask(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        if self._closing:
+            raise RuntimeError(f"supervisor {self.name!r} is closing")
+        answer = _Answer()
+        self._asked.add(answer)
+        self._post(partial(answer.fulfil, work))
+        try:
+            await answer.done.wait()
+        finally:
+            self._asked.discard(answer)
+            answer.abandoned = True
+        if answer.error is not None:
+            raise answer.error
+        return answer.value
+
+    async def _start_child(self, child: Child) -> Any:
+        if child.name in self._slots:
+            raise ValueError(f"supervisor {self.name!r} already has a child {child.name!r}")
+        slot = self._slots[child.name] = _Slot(child)
+        try:
+            return await self._start(slot)
+        except (StartFailed, trio.Cancelled):
+            del self._slots[child.name]
+            raise
+
+    async def _stop_child(self, name: str) -> None:
+        slot = self._slots[name]
+        await self._stop(slot)
+        if slot.child.restart is Restart.TEMPORARY:
+            del self._slots[name]
+
+    async def _restart_child(self, name: str) -> Any:
+        slot = self._slots[name]
+        if slot.phase is not Phase.STOPPED:
+            raise ValueError(f"child {name!r} is {slot.phase.value}, not stopped")
+        return await self._start(slot)
+
+    async def _delete_child(self, name: str) -> None:
+        slot = self._slots[name]
+        if slot.phase is not Phase.STOPPED:
+            raise ValueError(f"child {name!r} is {slot.phase.value}, not stopped")
+        del self._slots[name]
+
+    # ---- the loop
+
+    def _post(self, message: Callable[[], Awaitable[None]]) -> None:
+        self._mail.append(message)
+        self._mail_came.set()
+
+    async def _loop(self) -> None:
+        while self._failure is None:
+            if not self._mail:
+                self._mail_came = trio.Event()
+                await self._mail_came.wait()
+            await self._mail.popleft()()
+
+    async def _ended(self, slot: _Slot, instance: Instance) -> None:
+        """A child ended on its own. Ends of instances that were replaced or stopped are old news."""
+        if slot.instance is not instance:
+            return
+        slot.instance = None
+        slot.phase = Phase.STOPPED
+        slot.error = instance.error
+        if instance.exit is Exit.CRASH:
+            self._crashes += 1
+            logger.warning(
+                "%s: child %r crashed", self.name, slot.child.name, exc_info=instance.error
+            )
+        self._tell(What.EXITED, slot, instance.exit, instance.error)
+        if restarts(slot.child.restart, instance.exit):
+            await self._restart(slot)
+        elif slot.child.restart is Restart.TEMPORARY:
+            del self._slots[slot.child.name]
+
+    async def _again(self, slot: _Slot) -> None:
+        """Make another attempt for a child whose restart failed, unless somebody decided otherwise."""
+        if self._slots.get(slot.child.name) is slot and slot.phase is Phase.RESTARTING:
+            await self._restart(slot)
+
+    async def _restart(self, slot: _Slot) -> None:
+        if not self._intensity.allows(trio.current_time()):
+            self._give_up(slot)
+            return
+        self._restarted += 1
+        names = affected(self.strategy, list(self._slots), slot.child.name)
+        for name in reversed(names):
+            await self._stop(self._slots[name])
+        for name in names:
+            other = self._slots[name]
+            if other is not slot and other.child.restart is Restart.TEMPORARY:
+                del self._slots[name]
+        for name in names:
+            if name not in self._slots:
+                continue
+            other = self._slots[name]
+            try:
+                other.restarts += 1
+                await self._start(other)
+            except StartFailed as error:
+                other.phase = Phase.RESTARTING
+                other.error = error
+                self._post(partial(self._again, other))
+                return
+
+    def _give_up(self, slot: _Slot) -> None:
+        failure = GaveUp(
+            f"supervisor {self.name!r} gave up: more than {self._intensity.limit} restarts"
+            f" in {self._intensity.period:g} s, the last of child {slot.child.name!r}"
+        )
+        failure.__cause__ = slot.error
+        self._failure = failure
+        self._tell_of(self.name, What.GAVE_UP, Exit.SHUTDOWN, failure)
+
+    async def _start(self, slot: _Slot) -> Any:
+        """Start a child and wait until it is ready; give its handle. Raises StartFailed."""
+        instance = Instance(slot.child)
+        slot.phase = Phase.STARTING
+        slot.instance = instance
+        self._nursery.start_soon(self._live, slot, instance)
+        try:
+            with trio.CancelScope() as self._starting:
+                if self._closing:
+                    self._starting.cancel()
+                await instance.wait_started()
+        except StartFailed as error:
+            slot.instance = None
+            slot.phase = Phase.STOPPED
+            slot.error = error
+            self._tell(What.START_FAILED, slot, instance.exit, error)
+            raise
+        finally:
+            self._starting = None
+        if (
+            not instance.started_once
+        ):  # the supervisor is closing: what was being started is stopped first
+            await self._stop(slot)
+            raise StartFailed(f"child {slot.child.name!r} did not start: the supervisor is closing")
+        self._started += 1
+        slot.phase = Phase.RUNNING
+        self._tell(What.STARTED, slot)
+        return instance.handle
+
+    async def _live(self, slot: _Slot, instance: Instance) -> None:
+        await instance.live()
+        if instance.started_once:
+            self._post(partial(self._ended, slot, instance))
+
+    async def _stop(self, slot: _Slot, *, graceful: bool = True) -> None:
+        instance, slot.instance = slot.instance, None
+        slot.phase = Phase.STOPPED
+        if instance is None:
+            return
+        slot.phase = Phase.STOPPING
+        overdue = partial(self._overdue, slot)
+        try:
+            await instance.end(graceful=graceful, overdue=overdue)
+        except trio.Cancelled:
+            slot.instance = instance
+            raise
+        slot.phase = Phase.STOPPED
+        if instance.error is not None:
+            slot.error = instance.error
+        self._tell(What.STOPPED, slot, instance.exit, instance.error)
+
+    def _overdue(self, slot: _Slot) -> None:
+        logger.error(
+            "%s: child %r was cancelled and still runs; a task that shields itself or never reaches a"
+            " checkpoint cannot be stopped",
+            self.name,
+            slot.child.name,
+        )
+        self._tell(What.OVERDUE, slot)
+
+    # ---- opening and closing
+
+    async def _open(self, children: Iterable[Child]) -> None:
+        for child in children:
+            if child.name in self._slots:
+                raise ValueError(f"supervisor {self.name!r} has two children {child.name!r}")
+            self._slots[child.name] = _Slot(child)
+        for slot in self._slots.values():
+            await self._start(slot)
+
+    async def _close(self, *, graceful: bool) -> None:
+        """Stop every child, in reverse start order, one at a time."""
+        self._closing = True
+        with trio.CancelScope(shield=True):
+            for slot in reversed(self._slots.values()):
+                await self._stop(slot, graceful=graceful)
+        for answer in self._asked:
+            answer.refuse(RuntimeError(f"supervisor {self.name!r} is closing"))
+
+    def _tell(
+        self,
+        what: What,
+        slot: _Slot,
+        exit_: Exit | None = None,
+        error: BaseException | None = None,
+    ) -> None:
+        self._tell_of(slot.child.name, what, exit_, error)
+
+    def _tell_of(
+        self, child: str, what: What, exit_: Exit | None, error: BaseException | None
+    ) -> None:
+        if self._watch is not None:
+            self._watch(
+                Happening(
+                    what=what,
+                    supervisor=self.name,
+                    child=child,
+                    exit=exit_,
+                    error=error,
+                    at=trio.current_time(),
+                )
+            )
+
+
+class _Answer:
+    """What somebody who asked the supervisor waits for."""
+
+    def __init__(self) -> None:
+        self.done = trio.Event()
+        self.value: Any = None
+        self.error: Exception | None = None
+        self.abandoned = False
+
+    async def fulfil(self, work: Callable[[], Awaitable[Any]]) -> None:
+        if self.abandoned:
+            return
+        try:
+            self.value = await work()
+        except Exception as error:
+            self.error = error  # raised again where it was asked for
+        self.done.set()
+
+    def refuse(self, error: Exception) -> None:
+        if not self.done.is_set():
+            self.error = error
+            self.done.set()
+
+
+@asynccontextmanager
+async def open_supervisor(
+    name: str,
+    children: Iterable[Child] = (),
+    *,
+    strategy: Strategy = Strategy.ONE_FOR_ONE,
+    intensity: int = 5,
+    period: float = 60.0,
+    watch: Watch | None = None,
+) -> AsyncGenerator[Supervisor]:
+    """A supervisor over `children`, entered when all have started, in order.
+
+    If one fails to start, those before it are stopped in reverse and StartFailed is raised. Leaving the
+    block stops all in reverse order, one at a time, each within its `shutdown`; a cancelled block stops
+    them in the same order without that grace. More than `intensity` restarts within `period` seconds: the
+    children are stopped, the block is cancelled and GaveUp is raised in its place.
+
+    `watch` is called with each Happening, in order; it must be quick and must not raise.
+    """
+    supervisor = Supervisor(name, strategy, Intensity(intensity, period), watch)
+    body = trio.CancelScope()
+    async with trio.open_nursery() as nursery:
+        supervisor._nursery = nursery
+        graceful = False
+        try:
+            await supervisor._open(children)
+            with body:
+                async with _looping(supervisor, body):
+                    yield supervisor
+            graceful = True
+        finally:
+            await supervisor._close(graceful=graceful)
+    if supervisor._failure is not None:
+        raise supervisor._failure
+
+
+@asynccontextmanager
+async def _looping(supervisor: Supervisor, body: trio.CancelScope) -> AsyncGenerator[None]:
+    """The supervisor's loop beside the block; the end of either ends the other."""
+    stop = trio.CancelScope(shield=True)
+    ended = trio.Event()
+
+    async def loop() -> None:
+        try:
+            with stop:
+                await supervisor._loop()
+        finally:
+            ended.set()
+        if supervisor._failure is not None:
+            body.cancel()
+
+    supervisor._nursery.start_soon(loop)
+    try:
+        yield
+    finally:
+        supervisor._closing = True
+        if supervisor._starting is not None:
+            supervisor._starting.cancel()
+        stop.cancel()
+        with trio.CancelScope(shield=True):
+            await ended.wait()
+
+
+def supervisor_child(
+    name: str,
+    open_: Callable[[], AbstractAsyncContextManager[Supervisor]],
+    *,
+    restart: Restart = Restart.PERMANENT,
+) -> Child:
+    """A supervisor as a child of another one: it may take as long as its children need to stop."""
+    run: Run = serve_context(open_)
+    return Child(name=name, run=run, restart=restart, shutdown=float("inf"))
