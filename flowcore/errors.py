@@ -9,20 +9,20 @@
         ├── InvalidArguments     -32602  the arguments do not fit the schema
         │   └── UnknownTarget    -32602  no such tool, prompt, resource or agent
         ├── InternalError        -32603  a fault of ours; says nothing of its inside
-        ├── Overloaded           -32050  a queue is full; `retry_after` seconds
-        ├── DeadlineExceeded     -32051
-        ├── CallCancelled        -32052
-        ├── AgentUnavailable     -32053  failed, paused, draining or stopped; never began
-        ├── OutcomeUnknown       -32054  the worker was lost while it ran: it may have happened
-        ├── IdempotencyConflict  -32055  this key came with another payload before
-        ├── StillRunning         -32056  this key is being worked on
-        ├── Unauthenticated      -32057
-        ├── PermissionDenied     -32058
-        ├── UpstreamFailure      -32059  an upstream broke its protocol
+        ├── Overloaded           -31050  a queue is full; `retry_after` seconds
+        ├── DeadlineExceeded     -31051
+        ├── CallCancelled        -31052
+        ├── AgentUnavailable     -31053  failed, paused, draining or stopped; never began
+        ├── OutcomeUnknown       -31054  the worker was lost while it ran: it may have happened
+        ├── IdempotencyConflict  -31055  this key came with another payload before
+        ├── StillRunning         -31056  this key is being worked on
+        ├── Unauthenticated      -31057
+        ├── PermissionDenied     -31058
+        ├── UpstreamFailure      -31059  an upstream broke its protocol
         └── UpstreamError        (its own code)  an upstream's own JSON-RPC error, passed on as it was
 
-Codes below -32000 follow JSON-RPC 2.0 section 5.1; -32050 to -32059 are flowcore's, within the range
-that JSON-RPC leaves to servers and clear of those MCP uses (-32002, -32020 to -32022, -32042).
+-32700 to -32600 follow JSON-RPC 2.0 section 5.1; -31050 to -31059 are flowcore's. MCP 2026-07-28 (basic,
+error codes) keeps -32020 to -32099 to itself and asks for codes outside -32768 to -32000.
 """
 
 from __future__ import annotations
@@ -111,55 +111,55 @@ class InternalError(CallError):
 
 
 class Overloaded(CallError):
-    code = -32050
+    code = -31050
     http_status = 429
 
 
 class DeadlineExceeded(CallError):
-    code = -32051
+    code = -31051
     http_status = 504
     began = True
 
 
 class CallCancelled(CallError):
-    code = -32052
+    code = -31052
     http_status = 499
     began = True
 
 
 class AgentUnavailable(CallError):
-    code = -32053
+    code = -31053
     http_status = 503
 
 
 class OutcomeUnknown(CallError):
-    code = -32054
+    code = -31054
     http_status = 502
     began = True
 
 
 class IdempotencyConflict(CallError):
-    code = -32055
+    code = -31055
     http_status = 422
 
 
 class StillRunning(CallError):
-    code = -32056
+    code = -31056
     http_status = 409
 
 
 class Unauthenticated(CallError):
-    code = -32057
+    code = -31057
     http_status = 401
 
 
 class PermissionDenied(CallError):
-    code = -32058
+    code = -31058
     http_status = 403
 
 
 class UpstreamFailure(CallError):
-    code = -32059
+    code = -31059
     http_status = 502
     began = True
 

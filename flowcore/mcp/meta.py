@@ -1,0 +1,89 @@
+"""What `_meta` carries: the keys of both eras and of flowcore, and which of them end at this hop."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from flowcore.errors import InvalidArguments
+
+_MCP = "io.modelcontextprotocol/"
+PROTOCOL_VERSION: Final = _MCP + "protocolVersion"
+CLIENT_CAPABILITIES: Final = _MCP + "clientCapabilities"
+CLIENT_INFO: Final = _MCP + "clientInfo"
+SERVER_INFO: Final = _MCP + "serverInfo"
+LOG_LEVEL: Final = _MCP + "logLevel"
+SUBSCRIPTION_ID: Final = _MCP + "subscriptionId"
+PROGRESS_TOKEN: Final = "progressToken"  # noqa: S105 - the name of a key
+TASKS: Final = _MCP + "tasks"
+"""The identifier of the Tasks extension, in capabilities."""
+
+_FLOW = "io.flowcore/"
+MISSING: Final = _FLOW + "missing"
+"""In a list's `_meta`: the agents whose offers it lacks, because they are not there now."""
+IDEMPOTENCY_KEY: Final = _FLOW + "idempotency-key"
+PRIORITY: Final = _FLOW + "priority"
+DEADLINE: Final = _FLOW + "deadline"
+"""In a request's `_meta`: how many seconds the caller will wait."""
+
+TRACE: Final = ("traceparent", "tracestate", "baggage")
+
+HOP: Final = frozenset(
+    {
+        PROTOCOL_VERSION,
+        CLIENT_CAPABILITIES,
+        CLIENT_INFO,
+        LOG_LEVEL,
+        SUBSCRIPTION_ID,
+        PROGRESS_TOKEN,
+    }
+)
+"""Keys that speak of one connection: a gateway writes its own and never forwards these."""
+
+LEVELS: Final = (
+    "debug",
+    "info",
+    "notice",
+    "warning",
+    "error",
+    "critical",
+    "alert",
+    "emergency",
+)
+"""Log levels, the least severe first (RFC 5424, section 6.2.1)."""
+
+_decode_meta = msgspec.json.Decoder(dict[str, Raw]).decode
+_NONE: Final[dict[str, Raw]] = {}
+
+
+def split_meta(params: dict[str, Raw]) -> dict[str, Raw]:
+    """Take `_meta` out of `params` and give its members; {} if there is none.
+
+    Raises InvalidArguments if it is no object.
+    """
+    raw = params.pop("_meta", None)
+    if raw is None:
+        return {}
+    try:
+        return _decode_meta(raw)
+    except msgspec.MsgspecError:
+        raise InvalidArguments("params._meta must be an object") from None
+
+
+def forwardable(meta: Mapping[str, Raw]) -> dict[str, Raw]:
+    """The members that go on with a request to the next hop."""
+    return {key: value for key, value in meta.items() if key not in HOP}
+
+
+def text_member(members: Mapping[str, Raw], key: str) -> str | None:
+    """A member that must be a string. Raises InvalidArguments if it is something else."""
+    raw = members.get(key)
+    if raw is None:
+        return None
+    try:
+        return msgspec.json.decode(raw, type=str)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        raise InvalidArguments(f"{key!r} must be a string") from None

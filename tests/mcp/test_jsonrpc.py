@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import json
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from flowcore.errors import CallError, InvalidArguments, InvalidRequest
+from flowcore.mcp import (
+    MAX_DEPTH,
+    Notification,
+    ParseError,
+    Request,
+    Response,
+    decode,
+    decode_batch,
+    encode_error,
+    encode_notification,
+    encode_request,
+    encode_result,
+    failed_id,
+    is_batch,
+    one_line,
+    too_deep,
+)
+
+JSON = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner) | st.dictionaries(st.text(), inner),
+    max_leaves=30,
+)
+
+
+def test_a_request_is_taken_apart_and_its_params_stay_bytes() -> None:
+    message = decode(b'{"jsonrpc":"2.0","id":"a","method":"m","params":{"x": {"y" :1},"_meta":{}}}')
+    assert isinstance(message, Request)
+    assert (message.id, message.method) == ("a", "m")
+    assert bytes(message.params["x"]) == b'{"y" :1}'
+
+
+def test_a_notification_has_no_id_and_a_response_no_method() -> None:
+    assert isinstance(decode(b'{"jsonrpc":"2.0","method":"m"}'), Notification)
+    answer = decode(b'{"jsonrpc":"2.0","id":7,"result":{"a":[1]}}')
+    assert isinstance(answer, Response)
+    assert answer.result is not None
+    assert bytes(answer.result) == b'{"a":[1]}'
+    failure = decode(b'{"jsonrpc":"2.0","error":{"code":-1,"message":"no","data":[0]}}')
+    assert isinstance(failure, Response)
+    assert failure.id is None
+    assert failure.error is not None
+    assert (failure.error.code, failure.error.message) == (-1, "no")
+
+
+@pytest.mark.parametrize(
+    ("data", "error", "ident"),
+    [
+        (b"", ParseError, None),
+        (b"nul", ParseError, None),
+        (b'{"jsonrpc":"2.0","id":1,', ParseError, None),
+        (b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":01}}', ParseError, None),
+        (b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":"\xff"}}', ParseError, 1),
+        (b"\xef\xbb\xbf{}", ParseError, None),
+        (b"[]", InvalidRequest, None),
+        (b"3", InvalidRequest, None),
+        (b'"text"', InvalidRequest, None),
+        (b"{}", InvalidRequest, None),
+        (b'{"id":5,"method":"m"}', InvalidRequest, 5),
+        (b'{"jsonrpc":"1.0","id":5,"method":"m"}', InvalidRequest, 5),
+        (b'{"jsonrpc":"2.0","id":null,"method":"m"}', InvalidRequest, None),
+        (b'{"jsonrpc":"2.0","id":1.5,"method":"m"}', InvalidRequest, None),
+        (b'{"jsonrpc":"2.0","id":true,"method":"m"}', InvalidRequest, None),
+        (b'{"jsonrpc":"2.0","id":%b,"method":"m"}' % (b"1" * 100_000), InvalidRequest, None),
+        (b'{"jsonrpc":"2.0","id":9}', InvalidRequest, 9),
+        (b'{"jsonrpc":"2.0","id":9,"method":4}', InvalidRequest, 9),
+        (b'{"jsonrpc":"2.0","id":9,"method":"m","result":{}}', InvalidRequest, 9),
+        (
+            b'{"jsonrpc":"2.0","id":9,"result":{},"error":{"code":1,"message":""}}',
+            InvalidRequest,
+            9,
+        ),
+        (b'{"jsonrpc":"2.0","result":{}}', InvalidRequest, None),
+        (b'{"jsonrpc":"2.0","id":9,"method":"m","params":[1]}', InvalidArguments, 9),
+        (b'{"jsonrpc":"2.0","id":"n","method":"m","params":null}', InvalidArguments, "n"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"m","params":%b}' % (b"[" * 100_000), ParseError, None),
+        (
+            b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"a":%b%b}}'
+            % (b"[" * 100_000, b"]" * 100_000),
+            ParseError,
+            None,
+        ),
+    ],
+)
+def test_what_is_no_message_is_refused_with_its_code(
+    data: bytes, error: type[CallError], ident: object
+) -> None:
+    with pytest.raises(error) as caught:
+        decode(data)
+    assert type(caught.value) is error
+    assert failed_id(data) == ident
+
+
+def test_nesting_is_allowed_up_to_the_limit_and_not_beyond() -> None:
+    def nested(levels: int) -> bytes:
+        inner = b'{"a":' * levels + b"0" + b"}" * levels
+        return b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"x":%b}}' % inner
+
+    assert isinstance(decode(nested(MAX_DEPTH - 2)), Request)
+    with pytest.raises(ParseError, match="128 levels"):
+        decode(nested(MAX_DEPTH - 1))
+
+
+def test_brackets_within_strings_are_no_nesting() -> None:
+    text = json.dumps('[[{{\\"' * 200)
+    data = b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"x":%b}}' % text.encode()
+    assert isinstance(decode(data), Request)
+
+
+@given(JSON, st.integers(1, 6))
+def test_depth_is_measured_as_a_parser_would(value: object, limit: int) -> None:
+    def depth(node: object) -> int:
+        if isinstance(node, dict):
+            return 1 + max(map(depth, node.values()), default=0)
+        if isinstance(node, list):
+            return 1 + max(map(depth, node), default=0)
+        return 0
+
+    assert too_deep(json.dumps(value).encode(), limit) == (depth(value) > limit)
+    assert too_deep(json.dumps(value, ensure_ascii=False).encode(), limit) == (depth(value) > limit)
+
+
+def test_a_batch_gives_each_message_or_its_error() -> None:
+    data = b' [{"jsonrpc":"2.0","id":1,"method":"m"},5,{"jsonrpc":"2.0","method":"n"}]'
+    assert is_batch(data)
+    first, second, third = decode_batch(data, limit=3)
+    assert isinstance(first, Request)
+    assert isinstance(second, InvalidRequest)
+    assert isinstance(third, Notification)
+    with pytest.raises(InvalidRequest, match="at most 2"):
+        decode_batch(data, limit=2)
+    with pytest.raises(InvalidRequest, match="empty"):
+        decode_batch(b"[]", limit=2)
+
+
+@given(st.integers(-(2**63), 2**63 - 1) | st.text(), st.dictionaries(st.text(), JSON))
+def test_what_is_encoded_is_decoded_again(ident: int | str, value: dict[str, object]) -> None:
+    raw = msgspec.Raw(json.dumps(value).encode())
+    request = decode(encode_request(ident, "m", {"x": raw}))
+    assert isinstance(request, Request)
+    assert (request.id, bytes(request.params["x"])) == (ident, bytes(raw))
+    answer = decode(encode_result(ident, raw))
+    assert isinstance(answer, Response)
+    assert (answer.id, answer.result and bytes(answer.result)) == (ident, bytes(raw))
+    failure = decode(encode_error(ident, {"code": -1, "message": "m", "data": value}))
+    assert isinstance(failure, Response)
+    assert failure.error is not None
+    assert isinstance(decode(encode_notification("n", {"x": raw})), Notification)
+
+
+def test_an_error_without_an_id_leaves_it_out() -> None:
+    assert json.loads(encode_error(None, {"code": -1, "message": "m"})) == {
+        "jsonrpc": "2.0",
+        "error": {"code": -1, "message": "m"},
+    }
+
+
+def test_line_breaks_between_tokens_become_spaces() -> None:
+    assert one_line(b'{\r\n "a": "x\\n"\n}') == b'{   "a": "x\\n" }'
