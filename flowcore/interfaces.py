@@ -101,13 +101,13 @@ class PoolDefaults:
     concurrency: int = 1
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Load:
-    """One worker as its balancer sees it."""
+    """One worker as its balancer sees it. The pool keeps it up to date; balancers only read it."""
 
     worker: int
     """A number that stays with the worker while it lives and is never given again."""
-    active: int
+    active: int = 0
     """Calls it is doing now; below the pool's concurrency, or it would not be a candidate."""
     weight: float = 1.0
 
@@ -168,7 +168,7 @@ class Host(Protocol):
     ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Event]]:
         """Everything that changes from now on: states, catalogs, agents' own notifications.
 
-        At most `limit` wait; a reader that is slower loses the oldest, and is told by a `Lost` event.
+        At most `limit` wait; a reader that is slower loses what does not fit, and is told so by `Lost`.
         """
         ...
 

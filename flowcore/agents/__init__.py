@@ -1,5 +1,39 @@
 """Agents: who can do what, the pool of workers of each, and its life."""
 
+from flowcore.agents.agent import Agent, AgentStatistics, open_agent, reason_of
 from flowcore.agents.catalog import EMPTY, Catalog, Prompt, Resource, Template, Tool
+from flowcore.agents.directory import Directory, Listed, Listing, Target
+from flowcore.agents.events import CatalogChanged, Event, Lost, Notification, StateChanged
+from flowcore.agents.pool import Pool, PoolLimits, PoolStatistics
+from flowcore.agents.settings import AgentSettings, PoolSettings
+from flowcore.agents.state import State
+from flowcore.agents.watch import Watchers
 
-__all__ = ["EMPTY", "Catalog", "Prompt", "Resource", "Template", "Tool"]
+__all__ = [
+    "EMPTY",
+    "Agent",
+    "AgentSettings",
+    "AgentStatistics",
+    "Catalog",
+    "CatalogChanged",
+    "Directory",
+    "Event",
+    "Listed",
+    "Listing",
+    "Lost",
+    "Notification",
+    "Pool",
+    "PoolLimits",
+    "PoolSettings",
+    "PoolStatistics",
+    "Prompt",
+    "Resource",
+    "State",
+    "StateChanged",
+    "Target",
+    "Template",
+    "Tool",
+    "Watchers",
+    "open_agent",
+    "reason_of",
+]

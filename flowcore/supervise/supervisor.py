@@ -53,9 +53,15 @@ class Supervisor:
     """Starts children in order, restarts them by its strategy, stops them in reverse order."""
 
     def __init__(
-        self, name: str, strategy: Strategy, intensity: Intensity, watch: Watch | None
+        self,
+        name: str,
+        strategy: Strategy,
+        intensity: Intensity,
+        watch: Watch | None,
+        dynamic: bool,
     ) -> None:
         self.name = name
+        self._dynamic = dynamic
         self.strategy = strategy
         self._intensity = intensity
         self._watch = watch
@@ -151,7 +157,7 @@ class Supervisor:
     async def _stop_child(self, name: str) -> None:
         slot = self._slots[name]
         await self._stop(slot)
-        if slot.child.restart is Restart.TEMPORARY:
+        if self._forgets(slot):
             del self._slots[name]
 
     async def _restart_child(self, name: str) -> Any:
@@ -194,8 +200,12 @@ class Supervisor:
         self._tell(What.EXITED, slot, instance.exit, instance.error)
         if restarts(slot.child.restart, instance.exit):
             await self._restart(slot)
-        elif slot.child.restart is Restart.TEMPORARY:
+        elif self._forgets(slot):
             del self._slots[slot.child.name]
+
+    def _forgets(self, slot: _Slot) -> bool:
+        """Whether a child that is not running any more is forgotten, specification and all."""
+        return self._dynamic or slot.child.restart is Restart.TEMPORARY
 
     async def _again(self, slot: _Slot) -> None:
         """Make another attempt for a child whose restart failed, unless somebody decided otherwise."""
@@ -373,6 +383,7 @@ async def open_supervisor(
     intensity: int = 5,
     period: float = 60.0,
     watch: Watch | None = None,
+    dynamic: bool = False,
 ) -> AsyncGenerator[Supervisor]:
     """A supervisor over `children`, entered when all have started, in order.
 
@@ -381,9 +392,11 @@ async def open_supervisor(
     them in the same order without that grace. More than `intensity` restarts within `period` seconds: the
     children are stopped, the block is cancelled and GaveUp is raised in its place.
 
-    `watch` is called with each Happening, in order; it must be quick and must not raise.
+    A `dynamic` supervisor is for children that come and go in numbers (OTP's simple_one_for_one): it
+    forgets a child that ended and is not to be restarted. `watch` is called with each Happening, in order;
+    it must be quick and must not raise.
     """
-    supervisor = Supervisor(name, strategy, Intensity(intensity, period), watch)
+    supervisor = Supervisor(name, strategy, Intensity(intensity, period), watch, dynamic)
     body = trio.CancelScope()
     async with trio.open_nursery() as nursery:
         supervisor._nursery = nursery
