@@ -12,16 +12,33 @@ from flowcore.requests.envelope import (
     Reply,
     new_request_id,
 )
+from flowcore.requests.idempotency import META_KEY as IDEMPOTENCY_META
+from flowcore.requests.pipeline import Requests, open_requests
+from flowcore.requests.settings import RequestSettings
+from flowcore.requests.tasks import Question, Task, Tasks, TaskState
+from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
 
 __all__ = [
     "ANONYMOUS",
     "DEAF",
+    "IDEMPOTENCY_META",
     "LOCAL",
+    "Entry",
     "Envelope",
+    "Outcome",
     "Peer",
     "Principal",
     "Priority",
+    "Question",
     "Raw",
     "Reply",
+    "RequestSettings",
+    "RequestStatistics",
+    "Requests",
+    "Task",
+    "TaskState",
+    "Tasks",
+    "Tracker",
     "new_request_id",
+    "open_requests",
 ]

@@ -1,0 +1,63 @@
+"""The settings of `[requests]`."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import attrs
+
+from flowcore.config import Duration, Size, setting
+from flowcore.config import validators as v
+
+
+@attrs.frozen(kw_only=True)
+class RetrySettings:
+    """When a request that failed is tried again: only where that is safe, and within a budget."""
+
+    attempts: int = setting(3, validator=v.ge(1), help="attempts at most, the first one counted")
+    base: Duration = setting(
+        0.1, validator=v.gt(0), help="the longest first wait; waits are random below it"
+    )
+    factor: float = setting(2.0, validator=v.ge(1), help="how much longer each further wait may be")
+    cap: Duration = setting(5.0, validator=v.gt(0), help="the longest any wait may be")
+    budget: float = setting(
+        0.2, validator=v.in_range(0, 1), help="retries allowed per request, over all requests"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class IdempotencySettings:
+    """How requests that carry an idempotency key are met."""
+
+    running: Literal["join", "refuse"] = setting(
+        "join", help="a key that is being worked on: wait for that outcome, or refuse (409)"
+    )
+    keep: Duration = setting(3600.0, validator=v.gt(0), help="how long an outcome answers its key")
+    most: int = setting(100_000, validator=v.ge(1), help="most keys that are remembered")
+
+
+@attrs.frozen(kw_only=True)
+class RequestSettings:
+    """How requests are taken, and how long what came of them is kept."""
+
+    limit: int = setting(
+        10_000, validator=v.ge(1), help="most requests waiting or running at a time"
+    )
+    max_deadline: Duration = setting(
+        3600.0, validator=v.gt(0), help="the longest deadline that a caller may ask for"
+    )
+    keep: Duration = setting(
+        3600.0, validator=v.gt(0), help="how long outcomes of requests are kept"
+    )
+    most: int = setting(100_000, validator=v.ge(0), help="most outcomes that are kept")
+    task_bytes: Size = setting(
+        256 << 20, validator=v.ge(0), help="most memory that kept results of tasks take"
+    )
+    tasks: int = setting(1000, validator=v.ge(0), help="most tasks that run at a time")
+    task_deadline: Duration = setting(
+        3600.0, validator=v.gt(0), help="how long a task may run where nothing shorter is asked for"
+    )
+    retry: RetrySettings = setting(factory=RetrySettings, help="when a request is tried again")
+    idempotency: IdempotencySettings = setting(
+        factory=IdempotencySettings, help="how idempotency keys are met"
+    )
