@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from flowcore.agents.catalog import Catalog
     from flowcore.agents.directory import Directory
     from flowcore.agents.events import Event
-    from flowcore.requests.envelope import Envelope, Reply
+    from flowcore.envelope import Envelope, Reply
 
 
 class Worker(Protocol):

@@ -25,6 +25,7 @@ from flowcore.agents.incarnation import (
 from flowcore.agents.pool import PoolStatistics, Slot, Waiter
 from flowcore.agents.settings import AgentSettings
 from flowcore.agents.state import FOLLOWS, State
+from flowcore.envelope import Envelope, Reply
 from flowcore.errors import (
     AgentUnavailable,
     CallError,
@@ -33,7 +34,6 @@ from flowcore.errors import (
     Overloaded,
 )
 from flowcore.interfaces import Balancer
-from flowcore.requests.envelope import Envelope, Reply
 from flowcore.telemetry import Durations, Histogram
 
 logger = logging.getLogger(__name__)

@@ -1,6 +1,6 @@
 """A request's way from acceptance to exactly one outcome."""
 
-from flowcore.requests.envelope import (
+from flowcore.envelope import (
     ANONYMOUS,
     DEAF,
     LOCAL,

@@ -13,8 +13,8 @@ from collections import OrderedDict
 import attrs
 import msgspec
 
+from flowcore.envelope import Envelope, Reply
 from flowcore.errors import CallError, IdempotencyConflict, InvalidRequest, StillRunning
-from flowcore.requests.envelope import Envelope, Reply
 
 META_KEY = "io.flowcore/idempotency-key"
 """The member of `_meta` that carries a request's key."""

@@ -16,6 +16,7 @@ import trio
 from flowcore.agents.catalog import Catalog, Tool
 from flowcore.agents.settings import AgentSettings
 from flowcore.agents.state import State
+from flowcore.envelope import Envelope, Reply
 from flowcore.errors import (
     AgentUnavailable,
     CallError,
@@ -24,7 +25,6 @@ from flowcore.errors import (
     OutcomeUnknown,
     UnknownTarget,
 )
-from flowcore.requests.envelope import Envelope, Reply
 from flowcore.requests.idempotency import Keys, Reservation
 from flowcore.requests.retry import Retries
 from flowcore.requests.schema import SchemaCheck
@@ -171,7 +171,9 @@ class Requests:
             raise
         finally:
             now = trio.current_time()
-            self._keys.settle(reservation, now, reply=reply, error=outcome if reply is None else None)
+            self._keys.settle(
+                reservation, now, reply=reply, error=outcome if reply is None else None
+            )
             for waiter in reservation.waiters:
                 assert isinstance(waiter, trio.Event)
                 waiter.set()

@@ -17,8 +17,8 @@ import msgspec
 import trio
 from msgspec import Raw
 
+from flowcore.envelope import Envelope, Peer, Reply
 from flowcore.errors import CallCancelled, CallError, Overloaded, UnknownTarget
-from flowcore.requests.envelope import Envelope, Peer, Reply
 from flowcore.requests.settings import RequestSettings
 
 

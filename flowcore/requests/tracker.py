@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 import attrs
 
+from flowcore.envelope import Envelope
 from flowcore.errors import InvalidRequest, Overloaded
-from flowcore.requests.envelope import Envelope
 from flowcore.telemetry import Durations, Histogram
 
 
