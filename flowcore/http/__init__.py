@@ -1,1 +1,45 @@
+"""HTTP/1.1 on trio: a strict server, a pooled client, server-sent events."""
 
+from flowcore.http.client import (
+    BodyTooLarge,
+    Client,
+    ClientResponse,
+    ClientStream,
+    ConnectFailed,
+    HttpError,
+    ProtocolFailure,
+    open_client,
+    split_url,
+)
+from flowcore.http.head import HeaderMap
+from flowcore.http.limits import Limits
+from flowcore.http.messages import Handler, Request, Response, Send, Stream
+from flowcore.http.server import CannotListen, Server, ServerStatistics, open_http_server
+from flowcore.http.sse import EventTooLarge, ServerEvent, SseDecoder, encode_event
+
+__all__ = [
+    "BodyTooLarge",
+    "CannotListen",
+    "Client",
+    "ClientResponse",
+    "ClientStream",
+    "ConnectFailed",
+    "EventTooLarge",
+    "Handler",
+    "HeaderMap",
+    "HttpError",
+    "Limits",
+    "ProtocolFailure",
+    "Request",
+    "Response",
+    "Send",
+    "Server",
+    "ServerEvent",
+    "ServerStatistics",
+    "SseDecoder",
+    "Stream",
+    "encode_event",
+    "open_client",
+    "open_http_server",
+    "split_url",
+]
