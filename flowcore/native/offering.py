@@ -113,7 +113,7 @@ def _snake(name: str) -> str:
 
 
 def _add(offering: Offering, function: Callable[..., Any], mark: Mark, where: str) -> None:
-    name: str = mark.name or getattr(function, "__name__", "call")
+    name = str(mark.name or getattr(function, "__name__", "call"))
     place = f"{where}: {mark.kind} {name!r}"
     description = mark.description
     if description is None:
