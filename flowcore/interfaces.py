@@ -19,10 +19,12 @@ from msgspec import Raw
 if TYPE_CHECKING:
     import trio
 
+    from flowcore.agents.agent import Agent
     from flowcore.agents.catalog import Catalog
     from flowcore.agents.directory import Directory
     from flowcore.agents.events import Event
     from flowcore.envelope import Envelope, Reply
+    from flowcore.requests.pipeline import Requests
 
 
 class Worker(Protocol):
@@ -170,6 +172,15 @@ class Host(Protocol):
 
         At most `limit` wait; a reader that is slower loses what does not fit, and is told so by `Lost`.
         """
+        ...
+
+    @property
+    def requests(self) -> Requests:
+        """Requests under way and ended, and tasks."""
+        ...
+
+    def agent(self, name: str) -> Agent:
+        """An agent by name, to look at or to steer. Raises UnknownTarget."""
         ...
 
     def status(self) -> dict[str, Any]:

@@ -2,8 +2,14 @@
 
 from flowcore.config.document import Document, load
 from flowcore.config.problems import ConfigError, Problem, Where
-from flowcore.config.render import differences, json_schema, reference_markdown, show
-from flowcore.config.settings import Selection, reference, references, selection, setting
+from flowcore.config.render import (
+    differences,
+    json_schema,
+    reference_markdown,
+    settings_table,
+    show,
+)
+from flowcore.config.settings import Selection, about, reference, references, selection, setting
 from flowcore.config.shapes import Listing, Lookup
 from flowcore.config.structure import NothingKnown, structure, structure_part
 from flowcore.config.values import Address, Duration, Secret, Size
@@ -21,6 +27,7 @@ __all__ = [
     "Selection",
     "Size",
     "Where",
+    "about",
     "differences",
     "json_schema",
     "load",
@@ -29,6 +36,7 @@ __all__ = [
     "references",
     "selection",
     "setting",
+    "settings_table",
     "show",
     "structure",
     "structure_part",

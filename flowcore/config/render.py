@@ -92,31 +92,39 @@ def _inner_selections(cls: type, path: str, listing: Listing) -> Iterator[str]:
 
 
 def _rows(cls: type, prefix: str) -> str:
-    rows = list(_row_lines(cls, prefix))
+    rows = [
+        f"| `{key}` | {form} | {f'`{default}`' if default else ''} | {meaning} |"
+        for key, form, default, meaning in settings_table(cls, prefix)
+    ]
     if not rows:
         return "No keys of its own."
     return "\n".join(["| key | form | default | meaning |", "|---|---|---|---|", *rows])
 
 
-def _row_lines(cls: type, prefix: str) -> Iterator[str]:
+def settings_table(cls: type, prefix: str = "") -> list[tuple[str, str, str, str]]:
+    """(key, form, default, meaning) of each key of a class and of the tables within it."""
+    return list(_row_lines(cls, prefix))
+
+
+def _row_lines(cls: type, prefix: str) -> Iterator[tuple[str, str, str, str]]:
     for name, field, shape in shaped_fields(cls):
         inner = shape.of if isinstance(shape, Maybe) else shape
         said = about(field)
-        live = " *(reloadable)*" if said.reloadable else ""
+        live = " (reloadable)" if said.reloadable else ""
         if isinstance(inner, Table):
-            yield f"| `{prefix}{name}` | a table | | {said.help}{live} |"
+            yield f"{prefix}{name}", "a table", "", f"{said.help}{live}"
             yield from _row_lines(inner.cls, f"{prefix}{name}.")
         else:
-            yield f"| `{prefix}{name}` | {inner.words()} | {_default(field, shape)} | {said.help}{live} |"
+            yield f"{prefix}{name}", inner.words(), _default(field, shape), f"{said.help}{live}"
 
 
 def _default(field: attrs.Attribute[Any], shape: Shape) -> str:
     default: Any = field.default
     if default is attrs.NOTHING:
-        return "*required*"
+        return "required"
     if isinstance(default, attrs.Factory):  # type: ignore[arg-type]
         default = default.factory()
-    return "" if default is None else f"`{shape.show(default)}`"
+    return "" if default is None else shape.show(default)
 
 
 def _doc(cls: type) -> str:

@@ -1,0 +1,261 @@
+"""Opening a plan: every component under supervision, in dependency order, closed in reverse.
+
+The tree: `root` (rest_for_one) over the requests, `agents` (one_for_one)
+and `edges` (one_for_one). An agent that cannot start fails alone, in its own life; an edge that cannot open
+fails the start, for then nobody could reach the node.
+"""
+
+from __future__ import annotations
+
+import pathlib
+import random
+from collections.abc import AsyncGenerator
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from flowcore.agents import Agent, AgentSettings, StateChanged, open_agent
+from flowcore.agents.events import Event
+from flowcore.assembly.builtin import BUILTIN, open_builtin
+from flowcore.assembly.context import OpenContext
+from flowcore.assembly.plan import Component
+from flowcore.assembly.status import Status
+from flowcore.errors import AssemblyError
+from flowcore.interfaces import Balancer, Edge, WorkerSource
+from flowcore.requests import open_requests
+from flowcore.supervise import (
+    Child,
+    Happening,
+    StartFailed,
+    Strategy,
+    What,
+    open_supervisor,
+    serve_context,
+    supervisor_child,
+)
+
+if TYPE_CHECKING:
+    from flowcore.flow import Flow
+
+AGENT_STATUS = {
+    "starting": Status.STARTING,
+    "idle": Status.OK,
+    "busy": Status.OK,
+    "paused": Status.DEGRADED,
+    "draining": Status.STOPPING,
+    "failed": Status.FAILED,
+    "stopped": Status.STOPPED,
+}
+
+
+@attrs.define(eq=False)
+class _Building:
+    """What the components of one flow share while they open."""
+
+    flow: Flow
+    config_dir: pathlib.Path
+    handles: dict[str, Any] = attrs.field(factory=dict)
+
+    def context(self, component: Component) -> OpenContext:
+        data_dir = self.flow.config.node.data_dir
+        seed = self.flow.random.getrandbits(64)
+        return OpenContext(
+            component,
+            self.flow,
+            self.flow.board,
+            self.handles,
+            data_dir=data_dir,
+            config_dir=self.config_dir,
+            chance=random.Random(seed),
+        )
+
+    # ---- what each branch opens
+
+    @asynccontextmanager
+    async def open_requests(self) -> AsyncGenerator[Any]:
+        flow = self.flow
+        async with open_requests(flow.config.requests, flow.agents, flow.random) as requests:
+            flow.requests = requests
+            yield requests
+
+    @asynccontextmanager
+    async def open_agent(self, component: Component) -> AsyncGenerator[Agent]:
+        selection = component.selection
+        settings: AgentSettings = selection.common
+        source = partial(self._open_source, component)
+        async with self._open_balancer(component) as balancer:
+            async with self._joined(component.name, settings, source, balancer) as agent:
+                yield agent
+
+    @asynccontextmanager
+    async def open_builtin(self) -> AsyncGenerator[Agent]:
+        balancer = FirstFree()
+        settings = AgentSettings(description="the node itself: its agents and its status")
+        source = partial(open_builtin, self.flow)
+        async with self._joined(BUILTIN, settings, source, balancer) as agent:
+            yield agent
+
+    @asynccontextmanager
+    async def _joined(
+        self, name: str, settings: AgentSettings, source: Any, balancer: Balancer
+    ) -> AsyncGenerator[Agent]:
+        flow = self.flow
+
+        def emit(event: Event) -> None:
+            if isinstance(event, StateChanged):
+                status = AGENT_STATUS[event.new.value]
+                flow.board.set(f"agent.{name}", flow.type_of(name), status, event.reason)
+            flow.watchers.emit(event)
+
+        flow.board.set(f"agent.{name}", flow.type_of(name), Status.STARTING)
+        async with open_agent(
+            name,
+            settings,
+            source,
+            balancer,
+            chance=flow.random,
+            emit=emit,
+            changed=flow.directory.changed,
+        ) as agent:
+            flow.agents[name] = agent
+            flow.directory.join(agent)
+            try:
+                yield agent
+            finally:
+                flow.directory.leave(name)
+                del flow.agents[name]
+
+    def _open_source(self, component: Component) -> AbstractAsyncContextManager[WorkerSource]:
+        opened: AbstractAsyncContextManager[WorkerSource] = component.factory.open(
+            component.selection.config, self.context(component)
+        )
+        return opened
+
+    @asynccontextmanager
+    async def _open_balancer(self, component: Component) -> AsyncGenerator[Balancer]:
+        inner = self.flow.plan.find(f"{component.path}.balancer")
+        async with inner.factory.open(inner.selection.config, self.context(inner)) as balancer:
+            yield balancer
+
+    @asynccontextmanager
+    async def open_edge(self, component: Component) -> AsyncGenerator[Edge]:
+        async with component.factory.open(
+            component.selection.config, self.context(component)
+        ) as edge:
+            self.handles[component.path] = edge
+            self.flow.serve_at(component.name, edge.endpoints)
+            yield edge
+
+    # ---- the tree
+
+    def children(self) -> list[Child]:
+        flow = self.flow
+        shutdown = flow.config.supervision.shutdown
+        agents = [
+            Child(
+                name=BUILTIN,
+                run=serve_context(self.open_builtin),
+                shutdown=shutdown,
+            ),
+            *(
+                Child(
+                    name=one.name,
+                    run=serve_context(partial(self.open_agent, one)),
+                    shutdown=shutdown + one.selection.common.shutdown,
+                )
+                for one in flow.plan.of_kind("agent")
+            ),
+        ]
+        edges = [
+            Child(name=one.name, run=serve_context(partial(self.open_edge, one)), shutdown=shutdown)
+            for one in flow.plan.of_kind("edge")
+        ]
+        return [
+            Child(name="requests", run=serve_context(self.open_requests), shutdown=shutdown),
+            self._branch("agents", agents),
+            self._branch("edges", edges),
+        ]
+
+    def _branch(self, name: str, children: list[Child]) -> Child:
+        settings = self.flow.config.supervision
+        open_ = partial(
+            open_supervisor,
+            name,
+            children,
+            strategy=Strategy.ONE_FOR_ONE,
+            intensity=settings.restarts,
+            period=settings.period,
+            watch=self.watch,
+        )
+        return supervisor_child(name, open_)
+
+    def watch(self, happening: Happening) -> None:
+        """Turn what supervision sees into the status of edges; agents tell their own."""
+        if happening.supervisor != "edges" or happening.what is What.GAVE_UP:
+            return
+        status = {
+            What.STARTED: Status.OK,
+            What.START_FAILED: Status.FAILED,
+            What.EXITED: Status.FAILED,
+            What.STOPPED: Status.STOPPED,
+            What.OVERDUE: Status.STOPPING,
+        }[happening.what]
+        path = f"edge.{happening.child}"
+        reason = "" if happening.error is None else str(happening.error)
+        self.flow.board.set(path, self.flow.plan.find(path).factory.type, status, reason)
+
+
+class FirstFree:
+    """The balancer of the built-in agent, whose workers are all alike and never wait."""
+
+    def pick(self, candidates: Any, affinity: bytes | None, now: float) -> int:
+        del candidates, affinity, now
+        return 0
+
+    def started(self, worker: int, now: float) -> None:
+        del worker, now
+
+    def finished(self, worker: int, now: float, seconds: float, ok: bool) -> None:
+        del worker, now, seconds, ok
+
+    def removed(self, worker: int) -> None:
+        del worker
+
+
+@asynccontextmanager
+async def open_components(flow: Flow, config_dir: pathlib.Path) -> AsyncGenerator[None]:
+    """Open every component of the flow's plan; leaving the block closes them in reverse.
+
+    Raises AssemblyError naming the component that could not open, and why.
+    """
+    building = _Building(flow, config_dir)
+    settings = flow.config.supervision
+    async with AsyncExitStack() as stack:
+        try:
+            await stack.enter_async_context(
+                open_supervisor(
+                    flow.name,
+                    building.children(),
+                    strategy=Strategy.REST_FOR_ONE,
+                    intensity=settings.restarts,
+                    period=settings.period,
+                )
+            )
+        except StartFailed as error:
+            raise AssemblyError(_innermost(error)) from error
+        await trio.lowlevel.checkpoint()
+        yield
+
+
+def _innermost(error: BaseException) -> str:
+    """What really went wrong: the end of a chain of failed starts."""
+    chain = [error]
+    while isinstance(chain[-1], StartFailed) and chain[-1].__cause__ is not None:
+        chain.append(chain[-1].__cause__)
+    names = [
+        str(one).split("'")[1] for one in chain if isinstance(one, StartFailed) and "'" in str(one)
+    ]
+    return f"{'.'.join(names).replace('edges.', 'edge.').replace('agents.', 'agent.')}: {chain[-1]}"

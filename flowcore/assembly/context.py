@@ -1,0 +1,54 @@
+"""What a component is given when it opens."""
+
+from __future__ import annotations
+
+import pathlib
+import random
+from collections.abc import Mapping
+from typing import Any
+
+from flowcore.assembly.plan import Component
+from flowcore.assembly.status import Status, StatusBoard
+from flowcore.interfaces import Host
+
+
+class OpenContext:
+    """`flowcore.hookspecs.Context`, for one component."""
+
+    def __init__(
+        self,
+        component: Component,
+        host: Host,
+        board: StatusBoard,
+        handles: Mapping[str, Any],
+        *,
+        data_dir: pathlib.Path,
+        config_dir: pathlib.Path,
+        chance: random.Random,
+    ) -> None:
+        self._component = component
+        self._board = board
+        self._handles = handles
+        self._data_dir = data_dir
+        self.host = host
+        self.config_dir = config_dir
+        self.random = chance
+
+    @property
+    def name(self) -> str:
+        return self._component.path
+
+    @property
+    def data_dir(self) -> pathlib.Path:
+        folder = self._data_dir / self._component.path
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def component(self, kind: str, name: str) -> Any:
+        path = f"{kind}.{name}"
+        if path not in self._component.requires:
+            raise LookupError(f"{self.name} does not refer to {path}, so it may not use it")
+        return self._handles[path]
+
+    def report(self, status: Status, reason: str = "") -> None:
+        self._board.set(self.name, self._component.factory.type, status, reason)

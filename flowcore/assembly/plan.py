@@ -1,0 +1,188 @@
+"""The plan: which components there will be, what each requires, and the order they open in.
+
+Made from the configuration alone, before anything is opened, so that `--check-config` walks the same
+code as a start. All that is wrong with a plan is reported at once.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Iterator, Mapping
+from graphlib import CycleError, TopologicalSorter
+from typing import Any
+
+import attrs
+
+from flowcore.assembly.registry import FactoryRegistry
+from flowcore.assembly.settings import FlowConfig
+from flowcore.config import ConfigError, Problem, Selection, about, references
+from flowcore.hookspecs import Factory
+
+
+@attrs.frozen(kw_only=True)
+class Component:
+    """One thing to open: its path in the configuration, its factory and settings, what it requires."""
+
+    path: str
+    kind: str
+    name: str
+    factory: Factory
+    selection: Selection
+    requires: tuple[str, ...]
+    """Paths of the components that must be open before it."""
+
+
+@attrs.frozen
+class Plan:
+    """Components in the order in which they open; they close in reverse."""
+
+    components: tuple[Component, ...]
+
+    def find(self, path: str) -> Component:
+        """The component at a path. Raises KeyError."""
+        for one in self.components:
+            if one.path == path:
+                return one
+        raise KeyError(path)
+
+    def of_kind(self, kind: str) -> tuple[Component, ...]:
+        """The components of one kind, in order."""
+        return tuple(one for one in self.components if one.kind == kind)
+
+    def mermaid(self) -> str:
+        """The plan as a Mermaid flowchart: an arrow from each component to what it requires."""
+        lines = ["flowchart LR"]
+        ids = {one.path: f"c{number}" for number, one in enumerate(self.components)}
+        lines.extend(
+            f'    {ids[one.path]}["{one.path} ({one.factory.type})"]' for one in self.components
+        )
+        for one in self.components:
+            lines.extend(f"    {ids[one.path]} --> {ids[path]}" for path in one.requires)
+        return "\n".join(lines) + "\n"
+
+
+def make_plan(config: FlowConfig, registry: FactoryRegistry) -> Plan:
+    """Lay out the components of a configuration.
+
+    Raises ConfigError with every cycle, every exclusive thing that two claim, and every edge that would
+    be reachable from other machines without authentication.
+    """
+    components = {one.path: one for one in _components(config, registry)}
+    problems = [*_claimed_twice(components), *_exposed(components)]
+    order: list[str] = []
+    try:
+        graph = {path: one.requires for path, one in components.items()}
+        order = list(TopologicalSorter(graph).static_order())
+    except CycleError as cycle:
+        path = " → ".join(reversed(cycle.args[1]))
+        first = components[cycle.args[1][0]].selection
+        problems.append(_problem(first, f"components require each other in a circle: {path}"))
+    if problems:
+        raise ConfigError(problems)
+    return Plan(tuple(components[path] for path in order))
+
+
+def _components(config: FlowConfig, registry: FactoryRegistry) -> Iterator[Component]:
+    agents = tuple(one.path for one in config.agent.values())
+    for selection in (*config.agent.values(), *config.edge.values()):
+        inner = tuple(_inner(selection, registry))
+        for one in inner:
+            yield _component(one, registry, ())
+        required = [one.path for one in inner]
+        required += [f"{kind}.{name}" for kind, name in _referred(selection)]
+        # an edge opens after everything it can reach, and so closes before it
+        required += agents if selection.kind == "edge" else ()
+        yield _component(selection, registry, tuple(dict.fromkeys(required)))
+
+
+def _component(
+    selection: Selection, registry: FactoryRegistry, requires: tuple[str, ...]
+) -> Component:
+    return Component(
+        path=selection.path,
+        kind=selection.kind,
+        name=selection.name,
+        factory=registry.factory(selection.kind, selection.type),
+        selection=selection,
+        requires=requires,
+    )
+
+
+def _inner(selection: Selection, registry: FactoryRegistry) -> Iterator[Selection]:
+    """Selections written inside another's table, such as an agent's balancer."""
+    for part in (selection.common, selection.config):
+        if part is None:
+            continue
+        for field in attrs.fields(type(part)):
+            value = getattr(part, field.name)
+            kind = about(field).selects
+            if isinstance(value, Selection):
+                yield value
+            elif kind is not None and isinstance(value, str):
+                # settings made by hand keep the bare type that a TOML file would have had resolved
+                yield Selection(
+                    kind=kind,
+                    type=value,
+                    name=field.name,
+                    config=registry.factory(kind, value).config(),
+                    path=f"{selection.path}.{field.name}",
+                    where=selection.where,
+                )
+
+
+def _referred(selection: Selection) -> Iterator[tuple[str, str]]:
+    """The (kind, name) of every component that a selection's settings refer to."""
+    for part in (selection.common, selection.config):
+        if part is not None:
+            yield from references(part)
+
+
+def _claimed_twice(components: Mapping[str, Component]) -> Iterator[Problem]:
+    takers: dict[str, Component] = {}
+    for one in components.values():
+        if one.factory.claims is None:
+            continue
+        for claim in one.factory.claims(one.selection.config):
+            first = takers.setdefault(claim, one)
+            if first is not one:
+                yield _problem(one.selection, f"{claim} is claimed here and by {first.path}")
+
+
+def _exposed(components: Mapping[str, Component]) -> Iterator[Problem]:
+    for one in components.values():
+        if one.factory.exposed is None:
+            continue
+        host = one.factory.exposed(one.selection.config)
+        if host is not None and not is_loopback(host):
+            yield _problem(
+                one.selection,
+                f"listens on {host}, beyond this machine, without authentication, which is refused;"
+                " bind it to 127.0.0.1 (or [::1])",
+            )
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address is reached from this machine only. A name other than localhost is not."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _problem(selection: Selection, text: str) -> Problem:
+    return Problem(where=selection.where, path=selection.path, message=text)
+
+
+def describe(plan: Plan) -> list[dict[str, Any]]:
+    """The plan as plain data: path, kind, type and requirements of each component, in order."""
+    return [
+        {
+            "path": one.path,
+            "kind": one.kind,
+            "type": one.factory.type,
+            "requires": list(one.requires),
+        }
+        for one in plan.components
+    ]

@@ -1,0 +1,96 @@
+"""The whole configuration of a node, as attrs classes: what a TOML file is checked against."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Literal
+
+import attrs
+
+from flowcore.agents import AgentSettings
+from flowcore.config import Duration, Selection, selection, setting
+from flowcore.config import validators as v
+from flowcore.requests import RequestSettings
+
+
+@attrs.frozen(kw_only=True)
+class NodeSettings:
+    """Who this node is."""
+
+    name: str = setting(
+        "flow", validator=v.matches(r"[a-z0-9][a-z0-9-]{0,62}"), help="the node's name"
+    )
+    data_dir: pathlib.Path = setting(
+        pathlib.Path("data"),
+        help="where the node keeps what it must not forget; made when first needed",
+    )
+    seed: int | None = setting(
+        None,
+        help="seeds every random choice, so that a run can be repeated; unset: from the system",
+    )
+    drain: Duration = setting(
+        10.0,
+        help="how long requests may go on after TERM before they are cancelled",
+        reloadable=True,
+    )
+
+
+@attrs.frozen(kw_only=True)
+class PluginSettings:
+    """Which plugins are loaded, besides those that are installed."""
+
+    disable: tuple[str, ...] = setting(
+        (), help="names of installed plugins that are not even imported"
+    )
+    files: tuple[pathlib.Path, ...] = setting(
+        (), help="Python files that are plugins by themselves"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class LogSettings:
+    """What the node says about itself on stderr."""
+
+    level: Literal["debug", "info", "warning", "error"] = setting(
+        "info", help="what is worth a line", reloadable=True
+    )
+    format: Literal["text", "json"] = setting(
+        "text", help="lines for people, or one JSON object a line for machines", reloadable=True
+    )
+
+
+@attrs.frozen(kw_only=True)
+class SupervisionSettings:
+    """How often components may fail before their parent decides."""
+
+    restarts: int = setting(5, validator=v.ge(0), help="restarts allowed within the period")
+    period: Duration = setting(60.0, help="the period in which restarts are counted")
+    shutdown: Duration = setting(
+        5.0, help="how long a component may take to drain before it is cancelled"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class EdgeSettings:
+    """What every edge has besides the settings of its type."""
+
+
+@attrs.frozen(kw_only=True)
+class FlowConfig:
+    """One node's configuration: the root of the TOML file."""
+
+    node: NodeSettings = setting(factory=NodeSettings, help="who this node is")
+    plugins: PluginSettings = setting(factory=PluginSettings, help="which plugins are loaded")
+    log: LogSettings = setting(factory=LogSettings, help="what the node says about itself")
+    supervision: SupervisionSettings = setting(
+        factory=SupervisionSettings, help="how failures of components are met"
+    )
+    requests: RequestSettings = setting(
+        factory=RequestSettings, help="how requests are taken and kept"
+    )
+    agent: dict[str, Selection] = selection(
+        "agent", many=True, common=AgentSettings, help="one table per agent; the key is its name"
+    )
+    edge: dict[str, Selection] = selection(
+        "edge", many=True, help="one table per face to the outside; the key is its name"
+    )

@@ -1,0 +1,125 @@
+"""Running a node in the foreground: signals, the start-up report, drain and reload."""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Sequence
+from typing import TextIO
+
+import attrs
+import trio
+
+from flowcore.cli.logs import set_up_logs
+from flowcore.cli.report import agents_report, endpoints_report
+from flowcore.cli.systemd import notify
+from flowcore.config import ConfigError
+from flowcore.flow import Flow, open_flow
+
+logger = logging.getLogger("flowcore.serve")
+
+SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+REPORT_WAIT = 5.0
+"""Seconds the report waits for agents that are still starting."""
+
+
+@attrs.define(eq=False)
+class Node:
+    """One flow in the foreground of a process."""
+
+    config: pathlib.Path
+    overrides: Sequence[str]
+    log_level: str | None
+    log_format: str | None
+
+    async def run(self) -> None:
+        """Serve until TERM or INT; raises what keeps the node from starting or running."""
+        with trio.open_signal_receiver(*SIGNALS) as signals:
+            async with trio.open_nursery() as nursery:
+                stop = trio.Event()
+                now = trio.CancelScope()
+                flow_opened: list[Flow] = []
+                nursery.start_soon(self._listen, signals, flow_opened, stop, now)
+                with now:
+                    async with open_flow(self.config, overrides=self.overrides) as flow:
+                        flow_opened.append(flow)
+                        await self._serve(flow, stop)
+                notify("STATUS=stopped")
+                logger.info("stopped")
+                nursery.cancel_scope.cancel()
+
+    async def _serve(self, flow: Flow, stop: trio.Event) -> None:
+        self.apply_logs(flow)
+        out = sys.stderr if any("stdio" in e for e in flow.endpoints) else sys.stdout
+        print(endpoints_report(flow.status(), seconds_since_start()), file=out, flush=True)
+        notify("READY=1", f"STATUS=serving {len(flow.agents)} agents")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._report_agents, flow, out)
+            await stop.wait()
+            nursery.cancel_scope.cancel()
+        notify("STOPPING=1", "STATUS=draining")
+        logger.info("draining: up to %g s", flow.config.node.drain)
+        if not await flow.drain():
+            logger.warning("%d requests were still running", flow.requests.statistics().running)
+
+    async def _report_agents(self, flow: Flow, out: TextIO) -> None:
+        with trio.move_on_after(REPORT_WAIT):
+            await flow.wait_settled()
+        print(f"\n{agents_report(flow.status())}\n", file=out, flush=True)
+
+    def apply_logs(self, flow: Flow) -> None:
+        """Level and form of log lines as configured, unless the command line says otherwise."""
+        log = flow.config.log
+        set_up_logs(self.log_level or log.level, self.log_format or log.format)
+
+    async def _listen(
+        self,
+        signals: AsyncIterator[int],
+        opened: list[Flow],
+        stop: trio.Event,
+        now: trio.CancelScope,
+    ) -> None:
+        async for number in signals:
+            if number == signal.SIGUSR1:
+                print_tasks(sys.stderr)
+            elif number == signal.SIGHUP:
+                if opened:
+                    self.reload(opened[0])
+            elif stop.is_set() or not opened:
+                logger.warning("stopping at once")
+                now.cancel()
+            else:
+                stop.set()
+
+    def reload(self, flow: Flow) -> None:
+        """Read the configuration again; on any problem keep running with the old one."""
+        notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+        try:
+            applied, fixed = flow.reload(self.config, self.overrides)
+        except ConfigError as error:
+            logger.error("not reloaded, running on with the old configuration:\n%s", error)
+        else:
+            self.apply_logs(flow)
+            logger.info("reloaded: %s", ", ".join(applied) or "nothing changed that is reloadable")
+            if fixed:
+                logger.warning("these changes need a restart: %s", ", ".join(fixed))
+        notify("READY=1")
+
+
+def seconds_since_start() -> float:
+    """Seconds since this process was started, interpreter and imports included."""
+    fields = pathlib.Path("/proc/self/stat").read_text().rpartition(")")[2].split()
+    ticks = int(fields[19])  # starttime: proc(5), counted from the state field
+    return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
+
+
+def print_tasks(out: TextIO) -> None:
+    """The tree of trio tasks with where each is, as text."""
+    import stackscope
+
+    root = trio.lowlevel.current_root_task()
+    print(stackscope.extract(root, recurse_child_tasks=True), file=out, flush=True)

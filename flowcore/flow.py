@@ -1,0 +1,277 @@
+"""A flow: agents, requests and edges of one node, opened together and closed in order.
+
+    async with flowcore.open_flow("flow.toml") as flow:
+        result = await flow.call("time.get_current_time", {"timezone": "UTC"})
+
+Nothing is global: any number of flows live in one process, each in the block that opened it.
+"""
+
+from __future__ import annotations
+
+import math
+import pathlib
+import random
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from typing import Any, Literal
+
+import attrs
+import msgspec
+import trio
+
+from flowcore.agents import Agent, Directory, Event, State, StateChanged, Watchers
+from flowcore.assembly import (
+    ComponentStatus,
+    FlowConfig,
+    Plan,
+    Plugins,
+    Source,
+    StatusBoard,
+    discover_for,
+    make_plan,
+    open_components,
+    read_config,
+)
+from flowcore.config import differences
+from flowcore.errors import UnknownTarget
+from flowcore.requests import DEAF, LOCAL, Envelope, Peer, Principal, Priority, Reply, Requests
+from flowcore.result import Result
+
+Kind = Literal["tools", "resources", "prompts"]
+
+
+class Flow:
+    """One node, running. Made by `open_flow` only."""
+
+    def __init__(self, config: FlowConfig, plan: Plan, plugins: Plugins) -> None:
+        self.config = config
+        self.plan = plan
+        self.plugins = plugins
+        self.directory = Directory()
+        self.board = StatusBoard(trio.current_time)
+        self.random = random.Random(config.node.seed)
+        self.watchers = Watchers()
+        self.agents: dict[str, Agent] = {}
+        self.requests: Requests
+        self.started = trio.current_time()
+        self.draining = trio.Event()
+        self._endpoints: dict[str, tuple[str, ...]] = {}
+
+    @property
+    def name(self) -> str:
+        """The node's name."""
+        return self.config.node.name
+
+    @property
+    def endpoints(self) -> Mapping[str, tuple[str, ...]]:
+        """Where each edge can be reached, by its name."""
+        return dict(self._endpoints)
+
+    def serve_at(self, edge: str, endpoints: tuple[str, ...]) -> None:
+        """An edge says where it can be reached."""
+        self._endpoints[edge] = endpoints
+
+    def type_of(self, agent: str) -> str:
+        """The type of an agent, as configured."""
+        chosen = self.config.agent.get(agent)
+        return "builtin" if chosen is None else chosen.type
+
+    # ---- calling
+
+    async def submit(self, envelope: Envelope) -> Reply:
+        """Take a request its whole way. Raises CallError for every outcome but a result."""
+        return await self.requests.submit(envelope)
+
+    async def call(
+        self,
+        target: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        deadline: float | None = None,
+        priority: Priority = Priority.NORMAL,
+        idempotency_key: str | None = None,
+        principal: Principal = LOCAL,
+        peer: Peer = DEAF,
+    ) -> Result:
+        """Call a tool by its public name (`agent.tool`) and give its result.
+
+        `deadline` is in seconds from now; unset, the agent's own holds. Raises CallError. A tool that ran
+        and reports an error is a Result with `is_error` set.
+        """
+        params = {"arguments": msgspec.Raw(msgspec.json.encode(arguments or {}))}
+        return await self._ask(
+            "tools/call",
+            "tools",
+            target,
+            params,
+            deadline,
+            priority,
+            idempotency_key,
+            principal,
+            peer,
+        )
+
+    async def read_resource(self, uri: str, *, deadline: float | None = None) -> Result:
+        """Read a resource of whichever agent offers it."""
+        return await self._ask("resources/read", "resources", uri, {}, deadline)
+
+    async def get_prompt(
+        self,
+        target: str,
+        arguments: Mapping[str, str] | None = None,
+        *,
+        deadline: float | None = None,
+    ) -> Result:
+        """A prompt by its public name, filled in."""
+        params = {"arguments": msgspec.Raw(msgspec.json.encode(arguments or {}))}
+        return await self._ask("prompts/get", "prompts", target, params, deadline)
+
+    async def _ask(
+        self,
+        method: str,
+        kind: Kind,
+        name: str,
+        params: dict[str, msgspec.Raw],
+        deadline: float | None,
+        priority: Priority = Priority.NORMAL,
+        idempotency_key: str | None = None,
+        principal: Principal = LOCAL,
+        peer: Peer = DEAF,
+    ) -> Result:
+        found = self.directory.resolve(kind, name)
+        envelope = Envelope(
+            method=method,
+            agent=found.agent,
+            name=found.name,
+            params=params,
+            deadline=math.inf if deadline is None else trio.current_time() + deadline,
+            priority=priority,
+            idempotency_key=idempotency_key,
+            principal=principal,
+            peer=peer,
+        )
+        reply = await self.requests.submit(envelope)
+        return Result.of(reply)
+
+    # ---- watching
+
+    def events(
+        self, limit: int = 1000
+    ) -> AbstractAsyncContextManager[trio.MemoryReceiveChannel[Event]]:
+        """Everything that changes from now on; see `Host.events`."""
+        return self.watchers.watch(limit)
+
+    def on_state_change(self, callback: Callable[[StateChanged], None]) -> Callable[[], None]:
+        """Call `callback` with every change of an agent's state, until the returned function is called."""
+
+        def only_states(event: Event) -> None:
+            if isinstance(event, StateChanged):
+                callback(event)
+
+        return self.watchers.call(only_states)
+
+    async def wait_settled(self) -> None:
+        """Wait until no agent is starting any more: each is available, failed or stopped."""
+        while any(agent.state is State.STARTING for agent in self.agents.values()):
+            await self.directory.wait_changed(self.directory.revision)
+
+    def components(self) -> tuple[ComponentStatus, ...]:
+        """The status of every component, in the order of the plan."""
+        return self.board.all()
+
+    def status(self) -> dict[str, Any]:
+        """What is true now, measured; plain data that JSON can carry."""
+        now = trio.current_time()
+        return {
+            "node": self.name,
+            "version": version(),
+            "uptime": round(now - self.started, 3),
+            "draining": self.draining.is_set(),
+            "ready": self.ready,
+            "endpoints": {name: list(urls) for name, urls in self._endpoints.items()},
+            "components": [one.asdict(now) for one in self.components()],
+            "agents": [
+                {"type": self.type_of(name), **self.agents[name].status()}
+                for name in sorted(self.agents)
+            ],
+            "requests": attrs.asdict(self.requests.statistics()),
+            "collisions": list(self.directory.collisions),
+            "plugins": {
+                state: sum(one.state == state for one in self.plugins.found)
+                for state in ("loaded", "broken", "disabled")
+            },
+        }
+
+    @property
+    def ready(self) -> bool:
+        """Whether new work is welcome: every component is ok or degraded, and no drain has begun."""
+        return not self.draining.is_set() and self.board.ready
+
+    # ---- steering
+
+    def agent(self, name: str) -> Agent:
+        """An agent by name. Raises UnknownTarget."""
+        try:
+            return self.agents[name]
+        except KeyError:
+            raise UnknownTarget(
+                f"there is no agent {name!r}", data={"agent": name, "known": sorted(self.agents)}
+            ) from None
+
+    async def drain(self, seconds: float | None = None) -> bool:
+        """Refuse new work and wait, `[node] drain` at most, until the accepted work is done.
+
+        Gives whether all of it was done. What is left is cancelled when the flow's block ends.
+        """
+        self.draining.set()
+        limit = self.config.node.drain if seconds is None else seconds
+        return await self.requests.drain(limit)
+
+    def reload(self, source: Source, overrides: Sequence[str] = ()) -> tuple[list[str], list[str]]:
+        """Read a configuration again and apply what is reloadable.
+
+        Gives (paths applied, paths that differ but need a restart). Raises ConfigError, changing
+        nothing, if the new one has a problem.
+        """
+        plugins = discover_for(source, overrides)
+        new = read_config(source, plugins, overrides)
+        make_plan(new, plugins.registry)
+        changed = list(differences(self.config, new))
+        applied = [path for path, reloadable in changed if reloadable]
+        fixed = [path for path, reloadable in changed if not reloadable]
+        self.config = attrs.evolve(
+            self.config,
+            node=attrs.evolve(self.config.node, drain=new.node.drain),
+            log=new.log,
+        )
+        return applied, fixed
+
+
+@asynccontextmanager
+async def open_flow(
+    config: Source, *, plugins: Sequence[object] = (), overrides: Sequence[str] = ()
+) -> AsyncGenerator[Flow]:
+    """Open a flow from a TOML file (a path), TOML text, a mapping or a FlowConfig.
+
+    `plugins` are further plugin objects or modules, besides those that are installed or named in the
+    configuration. Enters when every edge is serving; agents may still be starting (`wait_settled`). Raises
+    ConfigError for a configuration that cannot be used, AssemblyError if a component cannot open.
+    """
+    found = discover_for(config, overrides, plugins)
+    settings = config if isinstance(config, FlowConfig) else read_config(config, found, overrides)
+    plan = make_plan(settings, found.registry)
+    flow = Flow(settings, plan, found)
+    async with open_components(flow, folder_of(config)):
+        yield flow
+
+
+def folder_of(source: Source) -> pathlib.Path:
+    """The folder that relative paths of a configuration start from."""
+    return source.parent if isinstance(source, pathlib.Path) else pathlib.Path()
+
+
+def version() -> str:
+    """flowcore's version, as installed."""
+    from importlib import metadata
+
+    return metadata.version("flowcore")

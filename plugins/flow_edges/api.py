@@ -1,0 +1,261 @@
+"""The `api` edge: health for machines, and what flowctl needs, as JSON over HTTP.
+
+| request | answer |
+|---|---|
+| `GET /livez` | 200 while the process runs its event loop |
+| `GET /readyz` | 200 when new work is welcome, 503 when not, with the components that are not well |
+| `GET /status` | everything that is true of the node now |
+| `GET /agents`, `GET /agents/NAME` | agents with pools and figures |
+| `POST /agents/NAME/pause`, `.../resume`, `.../restart` | steer an agent |
+| `GET /tasks` | requests under way, and those that ended lately |
+| `GET /tools` | the public names of all tools |
+| `POST /call` | call a tool: `{"tool": .., "arguments": {..}, "deadline": SECONDS, "idempotencyKey": ..}` |
+
+It listens on loopback only. A browser's page cannot use it: a request with an Origin header, or for another
+host than the one it listens on, is refused.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import AsyncGenerator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import msgspec
+import trio
+
+from flowcore.agents import Agent
+from flowcore.config import Address, setting
+from flowcore.errors import CallError, InvalidRequest, UnknownMethod, UnknownTarget
+from flowcore.hookspecs import Context, Factory, Registry, hookimpl
+from flowcore.http import Limits, Request, Response, open_http_server
+from flowcore.interfaces import Edge, Host
+from flowcore.requests import Entry, Envelope, Principal
+
+JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+OPERATOR = Principal(name="operator", scheme="loopback")
+
+
+@attrs.frozen(kw_only=True)
+class ApiConfig:
+    """Health, status and steering over HTTP, for flowctl and for machines that watch."""
+
+    bind: Address = setting(Address("127.0.0.1", 7301), help="where to listen")
+    limits: Limits = setting(factory=Limits, help="what is taken, and how long is waited")
+    drain: float = setting(1.0, help="seconds that requests may go on when the edge closes")
+
+
+class CallBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
+    """The body of `POST /call`."""
+
+    tool: str
+    arguments: dict[str, msgspec.Raw] = {}
+    deadline: float | None = None
+    idempotency_key: str | None = None
+
+
+class Api:
+    """Answers requests about one host."""
+
+    def __init__(self, host: Host, bind: Address) -> None:
+        self._host = host
+        self._hosts = {"localhost", "127.0.0.1", "[::1]", _bracketed(bind.host)}
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request; never raises for what a client did."""
+        refusal = self._refused(request)
+        if refusal is not None:
+            return refusal
+        try:
+            return await self._route(request)
+        except CallError as error:
+            status = 502 if error.http_status == 200 else error.http_status
+            retry = error.retry_after
+            headers = [*JSON]
+            if retry is not None:
+                headers.append((b"retry-after", b"%d" % math.ceil(retry)))
+            return Response(status, headers, msgspec.json.encode({"error": error.wire()}))
+
+    def _refused(self, request: Request) -> Response | None:
+        if b"origin" in request.headers:
+            return _problem(403, "requests of web pages are refused here")
+        name = request.headers.get(b"host", b"").decode("latin-1")
+        host = name.rpartition(":")[0] if name.rpartition("]")[2].count(":") else name
+        if host.lower() not in self._hosts:
+            return _problem(421, f"this server is not {host[:100]!r}")
+        return None
+
+    async def _route(self, request: Request) -> Response:
+        parts = request.path.strip("/").split("/")
+        if request.path != "/" + "/".join(parts):
+            raise UnknownTarget(f"there is nothing at {request.path[:200]!r}")
+        route = self._routes().get((len(parts), parts[0]))
+        if route is None:
+            return _problem(404, f"there is nothing at {request.path[:200]!r}")
+        method, answer = route
+        if request.method != method and not (method == "GET" and request.method == "HEAD"):
+            response = _problem(405, f"{request.path[:200]} is for {method}")
+            response.headers = [*response.headers, (b"allow", method.encode())]
+            return response
+        return await answer(request, parts)
+
+    def _routes(self) -> dict[tuple[int, str], tuple[str, _Answer]]:
+        return {
+            (1, "livez"): ("GET", self._livez),
+            (1, "readyz"): ("GET", self._readyz),
+            (1, "status"): ("GET", self._status),
+            (1, "agents"): ("GET", self._agents),
+            (2, "agents"): ("GET", self._agent),
+            (3, "agents"): ("POST", self._steer),
+            (1, "tasks"): ("GET", self._tasks),
+            (1, "tools"): ("GET", self._tools),
+            (1, "call"): ("POST", self._call),
+        }
+
+    async def _livez(self, request: Request, parts: list[str]) -> Response:
+        del request, parts
+        return _json({"live": True})
+
+    async def _readyz(self, request: Request, parts: list[str]) -> Response:
+        del request, parts
+        status = self._host.status()
+        unwell = [one for one in status["components"] if one["status"] != "ok"]
+        body = {"ready": status["ready"], "draining": status["draining"], "unwell": unwell}
+        return _json(body, 200 if status["ready"] else 503)
+
+    async def _status(self, request: Request, parts: list[str]) -> Response:
+        del request, parts
+        return _json(self._host.status())
+
+    async def _agents(self, request: Request, parts: list[str]) -> Response:
+        del request, parts
+        return _json({"agents": self._host.status()["agents"]})
+
+    async def _agent(self, request: Request, parts: list[str]) -> Response:
+        del request
+        return _json(self._find(parts[1]).status())
+
+    def _find(self, name: str) -> Agent:
+        try:
+            return self._host.agent(name)
+        except UnknownTarget as error:
+            raise NotThere(error.message, data=error.data) from None
+
+    async def _steer(self, request: Request, parts: list[str]) -> Response:
+        del request
+        agent = self._find(parts[1])
+        steps: dict[str, Callable[[], None]] = {
+            "pause": agent.pause,
+            "resume": agent.resume,
+            "restart": agent.restart,
+        }
+        step = steps.get(parts[2])
+        if step is None:
+            raise NotThere(f"an agent can be told {', '.join(steps)}, not {parts[2][:100]!r}")
+        step()
+        return _json({"agent": agent.name, "done": parts[2], "state": agent.state.value})
+
+    async def _tasks(self, request: Request, parts: list[str]) -> Response:
+        del request, parts
+        now = trio.current_time()
+        entries = [
+            _entry(one, now)
+            for one, _ in zip(self._host.requests.tracker.entries(), range(1000), strict=False)
+        ]
+        return _json({"requests": entries})
+
+    async def _tools(self, request: Request, parts: list[str]) -> Response:
+        del request, parts
+        listing = self._host.directory.listing("tools")
+        tools = [{"name": one.name, "agent": one.agent} for one in listing.entries]
+        return _json({"tools": tools, "missing": list(listing.missing)})
+
+    async def _call(self, request: Request, parts: list[str]) -> Response:
+        del parts
+        kind = request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
+        if kind != b"application/json":
+            return _problem(415, "expected application/json")
+        try:
+            body = msgspec.json.decode(request.body, type=CallBody)
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"expected a call as JSON: {error}") from None
+        if body.deadline is not None and not 0 < body.deadline < math.inf:
+            raise InvalidRequest("expected a deadline of more than 0 seconds")
+        target = self._host.directory.resolve("tools", body.tool)
+        envelope = Envelope(
+            agent=target.agent,
+            name=target.name,
+            params={"arguments": msgspec.Raw(msgspec.json.encode(body.arguments))},
+            deadline=math.inf if body.deadline is None else trio.current_time() + body.deadline,
+            idempotency_key=body.idempotency_key,
+            principal=OPERATOR,
+        )
+        reply = await self._host.submit(envelope)
+        return Response(
+            200, JSON, b'{"id":"%b","result":%b}' % (envelope.id.encode(), reply.result)
+        )
+
+
+_Answer = Callable[[Request, list[str]], Awaitable[Response]]
+
+
+class NotThere(UnknownMethod):
+    """What the path speaks of does not exist."""
+
+
+def _bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def _entry(entry: Entry, now: float) -> dict[str, Any]:
+    return {
+        "id": entry.id,
+        "agent": entry.agent,
+        "name": entry.name,
+        "principal": entry.principal,
+        "state": "running" if entry.outcome is None else entry.outcome.value,
+        "error": entry.error,
+        "seconds": round((now if entry.outcome is None else entry.ended) - entry.accepted, 6),
+        "ago": round(now - entry.accepted, 3),
+    }
+
+
+def _json(value: Any, status: int = 200) -> Response:
+    return Response(status, JSON, msgspec.json.encode(value))
+
+
+def _problem(status: int, text: str) -> Response:
+    return _json({"error": {"message": text}}, status)
+
+
+@attrs.frozen
+class ApiEdge:
+    """What the edge yields."""
+
+    endpoints: tuple[str, ...]
+
+
+@asynccontextmanager
+async def open_api(config: ApiConfig, context: Context) -> AsyncGenerator[Edge]:
+    """Listen, and answer about the flow."""
+    api = Api(context.host, config.bind)
+    async with open_http_server(api.handle, config.bind, limits=config.limits) as server:
+        yield ApiEdge(tuple(f"http://{address}" for address in server.addresses))
+        await server.drain(config.drain)
+
+
+@hookimpl
+def flow_register(registry: Registry) -> None:
+    registry.add(
+        Factory(
+            "edge",
+            "api",
+            ApiConfig,
+            open_api,
+            stability="beta",
+            claims=lambda config: (f"tcp {config.bind}",) if config.bind.port else (),
+            exposed=lambda config: config.bind.host,
+        )
+    )
