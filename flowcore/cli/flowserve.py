@@ -251,3 +251,7 @@ def _reference(options: argparse.Namespace) -> int:
     plugins = discover() if options.config is None else discover_for(options.config, options.set)
     print(reference_markdown(FlowConfig, listing(plugins.registry)), end="")
     return EXIT_OK
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""Benchmarks: `make benchmark` runs every family, `make benchmark-FAMILY` one."""
