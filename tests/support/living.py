@@ -1,0 +1,45 @@
+"""Waiting for processes that are not ours to end, without sleeping."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+import trio
+
+
+def alive(pid: int) -> bool:
+    """Whether there is such a process, and not only its exit status."""
+    try:
+        stat = Path(f"/proc/{pid}/stat").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return stat.rpartition(b")")[2].split()[0] not in (b"Z", b"X")
+
+
+async def wait_dead(pids: Iterable[int], seconds: float = 60) -> None:
+    """Return when each of these processes has ended. Raises trio.TooSlowError."""
+    with trio.fail_after(seconds):
+        for pid in pids:
+            try:
+                fd = os.pidfd_open(pid)
+            except ProcessLookupError:
+                continue
+            try:
+                await trio.lowlevel.wait_readable(fd)
+            finally:
+                os.close(fd)
+
+
+def open_fds() -> int:
+    """How many file descriptors this process has open."""
+    return len(os.listdir("/proc/self/fd"))
+
+
+def children() -> set[int]:
+    """The processes whose parent is this one, zombies included."""
+    found = set()
+    for task in Path("/proc/self/task").iterdir():
+        found |= set(map(int, (task / "children").read_text().split()))
+    return found
