@@ -1,86 +1,50 @@
 """Who offers what, under which public name; who has which role and which capabilities.
 
-Every answer is a look-up in tables. They are rebuilt, once and only when somebody asks, after a catalog or
-a state has changed; so a request costs one dictionary access, and a list stays the same object, in the same
-order, while nothing changes.
+Every answer is a look-up. What one member offers is indexed once per catalog, by itself; what concerns all
+of them (bare names, resources, lists) is put together again, once and only when somebody asks, after
+something has changed. So a request costs a few dictionary accesses, and a list stays the same object, in the
+same order, while nothing changes.
+
+**A name means one thing.** Whom a name belongs to follows from the catalogs alone, not from who is up: a
+member that is down keeps its names, and calls of them are refused with its state rather than sent to
+another member that happens to have the same name.
 """
 
 from __future__ import annotations
 
 import difflib
-import re
-from collections.abc import Iterable, Iterator
-from typing import Literal, Protocol
+import heapq
+from collections.abc import Collection, Iterable
+from typing import Literal
 
 import attrs
 import trio
 
-from flowcore.agents.catalog import Catalog, Prompt, Resource, Template, Tool
+from flowcore.agents.catalog import EMPTY
+from flowcore.agents.members import Groups, Member
+from flowcore.agents.offers import Index, Listable, Listed, Listing, Named, Offer, Target
 from flowcore.agents.state import State
+from flowcore.agents.templates import Pattern
 from flowcore.errors import AgentUnavailable, UnknownTarget
 
-Listable = Literal["tools", "resources", "templates", "prompts"]
-Offer = Tool | Resource | Template | Prompt
+__all__ = ["Directory", "Listable", "Listed", "Listing", "Member", "Offer", "Target", "unavailable"]
 
+LONGEST_URI = 2048
+"""Characters of a URI beyond which no template is asked about it."""
+MOST_COMPARED = 1000
+"""Known names among which the nearest to an unknown one is looked for."""
 
-class Member(Protocol):
-    """An agent as the directory sees it."""
-
-    @property
-    def name(self) -> str: ...
-    @property
-    def roles(self) -> frozenset[str]: ...
-    @property
-    def capabilities(self) -> frozenset[str]: ...
-    @property
-    def bare(self) -> bool:
-        """Whether its tools and prompts are offered under their own names where nobody else has them."""
-        ...
-
-    @property
-    def state(self) -> State: ...
-    @property
-    def reason(self) -> str:
-        """Why it is in that state, for a person; empty if there is nothing to say."""
-        ...
-
-    @property
-    def catalog(self) -> Catalog: ...
+_LISTED = frozenset({State.IDLE, State.BUSY, State.PAUSED})
+"""States in which a member's offers are on the lists."""
 
 
 @attrs.frozen
-class Listed:
-    """One offer under its public name (for resources its URI, for templates the URI template)."""
+class _Shared:
+    """What follows from all catalogs together, whoever is up."""
 
-    name: str
-    agent: str
-    offer: Offer
-
-
-@attrs.frozen
-class Listing:
-    """All that is on offer of one kind, in a stable order, and which agents are missing from it."""
-
-    entries: tuple[Listed, ...]
-    missing: tuple[str, ...]
-
-
-@attrs.frozen
-class Target:
-    """Where a request goes: the agent, the agent's own name for the thing, the tool if it is one."""
-
-    agent: str
-    name: str
-    tool: Tool | None = None
-
-
-@attrs.frozen
-class _Tables:
-    """Everything that follows from the members as they are now."""
-
-    listings: dict[Listable, Listing]
-    targets: dict[tuple[str, str], Target]
-    templates: tuple[tuple[re.Pattern[str], Target], ...]
+    bare: dict[Named, dict[str, Target]]
+    resources: dict[str, Target]
+    patterns: tuple[tuple[Pattern, str], ...]
     collisions: tuple[str, ...]
 
 
@@ -89,11 +53,13 @@ class Directory:
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
-        self._roles: dict[str, tuple[str, ...]] = {}
-        self._capabilities: dict[str, frozenset[str]] = {}
+        self._indexes: dict[str, Index] = {}
+        self._groups = Groups(self._members)
+        self._dotted: tuple[str, ...] = ()
         self._revision = 0
         self._changed = trio.Event()
-        self._current: _Tables | None = None
+        self._shared: _Shared | None = None
+        self._listings: dict[Listable, Listing] = {}
 
     @property
     def revision(self) -> int:
@@ -103,7 +69,7 @@ class Directory:
     @property
     def collisions(self) -> tuple[str, ...]:
         """Sentences about names that more than one agent claims, and how each was settled."""
-        return self._tables.collisions
+        return self._together().collisions
 
     async def wait_changed(self, revision: int) -> int:
         """Wait until `revision` is no longer the current one; give the current one."""
@@ -116,197 +82,236 @@ class Directory:
         if member.name in self._members:
             raise ValueError(f"an agent named {member.name!r} is already here")
         self._members[member.name] = member
-        for role in member.roles:
-            self._roles[role] = tuple(sorted((*self._roles.get(role, ()), member.name)))
-        for one in member.capabilities:
-            self._capabilities[one] = self._capabilities.get(one, frozenset()) | {member.name}
+        self._groups.join(member)
+        if "." in member.name:
+            self._find_dotted()
         self.changed()
 
     def leave(self, name: str) -> None:
         """Let a member go. Raises KeyError if there is none of that name."""
         member = self._members.pop(name)
-        for role in member.roles:
-            self._roles[role] = tuple(one for one in self._roles[role] if one != name)
-        for one in member.capabilities:
-            self._capabilities[one] -= {name}
+        self._groups.leave(member)
+        self._indexes.pop(name, None)
+        if "." in name:
+            self._find_dotted()
         self.changed()
 
     def changed(self) -> None:
         """Something about a member is not what it was: wake who waits; tables are made when asked for."""
-        self._current = None
+        self._shared = None
+        self._listings = {}
         self._revision += 1
         self._changed.set()
         self._changed = trio.Event()
 
+    # ---- who is here
+
     def members(self) -> tuple[Member, ...]:
         """All members, by name."""
-        return tuple(self._members[name] for name in sorted(self._members))
+        return self._groups.everyone()
 
     def by_name(self, name: str) -> Member:
         """The member of that name. Raises UnknownTarget."""
         try:
             return self._members[name]
         except KeyError:
-            raise UnknownTarget(f"there is no agent {name!r}", data={"agent": name}) from None
+            raise _unknown("agent", name, self._members) from None
 
     def by_role(self, role: str) -> tuple[Member, ...]:
         """Every member with the role, by name; () if there is none."""
-        return tuple(self._members[name] for name in self._roles.get(role, ()))
+        return self._groups.by_role(role)
 
     def by_capability(self, capabilities: Iterable[str]) -> tuple[Member, ...]:
         """Every member that has all of the capabilities, by name; all members if none is asked for."""
-        wanted = list(capabilities)
-        if not wanted:
-            return self.members()
-        sets = sorted((self._capabilities.get(one, frozenset()) for one in wanted), key=len)
-        return tuple(self._members[name] for name in sorted(frozenset.intersection(*sets)))
+        return self._groups.by_capability(frozenset(capabilities))
+
+    # ---- what is offered
 
     def listing(self, kind: Listable) -> Listing:
-        """What is on offer now. The same object is given until something changes."""
-        return self._tables.listings[kind]
+        """What is on offer now, members by name, each in its own order.
+
+        The same object is given until something changes.
+        """
+        listing = self._listings.get(kind)
+        if listing is None:
+            listing = self._listings[kind] = self._list(kind)
+        return listing
 
     def resolve(self, kind: Literal["tools", "resources", "prompts"], name: str) -> Target:
         """Where a call of this public name goes.
 
+        `agent.name` always says which one is meant; a name of its own only where nobody else claims it.
         A resource is also found through the templates of the agents that offer it. Raises UnknownTarget
-        if nobody offers it, AgentUnavailable if the one who would is not taking calls.
+        if nobody offers it, AgentUnavailable if the one who does is not taking calls.
         """
-        target = self._tables.targets.get((kind, name))
-        if target is None and kind == "resources":
-            target = self._by_template(name)
+        target = self._resource(name) if kind == "resources" else self._named(kind, name)
         if target is None:
-            raise self._unknown(kind, name)
+            raise self._refusal(kind, name)
         member = self._members[target.agent]
         if not member.state.available:
             raise unavailable(member)
         return target
 
-    def _by_template(self, uri: str) -> Target | None:
-        for pattern, target in self._tables.templates:
-            if pattern.fullmatch(uri):
-                return attrs.evolve(target, name=uri)
+    def _named(self, kind: Named, name: str) -> Target | None:
+        qualified = self._qualified(kind, name)
+        return self._together().bare[kind].get(name) if qualified is None else qualified
+
+    def _qualified(self, kind: Named, name: str) -> Target | None:
+        agent, dot, own = name.partition(".")
+        if dot and agent in self._members:
+            offered = self._index(agent).offers(kind).get(own)
+            if offered is not None:
+                return offered.target
+        for dotted in self._dotted:
+            if name.startswith(dotted):
+                offered = self._index(dotted[:-1]).offers(kind).get(name[len(dotted) :])
+                if offered is not None:
+                    return offered.target
         return None
 
-    def _unknown(self, kind: str, name: str) -> Exception:
+    def _resource(self, uri: str) -> Target | None:
+        shared = self._together()
+        target = shared.resources.get(uri)
+        if target is None and len(uri) <= LONGEST_URI:
+            for known, agent in shared.patterns:
+                if known.matches(uri):
+                    return Target(agent, uri)
+        return target
+
+    def _refusal(self, kind: Listable, name: str) -> Exception:
         """The refusal of a name nobody offers; of an agent that is down, that it is down."""
-        agent, dot, _ = name.partition(".")
-        member = self._members.get(agent) if dot and kind != "resources" else None
-        if member is not None and not member.state.available:
-            return unavailable(member)
         what = kind.removesuffix("s")
-        known = [known for of, known in self._tables.targets if of == kind]
-        near = difflib.get_close_matches(name[:200], known, n=1) if len(known) <= 1000 else []
-        hint = f", did you mean {near[0]!r}?" if near else ""
-        return UnknownTarget(f"unknown {what} {name[:200]!r}{hint}", data={what: name[:200]})
+        if kind == "resources":
+            return _unknown(what, name, self._together().resources)
+        agent = self._members.get(name.partition(".")[0]) if "." in name else None
+        if agent is None:
+            listed = self.listing(kind).entries
+            known = [one.name for one in listed] if len(listed) <= MOST_COMPARED else []
+            down = [
+                one.name
+                for one in self.members()
+                if one.bare and one.catalog is EMPTY and one.state not in _LISTED
+            ]
+            return _unknown(what, name, known, down)
+        if not agent.state.available:
+            return unavailable(agent)
+        own = self._index(agent.name).offers(kind).values()
+        return _unknown(what, name, [offered.listed.name for offered in own])
 
-    @property
-    def _tables(self) -> _Tables:
-        if self._current is None:
-            self._current = _make_tables(self.members())
-        return self._current
+    def _index(self, name: str) -> Index:
+        index = self._indexes.get(name)
+        member = self._members[name]
+        if index is None or index.catalog is not member.catalog:
+            index = self._indexes[name] = Index(member)
+        return index
 
+    def _find_dotted(self) -> None:
+        dotted = [name + "." for name in self._members if "." in name]
+        self._dotted = tuple(sorted(dotted, key=len, reverse=True))
 
-_LISTED = (State.IDLE, State.BUSY, State.PAUSED)
+    # ---- putting together
 
+    def _list(self, kind: Listable) -> Listing:
+        entries: list[Listed] = []
+        missing: list[str] = []
+        for member in self.members():
+            index = self._index(member.name)
+            offers = self._entries(index, kind)
+            if member.state in _LISTED:
+                entries += offers
+            elif offers or member.catalog is EMPTY:
+                missing.append(member.name)
+        return Listing(tuple(entries), tuple(missing))
 
-def _make_tables(members: tuple[Member, ...]) -> _Tables:
-    listed = [member for member in members if member.state in _LISTED]
-    missing = tuple(member.name for member in members if member.state not in _LISTED)
-    collisions: list[str] = []
-    targets: dict[tuple[str, str], Target] = {}
-    tools = _named(listed, "tools", targets, collisions)
-    prompts = _named(listed, "prompts", targets, collisions)
-    resources = tuple(_resources(listed, targets, collisions))
-    templates = [
-        Listed(one.uri_template, member.name, one)
-        for member in listed
-        for one in member.catalog.templates
-    ]
-    return _Tables(
-        listings={
-            "tools": Listing(tools, missing),
-            "prompts": Listing(prompts, missing),
-            "resources": Listing(resources, missing),
-            "templates": Listing(tuple(templates), missing),
-        },
-        targets=targets,
-        templates=tuple((template_pattern(one.name), Target(one.agent, "")) for one in templates),
-        collisions=tuple(collisions),
-    )
+    def _entries(self, index: Index, kind: Listable) -> list[Listed]:
+        listed = [offered.listed for offered in index.offers(kind).values()]
+        if kind == "resources":
+            owners = self._together().resources
+            return [one for one in listed if owners[one.name].agent == one.agent]
+        if kind == "templates" or not index.member.bare:
+            return listed
+        bare = self._together().bare[kind]
+        return [
+            Listed(own, one.agent, one.offer) if own in bare else one
+            for own, one in zip(index.offers(kind), listed, strict=True)
+        ]
 
-
-def _named(
-    members: list[Member],
-    kind: Literal["tools", "prompts"],
-    targets: dict[tuple[str, str], Target],
-    collisions: list[str],
-) -> tuple[Listed, ...]:
-    """Tools or prompts under their public names: `agent.name`, or bare where nobody else claims it."""
-    claims: dict[str, list[str]] = {}
-    for member in members:
-        for offer in _offers(member, kind):
-            if member.bare:
-                claims.setdefault(offer.name, []).append(member.name)
-            targets[kind, f"{member.name}.{offer.name}"] = Target(
-                member.name, offer.name, offer if isinstance(offer, Tool) else None
+    def _together(self) -> _Shared:
+        if self._shared is None:
+            indexes = [self._index(member.name) for member in self.members()]
+            collisions = [one for index in indexes for one in index.duplicates]
+            self._shared = _Shared(
+                bare={
+                    "tools": self._bare("tools", indexes, collisions),
+                    "prompts": self._bare("prompts", indexes, collisions),
+                },
+                resources=self._resources(indexes, collisions),
+                patterns=self._patterns(indexes),
+                collisions=tuple(collisions),
             )
-    entries = []
-    for member in members:
-        for offer in _offers(member, kind):
-            public = f"{member.name}.{offer.name}"
-            if member.bare and len(claims[offer.name]) == 1 and (kind, offer.name) not in targets:
-                targets[kind, offer.name] = targets[kind, public]
-                public = offer.name
-            entries.append(Listed(public, member.name, offer))
-    for name, agents in claims.items():
-        if len(agents) > 1:
-            collisions.append(
-                f"{kind.removesuffix('s')} {name!r} is offered bare by {', '.join(agents)}:"
-                " each is listed as agent.name"
-            )
-    return tuple(entries)
+        return self._shared
 
-
-def _offers(member: Member, kind: Literal["tools", "prompts"]) -> tuple[Tool | Prompt, ...]:
-    return member.catalog.tools if kind == "tools" else member.catalog.prompts
-
-
-def _resources(
-    members: list[Member], targets: dict[tuple[str, str], Target], collisions: list[str]
-) -> Iterator[Listed]:
-    for member in members:
-        for resource in member.catalog.resources:
-            first = targets.setdefault(
-                ("resources", resource.uri), Target(member.name, resource.uri)
-            )
-            if first.agent == member.name:
-                yield Listed(resource.uri, member.name, resource)
-            else:
+    def _bare(self, kind: Named, indexes: list[Index], collisions: list[str]) -> dict[str, Target]:
+        claims: dict[str, list[Target]] = {}
+        for index in indexes:
+            if index.member.bare:
+                for name, offered in index.offers(kind).items():
+                    claims.setdefault(name, []).append(offered.target)
+        bare: dict[str, Target] = {}
+        what = kind.removesuffix("s")
+        for name, targets in claims.items():
+            agents = ", ".join(target.agent for target in targets)
+            other = self._qualified(kind, name)
+            if other is not None:
                 collisions.append(
-                    f"resource {resource.uri!r} of {member.name} is hidden by that of {first.agent}"
+                    f"{what} {name!r} of {agents} is listed as agent.name:"
+                    f" {name!r} is {other.name!r} of {other.agent}"
                 )
+            elif len(targets) > 1:
+                collisions.append(
+                    f"{what} {name!r} is claimed by {agents}: each is listed as agent.name"
+                )
+            else:
+                bare[name] = targets[0]
+        return bare
+
+    def _resources(self, indexes: list[Index], collisions: list[str]) -> dict[str, Target]:
+        owners: dict[str, Target] = {}
+        for index in indexes:
+            for uri, offered in index.resources.items():
+                first = owners.setdefault(uri, offered.target)
+                if first is not offered.target:
+                    collisions.append(
+                        f"resource {uri!r} of {offered.target.agent} is hidden by that of {first.agent}"
+                    )
+        return owners
+
+    def _patterns(self, indexes: list[Index]) -> tuple[tuple[Pattern, str], ...]:
+        """The most telling templates first; among equals members by name."""
+        patterns = [one for index in indexes for one in index.patterns]
+        return tuple(sorted(patterns, key=lambda one: -one[0].literals))
 
 
-_EXPRESSION = re.compile(r"\{([+#./;?&]?)([^{}]*)\}")
-_RESERVED = {"+": r"[^\s]+", "#": r"#[^\s]*"}
+def _unknown(
+    what: str, name: str, known: Collection[str], down: Collection[str] = ()
+) -> UnknownTarget:
+    """The refusal of an unknown name, with the nearest known one and whom else it might belong to."""
+    shown = name[:200]
+    near = _nearest(shown, known) if len(known) <= MOST_COMPARED else None
+    hint = "" if near is None else f", did you mean {near!r}?"
+    others = f" (not up, and may have it: {', '.join(list(down)[:5])})" if down else ""
+    return UnknownTarget(f"unknown {what} {shown!r}{hint}{others}", data={what: shown})
 
 
-def template_pattern(uri_template: str) -> re.Pattern[str]:
-    """What the expansions of a URI template look like (RFC 6570, levels 1 to 3)."""
-    parts: list[str] = []
-    position = 0
-    for match in _EXPRESSION.finditer(uri_template):
-        parts.append(re.escape(uri_template[position : match.start()]))
-        operator = match[1]
-        if operator in _RESERVED:
-            parts.append(_RESERVED[operator])
-        elif operator:
-            parts.append(rf"(?:{re.escape(operator)}[^\s]*)?")
-        else:
-            parts.append(r"[^/\s?#]+")
-        position = match.end()
-    parts.append(re.escape(uri_template[position:]))
-    return re.compile("".join(parts))
+def _nearest(name: str, known: Collection[str]) -> str | None:
+    """The known name that a person most likely meant; compared closely are only a few with like letters."""
+    letters = set(name)
+
+    def unlike(other: str) -> int:
+        return len(letters.symmetric_difference(other)) + abs(len(name) - len(other))
+
+    near = difflib.get_close_matches(name, heapq.nsmallest(8, known, key=unlike), n=1)
+    return near[0] if near else None
 
 
 def unavailable(member: Member) -> AgentUnavailable:
