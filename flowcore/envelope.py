@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import enum
 import os
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 import msgspec
+
+if TYPE_CHECKING:
+    import trio
 
 Raw = msgspec.Raw
 
@@ -111,6 +114,9 @@ class Envelope:
     modern: bool = False
     """Whether the asking side speaks MCP 2026-07-28 or later."""
     peer: Peer = DEAF
+    scope: trio.CancelScope | None = None
+    """The scope in which an agent does it, ended at `deadline`. The peer moves both while the work waits
+    for the client: time in which a person is asked something is not the agent's."""
 
     @property
     def arguments(self) -> Any:

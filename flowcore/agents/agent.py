@@ -153,6 +153,7 @@ class Agent:
         self._calls += 1
         began = False
         with trio.CancelScope(deadline=envelope.deadline) as scope:
+            envelope.scope = scope
             pool = life.pool
             now = trio.current_time()
             slot = pool.take(envelope.affinity, now) or await self._wait(life, envelope)

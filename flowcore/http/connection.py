@@ -260,7 +260,11 @@ class Connection:
             head_only = head.method == "HEAD"
             await self._send(encode_response(answer, head_only=head_only, close=self._last))
         else:
-            await self._stream_answer(head, answer, keep)
+            try:
+                await self._stream_answer(head, answer, keep)
+            finally:
+                if answer.close is not None:
+                    answer.close()
 
     async def _stream_answer(self, head: RequestHead, answer: Stream, keep: bool) -> None:
         chunked = head.minor == 1

@@ -62,6 +62,8 @@ class Stream:
     status: int
     headers: Sequence[tuple[bytes, bytes]]
     run: Callable[[Send], Awaitable[None]]
+    close: Callable[[], None] | None = None
+    """Called once when it is over, however that came; also if the client left before `run` was called."""
 
 
 Handler = Callable[[Request], Awaitable[Response | Stream]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar, Final
 
-from flowcore.errors import CallError, InvalidArguments, InvalidRequest
+from flowcore.errors import InvalidArguments, InvalidRequest, UnknownMethod
 
 PARSE_ERROR: Final = -32700
 INVALID_REQUEST: Final = -32600
@@ -48,7 +48,7 @@ class HeaderMismatch(InvalidRequest):
     code: ClassVar[int] = HEADER_MISMATCH
 
 
-class MissingCapability(CallError):
+class MissingCapability(UnknownMethod):
     """The work needs something of the client that it did not declare."""
 
     code: ClassVar[int] = MISSING_CAPABILITY

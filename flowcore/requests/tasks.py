@@ -19,6 +19,7 @@ from msgspec import Raw
 
 from flowcore.envelope import Envelope, Peer, Reply
 from flowcore.errors import CallCancelled, CallError, Overloaded, UnknownTarget
+from flowcore.mcp import MissingCapability, lacking, question_for
 from flowcore.requests.settings import RequestSettings
 
 
@@ -95,8 +96,17 @@ class Tasks:
         self._tasks: OrderedDict[str, Task] = OrderedDict()
         self._bytes = 0
 
-    def begin(self, envelope: Envelope, *, ttl: float | None = None) -> Task:
-        """Start a request as a task. Raises Overloaded if too many run."""
+    def begin(
+        self,
+        envelope: Envelope,
+        *,
+        ttl: float | None = None,
+        submit: Callable[[Envelope], Awaitable[Reply]] | None = None,
+    ) -> Task:
+        """Start a request as a task. Raises Overloaded if too many run.
+
+        `submit` takes the place of `Requests.submit` for an edge that has more to do for a reply.
+        """
         self._forget()
         running = sum(not task.final for task in self._tasks.values())
         if running >= self._settings.tasks:
@@ -114,13 +124,15 @@ class Tasks:
         )
         self._tasks[task.id] = task
         envelope.peer = _TaskPeer(task, envelope.peer)
-        self._nursery.start_soon(self._run, task, envelope)
+        self._nursery.start_soon(self._run, task, envelope, submit or self._submit)
         return task
 
-    async def _run(self, task: Task, envelope: Envelope) -> None:
+    async def _run(
+        self, task: Task, envelope: Envelope, submit: Callable[[Envelope], Awaitable[Reply]]
+    ) -> None:
         with task.scope:
             try:
-                task.reply = await self._submit(envelope)
+                task.reply = await submit(envelope)
             except CallError as error:
                 task.error = error
         if task.reply is not None:
@@ -161,6 +173,11 @@ class Tasks:
             task.become(TaskState.WORKING)
         return task
 
+    def discard(self, task: Task) -> None:
+        """Forget a final task whose outcome its caller has got without asking for it by name."""
+        if task.final and self._tasks.pop(task.id, None) is not None and task.reply is not None:
+            self._bytes -= len(bytes(task.reply.result))
+
     def list(self) -> tuple[Task, ...]:
         """Every task that is known, oldest first."""
         self._forget()
@@ -183,6 +200,7 @@ class _TaskPeer:
 
     def __init__(self, task: Task, peer: Peer) -> None:
         self._task = task
+        self._peer = peer
         self._capabilities = dict(peer.capabilities)
         self._asked = 0
 
@@ -191,15 +209,21 @@ class _TaskPeer:
         return self._capabilities
 
     def notify(self, method: str, params: Raw) -> None:
+        self._peer.notify(method, params)
         if method == "notifications/progress":
             progress: dict[str, Any] = msgspec.json.decode(params)
             text = progress.get("message") or f"progress {progress.get('progress')}"
             self._task.become(self._task.state, str(text)[:1000])
 
     async def request(self, method: str, params: Raw) -> Raw:
+        missing = lacking(self._capabilities, method, params)
+        if missing:
+            raise MissingCapability(missing)
         self._asked += 1
         key = f"ask-{self._asked}"
-        question = self._task.questions[key] = Question(method, params)
+        question = self._task.questions[key] = Question(
+            method, question_for(method, params, modern=True)
+        )
         self._task.become(TaskState.INPUT_REQUIRED)
         await question.answered.wait()
         assert question.answer is not None

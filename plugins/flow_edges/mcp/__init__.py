@@ -1,0 +1,77 @@
+"""MCP over Streamable HTTP: one endpoint for every version from 2025-03-26 on.
+
+Read in this order: `endpoint` (which request goes which way), `http_modern` and `http_handshake` (the two
+eras), `service` (requests become envelopes), `running`, `exchange`, `parking` (calls that speak and ask).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+
+from flow_edges.mcp.settings import McpSettings, is_loopback
+from flowcore.hookspecs import Context, Factory, Registry, hookimpl
+
+if TYPE_CHECKING:
+    from flowcore.http import Server
+
+
+@attrs.frozen
+class McpEdge:
+    """An open MCP endpoint."""
+
+    server: Server
+    path: str
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        return tuple(f"http://{address}{self.path}" for address in self.server.addresses)
+
+
+@asynccontextmanager
+async def open_mcp(config: McpSettings, context: Context) -> AsyncGenerator[McpEdge]:
+    """Serve until the block is left; then let streams end and requests finish."""
+    import trio
+
+    from flow_edges.mcp.endpoint import Endpoint
+    from flow_edges.mcp.shared import open_shared
+    from flowcore.http import open_http_server
+
+    async with open_shared(context.host, config) as shared:
+        endpoint = Endpoint(shared, config)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(endpoint.handshake.sessions.expire)
+            async with open_http_server(endpoint.handle, config.bind, limits=config.http) as server:
+                try:
+                    yield McpEdge(server, config.path)
+                finally:
+                    endpoint.handshake.sessions.close_streams()
+                    await server.drain(config.drain)
+            endpoint.handshake.sessions.close_all()
+            nursery.cancel_scope.cancel()
+
+
+def _claims(config: McpSettings) -> tuple[str, ...]:
+    return (f"tcp {config.bind}",) if config.bind.port else ()
+
+
+def _exposed(config: McpSettings) -> str | None:
+    return None if is_loopback(config.bind.host) else str(config.bind)
+
+
+@hookimpl
+def flow_register(registry: Registry) -> None:
+    registry.add(
+        Factory(
+            "edge",
+            "mcp",
+            McpSettings,
+            open_mcp,
+            stability="stable",
+            claims=_claims,
+            exposed=_exposed,
+        )
+    )

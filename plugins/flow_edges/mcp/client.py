@@ -1,0 +1,22 @@
+"""Who asks, as far as one request's work needs to know it."""
+
+from __future__ import annotations
+
+import attrs
+from msgspec import Raw
+
+from flowcore.requests import Principal
+
+OFF = "off"
+
+
+@attrs.frozen(kw_only=True)
+class Client:
+    """The asking side of one request."""
+
+    modern: bool
+    version: str
+    principal: Principal
+    capabilities: dict[str, Raw]
+    level: str | None = None
+    """The least severe log messages it wants; None if it did not say, OFF if it can hear none."""

@@ -1,0 +1,101 @@
+"""Who may reach the endpoint from where: Host, Origin, and the types of what is sent and accepted.
+
+A browser that was lured onto a local endpoint by a name that its attacker controls (DNS rebinding) shows
+that name in Host and the page's origin in Origin: neither is ours.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+
+from flow_edges.mcp.settings import McpSettings, is_loopback
+from flowcore.http import Request, Response
+from flowcore.mcp import INVALID_REQUEST, encode_error
+
+JSON = ((b"content-type", b"application/json"),)
+_HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
+_ORIGIN = re.compile(r"(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
+_REMEMBERED = 256
+
+
+class Guard:
+    """Tells requests that may come in from those that may not."""
+
+    def __init__(self, settings: McpSettings) -> None:
+        self._local = is_loopback(settings.bind.host)
+        names = {"localhost", settings.bind.host, *settings.allowed_hosts}
+        if not self._local:
+            names.add(socket.gethostname())
+        self._hosts = frozenset(name.lower() for name in names)
+        self._origins = frozenset(origin.lower().rstrip("/") for origin in settings.allowed_origins)
+        self._known: dict[tuple[bytes | None, bytes | None], Response | None] = {}
+
+    def refusal(self, request: Request) -> Response | None:
+        """The answer to a request from a wrong host or origin; None if it may come in."""
+        headers = request.headers
+        key = (headers.get(b"host"), headers.get(b"origin"))
+        try:
+            return self._known[key]
+        except KeyError:
+            refusal = self._judge(*key)
+        if b"origin" in headers.repeated:
+            return refused(403, "more than one Origin")
+        if len(self._known) < _REMEMBERED:
+            self._known[key] = refusal
+        return refusal
+
+    def _judge(self, host: bytes | None, origin: bytes | None) -> Response | None:
+        match = _HOST.fullmatch((host or b"").decode("latin-1"))
+        if match is None or not self._ours(match[1]):
+            return refused(421, "this host is not served here (see allowed_hosts)")
+        if origin is not None and not self._welcome(origin.decode("latin-1").lower()):
+            return refused(403, "this origin may not call this endpoint (see allowed_origins)")
+        return None
+
+    def _ours(self, name: str) -> bool:
+        if name.lower() in self._hosts:
+            return True
+        try:
+            address = ipaddress.ip_address(name.strip("[]"))
+        except ValueError:
+            return False
+        # an address cannot be rebound: beyond loopback whoever uses one means this machine
+        return address.is_loopback or not self._local
+
+    def _welcome(self, origin: str) -> bool:
+        if origin in self._origins:
+            return True
+        match = _ORIGIN.fullmatch(origin)
+        return match is not None and self._local and is_loopback(match[2].strip("[]"))
+
+
+def refused(status: int, why: str, *more: tuple[bytes, bytes]) -> Response:
+    """An HTTP refusal, with a JSON-RPC error that has no id for a body."""
+    body = encode_error(None, {"code": INVALID_REQUEST, "message": why})
+    return Response(status, (*JSON, *more), body)
+
+
+def unacceptable(request: Request) -> Response | None:
+    """The answer to a POST of a wrong type, or that does not accept both types of ours; else None."""
+    headers = request.headers
+    kind = headers.get(b"content-type", b"")
+    if kind != b"application/json" and not _is_json(kind):
+        return refused(415, "the body must be application/json")
+    accept = headers.get(b"accept")
+    if accept is not None and not accepts(accept, b"application/json", b"text/event-stream"):
+        return refused(406, "the client must accept application/json and text/event-stream")
+    return None
+
+
+def accepts(accept: bytes, *kinds: bytes) -> bool:
+    """Whether an Accept header takes all of these media types (their weights are not looked at)."""
+    accept = accept.lower()
+    if b"*/*" in accept:
+        return True
+    return all(kind in accept or kind.split(b"/")[0] + b"/*" in accept for kind in kinds)
+
+
+def _is_json(kind: bytes) -> bool:
+    return kind.partition(b";")[0].strip().lower() == b"application/json"

@@ -1,0 +1,125 @@
+"""POST requests of 2026-07-28: every one stands alone."""
+
+from __future__ import annotations
+
+import logging
+
+import trio
+from msgspec import Raw
+
+from flow_edges.mcp.ladder import ParamChecks, check_mirrors
+from flow_edges.mcp.listen import Listening
+from flow_edges.mcp.modern import answer, envelope_version, modern_client
+from flow_edges.mcp.replies import ACCEPTED, EVENTS, answered, failed, send_alive, succeeded
+from flow_edges.mcp.service import check_version, supported
+from flow_edges.mcp.settings import McpSettings
+from flow_edges.mcp.shared import Shared
+from flowcore.errors import CallError, InternalError, InvalidArguments, InvalidRequest
+from flowcore.http import Request, Response, Send, Stream, encode_event
+from flowcore.mcp import Message, Notification
+from flowcore.mcp import Request as Asked
+from flowcore.mcp.headers import VERSION
+from flowcore.requests import Principal
+
+logger = logging.getLogger(__name__)
+
+
+class ModernHttp:
+    """Serves clients of 2026-07-28 over HTTP."""
+
+    def __init__(self, shared: Shared, settings: McpSettings) -> None:
+        self._shared = shared
+        self._service = shared.service
+        self._keep_alive = settings.keep_alive
+        self._params = ParamChecks()
+
+    async def post(
+        self, request: Request, message: Message, meta: dict[str, Raw], principal: Principal
+    ) -> Response | Stream:
+        """The answer to one message; `meta` was taken out of its params."""
+        if type(message) is not Asked:
+            return self._other(request, message)
+        try:
+            return await self._request(request, message, meta, principal)
+        except CallError as error:
+            return failed(message.id, error)
+        except Exception:
+            logger.exception("a request failed within the edge")
+            return failed(message.id, InternalError("internal error"))
+
+    async def _request(
+        self, request: Request, message: Asked, meta: dict[str, Raw], principal: Principal
+    ) -> Response | Stream:
+        headers, params = request.headers, message.params
+        if not meta and VERSION in headers:
+            check_version(headers[VERSION].decode("latin-1"))
+        version = envelope_version(meta)
+        check_mirrors(headers, message, version)
+        client = modern_client(version, meta, principal)
+        method = supported(message.method, modern=True)
+        if not method.asks:
+            if message.method == "subscriptions/listen":
+                return self._listen(
+                    request,
+                    Listening(
+                        self._service,
+                        self._shared.hub,
+                        self._shared.interests,
+                        message.id,
+                        params,
+                        client,
+                    ),
+                )
+            result = await answer(self._service, message.method, params, meta, client)
+            return succeeded(message.id, result)
+        state = self._shared.state_of(method, params)
+        if state is not None:
+            exchange = self._shared.resume(message.id, state, method, params, client, meta)
+            return await answered(exchange, modern=True)
+        target = self._service.target(method, params)
+        if target.tool is not None:
+            self._params.check(headers, target.tool, params.get("arguments"))
+        envelope = self._service.envelope(
+            method, target, params, meta, client, headers.get(b"idempotency-key")
+        )
+        if self._shared.speaks(envelope, client):
+            exchange = self._shared.start(message.id, method, params, target, envelope, client)
+            return await answered(exchange, modern=True)
+        self._service.tasks.wanted(client, target.tool)
+        return succeeded(message.id, await self._service.submit(envelope, method))
+
+    def _other(self, request: Request, message: Message) -> Response:
+        """Notifications are taken and have no effect: closing a stream is how a request is cancelled."""
+        if not isinstance(message, Notification):
+            return failed(None, InvalidRequest("clients send no responses in 2026-07-28"))
+        version = request.headers.get(VERSION)
+        try:
+            if version is None:
+                raise InvalidArguments("the header MCP-Protocol-Version is missing")
+            check_version(version.decode("latin-1"))
+        except CallError as error:
+            return failed(None, error, status=400)
+        return ACCEPTED
+
+    def _listen(self, request: Request, listening: Listening) -> Stream:
+        async def run(send: Send) -> None:
+            broken: trio.BrokenResourceError | None = None
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(listening.run)
+                nursery.start_soon(_close_on, request.draining, listening)
+                try:
+                    while await send_alive(send, listening.outbox.take, self._keep_alive):
+                        pass
+                    await send(encode_event(listening.farewell()))
+                except trio.BrokenResourceError as error:
+                    broken = error
+                nursery.cancel_scope.cancel()
+            if broken is not None:
+                raise broken
+
+        return Stream(200, EVENTS, run)
+
+
+async def _close_on(event: trio.Event, listening: Listening) -> None:
+    await event.wait()
+    listening.outbox.close()

@@ -1,0 +1,127 @@
+"""Lists of what is on offer, composed to bytes once for each change of the directory."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+from typing import Final
+
+import attrs
+import msgspec
+from msgspec import Raw
+
+from flowcore.agents import Directory, Listed, Listing
+from flowcore.errors import InvalidArguments
+from flowcore.mcp import LISTS, array, renamed
+from flowcore.mcp.meta import MISSING, SERVER_INFO
+
+_RENAMED: Final = frozenset({"tools", "prompts"})
+_PARTIAL_TTL_MS: Final = 1000
+
+
+@attrs.define(eq=False)
+class _Composed:
+    """One list: its entries as bytes, and the finished results that were asked for."""
+
+    listing: Listing
+    items: dict[tuple[str, int], bytes]
+    """Each entry by public name and identity of the offer, which the listing keeps alive."""
+    body: bytes
+    results: dict[tuple[bool, int], bytes] = attrs.field(factory=dict)
+    positions: dict[str, int] | None = None
+
+
+class Lists:
+    """The four lists of a flow, in both eras."""
+
+    def __init__(self, directory: Directory, *, server: bytes, page_size: int, ttl_ms: int) -> None:
+        self._directory = directory
+        self._server = Raw(server)
+        self._page_size = page_size
+        self._ttl_ms = ttl_ms
+        self._composed: dict[str, _Composed] = {}
+
+    def result(self, method: str, cursor: str | None, *, modern: bool) -> bytes:
+        """The result of a list method. Raises InvalidArguments for a cursor that leads nowhere (any more).
+
+        What agents that are down would offer is missing; `_meta` names them.
+        """
+        composed = self._current(method)
+        start = 0 if cursor is None else self._position(composed, method, cursor)
+        result = composed.results.get((modern, start))
+        if result is None:
+            result = self._page(composed, method, start, modern)
+            if start % self._page_size == 0:  # others only follow a change between two pages
+                composed.results[modern, start] = result
+        return result
+
+    def changed(self, method: str) -> bool:
+        """Compose the list anew if need be; tell whether a client would see a difference."""
+        before = self._composed.get(method)
+        after = self._current(method)
+        return before is not None and before.body != after.body
+
+    def _current(self, method: str) -> _Composed:
+        kind, _ = LISTS[method]
+        listing = self._directory.listing(kind)  # type: ignore[arg-type]  # a Listable by the table
+        old = self._composed.get(method)
+        if old is not None and old.listing is listing:
+            return old
+        known = old.items if old is not None else {}
+        items: dict[tuple[str, int], bytes] = {}
+        for entry in listing.entries:
+            key = (entry.name, id(entry.offer))
+            items[key] = known.get(key) or _definition(kind, entry)
+        self._composed[method] = new = _Composed(listing, items, array(items.values()))
+        return new
+
+    def _page(self, composed: _Composed, method: str, start: int, modern: bool) -> bytes:
+        end = start + self._page_size
+        count = len(composed.items)
+        whole = start == 0 and count <= end
+        body = composed.body if whole else array(list(composed.items.values())[start:end])
+        parts = [b'"%b":%b' % (LISTS[method][1].encode(), body)]
+        if count > end:
+            parts.append(b'"nextCursor":"%b"' % _cursor(method, list(composed.items)[end - 1][0]))
+        meta: dict[str, object] = {}
+        if composed.listing.missing:
+            meta[MISSING] = list(composed.listing.missing)
+        if modern:
+            meta[SERVER_INFO] = self._server
+            ttl = self._ttl_ms
+            if composed.listing.missing:
+                ttl = min(ttl, _PARTIAL_TTL_MS)
+            parts.append(b'"resultType":"complete","ttlMs":%d,"cacheScope":"private"' % ttl)
+        if meta:
+            parts.append(b'"_meta":%b' % msgspec.json.encode(meta))
+        return b"{%b}" % b",".join(parts)
+
+    def _position(self, composed: _Composed, method: str, cursor: str) -> int:
+        """Where the page after a cursor begins: after the entry it names."""
+        if composed.positions is None:
+            composed.positions = {name: at for at, (name, _) in enumerate(composed.items, start=1)}
+        name = _named(method, cursor)
+        position = None if name is None else composed.positions.get(name)
+        if position is None or position >= len(composed.items):
+            raise InvalidArguments("the cursor is not, or no longer, valid: begin the list anew")
+        return position
+
+
+def _definition(kind: str, entry: Listed) -> bytes:
+    definition = entry.offer.definition
+    if kind in _RENAMED:
+        return renamed(definition, entry.name)
+    return bytes(definition)
+
+
+def _cursor(method: str, name: str) -> bytes:
+    return base64.urlsafe_b64encode(f"{method}\n{name}".encode())
+
+
+def _named(method: str, cursor: str) -> str | None:
+    try:
+        text = base64.b64decode(cursor.encode(), altchars=b"-_", validate=True).decode()
+    except (binascii.Error, ValueError):
+        return None
+    of, newline, name = text.partition("\n")
+    return name if newline and of == method else None

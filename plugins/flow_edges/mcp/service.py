@@ -1,0 +1,335 @@
+"""The MCP server that a flow is, whatever the transport: requests become envelopes, replies results."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any, Literal
+
+import attrs
+import msgspec
+import trio
+from msgspec import Raw
+
+from flow_edges.mcp.client import OFF, Client
+from flow_edges.mcp.lists import Lists
+from flow_edges.mcp.peers import SILENT
+from flow_edges.mcp.settings import ServiceSettings
+from flow_edges.mcp.tasks import TaskFace
+from flowcore.agents import Target
+from flowcore.errors import CallError, InvalidArguments, UnknownMethod, UpstreamFailure
+from flowcore.interfaces import Host
+from flowcore.mcp import (
+    KNOWN,
+    METHODS,
+    MODERN,
+    Method,
+    Stamp,
+    UnsupportedVersion,
+    handshake_result,
+    implementation,
+    input_required,
+    result_type,
+    server_capabilities,
+    text_member,
+)
+from flowcore.mcp.meta import DEADLINE, IDEMPOTENCY_KEY, LOG_LEVEL, PRIORITY
+from flowcore.requests import Envelope, Peer, Priority, Reply, new_request_id
+
+_KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
+    "tools/call": "tools",
+    "resources/read": "resources",
+    "prompts/get": "prompts",
+}
+_MOST_ROUNDS = 32
+_encode = msgspec.json.encode
+_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+class _Ref(msgspec.Struct, gc=False):
+    type: str
+    name: str | None = None
+    uri: str | None = None
+
+
+_decode_ref = msgspec.json.Decoder(_Ref).decode
+_decode_number = msgspec.json.Decoder(float).decode
+
+
+class Service:
+    """What both transports serve. One per edge."""
+
+    def __init__(self, host: Host, settings: ServiceSettings) -> None:
+        self.host = host
+        self.settings = settings
+        self.server = implementation("flowcore", title=settings.title)
+        self.stamp = Stamp(self.server)
+        self.lists = Lists(
+            host.directory,
+            server=self.server,
+            page_size=settings.page_size,
+            ttl_ms=round(settings.list_ttl * 1000),
+        )
+        self.tasks = TaskFace(self)
+        self._discovery = self._discover()
+
+    # ---- what needs no agent
+
+    def initialized(self, version: str) -> bytes:
+        """The result of `initialize`."""
+        result: dict[str, Any] = {
+            "protocolVersion": version,
+            "capabilities": _capabilities(modern=False),
+            "serverInfo": Raw(self.server),
+        }
+        if self.settings.instructions:
+            result["instructions"] = self.settings.instructions
+        return _encode(result)
+
+    def discovery(self) -> bytes:
+        """The result of `server/discover`."""
+        return self._discovery
+
+    def _discover(self) -> bytes:
+        result: dict[str, Any] = {
+            "supportedVersions": list(MODERN),
+            "capabilities": _capabilities(modern=True),
+        }
+        if self.settings.instructions:
+            result["instructions"] = self.settings.instructions
+        ttl = round(self.settings.list_ttl * 1000)
+        return self.stamp.modern(_encode(result), ttl_ms=ttl, scope="public")
+
+    def listed(self, method: str, params: dict[str, Raw], client: Client) -> bytes:
+        """The result of a list method. Raises InvalidArguments for a bad cursor."""
+        return self.lists.result(method, text_member(params, "cursor"), modern=client.modern)
+
+    # ---- requests that agents answer
+
+    def target(self, method: Method, params: dict[str, Raw]) -> Target:
+        """Whom a request is for. Raises CallError if it is not well formed, or names nobody's offer."""
+        assert method.subject is not None
+        subject = text_member(params, method.subject)
+        if subject is None:
+            raise InvalidArguments(f"params.{method.subject} is missing")
+        if method.name != "resources/read":
+            _must_be_object(params, "arguments")
+        return self.host.directory.resolve(_KINDS[method.name], subject)
+
+    def envelope(
+        self,
+        method: Method,
+        target: Target,
+        params: dict[str, Raw],
+        meta: dict[str, Raw],
+        client: Client,
+        key: bytes | None = None,
+    ) -> Envelope:
+        """The request as it travels; its peer is silent until it is given another.
+
+        `key` is an idempotency key from outside `_meta`. Raises InvalidArguments.
+        """
+        assert method.subject is not None
+        name = _encode(target.name)
+        if bytes(params[method.subject]) != name:
+            params = {**params, method.subject: Raw(name)}
+        text = None if key is None else key.decode("latin-1")
+        return self._sealed(method.name, target.agent, target.name, params, meta, client, text)
+
+    def _sealed(
+        self,
+        method: str,
+        agent: str,
+        name: str,
+        params: dict[str, Raw],
+        meta: dict[str, Raw],
+        client: Client,
+        key: str | None = None,
+    ) -> Envelope:
+        patience = self.settings.deadline
+        priority = Priority.NORMAL
+        if meta:
+            if DEADLINE in meta:
+                patience = min(patience, _seconds(meta[DEADLINE]))
+            if PRIORITY in meta:
+                priority = _priority(text_member(meta, PRIORITY))
+            if IDEMPOTENCY_KEY in meta:
+                key = text_member(meta, IDEMPOTENCY_KEY)
+        if key is not None:
+            key = _key_of_round(key, params)
+        if client.level is not None and client.level is not OFF and LOG_LEVEL not in meta:
+            meta[LOG_LEVEL] = Raw(_encode(client.level))
+        return Envelope(
+            method=method,
+            agent=agent,
+            name=name,
+            params=params,
+            meta=meta,
+            principal=client.principal,
+            deadline=trio.current_time() + patience,
+            priority=priority,
+            idempotency_key=key,
+            modern=client.modern,
+            peer=SILENT,
+        )
+
+    def completion(
+        self, params: dict[str, Raw], meta: dict[str, Raw], client: Client
+    ) -> Envelope | None:
+        """The envelope of `completion/complete`; None if the agent asked about completes nothing."""
+        raw = params.get("ref")
+        if raw is None:
+            raise InvalidArguments("params.ref is missing")
+        try:
+            ref = _decode_ref(raw)
+        except msgspec.MsgspecError as problem:
+            raise InvalidArguments(f"params.ref: {problem}") from None
+        _must_be_object(params, "argument", required=True)
+        if ref.type == "ref/prompt" and ref.name is not None:
+            target = self.host.directory.resolve("prompts", ref.name)
+            agent, name = target.agent, target.name
+            if name != ref.name:
+                again = _decode_members(raw)
+                again["name"] = Raw(_encode(name))
+                params["ref"] = Raw(_encode(again))
+        elif ref.type == "ref/resource" and ref.uri is not None:
+            agent, name = self._of_template(ref.uri), ref.uri
+        else:
+            raise InvalidArguments(
+                "params.ref must be a ref/prompt with name or a ref/resource with uri"
+            )
+        if not self.host.directory.by_name(agent).catalog.completions:
+            return None
+        return self._sealed("completion/complete", agent, name, params, meta, client)
+
+    def _of_template(self, uri: str) -> str:
+        for entry in self.host.directory.listing("templates").entries:
+            if entry.name == uri:
+                return entry.agent
+        return self.host.directory.resolve("resources", uri).agent
+
+    async def submit(self, envelope: Envelope, method: Method) -> bytes:
+        """Have an envelope worked on; its result in the form of the asking side's era. Raises CallError."""
+        if not envelope.modern:
+            reply = await self.rounds(envelope)
+            return handshake_result(reply.result) if reply.modern else bytes(reply.result)
+        return self.modern_result(await self.host.submit(envelope), method)
+
+    def modern_result(self, reply: Reply, method: Method) -> bytes:
+        """A reply as a 2026-07-28 result."""
+        if reply.modern:
+            return bytes(reply.result)
+        return self.stamp.modern(reply.result, ttl_ms=0 if method.cacheable else None)
+
+    async def complete(self, params: dict[str, Raw], meta: dict[str, Raw], client: Client) -> bytes:
+        """The result of `completion/complete`. Raises CallError."""
+        envelope = self.completion(params, meta, client)
+        if envelope is not None:
+            return await self.submit(envelope, METHODS["completion/complete"])
+        nothing = b'{"completion":{"values":[],"total":0,"hasMore":false}}'
+        return self.stamp.modern(nothing) if client.modern else nothing
+
+    async def rounds(self, envelope: Envelope) -> Reply:
+        """Have an envelope worked on until its result is complete: what a 2026-07-28 agent asks back is
+        asked of the peer at once, and the request repeated with the answers. Raises CallError."""
+        reply = await self.host.submit(envelope)
+        given, key = envelope.params, envelope.idempotency_key
+        for _ in range(_MOST_ROUNDS):
+            kind = result_type(reply.result) if reply.modern else "complete"
+            if kind == "complete":
+                return reply
+            if kind != "input_required":
+                raise UpstreamFailure(f"a result of type {kind[:100]!r} that nobody asked for")
+            asked = input_required(reply.result)
+            answers = await _ask_all(
+                envelope.peer, {k: (q.method, q.params) for k, q in asked.inputRequests.items()}
+            )
+            params = dict(given)
+            if answers:
+                params["inputResponses"] = Raw(_encode(answers))
+            if asked.requestState is not None:
+                params["requestState"] = Raw(_encode(asked.requestState))
+            again = attrs.evolve(
+                envelope,
+                id=new_request_id(),
+                params=params,
+                idempotency_key=None if key is None else _key_of_round(key, params),
+                deadline=trio.current_time() + self.settings.deadline,
+            )
+            reply = await self.host.submit(again)
+        raise UpstreamFailure(f"agent {envelope.agent!r} asked back more than {_MOST_ROUNDS} times")
+
+
+async def _ask_all(peer: Peer, questions: dict[str, tuple[str, Raw]]) -> dict[str, Raw]:
+    """Ask everything at once. Raises CallError, the first one's where several fail."""
+    answers: dict[str, Raw] = {}
+    failures: list[CallError] = []
+
+    async def ask(key: str, method: str, params: Raw) -> None:
+        try:
+            answers[key] = await peer.request(method, params)
+        except CallError as error:
+            failures.append(error)
+            nursery.cancel_scope.cancel()
+
+    async with trio.open_nursery() as nursery:
+        for key, (method, params) in questions.items():
+            nursery.start_soon(ask, key, method, params)
+    if failures:
+        raise failures[0]
+    return answers
+
+
+def supported(method: str, *, modern: bool) -> Method:
+    """The method by its name. Raises UnknownMethod if the era does not know it."""
+    known = METHODS.get(method)
+    if known is None or not (known.modern if modern else known.handshake):
+        raise UnknownMethod(f"unknown method {method[:200]!r}", data={"method": method[:200]})
+    return known
+
+
+def check_version(requested: str) -> None:
+    """Raises UnsupportedVersion if it is not one of 2026-07-28 and later that we know."""
+    if requested not in MODERN:
+        raise UnsupportedVersion(requested[:100], KNOWN)
+
+
+def _capabilities(*, modern: bool) -> dict[str, Any]:
+    return server_capabilities(
+        modern=modern, completions=True, logging=True, subscribe=True, tasks=True
+    )
+
+
+def _key_of_round(key: str, params: dict[str, Raw]) -> str:
+    """The idempotency key of a call; one that brings input for an earlier round has a key of its own."""
+    if "requestState" not in params and "inputResponses" not in params:
+        return key
+    digest = hashlib.blake2b(digest_size=12)
+    for member in ("requestState", "inputResponses"):
+        digest.update(bytes(params.get(member, b"")) + b"\0")
+    return f"{key}#{digest.hexdigest()}"
+
+
+def _must_be_object(params: dict[str, Raw], key: str, *, required: bool = False) -> None:
+    raw = params.get(key)
+    if raw is None:
+        if required:
+            raise InvalidArguments(f"params.{key} is missing")
+    elif bytes(raw)[:1] != b"{":
+        raise InvalidArguments(f"params.{key} must be an object")
+
+
+def _seconds(raw: Raw) -> float:
+    try:
+        seconds = _decode_number(raw)
+    except msgspec.MsgspecError:
+        seconds = -1.0
+    if seconds < 0:
+        raise InvalidArguments(f"{DEADLINE!r} must be a number of seconds")
+    return seconds
+
+
+def _priority(name: str | None) -> Priority:
+    try:
+        return Priority[(name or "normal").upper()]
+    except KeyError:
+        raise InvalidArguments(f"{PRIORITY!r} must be low, normal or high") from None

@@ -1,0 +1,126 @@
+"""What can be set of an MCP edge."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import attrs
+
+from flowcore.config import Address, Duration, Size, setting
+from flowcore.config import validators as v
+from flowcore.http import Limits
+
+
+@attrs.frozen(kw_only=True)
+class SessionSettings:
+    """Sessions of clients that shake hands (versions up to 2025-11-25)."""
+
+    max: int = setting(
+        10_000,
+        validator=v.ge(0),
+        help="most sessions at a time; beyond it the one idle for longest ends. 0: no sessions",
+    )
+    idle_timeout: Duration = setting(
+        1800.0, validator=v.gt(0), help="how long a session may be idle before it ends"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class LimitSettings:
+    """What one client may not exceed."""
+
+    nesting: int = setting(
+        128, validator=v.in_range(8, 500), help="how deeply a message's JSON may be nested"
+    )
+    batch: int = setting(
+        100, validator=v.ge(1), help="most messages in a batch (version 2025-03-26 only)"
+    )
+    streams: int = setting(
+        1000, validator=v.ge(1), help="most streams of change notifications open at a time"
+    )
+    backlog: int = setting(
+        1000,
+        validator=v.ge(1),
+        help="most notifications that wait for one slow reader; further ones are dropped",
+    )
+    subscriptions: int = setting(
+        1000, validator=v.ge(0), help="most resources that one session or stream is told about"
+    )
+    parked: int = setting(
+        1000, validator=v.ge(0), help="most calls that wait for a client's retry with its input"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class ServiceSettings:
+    """What is the same over HTTP and stdio."""
+
+    title: str = setting("flowcore", help="the name that clients show for this server")
+    instructions: str = setting("", help="a text that tells a model how to use this server")
+    deadline: Duration = setting(
+        300.0,
+        validator=v.gt(0),
+        help="how long a request may take at most, whatever its agent allows",
+    )
+    input_timeout: Duration = setting(
+        600.0,
+        validator=v.gt(0),
+        help="how long a call waits for an answer to what it asked of the client",
+    )
+    task_after: Duration = setting(
+        10.0,
+        validator=v.ge(0),
+        help="how long a call may take before it goes on as a task, for clients that know tasks",
+    )
+    page_size: int = setting(
+        5000, validator=v.ge(1), help="entries in a page of a list; longer lists get a cursor"
+    )
+    list_ttl: Duration = setting(
+        5.0, validator=v.ge(0), help="how long a client may take a list for fresh"
+    )
+    limits: LimitSettings = setting(factory=LimitSettings, help="what no client may exceed")
+
+
+@attrs.frozen(kw_only=True)
+class McpSettings(ServiceSettings):
+    """An MCP endpoint over Streamable HTTP."""
+
+    bind: Address = setting(Address("127.0.0.1", 7300), help="the address to listen on")
+    path: str = setting(
+        "/mcp", validator=v.matches(r"/[A-Za-z0-9._~/-]*"), help="the endpoint's path"
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        (), help="further host names under which clients reach this endpoint"
+    )
+    allowed_origins: tuple[str, ...] = setting(
+        (), help="web origins, such as https://app.example, whose pages may call this endpoint"
+    )
+    sessions: SessionSettings = setting(factory=SessionSettings, help="sessions of older clients")
+    http: Limits = setting(factory=Limits, help="what the HTTP server takes, and how long it waits")
+    drain: Duration = setting(
+        10.0, validator=v.ge(0), help="how long requests may go on when the edge closes"
+    )
+    keep_alive: Duration = setting(
+        15.0, validator=v.gt(0), help="how often a quiet stream shows that it is alive"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class StdioSettings(ServiceSettings):
+    """An MCP server on flowserve's own standard input and output."""
+
+    line: Size = setting(16 * 2**20, validator=v.ge(1024), help="longest message, in bytes")
+    calls: int = setting(
+        1000, validator=v.ge(1), help="most requests worked on at a time; others wait unread"
+    )
+    stop_at_end: bool = setting(True, help="whether flowserve stops when its standard input ends")
+
+
+def is_loopback(host: str) -> bool:
+    """Whether an address reaches this machine only."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False

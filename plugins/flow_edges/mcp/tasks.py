@@ -1,0 +1,166 @@
+"""The Tasks extension (`io.modelcontextprotocol/tasks`): calls whose client need not wait for them.
+
+The server decides: a tool that declares `execution.taskSupport` becomes a task at once, any other call when
+it takes longer than `task_after`; only for clients that declared the extension.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, Literal
+
+import msgspec
+import trio
+from msgspec import Raw
+
+from flow_edges.mcp.client import Client
+from flowcore.agents import Tool
+from flowcore.errors import CallError, InvalidArguments
+from flowcore.mcp import METHODS, MissingCapability, error_for, has_extension, text_member
+from flowcore.mcp.meta import TASKS
+from flowcore.requests import Envelope, Task, TaskState
+
+if TYPE_CHECKING:
+    from flow_edges.mcp.service import Service
+
+Support = Literal["required", "optional", "forbidden"]
+_POLL_MS = 500
+_encode = msgspec.json.encode
+
+
+class _Execution(msgspec.Struct, gc=False):
+    taskSupport: str | None = None  # noqa: N815 - the wire's name
+
+
+class _Definition(msgspec.Struct, gc=False):
+    execution: _Execution | None = None
+
+
+_decode_definition = msgspec.json.Decoder(_Definition).decode
+_decode_answers = msgspec.json.Decoder(dict[str, Raw]).decode
+
+
+def support_of(tool: Tool | None) -> str | None:
+    """What a tool's definition says of tasks; None if nothing."""
+    if tool is None:
+        return None
+    definition = bytes(tool.definition)
+    if b"taskSupport" not in definition:
+        return None
+    try:
+        execution = _decode_definition(definition).execution
+    except msgspec.MsgspecError:
+        return None
+    return execution.taskSupport if execution is not None else None
+
+
+def required() -> MissingCapability:
+    """The refusal of what needs a client that knows tasks."""
+    return MissingCapability({"extensions": {TASKS: {}}})
+
+
+class TaskFace:
+    """A flow's tasks as the extension shows them."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+
+    def wanted(self, client: Client, tool: Tool | None) -> bool:
+        """Whether a call may become a task. Raises MissingCapability if it must and cannot."""
+        knows = has_extension(client.capabilities) if client.capabilities else False
+        support = support_of(tool)
+        if support == "required" and client.modern and not knows:
+            raise required()
+        return knows and client.modern and support != "forbidden"
+
+    async def call(self, envelope: Envelope, tool: Tool | None) -> bytes:
+        """The result of a call if it is there soon, else the handle of the task it goes on as."""
+        tasks = self._service.host.requests.tasks
+        task = tasks.begin(envelope, submit=self._service.rounds)
+        if support_of(tool) in ("required", "optional"):
+            return self.created(task)
+        try:
+            with trio.move_on_after(self._service.settings.task_after):
+                while not task.final and task.state is not TaskState.INPUT_REQUIRED:
+                    await task.changed.wait()
+        except trio.Cancelled:
+            tasks.cancel(task.id, task.owner)
+            raise
+        if not task.final:
+            return self.created(task)
+        tasks.discard(task)
+        if task.error is not None:
+            raise task.error
+        assert task.reply is not None
+        return self._service.modern_result(task.reply, METHODS["tools/call"])
+
+    def answer(self, method: str, params: dict[str, Raw], client: Client) -> bytes:
+        """The result of `tasks/get`, `tasks/update` or `tasks/cancel`. Raises CallError."""
+        if not has_extension(client.capabilities):
+            raise required()
+        task_id = text_member(params, "taskId")
+        if task_id is None:
+            raise InvalidArguments("params.taskId is missing")
+        tasks, owner = self._service.host.requests.tasks, client.principal.name
+        if method == "tasks/get":
+            return self._service.stamp.modern(_encode(self.detailed(tasks.find(task_id, owner))))
+        if method == "tasks/update":
+            tasks.answer(task_id, owner, _answers(params))
+        else:
+            tasks.cancel(task_id, owner)
+        return self._service.stamp.modern(b"{}")
+
+    def created(self, task: Task) -> bytes:
+        """The result that hands a task to its client."""
+        document = {"resultType": "task", **_outline(task)}
+        if task.final:
+            document["status"] = TaskState.WORKING.value  # what came of it, tasks/get tells
+        return self._service.stamp.modern(_encode(document))
+
+    def detailed(self, task: Task) -> dict[str, Any]:
+        """A task with what its status brings along: questions, result or error."""
+        document = _outline(task)
+        if task.state is TaskState.INPUT_REQUIRED:
+            document["inputRequests"] = {
+                key: {"method": question.method, "params": question.params}
+                for key, question in task.questions.items()
+            }
+        elif task.state is TaskState.COMPLETED and task.reply is not None:
+            result = self._service.modern_result(task.reply, METHODS["tools/call"])
+            document["result"] = Raw(result)
+        elif task.state is TaskState.FAILED and task.error is not None:
+            document["error"] = error_for(task.error, modern=True)
+        return document
+
+    def find(self, task_id: str, client: Client) -> Task | None:
+        """A task of this client's principal; None if there is none."""
+        try:
+            return self._service.host.requests.tasks.find(task_id, client.principal.name)
+        except CallError:
+            return None
+
+
+def _outline(task: Task) -> dict[str, Any]:
+    document: dict[str, Any] = {
+        "taskId": task.id,
+        "status": task.state.value,
+        "createdAt": _moment(task.created),
+        "lastUpdatedAt": _moment(task.updated),
+        "ttlMs": round(task.ttl * 1000),
+        "pollIntervalMs": _POLL_MS,
+    }
+    if task.message:
+        document["statusMessage"] = task.message
+    return document
+
+
+def _moment(at: datetime) -> str:
+    return at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _answers(params: dict[str, Raw]) -> dict[str, Raw]:
+    raw = params.get("inputResponses")
+    try:
+        return {} if raw is None else _decode_answers(raw)
+    except msgspec.MsgspecError:
+        raise InvalidArguments("params.inputResponses must be an object") from None
