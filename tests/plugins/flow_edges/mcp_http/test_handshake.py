@@ -223,7 +223,7 @@ async def test_the_sessions_stream_tells_of_lists_and_resources() -> None:
 async def test_a_batch_is_answered_where_the_version_knows_batches() -> None:
     async with open_talkative() as (_, client):
         await client.initialize("2025-03-26")
-        batch = [
+        batch: list[Any] = [
             client.old("tools/call", {"name": "echo", "arguments": {"text": "a"}}),
             client.old("ping"),
             {"jsonrpc": "2.0", "method": "notifications/whatever"},
@@ -232,8 +232,8 @@ async def test_a_batch_is_answered_where_the_version_knows_batches() -> None:
         ]
         answer = await client.post(batch, client.headers())
         assert answer.status == 200
-        [answers] = [answer.messages[0]] if answer.messages else [[]]
-        by_id = {one.get("id"): one for one in answers}
+        answers: Any = answer.messages[0]
+        by_id: dict[Any, Any] = {one.get("id"): one for one in answers}
         assert by_id[batch[0]["id"]]["result"]["content"][0]["text"] == "a"
         assert by_id[batch[1]["id"]]["result"] == {}
         assert by_id[batch[3]["id"]]["error"]["code"] == -32601

@@ -10,7 +10,7 @@ import trio
 from support.mcp_client import CAPABILITIES, MODERN, VERSION, open_talkative
 
 SERVER = "io.modelcontextprotocol/serverInfo"
-ELICITS = {"elicitation": {}}
+ELICITS: dict[str, Any] = {"elicitation": {}}
 
 
 async def test_discovery_tells_versions_capabilities_and_who_we_are() -> None:
