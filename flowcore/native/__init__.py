@@ -1,5 +1,6 @@
 """Agents written in Python: mark functions, and they are tools, resources and prompts."""
 
+from flowcore.native.agent import LogLevel, NativeAgent
 from flowcore.native.content import (
     Audio,
     Block,
@@ -11,10 +12,20 @@ from flowcore.native.content import (
     ToolError,
     ToolResult,
 )
-from flowcore.native.context import CallContext, Elicited, InputRequired
+from flowcore.native.context import CallContext
 from flowcore.native.members import completion, prompt, resource, template, tool
 from flowcore.native.offering import Offering, offering_of
-from flowcore.native.worker import NativeWorker, Seal
+from flowcore.native.offers import Offers
+from flowcore.native.questions import (
+    Elicited,
+    InputRequired,
+    ask_form,
+    ask_model,
+    ask_page,
+    ask_roots,
+)
+from flowcore.native.seal import Seal
+from flowcore.native.worker import NativeWorker
 
 __all__ = [
     "Audio",
@@ -25,13 +36,20 @@ __all__ = [
     "Image",
     "InputRequired",
     "Link",
+    "LogLevel",
     "Message",
+    "NativeAgent",
     "NativeWorker",
     "Offering",
+    "Offers",
     "Seal",
     "Text",
     "ToolError",
     "ToolResult",
+    "ask_form",
+    "ask_model",
+    "ask_page",
+    "ask_roots",
     "completion",
     "offering_of",
     "prompt",

@@ -2,45 +2,33 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import attrs
 import msgspec
 from msgspec import Raw
 
 from flowcore.envelope import Envelope, Principal
-from flowcore.errors import FlowError
+from flowcore.errors import InvalidArguments
+from flowcore.native.agent import LogLevel, NativeAgent, in_trio
+from flowcore.native.questions import Elicited, Question, ask_form, ask_model, ask_page, ask_roots
 
-LogLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
-
-
-@attrs.frozen
-class Elicited:
-    """What a person answered: `action` is "accept", "decline" or "cancel"."""
-
-    action: str
-    content: dict[str, Any] | None = None
-
-
-class InputRequired(FlowError):
-    """Raise it to end the call with questions; the caller asks again with the answers (MCP 2026-07-28).
-
-    `requests` are the questions by key, each `{"method": ..., "params": {...}}`; `state` is given back
-    with the answers (`context.state`), sealed so that the caller cannot change it.
-    """
-
-    def __init__(self, requests: dict[str, dict[str, Any]], state: Any = None) -> None:
-        super().__init__(f"answers are needed: {', '.join(requests)}")
-        self.requests = requests
-        self.state = state
+_decode_answers = msgspec.json.Decoder(dict[str, dict[str, Any]]).decode
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
 @attrs.define(eq=False)
 class CallContext:
-    """One call, as its tool sees it. A parameter annotated with this class is given it."""
+    """One call, as its tool sees it. A parameter annotated with this class is given it.
+
+    In a function that is not async, `progress` and `log` are called as they are, and questions are asked by
+    `trio.from_thread.run(context.elicit, message, schema)`.
+    """
 
     _envelope: Envelope
-    agent: str
+    agent: NativeAgent
+    """The agent, for what concerns more than this call."""
     state: Any = None
     """What `InputRequired` carried, when the caller comes back with answers; else None."""
 
@@ -76,48 +64,64 @@ class CallContext:
         return {key: msgspec.json.decode(raw) for key, raw in peer.items()}
 
     @property
-    def answers(self) -> dict[str, Any]:
-        """Answers to the questions of `InputRequired`, by key; {} on a first call."""
+    def answers(self) -> dict[str, dict[str, Any]]:
+        """Answers to the questions of `InputRequired`, by key; {} on a first call.
+
+        Raises InvalidArguments for answers that are none.
+        """
         raw = self._envelope.params.get("inputResponses")
-        return {} if raw is None else msgspec.json.decode(raw, type=dict[str, Any])
+        if raw is None:
+            return {}
+        try:
+            return _decode_answers(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidArguments(f"inputResponses: {error}") from None
 
     def progress(
         self, progress: float, total: float | None = None, message: str | None = None
     ) -> None:
         """Tell how far it is, if the caller asked to be told."""
         token = self._envelope.meta.get("progressToken")
-        if token is None:
-            return
         params: dict[str, Any] = {"progressToken": token, "progress": progress}
         if total is not None:
             params["total"] = total
         if message is not None:
             params["message"] = message
-        self._envelope.peer.notify("notifications/progress", Raw(msgspec.json.encode(params)))
+        self._tell("notifications/progress", params)
 
     def log(self, data: Any, level: LogLevel = "info", logger: str | None = None) -> None:
-        """Send the caller a log line."""
-        params = {"level": level, "logger": logger or self.agent, "data": data}
-        self._envelope.peer.notify("notifications/message", Raw(msgspec.json.encode(params)))
+        """Send the caller a log message, if it wants any."""
+        params = {"level": level, "logger": logger or self.agent.name, "data": data}
+        self._tell("notifications/message", params)
 
-    async def elicit(self, message: str, schema: dict[str, Any]) -> Elicited:
-        """Ask the person behind the caller to fill in a form. Raises UnknownMethod if it cannot ask."""
-        params = {"message": message, "requestedSchema": schema}
-        answer = await self._ask("elicitation/create", params)
-        return Elicited(answer.get("action", "cancel"), answer.get("content"))
+    async def elicit(self, message: str, schema: Mapping[str, Any]) -> Elicited:
+        """Ask the person behind the caller to fill in a form.
+
+        Raises CallError if the caller cannot be asked, or cannot answer.
+        """
+        return _elicited(await self._ask(ask_form(message, schema)))
+
+    async def elicit_page(self, message: str, url: str) -> Elicited:
+        """Ask the person behind the caller to visit a page. Raises CallError as `elicit` does."""
+        return _elicited(await self._ask(ask_page(message, url)))
 
     async def sample(
-        self, messages: list[dict[str, Any]], *, max_tokens: int = 1000, **more: Any
+        self, messages: Sequence[Mapping[str, Any]] | str, *, max_tokens: int = 1000, **more: Any
     ) -> dict[str, Any]:
-        """Ask the caller's model. Raises UnknownMethod if it cannot ask."""
-        params = {"messages": messages, "maxTokens": max_tokens, **more}
-        return await self._ask("sampling/createMessage", params)
+        """Ask the caller's model; its answer as MCP has it. Raises CallError as `elicit` does."""
+        return await self._ask(ask_model(messages, max_tokens=max_tokens, **more))
 
     async def roots(self) -> list[dict[str, Any]]:
-        """Ask for the caller's roots. Raises UnknownMethod if it has none to tell."""
-        answer = await self._ask("roots/list", {})
-        return list(answer.get("roots", []))
+        """Ask for the caller's roots. Raises CallError as `elicit` does."""
+        return list((await self._ask(ask_roots())).get("roots", []))
 
-    async def _ask(self, method: str, params: dict[str, Any]) -> dict[str, Any]:
-        raw = await self._envelope.peer.request(method, Raw(msgspec.json.encode(params)))
-        return msgspec.json.decode(raw, type=dict[str, Any])
+    async def _ask(self, question: Question) -> dict[str, Any]:
+        params = Raw(msgspec.json.encode(question["params"]))
+        return _decode_object(await self._envelope.peer.request(question["method"], params))
+
+    def _tell(self, method: str, params: dict[str, Any]) -> None:
+        in_trio(self._envelope.peer.notify, method, Raw(msgspec.json.encode(params)))
+
+
+def _elicited(answer: dict[str, Any]) -> Elicited:
+    return Elicited(answer.get("action", "cancel"), answer.get("content"))

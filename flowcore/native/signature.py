@@ -2,54 +2,80 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
 import msgspec
 
 from flowcore.errors import AssemblyError, InvalidArguments
+from flowcore.native.agent import NativeAgent
 from flowcore.native.context import CallContext
+from flowcore.native.docstrings import described
+
+_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
 
 
-@attrs.frozen
+@attrs.frozen(kw_only=True)
 class Signature:
     """How a function is called: its arguments as a struct, and where the context goes."""
 
-    struct: type[msgspec.Struct] | None
-    """None if the function takes the arguments as they come (its schema is written by hand)."""
     schema: dict[str, Any]
+    fields: tuple[str, ...] | None
+    """Its parameters; None if it takes the arguments as they come (its schema is written by hand)."""
     context: str | None
+    struct: type[msgspec.Struct] | None
+    _decode: Callable[[bytes], Any]
 
     def arguments(self, raw: bytes | None) -> dict[str, Any]:
         """Keyword arguments from a JSON object. Raises InvalidArguments."""
         try:
-            if self.struct is None:
-                return {} if raw is None else msgspec.json.decode(raw, type=dict[str, Any])
-            made = msgspec.json.decode(b"{}" if raw is None else raw, type=self.struct)
-        except msgspec.DecodeError as error:
+            made = self._decode(b"{}" if raw is None else raw)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise InvalidArguments(f"arguments: {error}") from None
-        return {name: getattr(made, name) for name in made.__struct_fields__}
+        if self.fields is None:
+            return dict(made)
+        return {name: getattr(made, name) for name in self.fields}
+
+    def texts(self, values: Mapping[str, str]) -> dict[str, Any]:
+        """Keyword arguments from texts, each read as its annotation asks. Raises InvalidArguments."""
+        if self.struct is None:
+            return dict(values)
+        try:
+            made = msgspec.convert(values, self.struct, strict=False)
+        except msgspec.ValidationError as error:
+            raise InvalidArguments(f"arguments: {error}") from None
+        return {name: getattr(made, name) for name in self.struct.__struct_fields__}
 
 
 def signature_of(
-    function: Callable[..., Any], *, where: str, schema: dict[str, Any] | None = None
+    function: Callable[..., Any],
+    *,
+    where: str,
+    schema: dict[str, Any] | None = None,
+    texts: bool = False,
 ) -> Signature:
-    """A function's signature. Raises AssemblyError for one that cannot be called with JSON."""
-    try:
-        hints = typing.get_type_hints(inspect.unwrap(function), include_extras=True)
-    except NameError as error:
-        raise AssemblyError(f"{where}: an annotation cannot be resolved: {error}") from None
+    """A function's signature. Raises AssemblyError for one that cannot be called with JSON.
+
+    With `texts` every argument is a text (of a prompt, say), read as its annotation asks: "5" for an int.
+    """
     context: str | None = None
     fields: list[Any] = []
-    for name, parameter in inspect.signature(function).parameters.items():
+    hints = _hints(function, where)
+    for name, parameter in _parameters(function, where).items():
         if parameter.kind in (parameter.VAR_POSITIONAL, parameter.POSITIONAL_ONLY):
             raise AssemblyError(f"{where}: the parameter {name!r} cannot be given by name")
         annotation = hints.get(name, Any)
         if annotation is CallContext:
             context = name
+        elif annotation is NativeAgent:
+            raise AssemblyError(
+                f"{where}: {name!r} is a NativeAgent, which a constructor is given; a call has its"
+                " own in CallContext.agent"
+            )
         elif parameter.kind is parameter.VAR_KEYWORD:
             if schema is None:
                 raise AssemblyError(f"{where}: **{name} needs an input_schema written by hand")
@@ -58,12 +84,43 @@ def signature_of(
         else:
             fields.append((name, annotation, _default(parameter.default)))
     if schema is not None:
-        return Signature(None, schema, context)
+        return Signature(
+            schema=schema, fields=None, context=context, struct=None, decode=_decode_object
+        )
     try:
         struct = msgspec.defstruct("Arguments", fields, forbid_unknown_fields=True, kw_only=True)
-        return Signature(struct, json_schema(struct), context)
+        made = json_schema(struct)
+        decoder = msgspec.json.Decoder(struct, strict=not texts)
     except (TypeError, ValueError) as error:
         raise AssemblyError(f"{where}: the annotations have no JSON form: {error}") from None
+    _, said = described(inspect.getdoc(function))
+    for name, one in made.get("properties", {}).items():
+        if name in said:
+            one.setdefault("description", said[name])
+    return Signature(
+        schema=made,
+        fields=struct.__struct_fields__,
+        context=context,
+        struct=struct,
+        decode=decoder.decode,
+    )
+
+
+def _parameters(function: Callable[..., Any], where: str) -> Mapping[str, inspect.Parameter]:
+    try:
+        return inspect.signature(function).parameters
+    except (ValueError, TypeError) as error:
+        raise AssemblyError(f"{where}: its parameters cannot be known: {error}") from None
+
+
+def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
+    inner = inspect.unwrap(function)
+    while isinstance(inner, functools.partial):
+        inner = inner.func
+    try:
+        return typing.get_type_hints(inner, include_extras=True)
+    except Exception as error:  # an annotation is any expression
+        raise AssemblyError(f"{where}: an annotation cannot be resolved: {error}") from error
 
 
 def _default(value: Any) -> Any:
@@ -73,12 +130,18 @@ def _default(value: Any) -> Any:
 
 
 def json_schema(of: Any) -> dict[str, Any]:
-    """The JSON schema of a type, with its top level written out and the rest under `$defs`."""
+    """The JSON schema of a type, with its top level written out and the rest under `$defs`.
+
+    Raises TypeError if the type has none.
+    """
     (top,), definitions = msgspec.json.schema_components([of], ref_template="#/$defs/{name}")
     reference = top.get("$ref")
     schema: dict[str, Any] = dict(top)
     if reference is not None:
-        schema = dict(definitions.pop(reference.rpartition("/")[2]))
+        name = reference.rpartition("/")[2]
+        schema = dict(definitions[name])
+        if f'"{reference}"'.encode() not in msgspec.json.encode(definitions):
+            del definitions[name]  # nothing refers to it again
     schema.pop("title", None)
     if definitions:
         schema["$defs"] = definitions

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import hmac
+import inspect
 import logging
-import secrets
-import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from functools import partial
 from typing import Any
 
@@ -17,75 +13,68 @@ import trio
 from msgspec import Raw
 
 from flowcore.envelope import Envelope, Reply
-from flowcore.errors import CallError, InvalidArguments, UnknownMethod, UnknownTarget
-from flowcore.native.content import ToolError, prompt_result, resource_result, tool_result
-from flowcore.native.context import CallContext, InputRequired
-from flowcore.native.offering import Member, Offering
+from flowcore.errors import CallError, InternalError, InvalidArguments, UnknownMethod, UnknownTarget
+from flowcore.native.agent import NativeAgent
+from flowcore.native.content import (
+    ToolError,
+    plain,
+    prompt_result,
+    resource_result,
+    tool_result,
+)
+from flowcore.native.context import CallContext
+from flowcore.native.offering import Member
+from flowcore.native.offers import Offers
+from flowcore.native.questions import InputRequired
+from flowcore.native.seal import Seal
 
 logger = logging.getLogger(__name__)
 
 EMPTY = Reply(Raw(b"{}"))
-STATE_LIFE = 3600.0
-"""Seconds for which a sealed state is taken back."""
+_NOTHING_TO_COMPLETE = {"values": [], "total": 0, "hasMore": False}
+_MOST_VALUES = 100
+"""Values in one answer to `completion/complete`, at most (MCP, completion)."""
 
-
-class Seal:
-    """Seals what a caller keeps for us between two calls: it can be read, and not changed (HMAC-SHA256)."""
-
-    def __init__(self) -> None:
-        self._key = secrets.token_bytes(32)
-
-    def close(self, value: Any, about: str) -> str:
-        """A text that holds the value, for calls about this and nothing else."""
-        body = msgspec.json.encode([time.time(), about, value])
-        mac = hmac.digest(self._key, body, hashlib.sha256)
-        return base64.urlsafe_b64encode(mac + body).decode()
-
-    def open(self, text: Any, about: str) -> Any:
-        """The value. Raises InvalidArguments for a text that this seal did not close."""
-        try:
-            sealed = base64.b64decode(str(text).encode(), altchars=b"-_", validate=True)
-            if not hmac.compare_digest(
-                sealed[:32], hmac.digest(self._key, sealed[32:], hashlib.sha256)
-            ):
-                raise ValueError("the seal is broken")
-            at, of, value = msgspec.json.decode(sealed[32:])
-            if of != about or time.time() - at > STATE_LIFE:
-                raise ValueError("the state is of another call, or too old")
-        except ValueError:
-            raise InvalidArguments(
-                "requestState is none that was given out for this call"
-            ) from None
-        return value
+_encode = msgspec.json.encode
 
 
 class NativeWorker:
-    """One instance of a Python agent."""
+    """One instance of a Python agent.
+
+    `seal` seals what callers keep between two calls, `threads` bounds the threads of functions that are not
+    async. `abandoned` is called when such a function is left behind in its thread, its caller gone: from
+    then on it may be at work beside whatever is called next.
+    """
 
     def __init__(
-        self, agent: str, offering: Offering, seal: Seal, threads: trio.CapacityLimiter
+        self,
+        agent: NativeAgent,
+        offers: Offers,
+        seal: Seal,
+        threads: trio.CapacityLimiter,
+        abandoned: Callable[[], None] | None = None,
     ) -> None:
         self._agent = agent
-        self._offering = offering
+        self._offers = offers
         self._seal = seal
         self._threads = threads
-        self._methods: dict[str, Callable[[Envelope], Any]] = {
+        self._abandoned = abandoned
+        self._methods: dict[str, Callable[[Envelope], Awaitable[Reply]]] = {
             "tools/call": self._tool,
             "resources/read": self._resource,
             "prompts/get": self._prompt,
             "completion/complete": self._complete,
-            "resources/subscribe": self._nothing,
-            "resources/unsubscribe": self._nothing,
+            "resources/subscribe": self._watched,
+            "resources/unsubscribe": self._watched,
             "logging/setLevel": self._nothing,
         }
 
     async def call(self, envelope: Envelope) -> Reply:
-        """Do one request."""
+        """Do one request. Raises CallError; a tool's own failure is a result that says so."""
         method = self._methods.get(envelope.method)
         if method is None:
-            raise UnknownMethod(f"agent {self._agent!r} does not answer {envelope.method!r}")
-        reply: Reply = await method(envelope)
-        return reply
+            raise UnknownMethod(f"agent {self._agent.name!r} does not answer {envelope.method!r}")
+        return await method(envelope)
 
     async def ping(self) -> None:
         """It lives in this process: always well."""
@@ -94,99 +83,186 @@ class NativeWorker:
         del envelope
         return EMPTY
 
+    async def _watched(self, envelope: Envelope) -> Reply:
+        """Who subscribed is for the edges to know: every update is told, whoever listens."""
+        if self._offers.resource(envelope.name) is None:
+            raise _no_resource(envelope.name)
+        return EMPTY
+
     async def _tool(self, envelope: Envelope) -> Reply:
-        member = self._offering.tools.get(envelope.name)
+        member = self._offers.tool(envelope.name)
         if member is None:
-            raise UnknownTarget(f"agent {self._agent!r} has no tool {envelope.name!r}")
+            raise UnknownTarget(f"agent {self._agent.name!r} has no tool {envelope.name!r}")
         arguments = member.signature.arguments(envelope.params.get("arguments"))
         try:
             value = await self._run(member, arguments, envelope)
+            if member.output is not None:
+                _check_output(value, member.output)
+            return Reply(Raw(_encode(tool_result(value))))
         except InputRequired as asked:
             return self._ask(asked, envelope)
         except ToolError as error:
             return _error(str(error))
-        except (CallError, MemoryError):
+        except CallError:
             raise
-        except Exception as error:
+        except BaseException as error:
+            if _must_pass(error):
+                raise
             # the tool's own failure is its result; its inside is for the log
-            logger.warning("tool %s of agent %s failed", member.name, self._agent, exc_info=True)
+            logger.warning(
+                "tool %s of agent %s failed", member.name, self._agent.name, exc_info=True
+            )
             return _error(f"{type(error).__name__}: {error}")
-        return Reply(Raw(msgspec.json.encode(tool_result(value))))
 
     async def _resource(self, envelope: Envelope) -> Reply:
         uri = envelope.name
-        member = self._offering.resources.get(uri)
-        arguments: dict[str, Any] = {}
-        if member is None:
-            found = self._offering.template_for(uri)
-            if found is None:
-                raise UnknownTarget("resource not found", data={"uri": uri})
-            member, variables = found
-            arguments = member.signature.arguments(msgspec.json.encode(variables))
-        try:
-            value = await self._run(member, arguments, envelope)
-        except InputRequired as asked:
-            return self._ask(asked, envelope)
-        return Reply(Raw(msgspec.json.encode(resource_result(uri, value, member.mark.mime_type))))
+        found = self._offers.resource(uri)
+        if found is None:
+            raise _no_resource(uri)
+        member, variables = found
+        arguments = member.signature.texts(variables)
+
+        def result(value: Any) -> dict[str, Any]:
+            return resource_result(uri, value, member.mark.mime_type)
+
+        return await self._made(member, arguments, envelope, result)
 
     async def _prompt(self, envelope: Envelope) -> Reply:
-        member = self._offering.prompts.get(envelope.name)
+        member = self._offers.prompt(envelope.name)
         if member is None:
-            raise UnknownTarget(f"agent {self._agent!r} has no prompt {envelope.name!r}")
+            raise UnknownTarget(f"agent {self._agent.name!r} has no prompt {envelope.name!r}")
         arguments = member.signature.arguments(envelope.params.get("arguments"))
-        try:
-            value = await self._run(member, arguments, envelope)
-        except InputRequired as asked:
-            return self._ask(asked, envelope)
-        return Reply(Raw(msgspec.json.encode(prompt_result(value, member.description))))
+
+        def result(value: Any) -> dict[str, Any]:
+            return prompt_result(value, member.description)
+
+        return await self._made(member, arguments, envelope, result)
 
     async def _complete(self, envelope: Envelope) -> Reply:
-        member = self._offering.completion
+        member = self._offers.completion
         if member is None:
-            raise UnknownMethod(f"agent {self._agent!r} completes nothing")
-        given: dict[str, Any] = {
-            name: msgspec.json.decode(envelope.params[name])
-            for name in ("ref", "argument", "context")
-            if name in envelope.params and name in _parameters(member)
-        }
-        values = await self._run(member, given, envelope)
-        if not isinstance(values, dict):
-            values = list(values)
-            values = {"values": values[:100], "total": len(values), "hasMore": len(values) > 100}
-        return Reply(Raw(msgspec.json.encode({"completion": values})))
+            return Reply(Raw(_encode({"completion": _NOTHING_TO_COMPLETE})))
+        wanted = member.signature.fields or ()
+        given = {name: envelope.params[name] for name in wanted if name in envelope.params}
+        arguments = member.signature.arguments(_encode(given))
+        return await self._made(member, arguments, envelope, _completion)
+
+    async def _made(
+        self,
+        member: Member,
+        arguments: dict[str, Any],
+        envelope: Envelope,
+        result: Callable[[Any], dict[str, Any]],
+    ) -> Reply:
+        """A result from what a function that is no tool returns; its failure is told by its type only."""
+        try:
+            return Reply(Raw(_encode(result(await self._run(member, arguments, envelope)))))
+        except InputRequired as asked:
+            return self._ask(asked, envelope)
+        except ToolError as error:
+            raise InternalError(str(error)) from error
+        except CallError:
+            raise
+        except BaseException as error:
+            if _must_pass(error):
+                raise
+            logger.warning(
+                "%s %s of agent %s failed",
+                member.mark.kind,
+                member.name,
+                self._agent.name,
+                exc_info=True,
+            )
+            raise InternalError(
+                f"{member.mark.kind} {member.name!r} failed: {type(error).__name__}: {error}"
+            ) from error
 
     async def _run(self, member: Member, arguments: dict[str, Any], envelope: Envelope) -> Any:
         if member.signature.context is not None:
-            context = CallContext(envelope, self._agent, self._state(member, envelope))
+            context = CallContext(envelope, self._agent, self._state(envelope))
             arguments[member.signature.context] = context
         if member.asynchronous:
             return await member.function(**arguments)
-        return await trio.to_thread.run_sync(
-            partial(member.function, **arguments), abandon_on_cancel=True, limiter=self._threads
-        )
+        value = await self._in_thread(partial(member.function, **arguments))
+        return await value if inspect.isawaitable(value) else value
+
+    async def _in_thread(self, work: Callable[[], Any]) -> Any:
+        running = False
+
+        def run() -> Any:
+            nonlocal running
+            running = True
+            try:
+                return work()
+            except StopIteration as error:  # which no coroutine can pass on
+                raise RuntimeError("the function raised StopIteration") from error
+            finally:
+                running = False
+
+        try:
+            return await trio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=self._threads)
+        except trio.Cancelled:
+            if running and self._abandoned is not None:
+                self._abandoned()
+            raise
 
     # ---- questions that end a call
 
-    def _state(self, member: Member, envelope: Envelope) -> Any:
+    def _state(self, envelope: Envelope) -> Any:
         raw = envelope.params.get("requestState")
-        return None if raw is None else self._seal.open(msgspec.json.decode(raw), _about(envelope))
+        if raw is None:
+            return None
+        try:
+            text = msgspec.json.decode(raw)
+        except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            raise InvalidArguments(f"requestState: {error}") from None
+        return self._seal.open(text, envelope)
 
     def _ask(self, asked: InputRequired, envelope: Envelope) -> Reply:
-        result: dict[str, Any] = {"resultType": "input_required", "inputRequests": asked.requests}
+        result: dict[str, Any] = {"resultType": "input_required"}
+        if asked.requests:
+            result["inputRequests"] = asked.requests
         if asked.state is not None:
-            result["requestState"] = self._seal.close(asked.state, _about(envelope))
-        return Reply(Raw(msgspec.json.encode(result)), modern=True)
+            result["requestState"] = self._seal.close(asked.state, envelope)
+        return Reply(Raw(_encode(result)), modern=True)
 
 
-def _about(envelope: Envelope) -> str:
-    return f"{envelope.principal.name} {envelope.method} {envelope.name}"
+def _must_pass(error: BaseException) -> bool:
+    """Whether it is not the function's own failure: cancellation, an interrupt, a coroutine being closed.
+
+    `sys.exit()` in a tool is a failure of the tool, and does not end the node.
+    """
+    passing = (trio.Cancelled, KeyboardInterrupt, GeneratorExit)
+    if isinstance(error, BaseExceptionGroup):
+        return error.subgroup(passing) is not None
+    return isinstance(error, passing)
 
 
-def _parameters(member: Member) -> frozenset[str]:
-    properties: dict[str, Any] = member.signature.schema.get("properties", {})
-    return frozenset(properties) or frozenset(("ref", "argument", "context"))
+def _check_output(value: Any, of: Any) -> None:
+    try:
+        msgspec.convert(plain(value), of)
+    except msgspec.ValidationError as error:
+        raise ToolError(f"the tool returned what its output schema forbids: {error}") from None
+
+
+def _completion(value: Any) -> dict[str, Any]:
+    """The result of `completion/complete` from a list of values or a whole `completion` object."""
+    if isinstance(value, dict):
+        return {"completion": value}
+    values = [str(one) for one in value or ()]
+    return {
+        "completion": {
+            "values": values[:_MOST_VALUES],
+            "total": len(values),
+            "hasMore": len(values) > _MOST_VALUES,
+        }
+    }
+
+
+def _no_resource(uri: str) -> UnknownTarget:
+    return UnknownTarget("resource not found", data={"uri": uri})
 
 
 def _error(text: str) -> Reply:
     result = {"content": [{"type": "text", "text": text}], "isError": True}
-    return Reply(Raw(msgspec.json.encode(result)))
+    return Reply(Raw(_encode(result)))

@@ -9,18 +9,21 @@ import importlib.util
 import inspect
 import pathlib
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import trio
 
-from flowcore.config import setting
+from flowcore.config import Secret, setting
 from flowcore.config import validators as v
 from flowcore.errors import AssemblyError
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.interfaces import AgentPort, PoolDefaults, Worker, WorkerSource
+
+if TYPE_CHECKING:
+    from flowcore.native import NativeAgent
 
 
 @attrs.frozen(kw_only=True)
@@ -34,52 +37,108 @@ class PythonConfig:
         ),
         help="what to call: package.module:name, or ./file.py:name; without a name the whole module",
     )
+    options: dict[str, Any] = setting(
+        factory=dict, help="arguments for the constructor, where the target is a class"
+    )
+    tool: str | None = setting(
+        None, help="the tool's name, where the target is a single function; unset: the function's"
+    )
     threads: int = setting(
         40, validator=v.ge(1), help="most calls of functions that are not async at a time"
     )
+    state_key: Secret | None = setting(
+        None,
+        help="what seals the states that callers keep between two calls; the same on every node that"
+        " shares the work, 32 bytes or more; unset: a new random one at each start",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.state_key is not None and len(self.state_key.reveal().encode()) < 32:
+            raise ValueError("expected a state_key of 32 bytes or more")
 
 
 class PythonSource:
-    """Makes a worker of the target: an instance of a class each, or the same object for all."""
+    """Makes a worker of the target: an instance of a class each, or the same object for all.
+
+    Raises AssemblyError if the target cannot be an agent.
+    """
 
     heartbeat = False
 
     def __init__(self, target: Any, config: PythonConfig) -> None:
-        from flowcore.native import Seal
+        from flowcore.native import Offering, Seal, offering_of
 
         self._target = target
         self._config = config
-        self._seal = Seal()
+        self._offering = offering_of(target, where=config.target, tool=config.tool)
+        self._added = Offering()
+        key = config.state_key
+        self._seal = Seal(key.reveal().encode() if key is not None else None)
         self._threads = trio.CapacityLimiter(config.threads)
-        shared = not inspect.isclass(target)
+        self._is_class = inspect.isclass(target)
+        if config.options and not self._is_class:
+            raise AssemblyError(f"{config.target}: it is no class that could take options")
+        self._wants_agent = _agent_parameter(target) if self._is_class else None
         self.pool_defaults = (
-            PoolDefaults(min=1, max=1, concurrency=1000) if shared else PoolDefaults()
+            PoolDefaults() if self._is_class else PoolDefaults(min=1, max=1, concurrency=1000)
         )
 
     @asynccontextmanager
     async def open_worker(self, port: AgentPort) -> AsyncGenerator[Worker]:
         """A worker; an instance that is an async context manager is open as long as it."""
-        from flowcore.native import NativeWorker, offering_of
+        from flowcore.native import NativeAgent, NativeWorker, Offers
 
+        offers = Offers(self._offering, self._added, self._config.target)
+        agent = NativeAgent(port, offers)
         async with contextlib.AsyncExitStack() as stack:
-            target: Any = self._target
-            if inspect.isclass(target):
-                target = self._target()
-                if hasattr(target, "__aenter__"):
-                    target = await stack.enter_async_context(target)
-            offering = offering_of(target, where=self._config.target)
-            bind = getattr(target, "bind_port", None)
-            if callable(bind) and not inspect.ismodule(target):
-                bind(port)
-            port.announce(offering.catalog())
-            yield NativeWorker(port.agent, offering, self._seal, self._threads)
+            if self._is_class:
+                offers.own = self._offering.bound_to(await self._instance(agent, stack))
+            port.announce(offers.catalog())
+            yield NativeWorker(agent, offers, self._seal, self._threads)
+
+    async def _instance(self, agent: NativeAgent, stack: contextlib.AsyncExitStack) -> Any:
+        given = dict(self._config.options)
+        if self._wants_agent is not None:
+            given[self._wants_agent] = agent
+        with _not_ending_us(self._config.target):
+            instance = self._target(**given)
+            if hasattr(instance, "__aenter__"):
+                instance = await stack.enter_async_context(instance)
+        return instance
+
+
+def _agent_parameter(cls: type) -> str | None:
+    """The constructor's parameter that is to be given the NativeAgent."""
+    try:
+        parameters = inspect.signature(cls).parameters
+    except (ValueError, TypeError):
+        return None
+    for name, parameter in parameters.items():
+        annotation = parameter.annotation
+        text = annotation if isinstance(annotation, str) else getattr(annotation, "__name__", "")
+        if text.rpartition(".")[2] == "NativeAgent":
+            return name
+    return None
+
+
+@contextlib.contextmanager
+def _not_ending_us(what: str) -> Generator[None]:
+    """`sys.exit()` in somebody's code is a failure of that code, and does not end the node."""
+    try:
+        yield
+    except SystemExit as error:
+        raise AssemblyError(f"{what} called sys.exit({error.code!r})") from error
 
 
 def load_target(target: str, folder: pathlib.Path) -> Any:
-    """The object that a target names. Raises AssemblyError saying what could not be found."""
+    """The object that a target names. Raises AssemblyError saying what could not be found, or whatever the
+    module raises when it is executed.
+
+    A file is executed anew each time, as a module of its own; its folder is not on the import path.
+    """
     place, _, name = target.partition(":")
-    module = _load_file(folder / place) if place.endswith(".py") else _load_module(place)
-    found: Any = module
+    with _not_ending_us(place):
+        found: Any = _load_file(folder / place) if place.endswith(".py") else _load_module(place)
     for part in name.split(".") if name else ():
         try:
             found = getattr(found, part)
