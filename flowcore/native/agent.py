@@ -12,7 +12,7 @@ from msgspec import Raw
 from flowcore.interfaces import AgentPort
 
 if TYPE_CHECKING:
-    from flowcore.native.offering import Offers
+    from flowcore.native.offers import Offers
 
 LogLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
 

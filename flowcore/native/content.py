@@ -96,14 +96,13 @@ class Link:
     def block(self) -> dict[str, Any]:
         """The block as MCP has it."""
         made: dict[str, Any] = {"type": "resource_link", "uri": self.uri, "name": self.name}
-        for key, value in (
-            ("mimeType", self.mime_type),
-            ("title", self.title),
-            ("description", self.description),
-            ("size", self.size),
-        ):
-            if value is not None:
-                made[key] = value
+        more = {
+            "mimeType": self.mime_type,
+            "title": self.title,
+            "description": self.description,
+            "size": self.size,
+        }
+        made |= {key: value for key, value in more.items() if value is not None}
         return _annotated(made, self.annotations)
 
 

@@ -166,7 +166,8 @@ def member_of(
     """A marked function as a member. Raises AssemblyError if it cannot be one."""
     if not callable(function):
         raise AssemblyError(f"{where}: {function!r} is marked as a {mark.kind}, and no function")
-    name = mark.name or getattr(function, "__name__", type(function).__name__)
+    own_name: str = getattr(function, "__name__", type(function).__name__)
+    name = mark.name or own_name
     place = f"{where}: {mark.kind} {name!r}"
     inner = inspect.unwrap(function)
     if inspect.isgeneratorfunction(inner) or inspect.isasyncgenfunction(inner):

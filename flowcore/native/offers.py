@@ -109,14 +109,13 @@ def _tool(member: Member) -> Tool:
 def _definition(member: Member, **identity: str) -> Raw:
     mark = member.mark
     name = getattr(member.function, "__name__", member.name)
+    more = {
+        "title": mark.title,
+        "description": member.description,
+        "mimeType": mark.mime_type,
+    }
     definition: dict[str, Any] = {**identity, "name": name}
-    for key, value in (
-        ("title", mark.title),
-        ("description", member.description),
-        ("mimeType", mark.mime_type),
-    ):
-        if value:
-            definition[key] = value
+    definition |= {key: value for key, value in more.items() if value}
     return Raw(msgspec.json.encode(definition | mark.extra))
 
 

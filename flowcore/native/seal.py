@@ -63,9 +63,7 @@ class Seal:
 
 def _about(envelope: Envelope) -> str:
     """A digest of who asks what: requests asked again have the same one."""
-    arguments = envelope.params.get("arguments")
-    if arguments is not None:
-        arguments = msgspec.json.encode(msgspec.json.decode(arguments), order="deterministic")
-    asked = [envelope.principal.name, envelope.method, envelope.name]
-    digest = hashlib.sha256(msgspec.json.encode(asked) + b"\n" + (arguments or b"{}"))
-    return digest.hexdigest()
+    raw = envelope.params.get("arguments")
+    arguments = {} if raw is None else msgspec.json.decode(raw)
+    asked = [envelope.principal.name, envelope.method, envelope.name, arguments]
+    return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()
