@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import trio
-from msgspec import Raw
 
-from flowcore.interfaces import AgentPort
 from flowcore.native import (
     CallContext,
     InputRequired,
+    NativeAgent,
     ToolError,
     completion,
     prompt,
@@ -25,13 +24,10 @@ FORM = {"type": "object", "properties": {"name": {"type": "string"}}, "required"
 class Talkative:
     """One instance serves all calls of its worker."""
 
-    def __init__(self) -> None:
-        self.port: AgentPort | None = None
+    def __init__(self, agent: NativeAgent) -> None:
+        self.agent = agent
         self.cancelled = 0
         self.began = trio.Event()
-
-    def bind_port(self, port: AgentPort) -> None:
-        self.port = port
 
     @tool()
     async def echo(self, text: str) -> str:
@@ -139,26 +135,18 @@ class Talkative:
     @tool()
     async def change(self, uri: str) -> str:
         """Announce that a resource changed."""
-        assert self.port is not None
-        self.port.notify("notifications/resources/updated", Raw(b'{"uri":"%b"}' % uri.encode()))
+        self.agent.resource_updated(uri)
         return "announced"
 
     @tool()
     async def grow(self) -> str:
         """Offer one tool more."""
-        import attrs
-        import msgspec
 
-        from flowcore.agents import Tool
-        from flowcore.native import offering_of
+        async def late() -> str:
+            """A latecomer."""
+            return "late"
 
-        assert self.port is not None
-        catalog = offering_of(self, where="test").catalog()
-        more = Tool(
-            name="late",
-            definition=Raw(msgspec.json.encode({"name": "late", "inputSchema": {}})),
-        )
-        self.port.announce(attrs.evolve(catalog, tools=(*catalog.tools, more)))
+        self.agent.offer(late)
         return "grown"
 
     @tool(
