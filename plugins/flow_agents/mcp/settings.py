@@ -1,0 +1,137 @@
+"""What can be set of an upstream MCP server."""
+
+from __future__ import annotations
+
+import pathlib
+import re
+from collections.abc import Mapping
+from typing import Literal
+
+import attrs
+
+from flowcore.config import Duration, Secret, Size, setting
+from flowcore.config import validators as v
+from flowcore.http import split_url
+
+Question = Literal["elicitation", "sampling", "roots"]
+Protocol = Literal["auto", "2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"]
+
+_OURS = frozenset(
+    {
+        "accept",
+        "connection",
+        "content-length",
+        "content-type",
+        "host",
+        "last-event-id",
+        "mcp-method",
+        "mcp-name",
+        "mcp-protocol-version",
+        "mcp-session-id",
+        "te",
+        "transfer-encoding",
+        "upgrade",
+    }
+)
+"""Headers that belong to the protocol."""
+
+_SECRET = frozenset({"authorization", "cookie", "proxy-authorization", "x-api-key"})
+"""Headers whose values are secrets, whatever they look like."""
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_VALUE = re.compile(r"[\t\x20-\x7e]*")
+
+
+def _is_url(url: str) -> None:
+    split_url(url)
+
+
+def _are_headers(headers: Mapping[str, str | Secret]) -> None:
+    for name, value in headers.items():
+        if not _TOKEN.fullmatch(name):
+            raise ValueError(f"expected the name of a header, not {name!r}")
+        if name.lower() in _OURS or name.lower().startswith("mcp-param-"):
+            raise ValueError(f"the header {name!r} is written by the protocol itself")
+        if isinstance(value, str) and name.lower() in _SECRET:
+            raise ValueError(
+                f'expected the header {name!r} as a secret: {{ env = "VARIABLE" }} or {{ file = "path" }}'
+            )
+        if not _VALUE.fullmatch(value if isinstance(value, str) else value.reveal()):
+            raise ValueError(f"expected visible ASCII as the value of the header {name!r}")
+
+
+@attrs.frozen(kw_only=True)
+class McpSettings:
+    """An upstream MCP server: give either `command` or `url`."""
+
+    command: tuple[str, ...] = setting(
+        (),
+        help='the server\'s program and its arguments, spoken to over stdio; a first word "python" means the '
+        "interpreter that flowserve runs on",
+    )
+    env: dict[str, str | Secret] = setting(
+        factory=dict,
+        help="environment variables of the program besides HOME, PATH, USER and the like, "
+        "which are the only ones it inherits",
+    )
+    cwd: pathlib.Path | None = setting(
+        None, help="the program's working directory; unset: flowserve's own"
+    )
+    url: str | None = setting(
+        None, validator=_is_url, help="the server's endpoint, spoken to over Streamable HTTP"
+    )
+    headers: dict[str, str | Secret] = setting(
+        factory=dict, validator=_are_headers, help="HTTP headers of every request to `url`"
+    )
+    protocol: Protocol = setting(
+        "auto",
+        help="the protocol version to speak; auto: 2026-07-28 if the server knows it, "
+        "else the newest version with a handshake that it does know",
+    )
+    questions: tuple[Question, ...] = setting(
+        ("elicitation", "sampling", "roots"),
+        help="what the server may ask of the clients that call it",
+    )
+    roots: tuple[str, ...] = setting(
+        (),
+        help="file:// URIs that the server is told when it asks for roots; "
+        "unset: those of the client that calls it",
+    )
+    refresh: Duration | None = setting(
+        None,
+        validator=v.gt(0),
+        help="how often to list anew what the server offers, if it does not announce changes",
+    )
+    probe_timeout: Duration = setting(
+        3.0,
+        validator=v.gt(0),
+        help="how long the server may take to say whether it knows 2026-07-28 before it is greeted the older way",
+    )
+    list_timeout: Duration = setting(
+        20.0, validator=v.gt(0), help="how long it may take to list all that the server offers"
+    )
+    most_entries: int = setting(
+        10_000,
+        validator=v.ge(1),
+        help="most tools, resources, templates and prompts that are listed, each",
+    )
+    most_listed: Size = setting(
+        64 << 20, validator=v.ge(1 << 10), help="most bytes of a list, all pages together"
+    )
+    message: Size = setting(
+        16 << 20, validator=v.ge(1 << 10), help="longest message taken from the server"
+    )
+    connect_timeout: Duration = setting(
+        5.0, validator=v.gt(0), help="how long it may take to connect to `url`"
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if bool(self.command) == (self.url is not None):
+            raise ValueError("expected either `command` or `url`")
+        if self.command and self.headers:
+            raise ValueError("expected `headers` only beside `url`")
+        if self.url is not None and (self.env or self.cwd is not None):
+            raise ValueError("expected `env` and `cwd` only beside `command`")
+        for root in self.roots:
+            if not root.startswith("file://"):
+                raise ValueError(f"expected roots as file:// URIs, not {root!r}")
