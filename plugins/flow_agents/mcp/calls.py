@@ -106,8 +106,6 @@ class Calls:
     def end(self, call: Call) -> None:
         """It is answered or given up. What is done for it elsewhere is cancelled."""
         del self._calls[call.number]
-        if call.envelope is not None and not call.settled:
-            self._given_up += 1
         if call.scopes:
             for scope in call.scopes:
                 scope.cancel()
@@ -133,6 +131,10 @@ class Calls:
             self._late += 1
         else:
             self._stray += 1
+
+    def given_up(self) -> None:
+        """A call was cancelled, or its deadline passed, before it was answered."""
+        self._given_up += 1
 
     def heard(self) -> None:
         """The upstream said something: it is alive."""

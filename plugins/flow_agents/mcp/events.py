@@ -58,9 +58,12 @@ class EventStream:
         except (InvalidRequest, InvalidArguments) as problem:
             raise UpstreamFailure(f"the upstream sends what is no message: {problem}") from None
         call = self.call
-        if type(message) is Response and call is not None and message.id == call.number:
+        if type(message) is not Response:
+            self._hearing.hear(message, call)
+        elif call is not None and message.id == call.number:
             return message
-        self._hearing.hear(message, call)
+        else:
+            self._hearing.unwanted(message)
         return None
 
     def wait(self, tries: int) -> float:

@@ -7,14 +7,14 @@ compatibility); 2025-11-25 basic/lifecycle.
 from __future__ import annotations
 
 import logging
-from typing import Protocol
+from typing import Any, Protocol
 
 import attrs
 import msgspec
 import trio
 from msgspec import Raw
 
-from flow_agents.mcp.phrasing import initialize_params, phrasing
+from flow_agents.mcp.phrasing import initialize_params
 from flow_agents.mcp.settings import McpSettings
 from flow_agents.mcp.wire import upstream_error
 from flowcore.errors import AgentUnavailable, CallError, UpstreamError, UpstreamFailure
@@ -48,8 +48,8 @@ class Capabilities(msgspec.Struct, frozen=True, gc=False):
     tools: Features | None = None
     resources: Features | None = None
     prompts: Features | None = None
-    completions: Raw | None = None
-    logging: Raw | None = None
+    completions: Any = None
+    logging: Any = None
 
 
 @attrs.frozen(kw_only=True)

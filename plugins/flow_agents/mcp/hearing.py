@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Final, Protocol
 
 import msgspec
@@ -33,33 +33,51 @@ class Asked(Protocol):
     def withdraw(self, number: int | str) -> None: ...
 
 
+class Offered(Protocol):
+    """Who keeps what the upstream offers."""
+
+    def changed(self, kinds: Collection[str]) -> None: ...
+    def missed(self) -> None: ...
+
+
 class Hearing:
     """The ears of one connection. Nothing here waits or raises, whatever is heard."""
 
-    def __init__(
-        self,
-        calls: Calls,
-        asked: Asked,
-        *,
-        changed: Callable[[str], None],
-        notify: Callable[[str, Raw], None],
-    ) -> None:
-        """`changed` is told the kind of a list that changed; `notify` tells the whole flow."""
+    def __init__(self, calls: Calls, asked: Asked, notify: Callable[[str, Raw], None]) -> None:
+        """`notify` tells the whole flow."""
         self._calls = calls
         self._asked = asked
-        self._changed = changed
         self._notify = notify
+        self._offered: Offered | None = None
+        self._modern = False
         self.ignored = 0
         """Notifications that nobody here knows, or that are about nothing."""
 
+    def attach(self, offered: Offered, *, modern: bool) -> None:
+        """The upstream was greeted: who is told that its lists change, and whether it is of 2026-07-28."""
+        self._offered = offered
+        self._modern = modern
+
     def hear(self, message: Message, call: Call | None) -> None:
-        """A message came; `call` is the one whose stream it came on, where calls have streams."""
-        if type(message) is Request:
-            self._asked.ask(message, call)
-        elif type(message) is Response:
+        """A message came; `call` is the one on whose stream it came, where calls have streams."""
+        if type(message) is Response:
             self._calls.take(message)
         elif type(message) is Notification:
             self._noticed(message, call)
+        elif type(message) is Request:
+            if self._modern:
+                self.ignored += 1  # it must not ask, and must not be answered
+            else:
+                self._asked.ask(message, call)
+
+    def unwanted(self, response: Response) -> None:
+        """A response came that nobody waits for."""
+        self._calls.unwanted(response)
+
+    def missed(self) -> None:
+        """Notifications may have been missed."""
+        if self._offered is not None:
+            self._offered.missed()
 
     def _noticed(self, notice: Notification, call: Call | None) -> None:
         method, params = notice.method, notice.params
@@ -68,7 +86,8 @@ class Hearing:
         elif method == "notifications/message":
             self._logged(params, call)
         elif method in _KINDS:
-            self._changed(_KINDS[method])
+            if self._offered is not None:
+                self._offered.changed((_KINDS[method],))
         elif method == "notifications/resources/updated":
             self._notify(method, _without_hop(params))
         elif method == "notifications/cancelled":

@@ -64,7 +64,9 @@ async def read_list(ask: Ask, method: str, bounds: Bounds) -> list[Raw]:
         page, cursor = _page(response.result, method, member)
         entries += page
         if len(entries) > bounds.entries:
-            raise UpstreamFailure(f"the upstream's {method} has more than {bounds.entries:,} entries")
+            raise UpstreamFailure(
+                f"the upstream's {method} has more than {bounds.entries:,} entries"
+            )
         if size > bounds.size:
             raise UpstreamFailure(f"the upstream's {method} has more than {bounds.size:,} bytes")
         if not cursor:
@@ -224,7 +226,8 @@ class Listing:
     ) -> tuple[tuple[Tool, ...], dict[str, tuple[ParamHeader, ...]]]:
         """The tools that can be called over HTTP, and what of their arguments headers mirror.
 
-        A tool that asks for a mirror that cannot be is left out (2026-07-28, streamable-http, schema extension).
+        A tool that asks for a mirror that cannot be is left out (2026-07-28, streamable-http, schema
+        extension).
         """
         if not self._mirrored:
             return tools, {}

@@ -1,12 +1,12 @@
 """What the upstream asks (versions with a handshake): put to the client whose call it is, and answered.
 
-Over HTTP a question comes on the stream of the call it belongs to. Over stdio, and on the stream that belongs to
-no call, nothing in the protocol says whose it is. Then
+Over HTTP a question comes on the stream of the call it belongs to. Over stdio, and on the stream that belongs
+to no call, nothing in the protocol says whose it is. Then
 
 - a question that comes while one call is under way is that call's;
-- while there are several, it is put to the latest of those whose client declared that it can be asked, as long
-  as all of these are of one principal. If not, it is refused: one person's question is never shown to another.
-  A pool with `concurrency = 1` leaves no such doubt;
+- while there are several, it is put to the latest of those whose client declared that it can be asked, as
+  long as all of these are of one principal. If not, it is refused: one person's question is never shown to
+  another. A pool with `concurrency = 1` leaves no such doubt;
 - `roots/list` outside any call is answered with the configured roots; `ping` is always answered.
 """
 
@@ -148,5 +148,3 @@ def _principal(call: Call) -> tuple[str, str]:
     assert call.envelope is not None
     principal = call.envelope.principal
     return principal.scheme, principal.name
-
-

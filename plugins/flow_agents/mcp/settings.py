@@ -105,7 +105,8 @@ class McpSettings:
     probe_timeout: Duration = setting(
         3.0,
         validator=v.gt(0),
-        help="how long the server may take to say whether it knows 2026-07-28 before it is greeted the older way",
+        help="how long the server may take to say whether it knows 2026-07-28, before it is greeted the "
+        "older way",
     )
     list_timeout: Duration = setting(
         20.0, validator=v.gt(0), help="how long it may take to list all that the server offers"

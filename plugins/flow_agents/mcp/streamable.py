@@ -1,4 +1,4 @@
-"""The wire over Streamable HTTP, in both eras: each request a POST, answered by JSON or by a stream of events.
+"""The wire over Streamable HTTP, in both eras: a POST for each request, answered by JSON or by events.
 
 Sources: 2026-07-28 and 2025-11-25, basic/transports (Streamable HTTP).
 """
@@ -135,9 +135,9 @@ class StreamableHttp:
             if status == 404 and self._in_session(session, call):
                 raise SessionExpired(session or "")
             raise refusal(answer, kind, body)
-        if status in (400, 404) and self._in_session(session, call):
-            if status == 404 or session_is_unknown(response):
-                raise SessionExpired(session or "")
+        unknown = status == 404 or (status == 400 and session_is_unknown(response))
+        if unknown and self._in_session(session, call):
+            raise SessionExpired(session or "")
         if status != 200 and response.error is None:
             raise refusal(answer, kind, body)
         return response
@@ -213,6 +213,8 @@ class StreamableHttp:
                     status = answer.status
                     if status == 200 and content_type(answer) == b"text/event-stream":
                         tries = 0
+                        if not stream.last_id:
+                            self._hearing.missed()
                         await stream.hear(answer)
             except HttpError as error:
                 logger.debug("no stream of notifications: %s", error)
@@ -226,9 +228,7 @@ class StreamableHttp:
 
     async def tell(self, message: bytes) -> None:
         try:
-            answer = await self._client.request(
-                "POST", self._url, headers=self._post, body=message
-            )
+            answer = await self._client.request("POST", self._url, headers=self._post, body=message)
         except ConnectFailed as error:
             raise AgentUnavailable(f"the upstream cannot be reached: {error}") from error
         except HttpError as error:
@@ -265,7 +265,7 @@ def _mirrored(method: str, subject: str) -> Headers:
 async def open_streamable(
     client: Client, url: str, own: Sequence[tuple[bytes, bytes]], limit: int
 ) -> AsyncGenerator[StreamableHttp]:
-    """A wire to the endpoint at a URL. `own` are headers of every request; `limit` bounds a message in bytes."""
+    """A wire to the endpoint at a URL. `own` are headers of every request; `limit` bounds a message."""
     wire = StreamableHttp(client, url, tuple(own), limit)
     try:
         yield wire

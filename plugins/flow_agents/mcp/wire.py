@@ -20,6 +20,14 @@ class Hearing(Protocol):
         """A message came; `call` is the one on whose stream it came, where calls have streams."""
         ...
 
+    def unwanted(self, response: Response) -> None:
+        """A response came that nobody waits for."""
+        ...
+
+    def missed(self) -> None:
+        """Notifications may have been missed."""
+        ...
+
 
 class Wire(Protocol):
     """One connection's way to its upstream."""
