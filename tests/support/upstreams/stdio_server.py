@@ -88,7 +88,9 @@ class Server:
             message = json.loads(line)
             if "method" not in message:
                 event, answer = self.questions[message["id"]]
-                answer.append(message["result"] if "result" in message else {"error": message["error"]})
+                answer.append(
+                    message["result"] if "result" in message else {"error": message["error"]}
+                )
                 event.set()
             elif "id" not in message:
                 self.noticed(message["method"], message.get("params", {}))
