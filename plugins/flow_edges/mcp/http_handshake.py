@@ -7,7 +7,7 @@ import logging
 import trio
 from msgspec import Raw
 
-from flow_edges.mcp.conversation import Conversation
+from flow_edges.mcp.batches import answer_batch
 from flow_edges.mcp.guard import JSON, accepts, refused
 from flow_edges.mcp.handshake import answer, stateless_client
 from flow_edges.mcp.outbox import Outbox
@@ -16,18 +16,14 @@ from flow_edges.mcp.service import supported
 from flow_edges.mcp.sessions import Session, Sessions
 from flow_edges.mcp.settings import McpSettings
 from flow_edges.mcp.shared import Shared
-from flowcore.errors import CallError, InternalError, InvalidArguments, InvalidRequest
+from flowcore.errors import CallError, InternalError, InvalidRequest
 from flowcore.http import Request, Response, Send, Stream
 from flowcore.mcp import (
     BATCHES,
     UNDECLARED,
     Message,
     Notification,
-    array,
     decode_batch,
-    encode_error,
-    error_for,
-    split_meta,
 )
 from flowcore.mcp import Request as Asked
 from flowcore.mcp import Response as Answer
@@ -66,15 +62,16 @@ class HandshakeHttp:
             except Exception:
                 logger.exception("a request failed within the edge")
                 return failed(message.id, InternalError("internal error"), status=200)
-        return self._other(session, message)
+        self._heed(session, message)
+        return ACCEPTED
 
-    def _other(self, session: Session | None, message: Message) -> Response:
+    def _heed(self, session: Session | None, message: Message) -> None:
+        """Take what wants no answer."""
         if session is not None:
             if isinstance(message, Answer):
                 session.conversation.answer(message)  # a late one is nobody's any more
             elif isinstance(message, Notification) and message.method == "notifications/cancelled":
                 session.conversation.cancel(message.params)
-        return ACCEPTED
 
     async def _request(
         self,
@@ -185,49 +182,14 @@ class HandshakeHttp:
             )
         except CallError as error:
             return failed(None, error, status=400)
-        answers: list[bytes] = []
-        async with trio.open_nursery() as nursery:
-            for message in messages:
-                nursery.start_soon(self._one_of_batch, session, message, principal, answers)
-        return Response(200, JSON, array(answers)) if answers else ACCEPTED
-
-    async def _one_of_batch(
-        self,
-        session: Session | None,
-        message: Message | InvalidRequest | InvalidArguments,
-        principal: Principal,
-        answers: list[bytes],
-    ) -> None:
-        if isinstance(message, CallError):
-            answers.append(encode_error(None, error_for(message, modern=False)))
-        elif isinstance(message, Asked):
-            answers.append(await self._answer_in_batch(session, message, principal))
-        else:
-            self._other(session, message)
-
-    async def _answer_in_batch(
-        self, session: Session | None, message: Asked, principal: Principal
-    ) -> bytes:
-        """One request of a batch: it can be told nothing and asked nothing before its answer."""
-        client = stateless_client(UNDECLARED, principal)
-        conversation: Conversation | None = None if session is None else session.conversation
-        try:
-            if message.method == "initialize":
-                raise InvalidRequest("initialize must not be part of a batch")
-            meta = split_meta(message.params)
-            method = supported(message.method, modern=False)
-            if method.asks:
-                target = self._service.target(method, message.params)
-                envelope = self._service.envelope(method, target, message.params, meta, client)
-                return succeeded(message.id, await self._service.submit(envelope, method)).body
-            return succeeded(
-                message.id,
-                await answer(
-                    self._service, conversation, message.method, message.params, meta, client
-                ),
-            ).body
-        except CallError as error:
-            return encode_error(message.id, error_for(error, modern=False))
+        body = await answer_batch(
+            self._service,
+            None if session is None else session.conversation,
+            messages,
+            principal,
+            lambda message: self._heed(session, message),
+        )
+        return ACCEPTED if body is None else Response(200, JSON, body)
 
 
 async def _until_gone(

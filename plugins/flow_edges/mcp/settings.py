@@ -111,9 +111,19 @@ class StdioSettings(ServiceSettings):
 
     line: Size = setting(16 * 2**20, validator=v.ge(1024), help="longest message, in bytes")
     calls: int = setting(
-        1000, validator=v.ge(1), help="most requests worked on at a time; others wait unread"
+        1000, validator=v.ge(1), help="most requests at a time; further ones are refused"
     )
-    stop_at_end: bool = setting(True, help="whether flowserve stops when its standard input ends")
+    settle: Duration = setting(
+        5.0,
+        validator=v.ge(0),
+        help="how long the first requests wait at most for agents that are still starting",
+    )
+    drain: Duration = setting(
+        2.0, validator=v.ge(0), help="how long requests may go on after the end of the input"
+    )
+    stop_at_end: bool = setting(
+        True, help="whether flowserve stops when its standard input has ended"
+    )
 
 
 def is_loopback(host: str) -> bool:
