@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import msgspec
 from msgspec import Raw
 
-from flowcore.errors import CallError, UpstreamError, UpstreamFailure
+from flowcore.errors import CallError, UnknownTarget, UpstreamError, UpstreamFailure
 from flowcore.mcp import codes
 from flowcore.mcp.meta import SERVER_INFO
 
@@ -130,12 +130,15 @@ def handshake_result(result: Raw | bytes) -> bytes:
 def error_for(error: CallError, *, modern: bool) -> dict[str, Any]:
     """The JSON-RPC error object of a failure in the words of the asking side's era.
 
-    What upstreams of earlier versions call -32002 (resource not found) is -32602 in 2026-07-28, which
-    forbids the older code.
+    That a resource was not found is -32002 up to 2025-11-25, and -32602 in 2026-07-28, which forbids the
+    older code.
     """
     wire = error.wire()
-    if modern and isinstance(error, UpstreamError) and wire["code"] == codes.RESOURCE_NOT_FOUND:
-        wire["code"] = codes.INVALID_PARAMS
+    if modern:
+        if isinstance(error, UpstreamError) and wire["code"] == codes.RESOURCE_NOT_FOUND:
+            wire["code"] = codes.INVALID_PARAMS
+    elif isinstance(error, UnknownTarget) and isinstance(error.data, dict) and "uri" in error.data:
+        wire["code"] = codes.RESOURCE_NOT_FOUND
     return wire
 
 

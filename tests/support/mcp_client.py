@@ -178,6 +178,10 @@ class Messages:
         self._decoder = SseDecoder()
         self._waiting: Iterator[Any] = iter(())
 
+    async def receive(self) -> bytes:
+        """Bytes as they come."""
+        return await self._stream.receive()
+
     async def next(self) -> dict[str, Any]:
         """The next message. Raises EOFError at the end."""
         while True:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Literal
 
-import attrs
 import msgspec
 import trio
 from msgspec import Raw
@@ -13,27 +11,32 @@ from msgspec import Raw
 from flow_edges.mcp.client import OFF, Client
 from flow_edges.mcp.lists import Lists
 from flow_edges.mcp.peers import SILENT
+from flow_edges.mcp.rounds import asks_back, key_of_round, rounds
 from flow_edges.mcp.settings import ServiceSettings
 from flow_edges.mcp.tasks import TaskFace
 from flowcore.agents import Target
-from flowcore.errors import CallError, InvalidArguments, UnknownMethod, UpstreamFailure
+from flowcore.errors import (
+    InvalidArguments,
+    UnknownMethod,
+    UnknownTarget,
+)
 from flowcore.interfaces import Host
 from flowcore.mcp import (
-    KNOWN,
     METHODS,
     MODERN,
     Method,
+    MissingCapability,
     Stamp,
     UnsupportedVersion,
     handshake_result,
     implementation,
     input_required,
-    result_type,
+    lacking,
     server_capabilities,
     text_member,
 )
 from flowcore.mcp.meta import DEADLINE, IDEMPOTENCY_KEY, LOG_LEVEL, PRIORITY
-from flowcore.requests import Envelope, Peer, Priority, Reply, new_request_id
+from flowcore.requests import Envelope, Priority, Reply
 
 _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
     "tools/call": "tools",
@@ -113,7 +116,12 @@ class Service:
             raise InvalidArguments(f"params.{method.subject} is missing")
         if method.name != "resources/read":
             _must_be_object(params, "arguments")
-        return self.host.directory.resolve(_KINDS[method.name], subject)
+        try:
+            return self.host.directory.resolve(_KINDS[method.name], subject)
+        except UnknownTarget:
+            if method.name != "resources/read":
+                raise
+            raise UnknownTarget("resource not found", data={"uri": subject}) from None
 
     def envelope(
         self,
@@ -155,7 +163,7 @@ class Service:
             if IDEMPOTENCY_KEY in meta:
                 key = text_member(meta, IDEMPOTENCY_KEY)
         if key is not None:
-            key = _key_of_round(key, params)
+            key = key_of_round(key, params)
         if client.level is not None and client.level is not OFF and LOG_LEVEL not in meta:
             meta[LOG_LEVEL] = Raw(_encode(client.level))
         return Envelope(
@@ -209,16 +217,30 @@ class Service:
 
     async def submit(self, envelope: Envelope, method: Method) -> bytes:
         """Have an envelope worked on; its result in the form of the asking side's era. Raises CallError."""
-        if not envelope.modern:
-            reply = await self.rounds(envelope)
-            return handshake_result(reply.result) if reply.modern else bytes(reply.result)
-        return self.modern_result(await self.host.submit(envelope), method)
-
-    def modern_result(self, reply: Reply, method: Method) -> bytes:
-        """A reply as a 2026-07-28 result."""
-        if reply.modern:
+        reply = await self.host.submit(envelope)
+        if envelope.modern:
+            return self.modern_result(reply, method, envelope.peer.capabilities)
+        if not reply.modern:
             return bytes(reply.result)
-        return self.stamp.modern(reply.result, ttl_ms=0 if method.cacheable else None)
+        whole = await rounds(self.host, envelope, reply, deadline=self.settings.deadline)
+        return handshake_result(whole.result)
+
+    def modern_result(
+        self, reply: Reply, method: Method, capabilities: dict[str, Raw] | None = None
+    ) -> bytes:
+        """A reply as a 2026-07-28 result.
+
+        Raises MissingCapability if it asks the client what it did not declare it can be asked.
+        """
+        if not reply.modern:
+            return self.stamp.modern(reply.result, ttl_ms=0 if method.cacheable else None)
+        result = bytes(reply.result)
+        if capabilities is not None and asks_back(reply):
+            for question in input_required(result).inputRequests.values():
+                missing = lacking(capabilities, question.method, question.params)
+                if missing:
+                    raise MissingCapability(missing)
+        return result
 
     async def complete(self, params: dict[str, Raw], meta: dict[str, Raw], client: Client) -> bytes:
         """The result of `completion/complete`. Raises CallError."""
@@ -227,56 +249,6 @@ class Service:
             return await self.submit(envelope, METHODS["completion/complete"])
         nothing = b'{"completion":{"values":[],"total":0,"hasMore":false}}'
         return self.stamp.modern(nothing) if client.modern else nothing
-
-    async def rounds(self, envelope: Envelope) -> Reply:
-        """Have an envelope worked on until its result is complete: what a 2026-07-28 agent asks back is
-        asked of the peer at once, and the request repeated with the answers. Raises CallError."""
-        reply = await self.host.submit(envelope)
-        given, key = envelope.params, envelope.idempotency_key
-        for _ in range(_MOST_ROUNDS):
-            kind = result_type(reply.result) if reply.modern else "complete"
-            if kind == "complete":
-                return reply
-            if kind != "input_required":
-                raise UpstreamFailure(f"a result of type {kind[:100]!r} that nobody asked for")
-            asked = input_required(reply.result)
-            answers = await _ask_all(
-                envelope.peer, {k: (q.method, q.params) for k, q in asked.inputRequests.items()}
-            )
-            params = dict(given)
-            if answers:
-                params["inputResponses"] = Raw(_encode(answers))
-            if asked.requestState is not None:
-                params["requestState"] = Raw(_encode(asked.requestState))
-            again = attrs.evolve(
-                envelope,
-                id=new_request_id(),
-                params=params,
-                idempotency_key=None if key is None else _key_of_round(key, params),
-                deadline=trio.current_time() + self.settings.deadline,
-            )
-            reply = await self.host.submit(again)
-        raise UpstreamFailure(f"agent {envelope.agent!r} asked back more than {_MOST_ROUNDS} times")
-
-
-async def _ask_all(peer: Peer, questions: dict[str, tuple[str, Raw]]) -> dict[str, Raw]:
-    """Ask everything at once. Raises CallError, the first one's where several fail."""
-    answers: dict[str, Raw] = {}
-    failures: list[CallError] = []
-
-    async def ask(key: str, method: str, params: Raw) -> None:
-        try:
-            answers[key] = await peer.request(method, params)
-        except CallError as error:
-            failures.append(error)
-            nursery.cancel_scope.cancel()
-
-    async with trio.open_nursery() as nursery:
-        for key, (method, params) in questions.items():
-            nursery.start_soon(ask, key, method, params)
-    if failures:
-        raise failures[0]
-    return answers
 
 
 def supported(method: str, *, modern: bool) -> Method:
@@ -290,23 +262,13 @@ def supported(method: str, *, modern: bool) -> Method:
 def check_version(requested: str) -> None:
     """Raises UnsupportedVersion if it is not one of 2026-07-28 and later that we know."""
     if requested not in MODERN:
-        raise UnsupportedVersion(requested[:100], KNOWN)
+        raise UnsupportedVersion(requested[:100], MODERN)
 
 
 def _capabilities(*, modern: bool) -> dict[str, Any]:
     return server_capabilities(
         modern=modern, completions=True, logging=True, subscribe=True, tasks=True
     )
-
-
-def _key_of_round(key: str, params: dict[str, Raw]) -> str:
-    """The idempotency key of a call; one that brings input for an earlier round has a key of its own."""
-    if "requestState" not in params and "inputResponses" not in params:
-        return key
-    digest = hashlib.blake2b(digest_size=12)
-    for member in ("requestState", "inputResponses"):
-        digest.update(bytes(params.get(member, b"")) + b"\0")
-    return f"{key}#{digest.hexdigest()}"
 
 
 def _must_be_object(params: dict[str, Raw], key: str, *, required: bool = False) -> None:

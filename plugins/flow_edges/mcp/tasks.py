@@ -14,17 +14,20 @@ import trio
 from msgspec import Raw
 
 from flow_edges.mcp.client import Client
+from flow_edges.mcp.rounds import asks_back, rounds
 from flowcore.agents import Tool
 from flowcore.errors import CallError, InvalidArguments
 from flowcore.mcp import METHODS, MissingCapability, error_for, has_extension, text_member
 from flowcore.mcp.meta import TASKS
-from flowcore.requests import Envelope, Task, TaskState
+from flowcore.requests import Envelope, Reply, Task, TaskState
 
 if TYPE_CHECKING:
     from flow_edges.mcp.service import Service
 
 Support = Literal["required", "optional", "forbidden"]
 _POLL_MS = 500
+_GRACE = 0.05
+"""Seconds in which a tool that declares tasks may ask something before it is one."""
 _encode = msgspec.json.encode
 
 
@@ -74,25 +77,40 @@ class TaskFace:
         return knows and client.modern and support != "forbidden"
 
     async def call(self, envelope: Envelope, tool: Tool | None) -> bytes:
-        """The result of a call if it is there soon, else the handle of the task it goes on as."""
-        tasks = self._service.host.requests.tasks
-        task = tasks.begin(envelope, submit=self._service.rounds)
-        if support_of(tool) in ("required", "optional"):
-            return self.created(task)
+        """The result of a call if it is there soon, else the handle of the task it goes on as.
+
+        What the call asks of the client before it is a task is asked by its result, as of any call.
+        """
+        service, tasks = self._service, self._service.host.requests.tasks
+        handed = False
+
+        async def submit(envelope: Envelope) -> Reply:
+            reply = await service.host.submit(envelope)
+            if asks_back(reply) and handed:
+                return await rounds(
+                    service.host, envelope, reply, deadline=service.settings.deadline
+                )
+            return reply
+
+        task = tasks.begin(envelope, submit=submit)
+        declared = support_of(tool) in ("required", "optional")
         try:
-            with trio.move_on_after(self._service.settings.task_after):
+            with trio.move_on_after(_GRACE if declared else service.settings.task_after):
                 while not task.final and task.state is not TaskState.INPUT_REQUIRED:
                     await task.changed.wait()
         except trio.Cancelled:
             tasks.cancel(task.id, task.owner)
             raise
-        if not task.final:
-            return self.created(task)
-        tasks.discard(task)
-        if task.error is not None:
-            raise task.error
-        assert task.reply is not None
-        return self._service.modern_result(task.reply, METHODS["tools/call"])
+        if task.final and (not declared or (task.reply is not None and asks_back(task.reply))):
+            tasks.discard(task)
+            if task.error is not None:
+                raise task.error
+            assert task.reply is not None
+            return service.modern_result(
+                task.reply, METHODS["tools/call"], envelope.peer.capabilities
+            )
+        handed = True
+        return self.created(task)
 
     def answer(self, method: str, params: dict[str, Raw], client: Client) -> bytes:
         """The result of `tasks/get`, `tasks/update` or `tasks/cancel`. Raises CallError."""
