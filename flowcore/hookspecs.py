@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from flowcore.assembly.status import Status
     from flowcore.interfaces import Host
+    from flowcore.processes import Launcher
 
 PROJECT = "flowcore"
 hookspec = pluggy.HookspecMarker(PROJECT)
@@ -48,6 +49,13 @@ class Context(Protocol):
     @property
     def random(self) -> random.Random:
         """Chance, seeded from `[node] seed` where one is set, so that a run can be repeated."""
+        ...
+
+    async def launcher(self) -> Launcher:
+        """The flow's launcher of child processes, started when first asked for; all it starts dies with us.
+
+        Raises flowcore.processes.LauncherFailed.
+        """
         ...
 
     def component(self, kind: str, name: str) -> Any:

@@ -25,6 +25,7 @@ from flowcore.assembly.plan import Component
 from flowcore.assembly.status import Status
 from flowcore.errors import AssemblyError
 from flowcore.interfaces import Balancer, Edge, WorkerSource
+from flowcore.processes import SharedLauncher, open_shared_launcher
 from flowcore.requests import open_requests
 from flowcore.supervise import (
     Child,
@@ -57,6 +58,7 @@ class _Building:
 
     flow: Flow
     config_dir: pathlib.Path
+    launcher: SharedLauncher
     handles: dict[str, Any] = attrs.field(factory=dict)
 
     def context(self, component: Component) -> OpenContext:
@@ -70,6 +72,7 @@ class _Building:
             data_dir=data_dir,
             config_dir=self.config_dir,
             chance=random.Random(seed),
+            launcher=self.launcher,
         )
 
     # ---- what each branch opens
@@ -231,9 +234,10 @@ async def open_components(flow: Flow, config_dir: pathlib.Path) -> AsyncGenerato
 
     Raises AssemblyError naming the component that could not open, and why.
     """
-    building = _Building(flow, config_dir)
     settings = flow.config.supervision
     async with AsyncExitStack() as stack:
+        launcher = await stack.enter_async_context(open_shared_launcher())
+        building = _Building(flow, config_dir, launcher)
         try:
             await stack.enter_async_context(
                 open_supervisor(

@@ -10,6 +10,7 @@ from typing import Any
 from flowcore.assembly.plan import Component
 from flowcore.assembly.status import Status, StatusBoard
 from flowcore.interfaces import Host
+from flowcore.processes import Launcher, SharedLauncher
 
 
 class OpenContext:
@@ -25,11 +26,13 @@ class OpenContext:
         data_dir: pathlib.Path,
         config_dir: pathlib.Path,
         chance: random.Random,
+        launcher: SharedLauncher,
     ) -> None:
         self._component = component
         self._board = board
         self._handles = handles
         self._data_dir = data_dir
+        self._launcher = launcher
         self.host = host
         self.config_dir = config_dir
         self.random = chance
@@ -43,6 +46,9 @@ class OpenContext:
         folder = self._data_dir / self._component.path
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    async def launcher(self) -> Launcher:
+        return await self._launcher.get()
 
     def component(self, kind: str, name: str) -> Any:
         path = f"{kind}.{name}"

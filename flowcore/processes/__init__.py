@@ -19,7 +19,13 @@ from flowcore.processes.errors import (
     SpawnFailed,
 )
 from flowcore.processes.exit_status import ExitStatus
-from flowcore.processes.launcher import Launcher, LauncherStatistics, open_launcher
+from flowcore.processes.launcher import (
+    Launcher,
+    LauncherStatistics,
+    SharedLauncher,
+    open_launcher,
+    open_shared_launcher,
+)
 from flowcore.processes.output import Lines
 from flowcore.processes.process import Process
 
@@ -37,7 +43,9 @@ __all__ = [
     "Lines",
     "Process",
     "ProcessError",
+    "SharedLauncher",
     "SpawnFailed",
     "child_environment",
     "open_launcher",
+    "open_shared_launcher",
 ]

@@ -196,9 +196,9 @@ async def open_connection(marker: str, *, sweep: bool) -> AsyncGenerator[Connect
         ours.setblocking(False)
         connection = Connection(trio.socket.from_stdlib_socket(ours), program.pid)
         try:
-            async with open_background() as nursery:
-                nursery.start_soon(connection.receive)
-                nursery.start_soon(connection.send)
+            async with open_background() as background:
+                background.start_soon(connection.receive)
+                background.start_soon(connection.send)
                 with trio.move_on_after(START_TIMEOUT):
                     await connection.ready.wait()
                 if connection.lost.is_set() or not connection.ready.is_set():

@@ -12,7 +12,7 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
-from flowcore.processes.background import open_background
+from flowcore.processes.background import Background, open_background
 from flowcore.processes.command import argument_vector, child_environment
 from flowcore.processes.connection import Connection, Life, open_connection
 from flowcore.processes.errors import (
@@ -100,7 +100,7 @@ class Launcher:
         arguments = argument_vector(command)
         environment = child_environment(env)
         directory = os.fspath(cwd) if cwd is not None else ""
-        connection = await self._connect()
+        connection = await self.connect()
         life = Life(next(self._numbers))
         environment[frames.MARK] = f"{self._marker}.{life.number}"
         payload = frames.spawn_payload(
@@ -118,9 +118,9 @@ class Launcher:
             if not life.pid:
                 raise LauncherFailed("the launcher was lost while it started a process")
             self._spawned += 1
-            async with open_background() as nursery:
-                nursery.start_soon(process.drain)
-                nursery.start_soon(process.flush)
+            async with open_background() as background:
+                background.start_soon(process.drain)
+                background.start_soon(process.flush)
                 try:
                     yield process
                 finally:
@@ -129,8 +129,8 @@ class Launcher:
             await _kill(connection, life)
             process.close()
 
-    async def _connect(self) -> Connection:
-        """The connection to a running launcher; has one started if there is none."""
+    async def connect(self) -> Connection:
+        """The connection to the launcher program, started if it does not run. Raises LauncherFailed."""
         if self._connection is None:
             attempt = self._attempt
             self._wanted.set()
@@ -139,17 +139,16 @@ class Launcher:
             raise LauncherFailed(self._failure)
         return self._connection
 
-    async def keep(self, *, task_status: trio.TaskStatus[None]) -> None:
-        """Keep a launcher program running, until cancelled. Raises LauncherFailed if it never ran."""
+    async def keep(self) -> None:
+        """Keep a launcher program running, until cancelled."""
         try:
             while True:
                 self._wanted = trio.Event()
                 try:
-                    await self._one_connection(task_status)
+                    await self._one_connection()
                 except LauncherFailed as error:
-                    if not self._starts:
-                        raise
                     self._failure = str(error)
+                    self._attempted()
                 else:
                     self._failure = "the launcher of child processes was lost"
                     logger.warning("%s, and %d processes with it", self._failure, len(self._bereft))
@@ -158,23 +157,17 @@ class Launcher:
         finally:
             self._attempted()
 
-    async def _one_connection(self, task_status: trio.TaskStatus[None]) -> None:
+    async def _one_connection(self) -> None:
         """Start the program and wait until it is lost."""
-        try:
-            async with open_connection(self._marker, sweep=self._starts > 0) as connection:
-                self._starts += 1
-                self._connection = connection
-                self._attempted()
-                if self._starts == 1:
-                    task_status.started()
-                try:
-                    await connection.lost.wait()
-                finally:
-                    self._connection = None
-                    self._bereft += connection.lives.values()
-        except LauncherFailed:
+        async with open_connection(self._marker, sweep=self._starts > 0) as connection:
+            self._starts += 1
+            self._connection = connection
             self._attempted()
-            raise
+            try:
+                await connection.lost.wait()
+            finally:
+                self._connection = None
+                self._bereft += connection.lives.values()
 
     def _attempted(self) -> None:
         """A start was tried: tell who waits for it. What the last launcher left is gone, as far as can be."""
@@ -251,7 +244,31 @@ async def open_launcher() -> AsyncGenerator[Launcher]:
 
     Raises LauncherFailed.
     """
-    async with open_background() as nursery:
+    async with open_background() as background:
         launcher = Launcher()
-        await nursery.start(launcher.keep)
+        background.start_soon(launcher.keep)
+        await launcher.connect()
         yield launcher
+
+
+class SharedLauncher:
+    """A launcher for many, started when the first of them asks. Made by `open_shared_launcher` only."""
+
+    def __init__(self, background: Background) -> None:
+        self._background = background
+        self._launcher: Launcher | None = None
+
+    async def get(self) -> Launcher:
+        """The launcher. Raises LauncherFailed; the next who asks tries again."""
+        if self._launcher is None:
+            self._launcher = Launcher()
+            self._background.start_soon(self._launcher.keep)
+        await self._launcher.connect()
+        return self._launcher
+
+
+@asynccontextmanager
+async def open_shared_launcher() -> AsyncGenerator[SharedLauncher]:
+    """A launcher that costs nothing until it is asked for, open until the block ends."""
+    async with open_background() as background:
+        yield SharedLauncher(background)

@@ -21,6 +21,7 @@ from flowcore.processes import (
     LauncherFailed,
     Process,
     open_launcher,
+    open_shared_launcher,
 )
 from support.living import alive, children, wait_dead
 
@@ -205,3 +206,18 @@ async def test_a_launcher_that_cannot_start_again_fails_processes_until_it_can()
             for _ in range(3):
                 assert not await _runs(launcher)
         assert await _runs(launcher)
+
+
+async def test_a_shared_launcher_starts_when_first_asked_for() -> None:
+    before = children()
+    async with open_shared_launcher() as shared:
+        assert children() == before
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "executable", "/bin/false")
+            with pytest.raises(LauncherFailed):
+                await shared.get()
+        launcher = await shared.get()
+        assert await shared.get() is launcher
+        assert await _runs(launcher)
+        assert len(children() - before) == 1
+    assert children() == before

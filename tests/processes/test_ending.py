@@ -133,3 +133,17 @@ async def test_a_cancelled_launcher_kills_all_it_started() -> None:
                 scope.cancel()
     assert scope.cancelled_caught
     assert not any(map(alive, family))
+
+
+async def test_a_cancelled_block_that_shields_can_still_end_its_process_in_good_order() -> None:
+    async with open_launcher() as launcher:
+        lines = []
+        with trio.CancelScope() as scope:
+            async with launcher.open_process(["wc", "-c"]) as process:
+                scope.cancel()
+                with trio.CancelScope(shield=True):
+                    await process.send_all(b"x" * 1_000_000)
+                    process.close_input()
+                    lines = [line async for line in process.lines()]
+                    assert (await process.wait()).ok
+        assert lines == [b"1000000"]
