@@ -398,17 +398,24 @@ async def open_supervisor(
     """
     supervisor = Supervisor(name, strategy, Intensity(intensity, period), watch, dynamic)
     body = trio.CancelScope()
+    # what the block or a start raises is raised again outside the nursery, so that no group is put around it
+    raised: Exception | None = None
     async with trio.open_nursery() as nursery:
         supervisor._nursery = nursery
         graceful = False
         try:
-            await supervisor._open(children)
-            with body:
-                async with _looping(supervisor, body):
-                    yield supervisor
+            try:
+                await supervisor._open(children)
+                with body:
+                    async with _looping(supervisor, body):
+                        yield supervisor
+            except Exception as error:
+                raised = error
             graceful = True
         finally:
             await supervisor._close(graceful=graceful)
+    if raised is not None:
+        raise raised
     if supervisor._failure is not None:
         raise supervisor._failure
 
