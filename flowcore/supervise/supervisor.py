@@ -150,7 +150,7 @@ class Supervisor:
         slot = self._slots[child.name] = _Slot(child)
         try:
             return await self._start(slot)
-        except (StartFailed, trio.Cancelled):
+        except StartFailed:
             del self._slots[child.name]
             raise
 

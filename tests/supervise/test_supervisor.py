@@ -298,7 +298,9 @@ async def test_asking_a_supervisor_that_has_closed_is_refused() -> None:
         await supervisor.stop_child("a")
 
 
-async def test_an_ask_under_way_when_the_supervisor_closes_is_answered() -> None:
+async def test_an_ask_under_way_when_the_supervisor_closes_is_answered(
+    autojump_clock: MockClock,
+) -> None:
     answers: list[str] = []
 
     async def never(stop: trio.Event, *, task_status: trio.TaskStatus[Any]) -> None:
@@ -315,6 +317,7 @@ async def test_an_ask_under_way_when_the_supervisor_closes_is_answered() -> None
         nursery.start_soon(ask, supervisor.start_child)
         await wait_all_tasks_blocked()
     assert answers == ["supervisor 's' is closing"] * 2
+    assert supervisor.statistics().running == 0
 
 
 async def test_a_taken_name_is_refused() -> None:
