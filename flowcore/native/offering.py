@@ -127,14 +127,16 @@ def _marked(target: Any, tool: str | None) -> Iterator[tuple[Any, str | None, Ma
                 yield value, None, getattr(value, MARK)
         return
     cls = target if inspect.isclass(target) else type(target)
+    names = _in_order(cls)
     found = False
-    for name in _in_order(cls):
+    for name in names:
         # looked at without being asked for: a property must not run
-        mark = getattr(inspect.getattr_static(cls, name), MARK, None)
+        static = inspect.getattr_static(cls, name)
+        mark = getattr(static, MARK, None) or getattr(getattr(static, "__func__", None), MARK, None)
         if isinstance(mark, Mark):
             found = True
             yield _method(target, cls, name), name, mark
-    if not found and inspect.getattr_static(cls, "__call__", None) is not None:
+    if not found and "__call__" in names:
         description = described(inspect.getdoc(cls))[0] if cls.__call__.__doc__ is None else None
         mark = Mark(kind="tool", name=tool or _snake(cls.__name__), description=description)
         yield _method(target, cls, "__call__"), "__call__", mark

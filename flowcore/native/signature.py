@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -117,8 +118,13 @@ def _hints(function: Callable[..., Any], where: str) -> dict[str, Any]:
     inner = inspect.unwrap(function)
     while isinstance(inner, functools.partial):
         inner = inner.func
+    said = dict(getattr(inner, "__annotations__", {}))
+    said.pop("return", None)  # which may well be of a type that only a checker knows
+    part = types.SimpleNamespace(
+        __annotations__=said, __globals__=getattr(inner, "__globals__", {})
+    )
     try:
-        return typing.get_type_hints(inner, include_extras=True)
+        return typing.get_type_hints(part, include_extras=True)
     except Exception as error:  # an annotation is any expression
         raise AssemblyError(f"{where}: an annotation cannot be resolved: {error}") from error
 

@@ -106,13 +106,8 @@ class NativeWorker:
         except CallError:
             raise
         except BaseException as error:
-            if _must_pass(error):
-                raise
             # the tool's own failure is its result; its inside is for the log
-            logger.warning(
-                "tool %s of agent %s failed", member.name, self._agent.name, exc_info=True
-            )
-            return _error(f"{type(error).__name__}: {error}")
+            return _error(self._failure(error, member))
 
     async def _resource(self, envelope: Envelope) -> Reply:
         uri = envelope.name
@@ -164,18 +159,26 @@ class NativeWorker:
         except CallError:
             raise
         except BaseException as error:
-            if _must_pass(error):
-                raise
-            logger.warning(
-                "%s %s of agent %s failed",
-                member.mark.kind,
-                member.name,
-                self._agent.name,
-                exc_info=True,
-            )
-            raise InternalError(
-                f"{member.mark.kind} {member.name!r} failed: {type(error).__name__}: {error}"
-            ) from error
+            text = self._failure(error, member)
+            raise InternalError(f"{member.mark.kind} {member.name!r} failed: {text}") from error
+
+    def _failure(self, error: BaseException, member: Member) -> str:
+        """What a function failed of, in a line. Raises again what is not its own: cancellation, an
+        interrupt, its being closed. `sys.exit()` is its own, and does not end the node."""
+        passing = (trio.Cancelled, KeyboardInterrupt, GeneratorExit)
+        ours = error.subgroup(passing) if isinstance(error, BaseExceptionGroup) else None
+        if isinstance(error, passing):
+            raise error
+        logger.warning(
+            "%s %s of agent %s failed",
+            member.mark.kind,
+            member.name,
+            self._agent.name,
+            exc_info=error,
+        )
+        if ours is not None:
+            raise ours
+        return f"{type(error).__name__}: {error}"
 
     async def _run(self, member: Member, arguments: dict[str, Any], envelope: Envelope) -> Any:
         if member.signature.context is not None:
@@ -189,22 +192,25 @@ class NativeWorker:
     async def _in_thread(self, work: Callable[[], Any]) -> Any:
         running = False
 
-        def run() -> Any:
+        def run() -> tuple[Any]:
             nonlocal running
             running = True
             try:
-                return work()
+                return (work(),)  # in a tuple, for trio takes no awaitable from a thread
             except StopIteration as error:  # which no coroutine can pass on
                 raise RuntimeError("the function raised StopIteration") from error
             finally:
                 running = False
 
         try:
-            return await trio.to_thread.run_sync(run, abandon_on_cancel=True, limiter=self._threads)
+            (value,) = await trio.to_thread.run_sync(
+                run, abandon_on_cancel=True, limiter=self._threads
+            )
         except trio.Cancelled:
             if running and self._abandoned is not None:
                 self._abandoned()
             raise
+        return value
 
     # ---- questions that end a call
 
@@ -225,17 +231,6 @@ class NativeWorker:
         if asked.state is not None:
             result["requestState"] = self._seal.close(asked.state, envelope)
         return Reply(Raw(_encode(result)), modern=True)
-
-
-def _must_pass(error: BaseException) -> bool:
-    """Whether it is not the function's own failure: cancellation, an interrupt, a coroutine being closed.
-
-    `sys.exit()` in a tool is a failure of the tool, and does not end the node.
-    """
-    passing = (trio.Cancelled, KeyboardInterrupt, GeneratorExit)
-    if isinstance(error, BaseExceptionGroup):
-        return error.subgroup(passing) is not None
-    return isinstance(error, passing)
 
 
 def _check_output(value: Any, of: Any) -> None:

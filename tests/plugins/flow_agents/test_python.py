@@ -1,0 +1,239 @@
+"""The `python` agent: what a configuration may name, and what becomes of it."""
+
+from __future__ import annotations
+
+import sys
+import textwrap
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trio
+
+import flowcore
+from flow_agents.python import PythonConfig, PythonSource, load_target
+from flowcore.agents import State
+from flowcore.config import ConfigError, Secret
+from flowcore.errors import AssemblyError
+from support.natives import RecordingPort
+
+NOTES = '''
+from __future__ import annotations
+
+import sys
+
+import trio
+from flowcore.native import CallContext, NativeAgent, ToolError, resource, tool
+
+opened = []
+closed = []
+
+
+class Notes:
+    """Keeps notes."""
+
+    def __init__(self, agent: NativeAgent, *, greeting: str = "hello") -> None:
+        self.agent = agent
+        self.greeting = greeting
+
+    async def __aenter__(self) -> Notes:
+        opened.append(self.agent.worker)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        closed.append(self.agent.worker)
+
+    @tool(read_only=True)
+    async def greet(self, name: str) -> str:
+        return f"{self.greeting}, {name}, from {self.agent.worker}"
+
+    @tool
+    def slow(self) -> str:
+        "In a thread."
+        return "slow"
+
+    @tool
+    async def leave(self) -> None:
+        sys.exit(1)
+
+    @resource("note://all")
+    async def all(self) -> str:
+        return "all"
+
+
+def shout(text: str) -> str:
+    return text.upper()
+'''
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "notes.py").write_text(textwrap.dedent(NOTES))
+    return tmp_path
+
+
+@asynccontextmanager
+async def opened(folder: Path, **settings: Any) -> AsyncGenerator[flowcore.Flow]:
+    settings["target"] = str(folder / settings["target"])
+    config = {"agent": {"mine": {"type": "python", **settings}}}
+    async with flowcore.open_flow(config) as flow:
+        await flow.wait_settled()
+        yield flow
+
+
+async def test_a_class_has_an_instance_per_worker(folder: Path) -> None:
+    async with opened(
+        folder,
+        target="notes.py:Notes",
+        options={"greeting": "hi"},
+        pool={"min": 2, "max": 2},
+    ) as flow:
+        result = await flow.call("mine.greet", {"name": "ann"})
+        assert result.text in ("hi, ann, from mine/1", "hi, ann, from mine/2")
+        assert (await flow.call("mine.slow")).text == "slow"
+        assert (await flow.read_resource("note://all")).raw["contents"][0]["text"] == "all"
+        module = sys.modules[type_module(folder)]
+        with trio.fail_after(5):
+            while len(module.opened) < 2:
+                await trio.lowlevel.checkpoint()
+    assert sorted(module.closed) == ["mine/1", "mine/2"]
+
+
+def type_module(folder: Path) -> str:
+    (name,) = (
+        name
+        for name, module in sys.modules.items()
+        if name.startswith("flowcore_agent_notes_")
+        and str(folder) in str(getattr(module, "__file__", ""))
+    )
+    return name
+
+
+async def test_a_function_is_one_tool_under_the_name_it_is_given(folder: Path) -> None:
+    async with opened(folder, target="notes.py:shout", tool="cry") as flow:
+        assert (await flow.call("mine.cry", {"text": "x"})).text == "X"
+        statistics = flow.agents["mine"].statistics()
+        assert statistics.pool is not None
+        assert statistics.pool.workers == 1
+
+
+async def test_a_tool_that_exits_ends_nothing_but_its_call(folder: Path) -> None:
+    async with opened(folder, target="notes.py:Notes") as flow:
+        assert (await flow.call("mine.leave")).text == "SystemExit: 1"
+        assert (await flow.call("mine.greet", {"name": "bob"})).text.startswith("hello, bob")
+
+
+async def test_a_restart_reads_the_file_again(folder: Path) -> None:
+    async with opened(folder, target="notes.py:shout") as flow:
+        assert (await flow.call("mine.shout", {"text": "x"})).text == "X"
+        (folder / "notes.py").write_text("def shout(text: str) -> str:\n    return text * 2\n")
+        agent = flow.agent("mine")
+        lives = agent.statistics().lives
+        agent.restart()
+        with trio.fail_after(5):
+            while agent.statistics().lives == lives or not agent.state.available:
+                await trio.lowlevel.checkpoint()
+        assert (await flow.call("mine.shout", {"text": "x"})).text == "xx"
+
+
+@pytest.mark.parametrize(
+    ("code", "target", "reason"),
+    [
+        ("raise SystemExit(2)", "bad.py", "called sys.exit(2)"),
+        ("import nowhere_at_all", "bad.py", "No module named 'nowhere_at_all'"),
+        ("def x(:", "bad.py", "SyntaxError"),
+        ("x = 1", "bad.py:y", "has no 'y'"),
+        ("x = 1", "bad.py:x", "nothing in it is marked"),
+        ("x = 1", "bad.py", "nothing in it is marked"),
+        ("", "missing.py", "there is no file"),
+        ("def f(a, /): ...", "bad.py:f", "cannot be given by name"),
+        (
+            "class A:\n  def __init__(self):\n    raise ValueError('no luck')\n"
+            "  def __call__(self): ...",
+            "bad.py:A",
+            "no luck",
+        ),
+        (
+            "class A:\n  def __init__(self):\n    import sys; sys.exit(5)\n"
+            "  def __call__(self): ...",
+            "bad.py:A",
+            "called sys.exit(5)",
+        ),
+    ],
+)
+async def test_what_cannot_be_an_agent_fails_alone_with_its_reason(
+    folder: Path, code: str, target: str, reason: str
+) -> None:
+    (folder / "bad.py").write_text(code)
+    config = {
+        "agent": {
+            "bad": {"type": "python", "target": str(folder / target)},
+            "good": {"type": "python", "target": str(folder / "notes.py:shout")},
+        }
+    }
+    async with flowcore.open_flow(config) as flow:
+        await flow.wait_settled()
+        bad = flow.agent("bad")
+        assert bad.state is State.FAILED
+        assert reason in bad.reason
+        assert (await flow.call("good.shout", {"text": "x"})).text == "X"
+
+
+async def test_a_module_on_the_path_can_be_a_target(tmp_path: Path) -> None:
+    config = {"agent": {"json": {"type": "python", "target": "textwrap:shorten"}}}
+    async with flowcore.open_flow(config) as flow:
+        await flow.wait_settled()
+        assert flow.agent("json").state is State.FAILED  # it takes **kwargs
+    assert load_target("json.decoder:JSONDecoder.decode", tmp_path).__name__ == "decode"
+    with pytest.raises(AssemblyError, match="no module 'nowhere'"):
+        load_target("nowhere.at_all:x", tmp_path)
+    with pytest.raises(AssemblyError, match="there is no file"):
+        load_target("./x.py", tmp_path)
+
+
+def test_a_file_that_fails_leaves_no_module(tmp_path: Path) -> None:
+    (tmp_path / "broken_one.py").write_text("raise KeyError('x')")
+    with pytest.raises(KeyError):
+        load_target("./broken_one.py", tmp_path)
+    assert not [name for name in sys.modules if name.startswith("flowcore_agent_broken_one")]
+
+
+def len_of(text: str) -> int:
+    return len(text)
+
+
+async def test_options_are_for_classes() -> None:
+    config = PythonConfig(target="x:y", options={"a": 1})
+    with pytest.raises(AssemblyError, match="no class that could take options"):
+        PythonSource(len_of, config)
+
+
+async def test_the_state_key_must_be_long(tmp_path: Path) -> None:
+    PythonConfig(target="x:y", state_key=Secret("k" * 32))
+    with pytest.raises(ValueError, match="32 bytes or more"):
+        PythonConfig(target="x:y", state_key=Secret("short"))
+    config = {"agent": {"mine": {"type": "python", "target": "no spaces:here at all"}}}
+    with pytest.raises(ConfigError, match="import path"):
+        async with flowcore.open_flow(config):
+            pass
+
+
+async def test_a_worker_of_a_class_is_opened_with_its_agent(folder: Path) -> None:
+    cls = load_target("notes.py:Notes", folder)
+    source = PythonSource(cls, PythonConfig(target="notes.py:Notes"))
+    assert source.pool_defaults.min == 5
+    port = RecordingPort()
+    async with source.open_worker(port) as worker:
+        await worker.ping()
+        assert [len(one.tools) for one in port.catalogs] == [3]
+
+
+async def test_a_class_without_a_signature_is_given_nothing() -> None:
+    source = PythonSource(
+        type("A", (dict,), {"__call__": lambda self: "x"}), PythonConfig(target="x:A")
+    )
+    port = RecordingPort()
+    async with source.open_worker(port):
+        assert port.catalogs[0].tools[0].name == "a"
