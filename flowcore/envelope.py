@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 import os
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
@@ -86,6 +87,12 @@ def new_request_id() -> str:
     value = value & ~(0xF000 << 64) & ~(0xC000 << 48) | (4 << 76) | (0x8000 << 48)
     text = f"{value:032x}"
     return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+
+
+def tool_params(name: str, arguments: Mapping[str, Any] | Raw) -> dict[str, Raw]:
+    """The params of a `tools/call` or `prompts/get`, as a client would send them."""
+    raw = arguments if isinstance(arguments, Raw) else Raw(msgspec.json.encode(arguments))
+    return {"name": Raw(msgspec.json.encode(name)), "arguments": raw}
 
 
 @attrs.define(kw_only=True, eq=False)
