@@ -33,6 +33,7 @@ from flowcore.assembly import (
     read_config,
 )
 from flowcore.config import differences
+from flowcore.envelope import tool_params
 from flowcore.errors import UnknownTarget
 from flowcore.requests import DEAF, LOCAL, Envelope, Peer, Principal, Priority, Reply, Requests
 from flowcore.result import Result
@@ -98,12 +99,11 @@ class Flow:
         `deadline` is in seconds from now; unset, the agent's own holds. Raises CallError. A tool that ran
         and reports an error is a Result with `is_error` set.
         """
-        params = {"arguments": msgspec.Raw(msgspec.json.encode(arguments or {}))}
         return await self._ask(
             "tools/call",
             "tools",
             target,
-            params,
+            arguments or {},
             deadline,
             priority,
             idempotency_key,
@@ -113,7 +113,7 @@ class Flow:
 
     async def read_resource(self, uri: str, *, deadline: float | None = None) -> Result:
         """Read a resource of whichever agent offers it."""
-        return await self._ask("resources/read", "resources", uri, {}, deadline)
+        return await self._ask("resources/read", "resources", uri, None, deadline)
 
     async def get_prompt(
         self,
@@ -123,15 +123,14 @@ class Flow:
         deadline: float | None = None,
     ) -> Result:
         """A prompt by its public name, filled in."""
-        params = {"arguments": msgspec.Raw(msgspec.json.encode(arguments or {}))}
-        return await self._ask("prompts/get", "prompts", target, params, deadline)
+        return await self._ask("prompts/get", "prompts", target, arguments or {}, deadline)
 
     async def _ask(
         self,
         method: str,
         kind: Kind,
         name: str,
-        params: dict[str, msgspec.Raw],
+        arguments: Mapping[str, Any] | None,
         deadline: float | None,
         priority: Priority = Priority.NORMAL,
         idempotency_key: str | None = None,
@@ -143,7 +142,11 @@ class Flow:
             method=method,
             agent=found.agent,
             name=found.name,
-            params=params,
+            params=(
+                {"uri": msgspec.Raw(msgspec.json.encode(found.name))}
+                if arguments is None
+                else tool_params(found.name, arguments)
+            ),
             deadline=math.inf if deadline is None else trio.current_time() + deadline,
             priority=priority,
             idempotency_key=idempotency_key,

@@ -11,6 +11,7 @@ from flowcore.envelope import (
     Raw,
     Reply,
     new_request_id,
+    tool_params,
 )
 from flowcore.requests.idempotency import META_KEY as IDEMPOTENCY_META
 from flowcore.requests.pipeline import Requests, open_requests
@@ -41,4 +42,5 @@ __all__ = [
     "Tracker",
     "new_request_id",
     "open_requests",
+    "tool_params",
 ]

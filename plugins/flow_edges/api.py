@@ -32,7 +32,7 @@ from flowcore.errors import CallError, InvalidRequest, UnknownMethod, UnknownTar
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.http import Limits, Request, Response, open_http_server
 from flowcore.interfaces import Edge, Host
-from flowcore.requests import Entry, Envelope, Principal
+from flowcore.requests import Entry, Envelope, Principal, tool_params
 
 JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 OPERATOR = Principal(name="operator", scheme="loopback")
@@ -187,7 +187,7 @@ class Api:
         envelope = Envelope(
             agent=target.agent,
             name=target.name,
-            params={"arguments": msgspec.Raw(msgspec.json.encode(body.arguments))},
+            params=tool_params(target.name, body.arguments),
             deadline=math.inf if body.deadline is None else trio.current_time() + body.deadline,
             idempotency_key=body.idempotency_key,
             principal=OPERATOR,
