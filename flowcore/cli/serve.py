@@ -122,4 +122,5 @@ def print_tasks(out: TextIO) -> None:
     import stackscope
 
     root = trio.lowlevel.current_root_task()
-    print(stackscope.extract(root, recurse_child_tasks=True), file=out, flush=True)
+    print(stackscope.extract(root, recurse_child_tasks=True), file=out)
+    print("end of the task tree", file=out, flush=True)
