@@ -366,6 +366,9 @@ async def test_input_required_result_capabilities(context: CallContext) -> str:
 
 # ---- lists that change
 
+MOMENT = 0.02
+"""Seconds for which a change stands: one that nobody could have seen is told to nobody."""
+
 
 @tool
 async def test_trigger_tool_change(context: CallContext) -> str:
@@ -377,6 +380,7 @@ async def test_trigger_tool_change(context: CallContext) -> str:
         return "dynamic"
 
     context.agent.offer(test_dynamic_tool)
+    await trio.sleep(MOMENT)
     context.agent.withdraw("test_dynamic_tool")
     return "tool list changed"
 
@@ -391,6 +395,7 @@ async def test_trigger_prompt_change(context: CallContext) -> str:
         return "dynamic"
 
     context.agent.offer(test_dynamic_prompt)
+    await trio.sleep(MOMENT)
     context.agent.withdraw("test_dynamic_prompt")
     return "prompt list changed"
 

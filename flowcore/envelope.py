@@ -83,10 +83,11 @@ DEAF: Peer = Deaf()
 
 def new_request_id() -> str:
     """A random UUID (RFC 9562 version 4) as text."""
-    value = int.from_bytes(os.urandom(16))
-    value = value & ~(0xF000 << 64) & ~(0xC000 << 48) | (4 << 76) | (0x8000 << 48)
-    text = f"{value:032x}"
-    return f"{text[:8]}-{text[8:12]}-{text[12:16]}-{text[16:20]}-{text[20:]}"
+    text = os.urandom(16).hex()
+    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
+
+
+_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
 
 
 def tool_params(name: str, arguments: Mapping[str, Any] | Raw) -> dict[str, Raw]:

@@ -164,6 +164,10 @@ class Flow:
         """Everything that changes from now on; see `Host.events`."""
         return self.watchers.watch(limit)
 
+    def watch(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `callback` with everything that changes; see `Host.watch`."""
+        return self.watchers.call(callback)
+
     def on_state_change(self, callback: Callable[[StateChanged], None]) -> Callable[[], None]:
         """Call `callback` with every change of an agent's state, until the returned function is called."""
 

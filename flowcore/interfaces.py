@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -171,6 +171,14 @@ class Host(Protocol):
         """Everything that changes from now on: states, catalogs, agents' own notifications.
 
         At most `limit` wait; a reader that is slower loses what does not fit, and is told so by `Lost`.
+        """
+        ...
+
+    def watch(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+        """Call `callback` with everything that changes, until the returned function is called.
+
+        It is called in the task that caused the event, twice for each call that makes an idle agent busy:
+        it must be quick, must not block and must not raise. Nothing is lost.
         """
         ...
 

@@ -85,10 +85,9 @@ class Stamp:
         Raises UpstreamFailure if `result` is no JSON object.
         """
         data = bytes(result)
-        if data[:1] == b"{" and _plain(data):
+        if data.startswith(b'{"') and _plain(data):
             head = self._head if ttl_ms is None else self._cacheable(ttl_ms, scope)
-            rest = data[1:].lstrip() if data[1:2] in b" \t\r\n" else data[1:]
-            return head + (rest if rest[:1] == b"}" else b"," + rest)
+            return b"%b,%b" % (head, data[1:])
         parts = members(data)
         parts.setdefault("resultType", _COMPLETE)
         if ttl_ms is not None:

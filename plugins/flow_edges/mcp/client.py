@@ -10,9 +10,9 @@ from flowcore.requests import Principal
 OFF = "off"
 
 
-@attrs.frozen(kw_only=True)
+@attrs.define(kw_only=True, eq=False)
 class Client:
-    """The asking side of one request."""
+    """The asking side of one request. Never written to, and not frozen since one is made for each."""
 
     modern: bool
     version: str

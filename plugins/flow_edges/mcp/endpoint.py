@@ -7,15 +7,15 @@ from msgspec import Raw
 from flow_edges.mcp.guard import Guard, refused, unacceptable
 from flow_edges.mcp.http_handshake import HandshakeHttp
 from flow_edges.mcp.http_modern import ModernHttp
+from flow_edges.mcp.modern import Introductions
 from flow_edges.mcp.replies import failed
 from flow_edges.mcp.settings import McpSettings
 from flow_edges.mcp.shared import Shared
 from flowcore.errors import CallError
 from flowcore.http import Request, Response, Stream
-from flowcore.mcp import MODERN, Era, ParseError, decode, era_of, failed_id, is_batch, split_meta
+from flowcore.mcp import MODERN, Era, ParseError, decode, era_of, failed_id, is_batch
 from flowcore.mcp import Request as Asked
 from flowcore.mcp.headers import SESSION, VERSION
-from flowcore.mcp.meta import PROTOCOL_VERSION
 from flowcore.requests import ANONYMOUS, Principal
 
 _MODERN = frozenset(version.encode() for version in MODERN)
@@ -35,6 +35,7 @@ class Endpoint:
         self._path = settings.path
         self._depth = settings.limits.nesting
         self._guard = Guard(settings)
+        self._introductions = Introductions()
         self._modern = ModernHttp(shared, settings)
         self.handshake = HandshakeHttp(shared, settings)
 
@@ -59,17 +60,17 @@ class Endpoint:
     async def _post(self, request: Request, principal: Principal) -> Response | Stream:
         headers = request.headers
         declared = headers.get(VERSION)
-        meta = _NONE
+        meta, introduction = _NONE, None
         try:
             message = decode(request.body, depth=self._depth)
             if type(message) is Asked:
-                meta = split_meta(message.params)
+                meta, introduction = self._introductions.take(message.params)
         except CallError as error:
             if is_batch(request.body) and not isinstance(error, ParseError):
                 return await self.handshake.batch(request, principal)
             return failed(failed_id(request.body), error, status=400)
-        if PROTOCOL_VERSION in meta or (declared is not None and _is_modern(declared)):
-            return await self._modern.post(request, message, meta, principal)
+        if introduction is not None or (declared is not None and _is_modern(declared)):
+            return await self._modern.post(request, message, meta, introduction, principal)
         return await self.handshake.post(request, message, meta, principal)
 
 

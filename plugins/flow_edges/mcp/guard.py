@@ -18,6 +18,8 @@ JSON = ((b"content-type", b"application/json"),)
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 _ORIGIN = re.compile(r"(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 _REMEMBERED = 256
+_BOTH = (b"application/json", b"text/event-stream")
+_USUAL = b"application/json, text/event-stream"
 
 
 class Guard:
@@ -84,7 +86,7 @@ def unacceptable(request: Request) -> Response | None:
     if kind != b"application/json" and not _is_json(kind):
         return refused(415, "the body must be application/json")
     accept = headers.get(b"accept")
-    if accept is not None and not accepts(accept, b"application/json", b"text/event-stream"):
+    if accept is not None and accept != _USUAL and not accepts(accept, *_BOTH):
         return refused(406, "the client must accept application/json and text/event-stream")
     return None
 

@@ -7,9 +7,9 @@ import logging
 import trio
 from msgspec import Raw
 
-from flow_edges.mcp.ladder import ParamChecks, check_mirrors
+from flow_edges.mcp.ladder import check_mirrors, check_params
 from flow_edges.mcp.listen import Listening
-from flow_edges.mcp.modern import answer, envelope_version, modern_client
+from flow_edges.mcp.modern import Introduction, answer, introduced
 from flow_edges.mcp.replies import ACCEPTED, EVENTS, answered, failed, send_alive, succeeded
 from flow_edges.mcp.service import check_version, supported
 from flow_edges.mcp.settings import McpSettings
@@ -31,16 +31,20 @@ class ModernHttp:
         self._shared = shared
         self._service = shared.service
         self._keep_alive = settings.keep_alive
-        self._params = ParamChecks()
 
     async def post(
-        self, request: Request, message: Message, meta: dict[str, Raw], principal: Principal
+        self,
+        request: Request,
+        message: Message,
+        meta: dict[str, Raw],
+        introduction: Introduction | None,
+        principal: Principal,
     ) -> Response | Stream:
         """The answer to one message; `meta` was taken out of its params."""
         if type(message) is not Asked:
             return self._other(request, message)
         try:
-            return await self._request(request, message, meta, principal)
+            return await self._request(request, message, meta, introduction, principal)
         except CallError as error:
             return failed(message.id, error)
         except Exception:
@@ -48,14 +52,20 @@ class ModernHttp:
             return failed(message.id, InternalError("internal error"))
 
     async def _request(
-        self, request: Request, message: Asked, meta: dict[str, Raw], principal: Principal
+        self,
+        request: Request,
+        message: Asked,
+        meta: dict[str, Raw],
+        introduction: Introduction | None,
+        principal: Principal,
     ) -> Response | Stream:
         headers, params = request.headers, message.params
-        if not meta and VERSION in headers:
-            check_version(headers[VERSION].decode("latin-1"))
-        version = envelope_version(meta)
-        check_mirrors(headers, message, version)
-        client = modern_client(version, meta, principal)
+        if introduction is None:
+            if VERSION in headers:
+                check_version(headers[VERSION].decode("latin-1"))
+            introduction = introduced(meta)
+        check_mirrors(headers, message, introduction.version)
+        client = introduction.client(principal)
         method = supported(message.method, modern=True)
         if not method.asks:
             if message.method == "subscriptions/listen":
@@ -78,7 +88,9 @@ class ModernHttp:
             return await answered(exchange, modern=True)
         target = self._service.target(method, params)
         if target.tool is not None:
-            self._params.check(headers, target.tool, params.get("arguments"))
+            mirrored = self._service.tools.facts(target.tool).headers
+            if mirrored:
+                check_params(headers, mirrored, params.get("arguments"))
         envelope = self._service.envelope(
             method, target, params, meta, client, headers.get(b"idempotency-key")
         )

@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 import msgspec
-import trio
 from msgspec import Raw
 
 from flow_edges.mcp.interests import Interests
 from flow_edges.mcp.lists import Lists
-from flowcore.agents import Lost, Notification, StateChanged
+from flowcore.agents import Event, Notification, StateChanged
 from flowcore.interfaces import Host
 
 LISTS_OF = {
@@ -75,23 +74,17 @@ class Hub:
             for notification in sorted(changed):
                 self._tell_list_changed(notification)
 
-    async def watch_events(self, *, task_status: trio.TaskStatus[None]) -> None:
+    def heed(self, event: Event) -> None:
         """Pass on what agents say outside calls, and renew interests at agents that come back."""
-        async with self._host.events() as events:
-            task_status.started()
-            async for event in events:
-                match event:
-                    case Notification(_, "notifications/resources/updated", params):
-                        self._updated(params)
-                    case Notification(_, "notifications/message", params):
-                        for listener in tuple(self._listeners):
-                            listener.logged(params)
-                    case StateChanged(agent, old, new) if new.available and not old.available:
-                        self._interests.renew(agent)
-                    case Lost():
-                        # what was missed is unknown: have everything fetched anew
-                        for notification in sorted(set(LISTS_OF.values())):
-                            self._tell_list_changed(notification)
+        if isinstance(event, StateChanged):
+            if event.new.available and not event.old.available:
+                self._interests.renew(event.agent)
+        elif isinstance(event, Notification):
+            if event.method == "notifications/resources/updated":
+                self._updated(event.params)
+            elif event.method == "notifications/message":
+                for listener in tuple(self._listeners):
+                    listener.logged(event.params)
 
     def _updated(self, params: Raw) -> None:
         try:

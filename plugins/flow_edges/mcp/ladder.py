@@ -5,7 +5,6 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from flowcore.agents import Tool
 from flowcore.http import HeaderMap
 from flowcore.mcp import (
     METHODS,
@@ -13,12 +12,10 @@ from flowcore.mcp import (
     ParamHeader,
     Request,
     decode_value,
-    param_headers,
 )
 from flowcore.mcp.headers import METHOD, NAME, VERSION
 
 _MIRRORS = (VERSION, METHOD, NAME)
-_REMEMBERED = 10_000
 
 
 def check_mirrors(headers: HeaderMap, message: Request, version: str) -> None:
@@ -27,8 +24,10 @@ def check_mirrors(headers: HeaderMap, message: Request, version: str) -> None:
         for name in _MIRRORS:
             if name in headers.repeated:
                 raise HeaderMismatch(f"the header {_shown(name)} stands more than once")
-    _check(headers, VERSION, version, "the version in _meta")
-    _check(headers, METHOD, message.method, "the method")
+    if headers.get(VERSION) != version.encode():
+        raise _mismatch(headers, VERSION, "the version in _meta")
+    if headers.get(METHOD) != message.method.encode():
+        raise _mismatch(headers, METHOD, "the method")
     method = METHODS.get(message.method)
     if method is None or method.subject is None:
         return
@@ -48,49 +47,24 @@ def check_mirrors(headers: HeaderMap, message: Request, version: str) -> None:
         raise HeaderMismatch(f"the header Mcp-Name does not match params.{method.subject}")
 
 
-class ParamChecks:
-    """The headers that mirror arguments (`x-mcp-header` in a tool's input schema)."""
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[Tool, tuple[ParamHeader, ...]]] = {}
-
-    def check(self, headers: HeaderMap, tool: Tool, arguments: Raw | None) -> None:
-        """Raises HeaderMismatch unless each such header agrees with its argument."""
-        known = self._known.get(id(tool))
-        if known is None or known[0] is not tool:
-            if len(self._known) >= _REMEMBERED:
-                self._known.clear()
-            known = self._known[id(tool)] = (tool, _declared(tool))
-        if not known[1]:
-            return
-        values = {} if arguments is None else msgspec.json.decode(arguments)
-        for one in known[1]:
-            key = one.header.lower().encode()
-            value = headers.get(key)
-            if key in headers.repeated:
-                raise HeaderMismatch(f"the header {one.header} stands more than once")
-            if not one.agrees(None if value is None else value.decode("latin-1"), values):
-                where = ".".join(one.path)
-                raise HeaderMismatch(f"the header {one.header} does not match argument {where!r}")
+def check_params(
+    headers: HeaderMap, declared: tuple[ParamHeader, ...], arguments: Raw | None
+) -> None:
+    """Raises HeaderMismatch unless each header that mirrors an argument agrees with it."""
+    values = {} if arguments is None else msgspec.json.decode(arguments)
+    for one in declared:
+        key = one.header.lower().encode()
+        value = headers.get(key)
+        if key in headers.repeated:
+            raise HeaderMismatch(f"the header {one.header} stands more than once")
+        if not one.agrees(None if value is None else value.decode("latin-1"), values):
+            where = ".".join(one.path)
+            raise HeaderMismatch(f"the header {one.header} does not match argument {where!r}")
 
 
-def _declared(tool: Tool) -> tuple[ParamHeader, ...]:
-    """The mirrored arguments of a tool; none if its annotations are invalid: no client sends them then."""
-    schema = tool.input_schema
-    if schema is None or b"x-mcp-header" not in bytes(schema):
-        return ()
-    try:
-        return param_headers(msgspec.json.decode(schema))
-    except (ValueError, msgspec.MsgspecError):
-        return ()
-
-
-def _check(headers: HeaderMap, name: bytes, expected: str, what: str) -> None:
-    value = headers.get(name)
-    if value is None:
-        raise HeaderMismatch(f"the header {_shown(name)} is missing")
-    if value != expected.encode():
-        raise HeaderMismatch(f"the header {_shown(name)} does not match {what}")
+def _mismatch(headers: HeaderMap, name: bytes, what: str) -> HeaderMismatch:
+    fault = f"does not match {what}" if name in headers else "is missing"
+    return HeaderMismatch(f"the header {_shown(name)} {fault}")
 
 
 def _shown(name: bytes) -> str:

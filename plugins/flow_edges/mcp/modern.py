@@ -2,49 +2,95 @@
 
 from __future__ import annotations
 
+import attrs
 import msgspec
 from msgspec import Raw
 
 from flow_edges.mcp.client import Client
 from flow_edges.mcp.service import Service, check_version
 from flowcore.errors import InvalidArguments, UnknownMethod
-from flowcore.mcp import LATEST_MODERN, LISTS, parse_capabilities, text_member
-from flowcore.mcp.meta import CLIENT_CAPABILITIES, LEVELS, LOG_LEVEL, PROTOCOL_VERSION
+from flowcore.mcp import LATEST_MODERN, LISTS, parse_capabilities, split_meta, text_member
+from flowcore.mcp.meta import (
+    CLIENT_CAPABILITIES,
+    IDEMPOTENCY_KEY,
+    LEVELS,
+    LOG_LEVEL,
+    PROGRESS_TOKEN,
+    PROTOCOL_VERSION,
+    TRACE,
+)
 from flowcore.requests import Principal
 
 _LATEST = b'"%b"' % LATEST_MODERN.encode()
 _NONE: dict[str, Raw] = {}
+_REMEMBERED = 256
+_LONGEST = 2048
+_CHANGING = frozenset({PROGRESS_TOKEN, IDEMPOTENCY_KEY, *TRACE})
+"""Members that are another in each request: such a `_meta` will not come again."""
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-def envelope_version(meta: dict[str, Raw]) -> str:
-    """The protocol version in `_meta`. Raises InvalidArguments if `_meta` lacks what it must have."""
-    version = meta.get(PROTOCOL_VERSION)
-    missing = [key for key in (PROTOCOL_VERSION, CLIENT_CAPABILITIES) if key not in meta]
-    if missing or version is None:
+@attrs.frozen
+class Introduction:
+    """What a client says of itself in the `_meta` of each request."""
+
+    version: str
+    capabilities: dict[str, Raw]
+    level: str | None
+
+    def client(self, principal: Principal) -> Client:
+        """Who asks. Raises UnsupportedVersion."""
+        if self.version is not LATEST_MODERN:
+            check_version(self.version)
+        return Client(
+            modern=True,
+            version=self.version,
+            principal=principal,
+            capabilities=self.capabilities,
+            level=self.level,
+        )
+
+
+def introduced(meta: dict[str, Raw]) -> Introduction:
+    """Read `_meta`. Raises InvalidArguments if it lacks what it must have, or that is malformed."""
+    version, capabilities = meta.get(PROTOCOL_VERSION), meta.get(CLIENT_CAPABILITIES)
+    if version is None or capabilities is None:
+        missing = [key for key in (PROTOCOL_VERSION, CLIENT_CAPABILITIES) if key not in meta]
         raise InvalidArguments(f"params._meta lacks the required {' and '.join(missing)}")
-    if bytes(version) == _LATEST:
-        return LATEST_MODERN
-    text = text_member(meta, PROTOCOL_VERSION)
-    assert text is not None
-    return text
-
-
-def modern_client(version: str, meta: dict[str, Raw], principal: Principal) -> Client:
-    """Who asks. Raises UnsupportedVersion or InvalidArguments."""
-    if version is not LATEST_MODERN:
-        check_version(version)
-    capabilities = meta[CLIENT_CAPABILITIES]
-    level = text_member(meta, LOG_LEVEL) if LOG_LEVEL in meta else None
+    text = LATEST_MODERN if bytes(version) == _LATEST else text_member(meta, PROTOCOL_VERSION)
+    level = text_member(meta, LOG_LEVEL)
     if level is not None and level not in LEVELS:
         raise InvalidArguments(f"{LOG_LEVEL!r} must be one of {', '.join(LEVELS)}")
-    return Client(
-        modern=True,
-        version=version,
-        principal=principal,
-        capabilities=_NONE if bytes(capabilities) == b"{}" else parse_capabilities(capabilities),
-        level=level,
-    )
+    assert text is not None
+    declared = _NONE if bytes(capabilities) == b"{}" else parse_capabilities(capabilities)
+    return Introduction(text, declared, level)
+
+
+class Introductions:
+    """Takes `_meta` out of requests. What a client repeats word for word in each is read once."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[dict[str, Raw], Introduction]] = {}
+
+    def take(self, params: dict[str, Raw]) -> tuple[dict[str, Raw], Introduction | None]:
+        """The members of `_meta`, never to be written to, and what it says of the client if it is of
+        2026-07-28. Raises InvalidArguments."""
+        raw = params.pop("_meta", None)
+        if raw is None:
+            return _NONE, None
+        data = bytes(raw)
+        known = self._known.get(data)
+        if known is not None:
+            return known
+        meta = split_meta({"_meta": Raw(data)})
+        if PROTOCOL_VERSION not in meta:
+            return meta, None
+        introduction = introduced(meta)
+        if len(data) <= _LONGEST and not (_CHANGING & meta.keys()):
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            self._known[data] = meta, introduction
+        return meta, introduction
 
 
 async def answer(

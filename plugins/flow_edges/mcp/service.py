@@ -14,6 +14,7 @@ from flow_edges.mcp.peers import SILENT
 from flow_edges.mcp.rounds import asks_back, key_of_round, rounds
 from flow_edges.mcp.settings import ServiceSettings
 from flow_edges.mcp.tasks import TaskFace
+from flow_edges.mcp.tools import KnownTools
 from flowcore.agents import Target
 from flowcore.errors import (
     InvalidArguments,
@@ -72,6 +73,7 @@ class Service:
             page_size=settings.page_size,
             ttl_ms=round(settings.list_ttl * 1000),
         )
+        self.tools = KnownTools()
         self.tasks = TaskFace(self)
         self._discovery = self._discover()
 
@@ -165,7 +167,7 @@ class Service:
         if key is not None:
             key = key_of_round(key, params)
         if client.level is not None and client.level is not OFF and LOG_LEVEL not in meta:
-            meta[LOG_LEVEL] = Raw(_encode(client.level))
+            meta = {**meta, LOG_LEVEL: Raw(_encode(client.level))}
         return Envelope(
             method=method,
             agent=agent,

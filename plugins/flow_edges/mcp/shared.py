@@ -182,7 +182,10 @@ async def open_shared(host: Host, settings: ServiceSettings) -> AsyncGenerator[S
     """What one edge shares among its clients, with its tasks; all of them end with the block."""
     async with trio.open_nursery() as nursery:
         shared = Shared(host, settings, nursery)
-        await nursery.start(shared.hub.watch_events)
         nursery.start_soon(shared.hub.watch_lists)
-        yield shared
-        nursery.cancel_scope.cancel()
+        unwatch = host.watch(shared.hub.heed)
+        try:
+            yield shared
+        finally:
+            unwatch()
+            nursery.cancel_scope.cancel()

@@ -7,7 +7,7 @@ it takes longer than `task_after`; only for clients that declared the extension.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import trio
@@ -24,37 +24,13 @@ from flowcore.requests import Envelope, Reply, Task, TaskState
 if TYPE_CHECKING:
     from flow_edges.mcp.service import Service
 
-Support = Literal["required", "optional", "forbidden"]
 _POLL_MS = 500
 _GRACE = 0.05
 """Seconds in which a tool that declares tasks may ask something before it is one."""
 _encode = msgspec.json.encode
 
 
-class _Execution(msgspec.Struct, gc=False):
-    taskSupport: str | None = None  # noqa: N815 - the wire's name
-
-
-class _Definition(msgspec.Struct, gc=False):
-    execution: _Execution | None = None
-
-
-_decode_definition = msgspec.json.Decoder(_Definition).decode
 _decode_answers = msgspec.json.Decoder(dict[str, Raw]).decode
-
-
-def support_of(tool: Tool | None) -> str | None:
-    """What a tool's definition says of tasks; None if nothing."""
-    if tool is None:
-        return None
-    definition = bytes(tool.definition)
-    if b"taskSupport" not in definition:
-        return None
-    try:
-        execution = _decode_definition(definition).execution
-    except msgspec.MsgspecError:
-        return None
-    return execution.taskSupport if execution is not None else None
 
 
 def required() -> MissingCapability:
@@ -70,8 +46,8 @@ class TaskFace:
 
     def wanted(self, client: Client, tool: Tool | None) -> bool:
         """Whether a call may become a task. Raises MissingCapability if it must and cannot."""
-        knows = has_extension(client.capabilities) if client.capabilities else False
-        support = support_of(tool)
+        support = self._support_of(tool)
+        knows = bool(client.capabilities) and has_extension(client.capabilities)
         if support == "required" and client.modern and not knows:
             raise required()
         return knows and client.modern and support != "forbidden"
@@ -93,7 +69,7 @@ class TaskFace:
             return reply
 
         task = tasks.begin(envelope, submit=submit)
-        declared = support_of(tool) in ("required", "optional")
+        declared = self._support_of(tool) in ("required", "optional")
         try:
             with trio.move_on_after(_GRACE if declared else service.settings.task_after):
                 while not task.final and task.state is not TaskState.INPUT_REQUIRED:
@@ -149,6 +125,9 @@ class TaskFace:
         elif task.state is TaskState.FAILED and task.error is not None:
             document["error"] = error_for(task.error, modern=True)
         return document
+
+    def _support_of(self, tool: Tool | None) -> str | None:
+        return None if tool is None else self._service.tools.facts(tool).tasks
 
     def find(self, task_id: str, client: Client) -> Task | None:
         """A task of this client's principal; None if there is none."""

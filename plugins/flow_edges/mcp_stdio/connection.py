@@ -231,8 +231,7 @@ class StdioConnection:
                 del self._calls[message.id]
 
     async def _modern_within(self, message: Request, meta: dict[str, Raw]) -> None:
-        version = modern.envelope_version(meta)
-        client = modern.modern_client(version, meta, LOCAL_CLIENT)
+        client = modern.introduced(meta).client(LOCAL_CLIENT)
         method = supported(message.method, modern=True)
         params = message.params
         if message.method == "subscriptions/listen":
