@@ -19,6 +19,7 @@ from flowcore.processes.errors import (
     SpawnFailed,
 )
 from flowcore.processes.exit_status import ExitStatus
+from flowcore.processes.input import Outgoing
 from flowcore.processes.launcher import (
     Launcher,
     LauncherStatistics,
@@ -41,6 +42,7 @@ __all__ = [
     "LauncherStatistics",
     "LineTooLong",
     "Lines",
+    "Outgoing",
     "Process",
     "ProcessError",
     "SharedLauncher",

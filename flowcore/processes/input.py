@@ -6,34 +6,77 @@ import contextlib
 import os
 from collections import deque
 
-import attrs
 import trio
 
 from flowcore.processes.errors import InputClosed
 
 
-@attrs.define(eq=False)
-class _Message:
-    """A message that did not fit into the pipe at once."""
+class Outgoing:
+    """A message on its way into a process. Made by `Process.post`."""
 
-    left: memoryview
-    begun: bool
-    """Some of it is in the pipe, so the rest must follow, whoever still waits for it."""
-    done: trio.Event = attrs.field(factory=trio.Event)
-    failure: InputClosed | None = None
+    __slots__ = ("_begun", "_done", "_failure", "_input", "_left")
+
+    def __init__(self, input_: Input, data: bytes) -> None:
+        self._input = input_
+        self._left: memoryview | bytes = data
+        self._begun = False
+        self._done: trio.Event | None = None
+        self._failure: InputClosed | None = None
+
+    @property
+    def begun(self) -> bool:
+        """Whether some of it is written, so that the rest must and will follow."""
+        return self._begun
+
+    @property
+    def settled(self) -> bool:
+        """Whether all of it is written, or taken back; False also for what failed."""
+        return not self._left and self._failure is None
+
+    async def wait(self) -> None:
+        """Wait until all of it is written, or taken back. Raises InputClosed if it cannot be."""
+        await trio.lowlevel.checkpoint()
+        if self._left:
+            self._done = trio.Event()
+            await self._done.wait()
+        if self._failure is not None:
+            raise self._failure
+
+    def withdraw(self) -> bool:
+        """Take it back, if it has not begun; whether it was taken back."""
+        return not self._begun and self._input.take_back(self)
+
+    def advance(self, written: int) -> None:
+        """So many further bytes are written."""
+        if written:
+            self._begun = True
+            self._left = memoryview(self._left)[written:] if written < len(self._left) else b""
+        if not self._left and self._done is not None:
+            self._done.set()
+
+    @property
+    def left(self) -> memoryview | bytes:
+        """What is still to be written."""
+        return self._left
+
+    def fail(self) -> None:
+        """The rest of it cannot be written."""
+        self._failure = InputClosed("the process takes no more input")
+        self.forget()
+
+    def forget(self) -> None:
+        """The rest of it will not be written."""
+        self._left = b""
+        if self._done is not None:
+            self._done.set()
 
 
 class Input:
-    """The writing end of a process's stdin.
-
-    Messages never interleave. Each sender waits until its own message is in the pipe, so that no more is held
-    than the senders themselves hold; one that gives up takes its message along, unless it has begun: then the
-    rest of it is written in the background, so that the process never sees half a message.
-    """
+    """The writing end of a process's stdin. Messages never interleave."""
 
     def __init__(self, fd: int) -> None:
         self._fd = fd
-        self._queue: deque[_Message] = deque()
+        self._queue: deque[Outgoing] = deque()
         self._more = trio.Event()
 
     @property
@@ -41,61 +84,59 @@ class Input:
         """Whether nothing can be written any more."""
         return self._fd < 0
 
-    async def send(self, data: bytes) -> None:
-        """Write all of `data`. Raises InputClosed if the process reads no more."""
-        await trio.lowlevel.checkpoint()
-        written = 0
+    def post(self, data: bytes) -> Outgoing:
+        """Write what the pipe takes now, and the rest in the background."""
+        message = Outgoing(self, data)
         if not self._queue:
-            written = self._write(data)
-            if written == len(data):
-                return
-        elif self.closed:
-            raise _closed()
-        message = _Message(memoryview(data)[written:], begun=written > 0)
-        self._queue.append(message)
-        self._more.set()
+            self._write(message)
+        if self.closed:
+            message.fail()
+        elif message.left:
+            self._queue.append(message)
+            self._more.set()
+        return message
+
+    async def send(self, data: bytes) -> None:
+        """Write all of `data`; see `Process.send_all`."""
+        await trio.lowlevel.checkpoint_if_cancelled()
+        message = self.post(data)
         try:
-            await message.done.wait()
+            await message.wait()
         except trio.Cancelled:
-            if not message.begun and message in self._queue:
-                self._queue.remove(message)
+            message.withdraw()
             raise
-        if message.failure is not None:
-            raise message.failure
+
+    def take_back(self, message: Outgoing) -> bool:
+        """Forget a message that waits."""
+        if message not in self._queue:
+            return False
+        self._queue.remove(message)
+        message.forget()
+        return True
 
     async def flush(self) -> None:
         """Write what waits, for ever."""
         while True:
             await self._more.wait()
             self._more = trio.Event()
-            with contextlib.suppress(InputClosed, trio.ClosedResourceError):
-                await self._flush_queue()
+            with contextlib.suppress(trio.ClosedResourceError):
+                while self._queue:
+                    await trio.lowlevel.wait_writable(self._fd)
+                    if self._queue:  # its sender may have taken it back meanwhile
+                        self._write(self._queue[0])
+                        if self._queue and not self._queue[0].left:
+                            self._queue.popleft()
 
-    async def _flush_queue(self) -> None:
-        while self._queue:
-            await trio.lowlevel.wait_writable(self._fd)
-            if not self._queue:  # its sender gave up meanwhile
-                return
-            message = self._queue[0]
-            written = self._write(message.left)
-            if written:
-                message.begun = True
-                message.left = message.left[written:]
-            if not message.left:
-                self._queue.popleft()
-                message.done.set()
-
-    def _write(self, data: bytes | memoryview) -> int:
-        """Write what fits now; the number of bytes."""
+    def _write(self, message: Outgoing) -> None:
+        """Write what fits now."""
         if self.closed:
-            raise _closed()
+            return
         try:
-            return os.write(self._fd, data)
+            message.advance(os.write(self._fd, message.left))
         except BlockingIOError:
-            return 0
+            return
         except BrokenPipeError:
             self.close()
-            raise _closed() from None
 
     def close(self) -> None:
         """Close it: the process sees the end of its input, and who still waits to write InputClosed."""
@@ -104,10 +145,4 @@ class Input:
             trio.lowlevel.notify_closing(fd)
             os.close(fd)
         while self._queue:
-            message = self._queue.popleft()
-            message.failure = _closed()
-            message.done.set()
-
-
-def _closed() -> InputClosed:
-    return InputClosed("the process takes no more input")
+            self._queue.popleft().fail()

@@ -88,7 +88,7 @@ class Launcher:
         `command` is the program and its arguments; a first word that is exactly "python" means this
         interpreter; a program without "/" is looked up on the PATH that the child is given. The environment
         is that of `child_environment(env)`: a few variables of ours, and `env`. The last `stderr_lines` lines
-        of its stderr are kept, and each is told to `on_stderr` as it comes.
+        of its stderr are kept, and `on_stderr` is told of each as it comes.
 
         Leaving the block closes its stdin and waits `close_grace` seconds for its end; sends SIGTERM to
         whatever is left of it and of what it has started and waits `term_grace` seconds; then SIGKILL. If the

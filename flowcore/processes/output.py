@@ -119,11 +119,12 @@ class Tail:
         self._unfinished = b""
 
     async def drain(self, source: Source) -> None:
-        """Read until the end."""
+        """Read until the end. Of what comes at once only the lines that are kept are looked at."""
+        most = self._lines.maxlen or 0
         while chunk := await source.receive():
-            *lines, last = (self._unfinished + chunk).split(b"\n")
+            *lines, last = (self._unfinished + chunk).rsplit(b"\n", most + 1)
             self._unfinished = last[:LONGEST_STDERR_LINE]
-            for line in lines:
+            for line in lines[-most:] if most else ():
                 self._keep(line)
         if self._unfinished:
             self._keep(self._unfinished)

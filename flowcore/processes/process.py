@@ -8,7 +8,7 @@ import trio
 
 from flowcore.processes.connection import Connection, Life
 from flowcore.processes.exit_status import ExitStatus
-from flowcore.processes.input import Input
+from flowcore.processes.input import Input, Outgoing
 from flowcore.processes.output import Lines, Source, Tail
 
 
@@ -85,6 +85,13 @@ class Process:
         not written at all or, if it had begun, completed in the background. Raises InputClosed.
         """
         await self._input.send(data)
+
+    def post(self, data: bytes) -> Outgoing:
+        """Begin to write this without waiting: `wait()` for it, or `withdraw()` it before it begins.
+
+        What does not fit into the pipe is held until the process reads it, so bound how much is posted.
+        """
+        return self._input.post(data)
 
     def close_input(self) -> None:
         """Close its stdin, which many programs take as the request to end."""

@@ -99,3 +99,19 @@ async def test_closing_the_input_releases_who_waits_to_send() -> None:
 async def _expect_closed(process: Process) -> None:
     with trio.fail_after(math.inf), pytest.raises(InputClosed):
         await process.send_line(b"x" * BIG)
+
+
+async def test_what_is_posted_can_be_taken_back_until_it_begins() -> None:
+    async with open_launcher() as launcher, launcher.open_process(["cat"]) as process:
+        small = process.post(b"small\n")
+        assert small.begun
+        await small.wait()
+        big, next_, last = (process.post(bytes([c]) * BIG + b"\n") for c in b"bnl")
+        assert (big.begun, next_.begun, last.begun) == (True, False, False)
+        assert not big.withdraw()
+        assert next_.withdraw()
+        assert not next_.withdraw()
+        lines = process.lines()
+        assert [await anext(lines) for _ in range(3)] == [b"small", b"b" * BIG, b"l" * BIG]
+        await last.wait()
+        assert not small.withdraw()

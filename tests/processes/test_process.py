@@ -223,8 +223,19 @@ async def test_keeps_the_last_lines_of_stderr_harmless() -> None:
         "bad \N{REPLACEMENT CHARACTER}",
         "unfinished",
     )
-    assert told[:100] == [f"line {number}" for number in range(100)]
     assert tuple(told[-5:]) == tail
+
+
+async def test_tells_each_line_of_stderr_as_it_comes() -> None:
+    told: list[str] = []
+    async with open_launcher() as launcher:
+        async with launcher.open_process(["sh", "-c", "cat >&2"], on_stderr=told.append) as process:
+            for number in range(100):
+                await process.send_line(b"line %d" % number)
+                with trio.fail_after(60):
+                    while len(told) <= number:
+                        await trio.lowlevel.checkpoint()
+    assert told == [f"line {number}" for number in range(100)]
 
 
 async def test_keeps_no_stderr_where_none_is_wanted() -> None:
