@@ -69,8 +69,8 @@ def call(number: int, tool: str, arguments: Any, params: Any) -> None:
             os.close(1)
             signal.pause()
         case "close_input":
-            send(id=number, result="closed")
             os.close(0)
+            send(id=number, result="closed")
             signal.pause()
         case "not_json":
             write(b"Hello! I am a log line on stdout\n")
