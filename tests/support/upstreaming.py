@@ -218,3 +218,8 @@ async def failure(port: RecordingPort | None = None, **settings: Any) -> BaseExc
 def stdio_server(*options: str) -> tuple[str, ...]:
     """The command of our own test server on stdio."""
     return ("python", str(UPSTREAMS / "stdio_server.py"), *options)
+
+
+def liar(lie: str) -> tuple[str, ...]:
+    """The command of a server on stdio that lies."""
+    return ("python", str(UPSTREAMS / "liar.py"), lie)

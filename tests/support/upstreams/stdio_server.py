@@ -146,7 +146,9 @@ class Server:
         match method:
             case "initialize":
                 return {
-                    "protocolVersion": self.options.version or params["protocolVersion"],
+                    "protocolVersion": params["protocolVersion"]
+                    if "," in self.options.version
+                    else self.options.version or params["protocolVersion"],
                     "capabilities": capabilities,
                     "serverInfo": {"name": "s", "version": "1"},
                     "instructions": "be kind",
