@@ -7,7 +7,7 @@ import math
 import pathlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, cast
 
 import attrs
 import msgspec
@@ -20,6 +20,8 @@ from flow_agents.mcp.worker import Upstream
 from flowcore.agents import EMPTY, Catalog
 from flowcore.envelope import DEAF, Envelope, Peer, Principal, Reply
 from flowcore.errors import UnknownMethod
+from flowcore.hookspecs import Context
+from flowcore.processes import Launcher, open_launcher
 
 UPSTREAMS = pathlib.Path(__file__).parent / "upstreams"
 
@@ -156,10 +158,22 @@ class Opened:
         return await self.worker.call(tool(tool_name, **arguments))
 
 
+@attrs.frozen
+class UpstreamContext:
+    """What an agent's plugin may use of the flow: here, a launcher of its own."""
+
+    opened: Launcher
+
+    async def launcher(self) -> Launcher:
+        return self.opened
+
+
 @asynccontextmanager
 async def open_mcp_source(**settings: Any) -> AsyncGenerator[McpSource]:
-    async with open_source(McpSettings(**settings), None) as source:  # type: ignore[arg-type]
-        yield source
+    async with open_launcher() as launcher:
+        context = cast("Context", UpstreamContext(launcher))
+        async with open_source(McpSettings(**settings), context) as source:
+            yield source
 
 
 @asynccontextmanager

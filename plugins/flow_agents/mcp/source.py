@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from flow_agents.mcp.calls import Calls
 from flow_agents.mcp.settings import McpSettings
@@ -15,7 +15,7 @@ from flowcore.config import Secret
 from flowcore.hookspecs import Context
 from flowcore.http import Client, open_client
 from flowcore.interfaces import AgentPort, PoolDefaults
-from flowcore.processes import Launcher, open_launcher
+from flowcore.processes import Launcher
 
 _CONCURRENCY = 64
 
@@ -57,19 +57,13 @@ class McpSource:
 
 @asynccontextmanager
 async def open_source(settings: McpSettings, context: Context) -> AsyncGenerator[McpSource]:
-    """The source of one agent; its connections share a launcher, or a pool of HTTP connections."""
-    del context
-    async with AsyncExitStack() as stack:
-        launcher: Launcher | None = None
-        client: Client | None = None
-        if settings.url is None:
-            launcher = await stack.enter_async_context(open_launcher())
-        else:
-            client = await stack.enter_async_context(
-                open_client(
-                    connect_timeout=settings.connect_timeout,
-                    body=settings.message,
-                    most_idle=2 * _CONCURRENCY,
-                )
-            )
-        yield McpSource(settings, launcher, client)
+    """The source of one agent. Its processes are the flow's launcher's; its connections share one client."""
+    if settings.url is None:
+        yield McpSource(settings, await context.launcher(), None)
+        return
+    async with open_client(
+        connect_timeout=settings.connect_timeout,
+        body=settings.message,
+        most_idle=2 * _CONCURRENCY,
+    ) as client:
+        yield McpSource(settings, None, client)

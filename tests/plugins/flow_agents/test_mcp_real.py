@@ -42,8 +42,8 @@ async def test_mcp_server_time() -> None:
 async def test_mcp_server_git(tmp_path: pathlib.Path) -> None:
     identity = {"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@b", "GIT_COMMITTER_NAME": "a"}
     env = {**os.environ, **identity, "GIT_COMMITTER_EMAIL": "a@b"}
-    for command in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first light"]):
-        await trio.run_process([needs.program("git"), *command], cwd=tmp_path, env=env)
+    for arguments in (["init", "-q"], ["commit", "-q", "--allow-empty", "-m", "first light"]):
+        await trio.run_process([needs.program("git"), *arguments], cwd=tmp_path, env=env)
     command = (*python_server("mcp_server_git"), "--repository", str(tmp_path))
     async with opened(command=command, cwd=tmp_path) as up:
         assert len(up.port.catalog.tools) == 12
