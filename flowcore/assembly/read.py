@@ -16,6 +16,7 @@ from flowcore.config import (
     Listing,
     NothingKnown,
     Problem,
+    dotted,
     load,
     structure,
     structure_part,
@@ -76,7 +77,7 @@ def _reserved(document: Document) -> list[Problem]:
             text = f"expected an agent's name of letters, digits, _ and -, not {name!r}"
         else:
             continue
-        problems.append(Problem(where=document.where(path), path=f"agent.{name}", message=text))
+        problems.append(Problem(where=document.where(path), path=dotted(path), message=text))
     return problems
 
 

@@ -10,7 +10,7 @@ from flowcore.config.render import (
     show,
 )
 from flowcore.config.settings import Selection, about, reference, references, selection, setting
-from flowcore.config.shapes import Listing, Lookup
+from flowcore.config.shapes import Listing, Lookup, dotted
 from flowcore.config.structure import NothingKnown, structure, structure_part
 from flowcore.config.values import Address, Duration, Secret, Size
 
@@ -29,6 +29,7 @@ __all__ = [
     "Where",
     "about",
     "differences",
+    "dotted",
     "json_schema",
     "load",
     "reference",

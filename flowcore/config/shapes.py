@@ -131,8 +131,10 @@ class Plain:
     def read(self, value: Any, path: Key, walk: Walk) -> Any:
         if self.of is float and type(value) is int:
             return float(value)
-        if type(value) is not self.of or value in (math.inf, -math.inf) or value != value:
+        if type(value) is not self.of:
             return walk.wrong(path, f"expected {self.words()}, not {kind_of(value)}")
+        if isinstance(value, float) and not math.isfinite(value):
+            return walk.wrong(path, f"expected a finite number, not {value}")
         return value
 
     def show(self, value: Any) -> str:
@@ -280,6 +282,11 @@ class Either:
             result = shape.read(value, path, attempt)
             if not attempt.problems:
                 return result
+            if isinstance(shape, SecretShape) and isinstance(value, Mapping):
+                walk.problems.extend(
+                    attempt.problems
+                )  # a table can only have been meant as a secret
+                return WRONG
         return walk.wrong(path, f"expected {self.words()}, not {kind_of(value)}")
 
     def show(self, value: Any) -> str:
@@ -509,7 +516,7 @@ def _read_class(cls: type, table: Mapping[str, Any], path: Key, walk: Walk) -> A
             else:
                 continue
         else:
-            value = _checked(said, shape.read(table[name], at, walk), at, walk)
+            value = _checked(said, shape.read(table[name], at, walk), table[name], at, walk)
         wrong = wrong or value is WRONG
         arguments[field.alias or field.name] = value
     if wrong:
@@ -520,13 +527,14 @@ def _read_class(cls: type, table: Mapping[str, Any], path: Key, walk: Walk) -> A
         return walk.wrong(path, str(error))
 
 
-def _checked(said: About, value: Any, path: Key, walk: Walk) -> Any:
+def _checked(said: About, value: Any, written: Any, path: Key, walk: Walk) -> Any:
     if value is WRONG or said.validator is None:
         return value
     try:
         said.validator(value)
     except ValueError as error:
-        return walk.wrong(path, str(error))
+        shown = isinstance(written, (str, int, float)) and not isinstance(value, values.Secret)
+        return walk.wrong(path, f"{error}, not {written!r}" if shown else str(error))
     return value
 
 

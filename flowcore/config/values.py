@@ -45,7 +45,7 @@ _BYTES = {
 _PART = r"(\d{1,15}(?:\.\d{1,9})?)"
 _DURATION = re.compile(rf"(?:{_PART}(us|ms|s|m|h|d))+", re.ASCII)
 _DURATION_PART = re.compile(rf"{_PART}(us|ms|s|m|h|d)", re.ASCII)
-_SIZE = re.compile(rf"{_PART} ?([KMGT]i?B|B)", re.ASCII)
+_SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,9})?) ?([KMGT]i?B|B)", re.ASCII)
 
 DURATION_FORM = 'a duration such as "250ms", "30s", "5m", "1h30m" (units: us, ms, s, m, h, d)'
 SIZE_FORM = (
@@ -87,7 +87,7 @@ def parse_size(text: str) -> int:
     scale: int = 10 ** len(fraction)
     count, rest = divmod((int(whole) * scale + int(fraction or 0)) * factor, scale)
     if rest:
-        raise ValueError(f"expected a whole number of bytes, which {text!r} is not")
+        raise ValueError("expected a whole number of bytes")
     return count
 
 
