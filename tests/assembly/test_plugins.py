@@ -41,8 +41,8 @@ def plugin(name: str, *factories: Factory) -> types.SimpleNamespace:
     return types.SimpleNamespace(flow_register=flow_register, __name__=name)
 
 
-def factory(type_: str, kind: str = "balancer", **more: str) -> Factory:
-    return Factory(kind, type_, NoConfig, open_nothing, **more)
+def factory(type_: str, stability: str = "beta") -> Factory:
+    return Factory("balancer", type_, NoConfig, open_nothing, stability)
 
 
 def test_every_plugin_module_has_its_entry_point() -> None:
