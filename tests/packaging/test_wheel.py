@@ -1,4 +1,4 @@
-"""What people install: the wheel holds flowcore and its plugins and runs by itself, with plugins of others."""
+"""What people install: the wheel holds flowcore and its plugins, and runs by itself."""
 
 from __future__ import annotations
 
