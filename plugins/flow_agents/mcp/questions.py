@@ -84,7 +84,8 @@ class Questions:
             self._send(encode_error(request.id, refusal.wire()))
             return
         scope = self._open[request.id] = trio.CancelScope()
-        self._errands.run(self._put, request, whose, scope)
+        if not self._errands.run(self._put, request, whose, scope):
+            del self._open[request.id]  # the connection is over, or does not read
 
     def _send(self, answer: bytes) -> None:
         self._errands.run(self._tell, one_line(answer))

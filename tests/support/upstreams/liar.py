@@ -429,6 +429,15 @@ class Deaf(Liar):
             time.sleep(3600)
 
 
+class Hanging(Liar):
+    """It answers one call, and nothing after that."""
+
+    def tools_call(self, request: dict[str, Any]) -> None:
+        super().tools_call(request)
+        while True:
+            time.sleep(3600)
+
+
 class Asking(Liar):
     """It asks before anything was asked of it, and many things at a time."""
 
