@@ -118,7 +118,7 @@ class Envelope:
     priority: Priority = Priority.NORMAL
     idempotency_key: str | None = None
     affinity: bytes | None = None
-    """What consistent hashing looks at: calls of one affinity meet one worker while it lives."""
+    """What consistent hashing looks at: calls of one affinity meet one worker, while it can take them."""
     modern: bool = False
     """Whether the asking side speaks MCP 2026-07-28 or later."""
     peer: Peer = DEAF

@@ -1,12 +1,14 @@
 """Agents: who can do what, the pool of workers of each, and its life."""
 
-from flowcore.agents.agent import Agent, AgentStatistics, open_agent, reason_of
+from flowcore.agents.agent import Agent, open_agent
 from flowcore.agents.catalog import EMPTY, Catalog, Prompt, Resource, Template, Tool
-from flowcore.agents.directory import Directory, Listed, Listing, Target
+from flowcore.agents.directory import Directory, Listed, Listing, Member, Offer, Target
 from flowcore.agents.events import CatalogChanged, Event, Lost, Notification, StateChanged
 from flowcore.agents.pool import Pool, PoolLimits, PoolStatistics
+from flowcore.agents.reasons import reason_of
 from flowcore.agents.settings import AgentSettings, PoolSettings
 from flowcore.agents.state import State
+from flowcore.agents.statistics import AgentStatistics
 from flowcore.agents.watch import Watchers
 
 __all__ = [
@@ -21,7 +23,9 @@ __all__ = [
     "Listed",
     "Listing",
     "Lost",
+    "Member",
     "Notification",
+    "Offer",
     "Pool",
     "PoolLimits",
     "PoolSettings",

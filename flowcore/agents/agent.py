@@ -1,8 +1,16 @@
-"""An agent: its state, its life after life, and the calls it takes."""
+"""An agent: its state, its life after life, and the calls it takes.
+
+    async with open_agent("time", settings, open_source, balancer, ...) as agent:
+        reply = await agent.call(envelope)
+
+It is given what opens its source of workers, and keeps opening it: a life (`Incarnation`) that fails is
+followed by another one, after a wait that grows. It starts in the background and fails alone.
+"""
 
 from __future__ import annotations
 
 import logging
+import math
 import random
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
@@ -14,44 +22,24 @@ import trio
 from msgspec import Raw
 
 from flowcore.agents.catalog import EMPTY, Catalog
-from flowcore.agents.directory import unavailable
+from flowcore.agents.directory import LISTED, unavailable
 from flowcore.agents.events import CatalogChanged, Event, Notification, StateChanged
-from flowcore.agents.incarnation import (
-    STDERR_LINES,
-    Incarnation,
-    OpenSource,
-    open_incarnation,
-)
-from flowcore.agents.pool import PoolStatistics, Slot, Waiter
+from flowcore.agents.incarnation import Incarnation, OpenSource, open_incarnation
+from flowcore.agents.reasons import reason_of
 from flowcore.agents.settings import AgentSettings
 from flowcore.agents.state import FOLLOWS, State
+from flowcore.agents.statistics import AgentStatistics, Came, Tally
+from flowcore.agents.worker import WorkerLost
 from flowcore.envelope import Envelope, Reply
 from flowcore.errors import (
     AgentUnavailable,
-    CallError,
-    DeadlineExceeded,
-    OutcomeUnknown,
-    Overloaded,
 )
 from flowcore.interfaces import Balancer
-from flowcore.telemetry import Durations, Histogram
 
 logger = logging.getLogger(__name__)
 
-
-@attrs.frozen(kw_only=True)
-class AgentStatistics:
-    """What an agent has done since the flow opened."""
-
-    calls: int
-    succeeded: int
-    failed: int
-    cancelled: int
-    lost: int
-    """Calls whose worker died under them."""
-    lives: int
-    durations: Durations
-    pool: PoolStatistics | None
+STDERR_LINES = 50
+"""How many of the last lines its workers wrote to stderr are kept."""
 
 
 class Agent:
@@ -80,14 +68,16 @@ class Agent:
         self._state = State.STARTING
         self._reason = ""
         self._since = trio.current_time()
+        self._moved: trio.Event | None = None
+        """Set with the next change of state, where somebody waits for it."""
         self._catalog = EMPTY
-        self._life: Incarnation | None = None
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
-        self._wanted_paused = False
-        self._again = trio.Event()
-        self._calls = self._succeeded = self._failed = self._cancelled = self._lost = 0
-        self._lives = 0
-        self._durations = Histogram()
+        self.tally = Tally()
+        self._life: Incarnation | None = None
+        self._opening: trio.CancelScope | None = None
+        self._nudged = trio.Event()
+        self._orders = _Orders()
+        self._next_try: float | None = None
 
     # ---- what can be seen
 
@@ -106,26 +96,26 @@ class Agent:
         """What it offers, as last announced; kept while it is down."""
         return self._catalog
 
+    @property
+    def stderr_tail(self) -> tuple[str, ...]:
+        """The last lines that its workers wrote to stderr, of all its lives."""
+        return tuple(self._stderr)
+
     def statistics(self) -> AgentStatistics:
         """What it has done since the flow opened."""
-        return AgentStatistics(
-            calls=self._calls,
-            succeeded=self._succeeded,
-            failed=self._failed,
-            cancelled=self._cancelled,
-            lost=self._lost,
-            lives=self._lives,
-            durations=self._durations.durations(),
-            pool=self._life.pool.statistics() if self._life is not None else None,
-        )
+        life = self._life
+        return self.tally.statistics(life.pool.statistics() if life is not None else None)
 
     def status(self) -> dict[str, Any]:
-        """Everything about it, as plain data that JSON can carry."""
+        """Everything about it, as plain data that JSON can carry; times in seconds."""
+        now = trio.current_time()
         return {
             "name": self.name,
             "state": self._state.value,
             "reason": self._reason,
-            "since": round(trio.current_time() - self._since, 3),
+            "since": round(now - self._since, 3),
+            "trouble": self._life.trouble if self._life is not None else None,
+            "retry_in": None if self._next_try is None else round(self._next_try - now, 3),
             "description": self.settings.description,
             "roles": sorted(self.roles),
             "capabilities": sorted(self.capabilities),
@@ -139,108 +129,31 @@ class Agent:
             **attrs.asdict(self.statistics()),
         }
 
-    # ---- the way of a call
+    async def wait_until(self, *states: State) -> State:
+        """Wait until it is in one of the states; give which."""
+        while self._state not in states:
+            await self._moves()
+        return self._state
+
+    async def _moves(self) -> None:
+        if self._moved is None:
+            self._moved = trio.Event()
+        await self._moved.wait()
 
     async def call(self, envelope: Envelope) -> Reply:
         """Do a request on one of its workers, before the envelope's deadline.
 
         Raises CallError: what the worker raised, or Overloaded, AgentUnavailable, DeadlineExceeded,
-        OutcomeUnknown (the worker died while it ran).
+        OutcomeUnknown (the worker was gone while it ran). Any other exception is the worker's own fault.
+        Takes no checkpoint of its own where a worker is free.
         """
         life = self._life
         if life is None or not self._state.available:
+            self.tally.refuse()
             raise unavailable(self)
-        self._calls += 1
-        began = False
-        with trio.CancelScope(deadline=envelope.deadline) as scope:
-            envelope.scope = scope
-            pool = life.pool
-            now = trio.current_time()
-            slot = pool.take(envelope.affinity, now) or await self._wait(life, envelope)
-            live = slot.owner
-            live.scopes.add(scope)
-            began = True
-            if self._state is State.IDLE:
-                self._become(State.BUSY)
-            ok: bool | None = None
-            start = trio.current_time()
-            try:
-                reply: Reply = await live.worker.call(envelope)
-                ok = True
-            except CallError as error:
-                ok = not isinstance(error, (AgentUnavailable, OutcomeUnknown, Overloaded))
-                raise
-            except Exception:
-                ok = False
-                raise
-            finally:
-                live.scopes.discard(scope)
-                end = trio.current_time()
-                if ok is None and (live.lost or end >= envelope.deadline):
-                    ok = False
-                self._count(ok, end - start)
-                pool.give_back(slot, end, end - start, ok)
-                self._rest(life, slot)
-        if not scope.cancelled_caught:
-            return reply
-        if began and live.lost:
-            self._lost += 1
-            raise OutcomeUnknown(
-                f"a worker of agent {self.name!r} was lost while it did this request",
-                data={"agent": self.name},
-            )
-        what = "did not answer" if began else "had no free worker"
-        raise DeadlineExceeded(
-            f"agent {self.name!r} {what} before the deadline",
-            data={"agent": self.name},
-            began=began,
-        )
-
-    async def _wait(self, life: Incarnation, envelope: Envelope) -> Slot:
-        """Wait for a worker, in order of priority and arrival."""
-        pool = life.pool
-        granted = trio.Event()
-        waiter = Waiter(granted.set, envelope.affinity)
-        if not pool.wait(envelope.priority, waiter):
-            mean = self._durations.mean or 0.1
-            after = mean * (pool.waiting + 1) / max(1, pool.limits.max * pool.limits.concurrency)
-            raise Overloaded(
-                f"the queue of agent {self.name!r} is full ({pool.limits.queue} wait)",
-                data={"agent": self.name},
-                retry_after=max(0.001, after),
-            )
-        if pool.shortage():
-            life.wake()
-        try:
-            await granted.wait()
-        except BaseException:
-            pool.leave_queue(envelope.priority, waiter, trio.current_time())
-            raise
-        if waiter.refusal is not None:
-            raise waiter.refusal
-        assert waiter.slot is not None
-        return waiter.slot
-
-    def _count(self, ok: bool | None, seconds: float) -> None:
-        if ok is None:
-            self._cancelled += 1
-        elif ok:
-            self._succeeded += 1
-            self._durations.record(seconds)
-        else:
-            self._failed += 1
-            self._durations.record(seconds)
-
-    def _rest(self, life: Incarnation, slot: Slot) -> None:
-        """After a call: tell whoever waits for the worker, or the agent, to have nothing to do."""
-        if slot.load.active == 0:
-            if slot.leaving:
-                if slot.owner.idle is not None:
-                    slot.owner.idle.set()
-            elif not life.changed.is_set() and len(life.pool.slots) > life.pool.limits.min:
-                life.wake()
-        if self._state is State.BUSY and life is self._life and not life.pool.active:
-            self._become(State.IDLE)
+        if self._state is State.IDLE:
+            self._become(State.BUSY)
+        return await life.calls.do(envelope)
 
     # ---- steering
 
@@ -248,23 +161,58 @@ class Agent:
         """Take no calls until `resume`; those under way go on. Raises AgentUnavailable if it is not up."""
         if not self._state.available:
             raise unavailable(self)
-        self._wanted_paused = True
+        self._orders.paused = True
         self._become(State.PAUSED, "paused by an operator")
 
     def resume(self) -> None:
-        """Take calls again. Raises AgentUnavailable if it is not paused."""
-        if self._state is not State.PAUSED:
+        """Take calls again, now or when it is up again. Raises AgentUnavailable if it was not paused."""
+        if not self._orders.paused:
             raise AgentUnavailable(f"agent {self.name!r} is {self._state.value}, not paused")
-        self._wanted_paused = False
-        self._become(self._at_work())
+        self._orders.paused = False
+        if self._state is State.PAUSED:
+            busy = self._life is not None and self._life.pool.active
+            self._become(State.BUSY if busy else State.IDLE)
 
     def restart(self) -> None:
-        """End this life, letting its calls finish within `shutdown`, and begin another at once."""
-        self._again.set()
+        """End this life, letting its calls finish within `shutdown`, and begin another one.
 
-    def _at_work(self) -> State:
-        busy = self._life is not None and self._life.pool.active
-        return State.BUSY if busy else State.IDLE
+        Calls that wait for a worker are refused: they never began. A failed agent tries again at once; one
+        that was drained starts again.
+        """
+        self._orders.restart = True
+        self._orders.drain_by = None
+        self._heed()
+
+    async def drain(self, seconds: float) -> bool:
+        """Take no more calls, let those accepted end within `seconds`, stop; whether all of them ended.
+
+        It stays stopped until `restart`; one that comes before it has stopped ends the drain.
+        """
+        orders = self._orders
+        orders.drain_by = trio.current_time() + seconds
+        self._heed()
+        before = self.tally.came[Came.LOST]
+        while self._state is not State.STOPPED and orders.stops:
+            await self._moves()
+        return orders.stops and self.tally.came[Came.LOST] == before
+
+    async def stop(self) -> bool:
+        """Drain within the settings' `shutdown`."""
+        return await self.drain(self.settings.shutdown)
+
+    def _heed(self) -> None:
+        """Orders have changed: look at them, also while the source is opening."""
+        if self._opening is not None:
+            self._opening.cancel()
+        self.nudge()
+
+    def nudge(self) -> None:
+        """Something happened that `live` must look at."""
+        self._nudged.set()
+
+    async def _nudge_comes(self) -> None:
+        await self._nudged.wait()
+        self._nudged = trio.Event()
 
     def _become(self, state: State, reason: str = "") -> None:
         """The one place where the state changes."""
@@ -273,124 +221,220 @@ class Agent:
             return
         if state not in FOLLOWS[old]:
             raise RuntimeError(f"agent {self.name!r} cannot go from {old.value} to {state.value}")
-        listed = old.available and state.available
         self._state = state
         self._reason = reason
         self._since = trio.current_time()
-        if not listed:
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None
+        if not (old.available and state.available):
             self._changed()
             logger.info("agent %s is %s%s", self.name, state.value, f": {reason}" if reason else "")
         self._emit(StateChanged(self.name, old, state, reason, self._since))
+        if (old in LISTED) != (state in LISTED):
+            self._catalog_changed(EMPTY)
 
     # ---- life after life
 
     async def live(self, stop: trio.Event, *, task_status: trio.TaskStatus[Agent]) -> None:
-        """Be: one life after another, with back-off after a failed one, until `stop`."""
+        """Be: one life after another, with back-off after a failed one, until `stop` is set."""
         task_status.started(self)
-        failures = 0
-        while not stop.is_set():
-            self._again = trio.Event()
-            started = trio.current_time()
-            error = await self._one_life(stop)
-            if stop.is_set():
-                break
-            if error is None:
-                self._become(State.STARTING, "restarting")
-                failures = 0
-                continue
-            if trio.current_time() - started > self.settings.restart.period:
-                failures = 0
-            self._become(State.FAILED, reason_of(error))
-            logger.warning("agent %s failed", self.name, exc_info=error)
-            await self._back_off(failures, stop)
-            failures += 1
-            if not stop.is_set():
-                self._become(State.STARTING, f"trying again after: {reason_of(error)}")
-        if self._state is not State.STOPPED:
-            if self._state is not State.DRAINING:
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._end_on, stop)
+                await self._lives()
+                nursery.cancel_scope.cancel()
+        finally:
+            if self._state not in (State.DRAINING, State.STOPPED):
                 self._become(State.DRAINING)
             self._become(State.STOPPED)
 
-    async def _one_life(self, stop: trio.Event) -> BaseException | None:
-        """From opening the source to its end; what it failed of, None if it was told to end."""
-        self._lives += 1
-        life: Incarnation | None = None
+    async def _end_on(self, stop: trio.Event) -> None:
+        await stop.wait()
+        self._orders.end = True
+        self._orders.drain_by = trio.current_time() + self.settings.shutdown
+        self._heed()
+
+    async def _lives(self) -> None:
+        failures = 0
+        while not self._orders.end:
+            if self._orders.stops:
+                await self._stopped()
+                continue
+            began = trio.current_time()
+            self._orders.restart = False
+            error = await self._one_life()
+            if self._orders.any:
+                failures = 0
+                if self._orders.restart:
+                    self._start_again()
+            elif error is not None:
+                if trio.current_time() - began > self.settings.restart.period:
+                    failures = 0
+                await self._fail(error, failures)
+                failures += 1
+
+    async def _stopped(self) -> None:
+        """Drained: be stopped until told to start again, or to end."""
+        if self._state is not State.DRAINING:
+            self._become(State.DRAINING)
+        self._become(State.STOPPED)
+        while not (self._orders.end or self._orders.restart):
+            await self._nudge_comes()
+        if self._orders.restart:
+            self._start_again()
+
+    def _start_again(self) -> None:
+        if self._state is State.DRAINING:
+            self._become(State.STOPPED)
+        self._become(State.STARTING, "restarting")
+
+    async def _fail(self, error: Exception, failures: int) -> None:
+        """Be failed for a while, with jitter so that agents that failed together do not return together."""
+        self._become(State.FAILED, reason_of(error))
+        logger.warning("agent %s failed: %s", self.name, self._reason)
+        settings = self.settings.restart
+        longest = min(settings.cap, settings.base * settings.factor ** min(failures, 64))
+        again = self._next_try = trio.current_time() + longest * self._random.uniform(0.5, 1.0)
+        while not self._orders.any and trio.current_time() < again:
+            with trio.move_on_at(again):
+                await self._nudge_comes()
+        self._next_try = None
+        if not self._orders.end and not self._orders.stops:
+            self._become(State.STARTING, f"trying again after: {reason_of(error)}")
+
+    async def _one_life(self) -> Exception | None:
+        """From opening the source to closing it; what it failed of, None if it was told to end."""
+        self.tally.lives += 1
+        settings = self.settings
+        opened = False
+        failure: Exception | None = None
+        timeout = settings.pool.start_timeout
         try:
-            async with open_incarnation(
-                self.name,
-                self.settings,
-                self._open_source,
-                self._balancer,
-                on_catalog=self._announced,
-                on_notification=self._notified,
-                stderr=self._stderr,
-            ) as life:
-                self._life = life
-                async with trio.open_nursery() as nursery:
-                    for event in (stop, self._again, life.failed):
-                        nursery.start_soon(_cancel_on, event, nursery.cancel_scope)
-                    await life.ready.wait()
-                    self._become(State.PAUSED if self._wanted_paused else State.IDLE)
-                    await trio.sleep_forever()
-                self._wind_down(life, stop)
+            with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
+                self._opening = scope
+                async with open_incarnation(
+                    self, settings, self._open_source, self._balancer
+                ) as life:
+                    self._opening = None
+                    opened = True
+                    scope.deadline = math.inf
+                    failure = await self._live_through(life)
+                    scope.deadline = trio.current_time() + max(settings.shutdown, 1.0)
         except Exception as error:
-            return error
+            return failure or error
         finally:
-            if life is not None:
-                life.pool.refuse_all(lambda: unavailable(self))
+            self._opening = None
+        if scope.cancelled_caught:
+            if opened:
+                logger.warning("agent %s took too long to close and was cut off", self.name)
+            elif not self._orders.any:
+                return WorkerLost(f"agent {self.name} was not open within {timeout:g} s")
+        return failure
+
+    async def _live_through(self, life: Incarnation) -> Exception | None:
+        """Take calls from the first worker's being up until the life fails or is told to end."""
+        self._life = life
+        try:
+            while not (life.ready or life.failure or self._orders.any):
+                await self._nudge_comes()
+            if life.ready and not self._orders.any:
+                self._become(State.PAUSED if self._orders.paused else State.IDLE)
+            while not (life.failure or self._orders.any):
+                await self._nudge_comes()
+            await self._wind_down(life)
+        finally:
+            life.pool.refuse_all(lambda: unavailable(self))
             self._life = None
         return life.failure
 
-    def _wind_down(self, life: Incarnation, stop: trio.Event) -> None:
+    async def _wind_down(self, life: Incarnation) -> None:
         if life.failure is not None:
             self._become(State.FAILED, reason_of(life.failure))
-        elif stop.is_set():
-            self._become(State.DRAINING)
-        else:
+        elif not self._orders.stops:
             self._become(State.STARTING, "restarting")
+        else:
+            self._become(State.DRAINING)
+            await self._accepted_end(life)
+        life.pool.refuse_all(lambda: unavailable(self))
+        await life.wind_down()
 
-    async def _back_off(self, failures: int, stop: trio.Event) -> None:
-        settings = self.settings.restart
-        longest = min(settings.cap, settings.base * settings.factor ** min(failures, 64))
-        with trio.move_on_after(longest * self._random.uniform(0.5, 1.0)):
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_cancel_on, stop, nursery.cancel_scope)
-                await self._again.wait()
-                nursery.cancel_scope.cancel()
+    async def _accepted_end(self, life: Incarnation) -> None:
+        """Wait until no call runs or waits, or the time for that is over."""
+        pool = life.pool
+        while (pool.active or pool.waiting) and life.failure is None:
+            by = self._orders.drain_by
+            if by is None:  # to be restarted: those under way have the usual time
+                return
+            if trio.current_time() >= by:
+                break
+            with trio.move_on_at(by):
+                await self._nudge_comes()
+        life.grace = 0.0
 
-    def _announced(self, catalog: Catalog) -> None:
-        old, self._catalog = self._catalog, catalog
-        if catalog != old:
-            self._changed()
-            self._emit(
-                CatalogChanged(
-                    self.name,
-                    tools=catalog.tools != old.tools,
-                    resources=(catalog.resources, catalog.templates)
-                    != (old.resources, old.templates),
-                    prompts=catalog.prompts != old.prompts,
-                )
-            )
+    # ---- what a life tells (`flowcore.agents.incarnation.Whole`)
 
-    def _notified(self, method: str, params: Raw) -> None:
+    def announced(self, catalog: Catalog) -> None:
+        """This is what the agent offers now."""
+        old = self._catalog
+        if catalog is old or (catalog == old and old is not EMPTY):
+            return
+        self._catalog = catalog
+        self._changed()
+        if self._state in LISTED:
+            self._catalog_changed(old)
+
+    def _catalog_changed(self, old: Catalog) -> None:
+        new = self._catalog
+        event = CatalogChanged(
+            self.name,
+            tools=new.tools != old.tools,
+            resources=(new.resources, new.templates) != (old.resources, old.templates),
+            prompts=new.prompts != old.prompts,
+        )
+        if event.tools or event.resources or event.prompts:
+            self._emit(event)
+
+    def at_rest(self) -> None:
+        """No call is under way any more."""
+        life = self._life
+        if life is None or life.pool.active or life.pool.waiting:
+            return  # it was a call of an earlier life, or one that waited
+        if self._state is State.BUSY:
+            self._become(State.IDLE)
+        elif self._state is State.DRAINING:
+            self.nudge()
+
+    def notified(self, method: str, params: Raw) -> None:
+        """Something happened outside any call."""
         self._emit(Notification(self.name, method, params))
 
+    def wrote(self, worker: str, line: str) -> None:
+        """A line of a worker's stderr."""
+        self._stderr.append(f"{worker}: {line}")
 
-async def _cancel_on(event: trio.Event, scope: trio.CancelScope) -> None:
-    await event.wait()
-    scope.cancel()
 
+@attrs.define
+class _Orders:
+    """What an agent was told to do."""
 
-def reason_of(error: BaseException) -> str:
-    """What went wrong, for a person, in a line: the innermost failures of a group, first causes last."""
-    if isinstance(error, BaseExceptionGroup):
-        reasons = dict.fromkeys(reason_of(one) for one in error.exceptions)
-        return "; ".join(reasons)
-    text = str(error) or type(error).__name__
-    if not isinstance(error, CallError) and not str(error).startswith(type(error).__name__):
-        text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-    cause = error.__cause__
-    return text if cause is None or str(cause) in text else f"{text} ({reason_of(cause)})"
+    paused: bool = False
+    """To take no calls; it goes on through restarts until it is told to resume."""
+    restart: bool = False
+    drain_by: float | None = None
+    """To stop, and until when accepted calls may go on."""
+    end: bool = False
+    """To stop for good."""
+
+    @property
+    def stops(self) -> bool:
+        """Whether it is to be stopped."""
+        return self.drain_by is not None
+
+    @property
+    def any(self) -> bool:
+        """Whether this life is to end."""
+        return self.end or self.restart or self.stops
 
 
 @asynccontextmanager
@@ -406,7 +450,9 @@ async def open_agent(
 ) -> AsyncGenerator[Agent]:
     """An agent that lives while the block does. It starts in the background: entering never waits.
 
+    Leaving lets accepted calls end within the settings' `shutdown`, then stops its workers, all at once.
     `emit` is told every event; `changed` is called when what it offers, or whether it does, changes.
+    Neither may block or raise.
     """
     agent = Agent(name, settings, open_source, balancer, chance, emit, changed)
     stop = trio.Event()

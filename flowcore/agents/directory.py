@@ -27,14 +27,24 @@ from flowcore.agents.state import State
 from flowcore.agents.templates import Pattern
 from flowcore.errors import AgentUnavailable, UnknownTarget
 
-__all__ = ["Directory", "Listable", "Listed", "Listing", "Member", "Offer", "Target", "unavailable"]
+__all__ = [
+    "LISTED",
+    "Directory",
+    "Listable",
+    "Listed",
+    "Listing",
+    "Member",
+    "Offer",
+    "Target",
+    "unavailable",
+]
 
 LONGEST_URI = 2048
 """Characters of a URI beyond which no template is asked about it."""
 MOST_COMPARED = 1000
 """Known names among which the nearest to an unknown one is looked for."""
 
-_LISTED = frozenset({State.IDLE, State.BUSY, State.PAUSED})
+LISTED = frozenset({State.IDLE, State.BUSY, State.PAUSED})
 """States in which a member's offers are on the lists."""
 
 
@@ -190,7 +200,7 @@ class Directory:
             down = [
                 one.name
                 for one in self.members()
-                if one.bare and one.catalog is EMPTY and one.state not in _LISTED
+                if one.bare and one.catalog is EMPTY and one.state not in LISTED
             ]
             return _unknown(what, name, known, down)
         if not agent.state.available:
@@ -217,7 +227,7 @@ class Directory:
         for member in self.members():
             index = self._index(member.name)
             offers = self._entries(index, kind)
-            if member.state in _LISTED:
+            if member.state in LISTED:
                 entries += offers
             elif offers or member.catalog is EMPTY:
                 missing.append(member.name)

@@ -2,267 +2,208 @@
 
 from __future__ import annotations
 
-import logging
-from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from typing import Any
+from typing import Protocol
 
-import attrs
 import trio
 from msgspec import Raw
 
+from flowcore.agents.calls import Calls
 from flowcore.agents.catalog import Catalog
-from flowcore.agents.pool import Pool, PoolLimits, Slot
+from flowcore.agents.pool import Pool, PoolLimits
+from flowcore.agents.reasons import reason_of
 from flowcore.agents.settings import AgentSettings
+from flowcore.agents.statistics import Tally
+from flowcore.agents.worker import WorkerLife
 from flowcore.errors import FlowError
-from flowcore.interfaces import Balancer, Worker, WorkerSource
-from flowcore.supervise import Child, GaveUp, Restart, Supervisor, open_supervisor
-
-logger = logging.getLogger(__name__)
-
-STDERR_LINES = 50
-
-
-class WorkerLost(FlowError):
-    """A worker missed its heartbeats."""
-
-
-@attrs.define(eq=False)
-class LiveWorker:
-    """A worker as its agent holds it: the plugin's worker, and the scopes of the calls it is doing."""
-
-    name: str
-    worker: Worker
-    stop: trio.Event
-    scopes: set[trio.CancelScope] = attrs.field(factory=set)
-    lost: bool = False
-    idle: trio.Event | None = None
-    """Set, where somebody waits for it, when the last call under way has ended."""
-
-
-class Port:
-    """What a worker is given to speak of itself (`flowcore.interfaces.AgentPort`)."""
-
-    def __init__(self, incarnation: Incarnation, worker: str) -> None:
-        self._incarnation = incarnation
-        self._worker = worker
-
-    @property
-    def agent(self) -> str:
-        return self._incarnation.name
-
-    @property
-    def worker(self) -> str:
-        return self._worker
-
-    def announce(self, catalog: Catalog) -> None:
-        self._incarnation.on_catalog(catalog)
-
-    def notify(self, method: str, params: Raw) -> None:
-        self._incarnation.on_notification(method, params)
-
-    def stderr(self, line: str) -> None:
-        self._incarnation.stderr.append(f"{self._worker}: {line}")
-
-
-@attrs.define(eq=False, kw_only=True)
-class Incarnation:
-    """The workers of one life of an agent, kept at the number its pool asks for."""
-
-    name: str
-    settings: AgentSettings
-    source: WorkerSource
-    pool: Pool
-    supervisor: Supervisor
-    on_catalog: Callable[[Catalog], None]
-    on_notification: Callable[[str, Raw], None]
-    stderr: deque[str]
-    ready: trio.Event = attrs.field(factory=trio.Event)
-    """A first worker is up: what the agent offers is known."""
-    failed: trio.Event = attrs.field(factory=trio.Event)
-    failure: BaseException | None = None
-    closing: bool = False
-    changed: trio.Event = attrs.field(factory=trio.Event)
-    _number: int = 0
-    _spawning: bool = False
-
-    def wake(self) -> None:
-        """Look again whether workers must be started or let go."""
-        self.changed.set()
-
-    async def keep(self) -> None:
-        """Keep the pool's number of workers, until cancelled."""
-        first = 0 if self.pool.limits.min else 1  # what it offers is learnt from a worker
-        await self._start(max(first, self.pool.shortage()))
-        while True:
-            self.changed = trio.Event()
-            await self._start(self.pool.shortage())
-            for slot in self.pool.surplus(trio.current_time()):
-                self.pool.retire(slot)
-                slot.owner.stop.set()
-            next_surplus = self.pool.next_surplus()
-            with trio.move_on_at(
-                trio.current_time() + 3600 if next_surplus is None else next_surplus
-            ):
-                await self.changed.wait()
-
-    async def _start(self, count: int) -> None:
-        for _ in range(count):
-            self._number += 1
-            name = f"{self.name}/{self._number}"
-            self.pool.starting += 1
-            await self.supervisor.start_child(
-                Child(
-                    name=name,
-                    run=_Life(self, name),
-                    restart=Restart.TRANSIENT,
-                    shutdown=self.settings.shutdown + 1.0,
-                )
-            )
-
-    def fail(self, error: BaseException) -> None:
-        """This life is over, for this reason."""
-        if not self.failed.is_set():
-            self.failure = error
-            self.failed.set()
-
-
-class _Life:
-    """The run of one worker: open it, offer it to the pool, watch its health, let it go."""
-
-    def __init__(self, incarnation: Incarnation, name: str) -> None:
-        self.incarnation = incarnation
-        self.name = name
-        self.counted = True
-
-    async def __call__(self, stop: trio.Event, *, task_status: trio.TaskStatus[Any]) -> None:
-        task_status.started()
-        mine = self.incarnation
-        if not self.counted:  # the supervisor restarts it after a crash
-            mine.pool.starting += 1
-            self.counted = True
-        try:
-            async with self._open(stop) as live:
-                await self._serve(live)
-        except Exception as error:
-            if not mine.ready.is_set():
-                # what cannot start even once is failed at once; what worked before is restarted
-                mine.fail(error)
-            raise
-        finally:
-            self._uncount()
-            mine.wake()
-
-    def _uncount(self) -> None:
-        if self.counted:
-            self.counted = False
-            self.incarnation.pool.starting -= 1
-
-    @asynccontextmanager
-    async def _open(self, stop: trio.Event) -> AsyncGenerator[LiveWorker]:
-        settings = self.incarnation.settings.pool
-        opening = self.incarnation.source.open_worker(Port(self.incarnation, self.name))
-        with trio.CancelScope(deadline=trio.current_time() + settings.start_timeout) as scope:
-            async with opening as worker:
-                scope.deadline = float("inf")
-                yield LiveWorker(self.name, worker, stop)
-        if scope.cancelled_caught:
-            raise WorkerLost(f"not ready within {settings.start_timeout:g} s")
-
-    async def _serve(self, live: LiveWorker) -> None:
-        mine = self.incarnation
-        self._uncount()
-        slot = mine.pool.up(live, trio.current_time())
-        mine.ready.set()
-        mine.wake()
-        try:
-            if mine.source.heartbeat:
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._heartbeats, live)
-                    await live.stop.wait()
-                    nursery.cancel_scope.cancel()
-            else:
-                await live.stop.wait()
-            await self._finish_calls(slot, live)
-        finally:
-            mine.pool.down(slot)
-            live.lost = True
-            for scope in tuple(live.scopes):
-                scope.cancel()
-
-    async def _finish_calls(self, slot: Slot, live: LiveWorker) -> None:
-        """Let the calls under way end, within the time the agent may take to stop."""
-        self.incarnation.pool.retire(slot)
-        if slot.load.active:
-            live.idle = trio.Event()
-            with trio.move_on_after(self.incarnation.settings.shutdown):
-                await live.idle.wait()
-
-    async def _heartbeats(self, live: LiveWorker) -> None:
-        settings = self.incarnation.settings.heartbeat
-        missed = 0
-        while missed < settings.misses:
-            await trio.sleep(settings.interval)
-            try:
-                with trio.fail_after(settings.interval):
-                    await live.worker.ping()
-            except Exception as error:
-                missed += 1
-                reason = str(error) or type(error).__name__
-                logger.info("%s: heartbeat missed (%d): %s", live.name, missed, reason)
-            else:
-                missed = 0
-        raise WorkerLost(f"{missed} heartbeats missed, {settings.interval:g} s apart")
-
+from flowcore.interfaces import Balancer, WorkerSource
+from flowcore.supervise import Child, Intensity, Restart, Supervisor, open_supervisor
 
 OpenSource = Callable[[], AbstractAsyncContextManager[WorkerSource]]
 
 
+class CrashLoop(FlowError):
+    """An agent's workers crashed more often than they may; `__cause__` is the last crash."""
+
+
+class Whole(Protocol):
+    """The agent whose life this is."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def tally(self) -> Tally: ...
+    def nudge(self) -> None:
+        """Something happened to this life: look at it."""
+        ...
+
+    def at_rest(self) -> None:
+        """No call is under way any more."""
+        ...
+
+    def announced(self, catalog: Catalog) -> None: ...
+    def notified(self, method: str, params: Raw) -> None: ...
+    def wrote(self, worker: str, line: str) -> None: ...
+
+
+class Incarnation:
+    """The workers of one life of an agent, kept at the number its pool asks for.
+
+    A worker that crashes is replaced when the pool needs it, at once. More crashes than the settings'
+    `restart.limit` within its `period`, or a failed start while no worker is up, end this life.
+    """
+
+    def __init__(
+        self,
+        whole: Whole,
+        settings: AgentSettings,
+        source: WorkerSource,
+        balancer: Balancer,
+        supervisor: Supervisor,
+    ) -> None:
+        self.name = whole.name
+        self.grace = settings.shutdown
+        self.pool = Pool(limits(settings, source), balancer)
+        self.calls = Calls(
+            whole.name, self.pool, whole.tally, wake=self.wake, at_rest=whole.at_rest
+        )
+        self.ready = False
+        """A worker has been up: what the agent offers is known."""
+        self.failure: Exception | None = None
+        self.trouble: str | None = None
+        """What the last failed worker failed of, until another one has come up."""
+        self._whole = whole
+        self._settings = settings
+        self._source = source
+        self._supervisor = supervisor
+        self._intensity = Intensity(settings.restart.limit, settings.restart.period)
+        self._workers: dict[str, WorkerLife] = {}
+        self._number = 0
+        self._woken = trio.Event()
+        self._leaving = False
+
+    # ---- keeping the number
+
+    def wake(self) -> None:
+        """Look again whether workers must be started or let go."""
+        self._woken.set()
+
+    async def keep(self) -> None:
+        """Keep the pool's number of workers, until they are told to leave."""
+        while not self._leaving:
+            self._woken = trio.Event()
+            plan = self.pool.plan(trio.current_time())
+            for slot in plan.dismiss:
+                self.pool.retire(slot)
+                slot.owner.life.leave()
+            for _ in range(plan.start):
+                await self._start()
+            if not plan.start and not plan.dismiss:
+                with trio.move_on_at(plan.again):
+                    await self._woken.wait()
+
+    async def _start(self) -> None:
+        self._number += 1
+        life = WorkerLife(
+            f"{self.name}/{self._number}",
+            self,
+            self._source,
+            self.pool,
+            start_timeout=self._settings.pool.start_timeout,
+            heartbeat=self._settings.heartbeat,
+        )
+        self._workers[life.name] = life
+        self.pool.start()
+        # temporary, for it is the pool that decides whether it is replaced; shutdown 0, for `wind_down`
+        # has given it its time before the supervisor closes
+        child = Child(name=life.name, run=life, restart=Restart.TEMPORARY, shutdown=0.0)
+        with trio.CancelScope(shield=True):  # it comes back at once: a life says that it has begun
+            await self._supervisor.start_child(child)
+
+    async def wind_down(self) -> None:
+        """Tell every worker to leave, and wait until they have, or have had the time for it."""
+        self._leaving = True
+        self.wake()
+        for life in tuple(self._workers.values()):
+            life.leave()
+        with trio.move_on_after(2 * self.grace + 1.0):
+            while self._workers:
+                self._woken = trio.Event()
+                await self._woken.wait()
+
+    # ---- what workers tell (`flowcore.agents.worker.Ear`)
+
+    def announced(self, catalog: Catalog) -> None:
+        """This is what the agent offers now."""
+        self._whole.announced(catalog)
+
+    def notified(self, method: str, params: Raw) -> None:
+        """Something happened outside any call."""
+        self._whole.notified(method, params)
+
+    def wrote(self, worker: str, line: str) -> None:
+        """A line of a worker's stderr."""
+        self._whole.wrote(worker, line)
+
+    def came_up(self, life: WorkerLife) -> None:
+        """A worker is in the pool."""
+        del life
+        self.trouble = None
+        if not self.ready:
+            self.ready = True
+            self._whole.nudge()
+        self.wake()
+
+    def ended(self, life: WorkerLife, error: Exception | None, *, was_up: bool) -> None:
+        """A worker is closed; `error` is what it failed of, None if it was told to leave."""
+        del self._workers[life.name]
+        if error is None and not self._leaving and not was_up:
+            error = FlowError(f"worker {life.name} ended before it was ready")
+        if error is not None and not self._leaving:
+            self._meet(error, was_up=was_up)
+        self.wake()
+
+    def _meet(self, error: Exception, *, was_up: bool) -> None:
+        self.trouble = reason_of(error)
+        self._whole.tally.crashes += 1
+        restart = self._settings.restart
+        if was_up:
+            if not self._intensity.allows(trio.current_time()):
+                loop = CrashLoop(
+                    f"more than {restart.limit} workers crashed within {restart.period:g} s,"
+                    f" the last: {reason_of(error)}"
+                )
+                loop.__cause__ = error
+                self._fail(loop)
+        elif not self.pool.slots and not self.pool.starting:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        if self.failure is None:
+            self.failure = error
+            self._whole.nudge()
+
+
 @asynccontextmanager
 async def open_incarnation(
-    name: str,
-    settings: AgentSettings,
-    open_source: OpenSource,
-    balancer: Balancer,
-    *,
-    on_catalog: Callable[[Catalog], None],
-    on_notification: Callable[[str, Raw], None],
-    stderr: deque[str],
+    whole: Whole, settings: AgentSettings, open_source: OpenSource, balancer: Balancer
 ) -> AsyncGenerator[Incarnation]:
-    """Open the source and start its workers; yields at once, `ready` is set with the first worker."""
+    """Open the source and start its workers in the background: entering waits for the source alone.
+
+    Leaving ends what `wind_down` has not.
+    """
     async with open_source() as source:
-        pool = Pool(_limits(settings, source), balancer)
-        supervisor_ = open_supervisor(
-            name,
-            intensity=settings.restart.limit,
-            period=settings.restart.period,
-            dynamic=True,
-        )
-        incarnation: Incarnation | None = None
-        try:
-            async with supervisor_ as supervisor:
-                incarnation = Incarnation(
-                    name=name,
-                    settings=settings,
-                    source=source,
-                    pool=pool,
-                    supervisor=supervisor,
-                    on_catalog=on_catalog,
-                    on_notification=on_notification,
-                    stderr=stderr,
-                )
-                async with trio.open_nursery() as nursery:
-                    nursery.start_soon(incarnation.keep)
-                    yield incarnation
-                    incarnation.closing = True
-                    nursery.cancel_scope.cancel()
-        except GaveUp as error:
-            assert incarnation is not None
-            incarnation.fail(error)
+        async with open_supervisor(whole.name, dynamic=True) as supervisor:
+            life = Incarnation(whole, settings, source, balancer, supervisor)
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(life.keep)
+                yield life
+                nursery.cancel_scope.cancel()
 
 
-def _limits(settings: AgentSettings, source: WorkerSource) -> PoolLimits:
+def limits(settings: AgentSettings, source: WorkerSource) -> PoolLimits:
+    """The pool's numbers: what the settings leave open is as the type of agent says."""
     defaults, pool = source.pool_defaults, settings.pool
     most = defaults.max if pool.max is None else pool.max
     least = min(defaults.min, most) if pool.min is None else pool.min
@@ -272,4 +213,7 @@ def _limits(settings: AgentSettings, source: WorkerSource) -> PoolLimits:
         concurrency=defaults.concurrency if pool.concurrency is None else pool.concurrency,
         idle_timeout=pool.idle_timeout,
         queue=pool.queue,
+        max_starting=pool.max_starting,
+        retry_base=settings.restart.base,
+        retry_cap=settings.restart.cap,
     )

@@ -32,6 +32,9 @@ class PoolSettings:
     start_timeout: Duration = setting(
         30.0, validator=v.gt(0), help="how long a worker may take to become ready"
     )
+    max_starting: int = setting(
+        4, validator=v.ge(1), help="most workers that start at the same time"
+    )
 
     def __attrs_post_init__(self) -> None:
         if self.min is not None and self.max is not None and self.min > self.max:

@@ -1,54 +1,78 @@
-"""Telling everyone who watches, without ever waiting for them."""
+"""Telling everyone who watches, without ever waiting for them, or failing with them."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
+import attrs
 import trio
 
 from flowcore.agents.events import Event, Lost
+
+logger = logging.getLogger(__name__)
+
+
+@attrs.define(eq=False)
+class _Queue:
+    send: trio.MemorySendChannel[Event]
+    lost: int = 0
 
 
 class Watchers:
     """A set of bounded queues; an event goes to each, and a full one loses it and says so later."""
 
     def __init__(self) -> None:
-        self._queues: dict[trio.MemorySendChannel[Event], int] = {}
+        self._queues: list[_Queue] = []
         self._callbacks: dict[int, Callable[[Event], None]] = {}
         self._next = 0
 
     def emit(self, event: Event) -> None:
-        """Give the event to every watcher. Never blocks."""
-        for callback in tuple(self._callbacks.values()):
-            callback(event)
-        for queue, lost in self._queues.items():
+        """Give the event to every watcher. Never blocks, never raises."""
+        if self._callbacks:
+            for number, callback in tuple(self._callbacks.items()):
+                try:
+                    callback(event)
+                except Exception:
+                    # an observer's fault is not the agent's: it hears no more, and the log says why
+                    self._callbacks.pop(number, None)
+                    logger.exception("an observer of events failed and is told no more")
+        for queue in self._queues:
             try:
-                if lost:
-                    queue.send_nowait(Lost(lost))
-                    self._queues[queue] = 0
-                queue.send_nowait(event)
+                if queue.lost:
+                    queue.send.send_nowait(Lost(queue.lost))
+                    queue.lost = 0
+                queue.send.send_nowait(event)
             except trio.WouldBlock:
-                self._queues[queue] += 1
+                queue.lost += 1
+            except trio.BrokenResourceError:
+                continue  # it closed its end, and will leave its block
 
     def call(self, callback: Callable[[Event], None]) -> Callable[[], None]:
         """Call `callback` with every event from now on, until the returned function is called.
 
-        The callback runs in the task that caused the event: it must be quick and must not raise.
+        The callback runs in the task that caused the event: it must be quick. One that raises is told
+        no more.
         """
         number = self._next
         self._next += 1
         self._callbacks[number] = callback
-        return lambda: self._callbacks.pop(number, None) and None
+
+        def forget() -> None:
+            self._callbacks.pop(number, None)
+
+        return forget
 
     @asynccontextmanager
     async def watch(self, limit: int) -> AsyncGenerator[trio.MemoryReceiveChannel[Event]]:
         """Every event from now on, at most `limit` waiting."""
         send, receive = trio.open_memory_channel[Event](limit)
-        self._queues[send] = 0
+        queue = _Queue(send)
+        self._queues.append(queue)
         try:
             async with receive:
                 yield receive
         finally:
-            del self._queues[send]
-            await send.aclose()
+            self._queues.remove(queue)
+            send.close()

@@ -78,3 +78,20 @@ def simulate(
         heapq.heappush(ends, (free_at[worker], worker, now))
         outcome.seconds[worker].append(free_at[worker] - now)
     return outcome
+
+
+class FirstFree:
+    """The balancer that prefers nobody."""
+
+    def pick(self, candidates: Sequence[Load], affinity: bytes | None, now: float) -> int:
+        del candidates, affinity, now
+        return 0
+
+    def started(self, worker: int, now: float) -> None:
+        del worker, now
+
+    def finished(self, worker: int, now: float, seconds: float, ok: bool) -> None:
+        del worker, now, seconds, ok
+
+    def removed(self, worker: int) -> None:
+        del worker

@@ -1,0 +1,154 @@
+"""The way of a call through a pool: wait, take a worker, work, give it back, whatever happens."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import trio
+
+from flowcore.agents.pool import Pool, Slot, Waiter
+from flowcore.agents.statistics import Came, Tally
+from flowcore.agents.worker import LiveWorker
+from flowcore.envelope import Envelope, Reply
+from flowcore.errors import (
+    AgentUnavailable,
+    CallError,
+    DeadlineExceeded,
+    InternalError,
+    OutcomeUnknown,
+    Overloaded,
+    UpstreamFailure,
+)
+
+_WORKER_FAULTS = (
+    AgentUnavailable,
+    DeadlineExceeded,
+    InternalError,
+    OutcomeUnknown,
+    Overloaded,
+    UpstreamFailure,
+)
+"""Errors that tell against the worker that answered so; others tell of the request."""
+
+
+class Calls:
+    """The calls of one life of an agent."""
+
+    __slots__ = ("_agent", "_at_rest", "_pool", "_tally", "_wake")
+
+    def __init__(
+        self,
+        agent: str,
+        pool: Pool,
+        tally: Tally,
+        *,
+        wake: Callable[[], None],
+        at_rest: Callable[[], None],
+    ) -> None:
+        self._agent = agent
+        self._pool = pool
+        self._tally = tally
+        self._wake = wake
+        """Called when somebody waits and another worker may help."""
+        self._at_rest = at_rest
+        """Called when no call is under way, or waits, any more."""
+
+    async def do(self, envelope: Envelope) -> Reply:
+        """Do a request on a worker, before its deadline. Raises as `Agent.call` says."""
+        came = Came.CANCELLED
+        tally = self._tally
+        tally.calls += 1
+        live: LiveWorker | None = None
+        try:
+            with trio.CancelScope(deadline=envelope.deadline) as scope:
+                envelope.scope = scope
+                slot = self._pool.take(envelope.affinity, trio.current_time())
+                if slot is None:
+                    try:
+                        slot = await self._wait(envelope)
+                    except CallError:
+                        came = Came.REFUSED
+                        raise
+                live = slot.owner
+                live.scopes.add(scope)
+                start = trio.current_time()
+                try:
+                    reply = await live.worker.call(envelope)
+                    came = Came.SUCCEEDED
+                except CallError as error:
+                    came = Came.FAULTY if isinstance(error, _WORKER_FAULTS) else Came.FAILED
+                    raise
+                except Exception as error:
+                    came = Came.LOST if live.lost else Came.FAULTY
+                    if live.lost:
+                        raise self._lost(live) from error
+                    raise
+                finally:
+                    end = trio.current_time()
+                    live.scopes.discard(scope)
+                    if came is Came.CANCELLED:
+                        if live.lost:
+                            came = Came.LOST
+                        elif end >= scope.deadline:
+                            came = Came.EXPIRED
+                    self._give_back(slot, live, end, end - start, came)
+            if not scope.cancelled_caught:
+                return reply
+            if live is None:
+                came = Came.EXPIRED
+            elif live.lost:
+                raise self._lost(live)
+            raise self._expired(began=live is not None)
+        finally:
+            tally.came[came] += 1
+            if not self._pool.active:
+                self._at_rest()
+
+    def _give_back(
+        self, slot: Slot, live: LiveWorker, now: float, seconds: float, came: Came
+    ) -> None:
+        ok: bool | None = came.ok
+        live.silent = ok is None or came is Came.EXPIRED
+        if ok is not None:
+            self._tally.durations.record(seconds)
+        self._pool.give_back(slot, now, seconds, ok)
+        if live.idle is not None and not slot.active:
+            live.idle.set()
+
+    async def _wait(self, envelope: Envelope) -> Slot:
+        """Wait for a worker, in order of priority and arrival."""
+        pool = self._pool
+        now = trio.current_time()
+        granted = trio.Event()
+        waiter = Waiter(granted.set, envelope.priority, envelope.affinity, now)
+        if not pool.wait(waiter):
+            raise Overloaded(
+                f"the queue of agent {self._agent!r} is full ({pool.limits.queue} wait)",
+                data={"agent": self._agent},
+                retry_after=max(0.001, pool.retry_after(now)),
+            )
+        if pool.short:
+            self._wake()
+        try:
+            await granted.wait()
+        except BaseException:
+            pool.leave_queue(waiter, trio.current_time())
+            raise
+        if waiter.refusal is not None:
+            raise waiter.refusal
+        assert waiter.slot is not None
+        return waiter.slot
+
+    def _lost(self, live: LiveWorker) -> OutcomeUnknown:
+        return OutcomeUnknown(
+            f"worker {live.name} was gone before it had done this request: it may have happened",
+            data={"agent": self._agent},
+        )
+
+    def _expired(self, *, began: bool) -> DeadlineExceeded:
+        what = "did not answer" if began else "had no free worker"
+        return DeadlineExceeded(
+            f"agent {self._agent!r} {what} before the deadline",
+            data={"agent": self._agent},
+            began=began,
+        )
