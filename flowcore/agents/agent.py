@@ -322,6 +322,7 @@ class Agent:
                     failure = await self._live_through(life)
                     scope.deadline = trio.current_time() + max(settings.shutdown, 1.0)
         except Exception as error:
+            logger.warning("the source of agent %s failed", self.name, exc_info=error)
             return failure or error
         finally:
             self._opening = None
