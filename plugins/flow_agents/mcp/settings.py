@@ -62,7 +62,7 @@ def _are_headers(headers: Mapping[str, str | Secret]) -> None:
 
 @attrs.frozen(kw_only=True)
 class McpSettings:
-    """An upstream MCP server: give either `command` or `url`."""
+    """An upstream MCP server: give `command` (stdio), `url` (HTTP) or both (started here, then HTTP)."""
 
     command: tuple[str, ...] = setting(
         (),
@@ -78,7 +78,10 @@ class McpSettings:
         None, help="the program's working directory; unset: flowserve's own"
     )
     url: str | None = setting(
-        None, validator=_is_url, help="the server's endpoint, spoken to over Streamable HTTP"
+        None,
+        validator=_is_url,
+        help="the server's endpoint, spoken to over Streamable HTTP; beside `command`: that of the server "
+        "that the command starts",
     )
     headers: dict[str, str | Secret] = setting(
         factory=dict, validator=_are_headers, help="HTTP headers of every request to `url`"
@@ -126,12 +129,19 @@ class McpSettings:
         5.0, validator=v.gt(0), help="how long it may take to connect to `url`"
     )
 
+    def environment(self) -> dict[str, str]:
+        """`env` with its secrets revealed, for the process alone."""
+        return {
+            name: value.reveal() if isinstance(value, Secret) else value
+            for name, value in self.env.items()
+        }
+
     def __attrs_post_init__(self) -> None:
-        if bool(self.command) == (self.url is not None):
-            raise ValueError("expected either `command` or `url`")
-        if self.command and self.headers:
+        if not self.command and self.url is None:
+            raise ValueError("expected `command`, `url` or both")
+        if self.url is None and self.headers:
             raise ValueError("expected `headers` only beside `url`")
-        if self.url is not None and (self.env or self.cwd is not None):
+        if not self.command and (self.env or self.cwd is not None):
             raise ValueError("expected `env` and `cwd` only beside `command`")
         for root in self.roots:
             if not root.startswith("file://"):

@@ -7,6 +7,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
 from flow_agents.mcp.calls import Calls
 from flow_agents.mcp.settings import McpSettings
+from flow_agents.mcp.started import open_started
 from flow_agents.mcp.stdio import open_stdio
 from flow_agents.mcp.streamable import open_streamable
 from flow_agents.mcp.wire import Wire
@@ -41,10 +42,10 @@ class McpSource:
 
     def _wire(self, port: AgentPort, calls: Calls) -> AbstractAsyncContextManager[Wire]:
         settings = self._settings
-        if self._launcher is not None:
+        if settings.url is None:
+            assert self._launcher is not None
             return open_stdio(self._launcher, settings, calls, port.stderr)
         assert self._client is not None
-        assert settings.url is not None
         own = [
             (
                 name.lower().encode("ascii"),
@@ -52,7 +53,10 @@ class McpSource:
             )
             for name, value in settings.headers.items()
         ]
-        return open_streamable(self._client, settings.url, own, settings.message)
+        reached = open_streamable(self._client, settings.url, own, settings.message)
+        if self._launcher is None:
+            return reached
+        return open_started(self._launcher, settings, port.stderr, reached)
 
 
 @asynccontextmanager
@@ -66,4 +70,5 @@ async def open_source(settings: McpSettings, context: Context) -> AsyncGenerator
         body=settings.message,
         most_idle=2 * _CONCURRENCY,
     ) as client:
-        yield McpSource(settings, None, client)
+        launcher = await context.launcher() if settings.command else None
+        yield McpSource(settings, launcher, client)

@@ -17,7 +17,6 @@ from flow_agents.mcp.errands import Errands
 from flow_agents.mcp.phrasing import Phrasing
 from flow_agents.mcp.settings import McpSettings
 from flow_agents.mcp.wire import Hearing
-from flowcore.config import Secret
 from flowcore.errors import (
     AgentUnavailable,
     CallError,
@@ -180,11 +179,7 @@ async def open_stdio(
 
     Raises flowcore.processes.SpawnFailed.
     """
-    env = {
-        name: value.reveal() if isinstance(value, Secret) else value
-        for name, value in settings.env.items()
-    }
     async with launcher.open_process(
-        settings.command, env=env, cwd=settings.cwd, on_stderr=stderr
+        settings.command, env=settings.environment(), cwd=settings.cwd, on_stderr=stderr
     ) as process:
         yield Stdio(process, calls, settings.message, stderr)

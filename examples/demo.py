@@ -1,0 +1,196 @@
+"""`make demo`: the quick start as a person would try it, with a real MCP client, and one upstream killed.
+
+Starts flowserve with configs/quickstart.toml (and two servers from npm, where Node is there), connects the
+official SDK's client over Streamable HTTP, lists the tools, calls every agent, kills the time server in the
+middle, and shows that the others went on and that it came back. Exits 0 only if all of that was right.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pathlib
+import re
+import signal
+import subprocess
+import sys
+import time
+from typing import Any
+
+import attrs
+import trio
+
+from flowcore.cli.tables import table
+from mcp import Client
+
+ROOT = pathlib.Path(__file__).resolve().parents[1]
+NODE = ROOT / ".node" / "node_modules" / "node" / "bin" / "node"
+SERVERS = ROOT / ".node" / "node_modules" / "@modelcontextprotocol"
+
+
+@attrs.define
+class Step:
+    """One line of the table: what was done, what came of it, whether that was right."""
+
+    what: str
+    came: str
+    right: bool
+
+
+CALLS: dict[str, tuple[dict[str, Any], str]] = {
+    "time.get_current_time": ({"timezone": "Europe/Paris"}, r'"timezone": "Europe/Paris"'),
+    "git.git_log": ({"repo_path": str(ROOT), "max_count": 1}, r"(?i)commit"),
+    "units.convert_length": ({"value": 1, "unit": "mi"}, r"1609\.344"),
+    "notes.write": ({"title": "demo", "text": "it works"}, r"noted: demo"),
+    "text.count_words": ({"text": "one two two"}, r'"two":2'),
+    "flow.status": ({}, r'"node":"quickstart"'),
+}
+NODE_CALLS: dict[str, tuple[dict[str, Any], str]] = {
+    "everything.echo": ({"message": "hello"}, r"hello"),
+    "files.list_directory": ({"path": str(ROOT / "configs")}, r"quickstart\.toml"),
+}
+
+
+def node_settings() -> list[str]:
+    """Agents that need Node, as `--set` arguments; none where Node is not there."""
+    if not NODE.exists():
+        return []
+    commands = {
+        "everything": [
+            str(NODE),
+            str(SERVERS / "server-everything" / "dist" / "index.js"),
+            "stdio",
+        ],
+        "files": [
+            str(NODE),
+            str(SERVERS / "server-filesystem" / "dist" / "index.js"),
+            str(ROOT / "configs"),
+        ],
+    }
+    settings = []
+    for name, command in commands.items():
+        settings += ["--set", f'agent.{name}={{ type = "mcp", command = {json.dumps(command)} }}']
+    return settings
+
+
+async def call_all(
+    client: Client, calls: dict[str, tuple[dict[str, Any], str]], left_out: str = ""
+) -> list[Step]:
+    """Call every tool but those of one agent, and compare what comes with what should."""
+    steps = []
+    for tool, (arguments, expected) in calls.items():
+        if left_out and tool.startswith(f"{left_out}."):
+            continue
+        result = await client.call_tool(tool, arguments)
+        text = " ".join(getattr(block, "text", "") for block in result.content)
+        right = not result.is_error and re.search(expected, text) is not None
+        steps.append(Step(f"call {tool}", " ".join(text.split())[:60], right))
+    return steps
+
+
+def flowctl(*arguments: str) -> dict[str, Any]:
+    """What flowctl prints with --json."""
+    command = [str(pathlib.Path(sys.executable).parent / "flowctl"), *arguments, "--json"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    made: dict[str, Any] = json.loads(done.stdout or "{}")
+    return made
+
+
+def children_named(word: str, ancestor: int) -> list[int]:
+    """Processes below `ancestor` whose command line holds a word."""
+    parents: dict[int, int] = {}
+    found = []
+    for path in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            parents[int(path.name)] = int((path / "stat").read_text().rpartition(")")[2].split()[1])
+            if word in (path / "cmdline").read_text():
+                found.append(int(path.name))
+        except OSError:
+            continue  # it ended while we looked
+
+    def below(pid: int) -> bool:
+        while pid in parents and pid != ancestor:
+            pid = parents[pid]
+        return pid == ancestor
+
+    return [pid for pid in found if below(pid)]
+
+
+async def until_idle(agent: str, lives: int) -> bool:
+    """Wait, half a minute at most, until an agent that was started `lives` times or more is up."""
+    with trio.move_on_after(30):
+        while True:
+            state = await trio.to_thread.run_sync(flowctl, "agents", "show", agent)
+            if (
+                state.get("state") in ("idle", "busy")
+                and state["pool"]["workers"]
+                and state["calls"] >= lives
+            ):
+                return True
+            await trio.sleep(0.2)
+    return False
+
+
+async def demonstrate(
+    url: str, process: int, calls: dict[str, tuple[dict[str, Any], str]]
+) -> list[Step]:
+    """Everything, step by step."""
+    steps: list[Step] = []
+    for agent in {tool.partition(".")[0] for tool in calls}:
+        await until_idle(agent, 0)
+    async with Client(url) as client:
+        tools = {tool.name for tool in (await client.list_tools()).tools}
+        steps.append(Step("list the tools", f"{len(tools)} tools", set(calls) <= tools))
+        steps += await call_all(client, calls)
+
+        killed = children_named("mcp_server_time", process)
+        for pid in killed:
+            os.kill(pid, signal.SIGKILL)
+        steps.append(Step("kill the time server", f"pid {killed}", bool(killed)))
+        steps += await call_all(client, calls, left_out="time")
+        back = await until_idle("time", 1)
+        steps.append(Step("the time server came back", "started again", back))
+        again = children_named("mcp_server_time", process)
+        steps.append(Step("as another process", f"pid {again}", bool(again) and again != killed))
+        steps += await call_all(client, {"time.get_current_time": calls["time.get_current_time"]})
+        listed = {tool.name for tool in (await client.list_tools()).tools}
+        steps.append(Step("its tools are listed again", f"{len(listed)} tools", listed == tools))
+    return steps
+
+
+def main() -> int:
+    """Run the demonstration; 0 if every step was right."""
+    calls = {**CALLS, **(NODE_CALLS if NODE.exists() else {})}
+    command = [str(pathlib.Path(sys.executable).parent / "flowserve")]
+    command += ["--config", str(ROOT / "configs" / "quickstart.toml"), *node_settings()]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    ) as server:
+        assert server.stdout is not None
+        url = ""
+        for line in server.stdout:
+            found = re.search(r"http://\S+/mcp$", line.strip())
+            if found:
+                url = found[0]
+            if "agent " in line:
+                break
+        began = time.monotonic()
+        try:
+            steps = trio.run(demonstrate, url, server.pid, calls)
+        finally:
+            server.send_signal(signal.SIGTERM)
+            server.communicate()
+        steps.append(Step("stop", f"exit code {server.returncode}", server.returncode == 0))
+    print(
+        table(
+            ["step", "what came", ""],
+            [[s.what, s.came, "right" if s.right else "WRONG"] for s in steps],
+        )
+    )
+    wrong = sum(not step.right for step in steps)
+    print(f"\n{len(steps)} steps, {wrong} wrong, {time.monotonic() - began:.1f} s")
+    return 1 if wrong or (not NODE.exists() and "--all" in sys.argv) else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
