@@ -11,11 +11,12 @@ from flowcore.http.client import (
     open_client,
     split_url,
 )
-from flowcore.http.head import HeaderMap
+from flowcore.http.fields import HeaderMap
 from flowcore.http.limits import Limits
-from flowcore.http.messages import Handler, Request, Response, Send, Stream
-from flowcore.http.server import CannotListen, Server, ServerStatistics, open_http_server
+from flowcore.http.messages import Handler, Request, Response, Send, Stream, Tls
+from flowcore.http.server import CannotListen, Server, open_http_server
 from flowcore.http.sse import EventTooLarge, ServerEvent, SseDecoder, encode_event
+from flowcore.http.state import ServerStatistics
 
 __all__ = [
     "BodyTooLarge",
@@ -38,6 +39,7 @@ __all__ = [
     "ServerStatistics",
     "SseDecoder",
     "Stream",
+    "Tls",
     "encode_event",
     "open_client",
     "open_http_server",

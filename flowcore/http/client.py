@@ -13,7 +13,9 @@ import trio
 
 from flowcore.errors import FlowError
 from flowcore.http.body import BodyReader
-from flowcore.http.head import BadHead, HeaderMap, ResponseHead, parse_response
+from flowcore.http.fields import BadMessage as BadHead
+from flowcore.http.fields import HeaderMap
+from flowcore.http.head import ResponseHead, parse_response
 
 RECEIVE = 65536
 SAFE = frozenset({"GET", "HEAD", "OPTIONS", "PUT", "DELETE"})
@@ -85,7 +87,7 @@ class ClientStream:
 
     def __init__(self, link: _Link, head: ResponseHead, rest: bytes) -> None:
         self._link = link
-        self._body = BodyReader(head.framing)
+        self._body = BodyReader(head.length, 1 << 40)
         self._rest = rest
         self.status = head.status
         self.headers = head.headers

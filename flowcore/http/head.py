@@ -1,9 +1,4 @@
-"""Heads of requests and responses, read strictly (RFC 9112 sections 2 to 6). Sans-IO.
-
-A head is matched as a whole against the grammar before anything in it is believed: what general parsers let
-through for old clients' sake (bare LF, folded lines, space before a colon, control characters) is refused,
-since a proxy in front may have read it differently. Then one pass takes the headers out.
-"""
+"""Heads of requests and responses, read strictly (RFC 9112 sections 2 to 6). Sans-IO."""
 
 from __future__ import annotations
 
@@ -11,175 +6,189 @@ import re
 
 import attrs
 
-from flowcore.errors import FlowError
+from flowcore.http.fields import (
+    TOKEN,
+    BadMessage,
+    HeaderMap,
+    content_length,
+    parse_fields,
+    split_lines,
+)
+
+CHUNKED = -1
+"""A body that comes in chunks, in place of a length."""
+UNTIL_CLOSE = -2
+"""A response's body that ends with the connection."""
+
+_MINOR = {b"HTTP/1.1": 1, b"HTTP/1.0": 0}
+_VERSION = re.compile(rb"HTTP/\d(\.\d)?")
+_STATUS = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: .*)?")
+_TARGET = re.compile(r"[\x21\x22\x24-\x7e]+")  # visible, and without a fragment
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[0-9A-Za-z!$%&'()*+,\-.;=_~]*)(?::\d{0,5})?")
 
 
-class BadHead(FlowError):
-    """A head, or a body's framing, that is refused, with the status that says so."""
-
-    def __init__(self, status: int, why: str) -> None:
-        super().__init__(why)
-        self.status = status
-
-
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]+"
-_VALUE = rb"[\t\x20-\x7e\x80-\xff]*"
-_FIELDS = rb"((?:" + _TOKEN + rb":" + _VALUE + rb"\r\n)*)\r\n"
-_REQUEST = re.compile(rb"(" + _TOKEN + rb") ([\x21-\x7e]+) HTTP/1\.([01])\r\n" + _FIELDS)
-_RESPONSE = re.compile(rb"HTTP/1\.([01]) ([1-9]\d\d)(?: [\t\x20-\x7e\x80-\xff]*)?\r\n" + _FIELDS)
-_FIELD = re.compile(rb"(" + _TOKEN + rb"):[ \t]*([^\r]*)\r\n")
-_LENGTH = re.compile(rb"\d{1,18}")
-
-Headers = tuple[tuple[bytes, bytes], ...]
-
-
-class HeaderMap(dict[bytes, bytes]):
-    """Headers by lower-cased name; one that came more than once has its values in `repeated`."""
-
-    __slots__ = ("repeated",)
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.repeated: dict[bytes, list[bytes]] = {}
-
-    def getall(self, name: bytes) -> list[bytes]:
-        """Every value of a header, in order."""
-        if name in self.repeated:
-            return self.repeated[name]
-        return [self[name]] if name in self else []
-
-
-def _header_map(fields: bytes, most: int) -> HeaderMap:
-    headers = HeaderMap()
-    pairs = _FIELD.findall(fields)
-    if len(pairs) > most:
-        raise BadHead(431, f"more than {most} headers")
-    for name, value in pairs:
-        key = name.lower()
-        value = value.rstrip(b" \t")
-        if key in headers:
-            headers.repeated.setdefault(key, [headers[key]]).append(value)
-        else:
-            headers[key] = value
-    return headers
-
-
-@attrs.frozen
-class Framing:
-    """How a message's body is delimited: by a length, by chunks, or (a response) by the end."""
-
-    length: int = 0
-    chunked: bool = False
-    until_close: bool = False
-
-
-@attrs.frozen
+@attrs.define(eq=False)
 class RequestHead:
-    """The parsed head of a request."""
+    """The parsed head of a request. `length` is its body's, or CHUNKED."""
 
     method: str
     target: str
+    """In origin form (path and query), or `*`."""
     minor: int
+    """The version: HTTP/1.`minor`."""
     headers: HeaderMap
-    framing: Framing
+    length: int
     keep_alive: bool
     expects: bool
+    """Whether the client waits for 100 (Continue) before it sends the body."""
 
 
 def parse_request(head: bytes, *, most_headers: int, most_target: int) -> RequestHead:
-    """A request's head, the final empty line included. Raises BadHead."""
-    match = _REQUEST.fullmatch(head)
-    if match is None:
+    """A request's head, the final empty line included. Raises BadMessage."""
+    lines = split_lines(head)
+    if lines is None:
         raise _what_is_wrong(head)
-    method, target, minor, fields = match.groups()
-    if len(target) > most_target:
-        raise BadHead(414, f"the target has more than {most_target} bytes")
-    headers = _header_map(fields, most_headers)
-    is_11 = minor == b"1"
-    if b"host" in headers.repeated or (is_11 and b"host" not in headers):
-        raise BadHead(400, "expected one Host header")
-    connection = headers.get(b"connection", b"").lower()
+    method, target, minor = _request_line(lines[0], most_target)
+    if len(lines) - 1 > most_headers:
+        raise BadMessage(431, f"more than {most_headers} headers")
+    del lines[0]
+    headers = parse_fields(lines)
+    if headers is None:
+        raise _what_is_wrong(head)
+    host = headers.get(b"host")
+    if b"host" in headers.repeated or (host is None and minor):
+        raise BadMessage(400, "expected one Host header")
+    if host is not None and _HOST.fullmatch(host) is None:
+        raise BadMessage(400, "the Host header is no host and port")
+    if target[0] != "/":
+        target = _other_form(method, target, host)
+    keep_alive = minor == 1
+    if b"connection" in headers:
+        options = headers.members(b"connection")
+        keep_alive = b"close" not in options and (keep_alive or b"keep-alive" in options)
     return RequestHead(
-        method.decode("ascii"),
-        target.decode("ascii"),
-        1 if is_11 else 0,
+        method,
+        target,
+        minor,
         headers,
-        _request_framing(headers, is_11=is_11),
-        b"close" not in connection if is_11 else b"keep-alive" in connection,
-        is_11 and headers.get(b"expect", b"").lower() == b"100-continue",
+        _request_length(headers, minor),
+        keep_alive,
+        b"expect" in headers and _expects(headers, minor),
     )
 
 
-def _what_is_wrong(head: bytes) -> BadHead:
+def _request_line(line: bytes, most_target: int) -> tuple[str, str, int]:
+    parts = line.split(b" ")
+    if len(parts) != 3 or TOKEN.fullmatch(parts[0]) is None:
+        raise BadMessage(400, "the request line is malformed")
+    minor = _MINOR.get(parts[2])
+    if minor is None:
+        if _VERSION.fullmatch(parts[2]):
+            raise BadMessage(505, "HTTP/1.0 and HTTP/1.1 are spoken here")
+        raise BadMessage(400, "the request line is malformed")
+    if len(parts[1]) > most_target:
+        raise BadMessage(414, f"the target has more than {most_target} bytes")
+    target = parts[1].decode("latin-1")
+    if _TARGET.fullmatch(target) is None:
+        raise BadMessage(400, "the target is not of visible ASCII, or has a fragment")
+    return parts[0].decode("ascii"), target, minor
+
+
+def _other_form(method: str, target: str, host: bytes | None) -> str:
+    """The origin form of a target in another form (RFC 9112 section 3.2)."""
+    if method == "CONNECT":
+        raise BadMessage(501, "this is no proxy")
+    if target == "*" and method == "OPTIONS":
+        return target
+    scheme, separator, rest = target.partition("://")
+    if not separator or scheme.lower() not in ("http", "https"):
+        raise BadMessage(400, "the target is no path")
+    authority, slash, path = rest.partition("/")
+    if "?" in authority:
+        authority, _, query = rest.partition("?")
+        slash, path = "/", "?" + query
+    if host is not None and authority.lower() != host.decode("ascii").lower():
+        raise BadMessage(400, "the target and the Host header name different hosts")
+    return slash + path if slash else "/"
+
+
+def _what_is_wrong(head: bytes) -> BadMessage:
     """Why a head does not fit the grammar, as far as it can be told."""
-    line = head.split(b"\r\n", 1)[0]
     if head.startswith(b"PRI * HTTP/2.0"):
-        return BadHead(505, "HTTP/2 is not spoken here")
-    if re.fullmatch(rb"[^ ]+ [^ ]+ HTTP/\d(?:\.\d)?", line) and not line.endswith((b"1.0", b"1.1")):
-        return BadHead(505, "HTTP/1.0 and HTTP/1.1 are spoken here")
+        return BadMessage(505, "HTTP/1.0 and HTTP/1.1 are spoken here")
     if re.search(rb"(?<!\r)\n", head):
-        return BadHead(400, "a line ends without a carriage return")
+        return BadMessage(400, "a line ends without a carriage return")
     if re.search(rb"\r\n[ \t]", head):
-        return BadHead(400, "a folded header line")
-    return BadHead(400, "the request line or a header is malformed")
+        return BadMessage(400, "a folded header line")
+    return BadMessage(400, "the request line or a header is malformed")
 
 
-def _request_framing(headers: HeaderMap, *, is_11: bool) -> Framing:
+def _request_length(headers: HeaderMap, minor: int) -> int:
     coding = headers.get(b"transfer-encoding")
+    length = content_length(headers)
     if coding is None:
-        return Framing(length=_length(headers))
-    if b"content-length" in headers:
-        raise BadHead(400, "both Content-Length and Transfer-Encoding")
-    if not is_11:
-        raise BadHead(400, "Transfer-Encoding in HTTP/1.0")
+        return 0 if length is None else length
+    if length is not None:
+        raise BadMessage(400, "both Content-Length and Transfer-Encoding")
+    if not minor:
+        raise BadMessage(400, "Transfer-Encoding in HTTP/1.0")
     if b"transfer-encoding" in headers.repeated or coding.lower() != b"chunked":
-        raise BadHead(501, "no transfer coding but chunked is known")
-    return Framing(chunked=True)
+        raise BadMessage(501, "no transfer coding but chunked is known")
+    return CHUNKED
 
 
-def _length(headers: HeaderMap) -> int:
-    length = headers.get(b"content-length")
-    if length is None:
-        return 0
-    if b"content-length" in headers.repeated:
-        raise BadHead(400, "more than one Content-Length")
-    if not _LENGTH.fullmatch(length):
-        raise BadHead(400, "Content-Length is no number of bytes")
-    return int(length)
+def _expects(headers: HeaderMap, minor: int) -> bool:
+    if headers.members(b"expect") != [b"100-continue"]:
+        raise BadMessage(417, "no expectation but 100-continue is known")
+    return minor == 1
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class ResponseHead:
-    """The parsed head of a response."""
+    """The parsed head of a response. `length` is its body's, or CHUNKED, or UNTIL_CLOSE."""
 
     status: int
     headers: HeaderMap
-    framing: Framing
+    length: int
     keep_alive: bool
 
 
 def parse_response(head: bytes, *, method: str, most_headers: int) -> ResponseHead:
-    """A response's head, the final empty line included. Raises BadHead."""
-    match = _RESPONSE.fullmatch(head)
-    if match is None:
-        raise BadHead(502, "the response's head is malformed")
-    minor, status, fields = match.groups()
-    headers = _header_map(fields, most_headers)
-    code = int(status)
-    connection = headers.get(b"connection", b"").lower()
-    keep = b"close" not in connection if minor == b"1" else b"keep-alive" in connection
-    framing = _response_framing(code, method, headers)
-    return ResponseHead(code, headers, framing, keep and not framing.until_close)
+    """A response's head, the final empty line included. Raises BadMessage with status 502."""
+    lines = split_lines(head)
+    match = _STATUS.fullmatch(lines[0]) if lines else None
+    if lines is None or match is None:
+        raise BadMessage(502, "the answer does not begin as HTTP/1.1 does")
+    if len(lines) - 1 > most_headers:
+        raise BadMessage(502, f"the answer has more than {most_headers} headers")
+    del lines[0]
+    headers = parse_fields(lines)
+    if headers is None:
+        raise BadMessage(502, "a header of the answer is malformed")
+    status = int(match[2])
+    length = _response_length(status, method, headers)
+    keep_alive = match[1] == b"1"
+    if b"connection" in headers:
+        options = headers.members(b"connection")
+        keep_alive = b"close" not in options and (keep_alive or b"keep-alive" in options)
+    return ResponseHead(status, headers, length, keep_alive and length != UNTIL_CLOSE)
 
 
-def _response_framing(status: int, method: str, headers: HeaderMap) -> Framing:
+def _response_length(status: int, method: str, headers: HeaderMap) -> int:
+    """RFC 9112 section 6.3."""
     if method == "HEAD" or status in (204, 304) or status < 200:
-        return Framing()
+        return 0
     coding = headers.get(b"transfer-encoding")
-    if coding is not None:
-        if b"content-length" in headers or coding.lower() != b"chunked":
-            raise BadHead(502, "the response's framing is ambiguous")
-        return Framing(chunked=True)
-    if b"content-length" in headers:
-        return Framing(length=_length(headers))
-    return Framing(until_close=True)
+    length = _told_length(headers)
+    if coding is None:
+        return UNTIL_CLOSE if length is None else length
+    if length is not None or headers.members(b"transfer-encoding") != [b"chunked"]:
+        raise BadMessage(502, "the answer's framing is ambiguous")
+    return CHUNKED
+
+
+def _told_length(headers: HeaderMap) -> int | None:
+    try:
+        return content_length(headers)
+    except BadMessage as error:
+        raise BadMessage(502, f"in the answer: {error}") from None

@@ -20,7 +20,16 @@ class Limits:
         8 << 10, validator=v.ge(16), help="most bytes of a request's target (414)"
     )
     body: Size = setting(16 << 20, validator=v.ge(0), help="most bytes of a request's body (413)")
+    bodies: Size = setting(
+        256 << 20, validator=v.ge(0), help="most bytes of bodies held at a time, in all (503)"
+    )
     connections: int = setting(1000, validator=v.ge(1), help="most connections at a time (503)")
+    handshakes: int = setting(
+        1000, validator=v.ge(1), help="most TLS handshakes under way at a time"
+    )
+    streams: int = setting(
+        800, validator=v.ge(0), help="most answers that are streams at a time (503)"
+    )
     pipeline: int = setting(
         16, validator=v.ge(1), help="most requests of a connection that wait their turn"
     )

@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Awaitable, Callable, Sequence
-from functools import lru_cache
-from http import HTTPStatus
+from collections.abc import Awaitable, Callable
 
 import attrs
 import trio
 
-from flowcore.http.head import HeaderMap
+from flowcore.http.fields import HeaderMap, Headers
 
 Send = Callable[[bytes], Awaitable[None]]
+"""Sends some bytes of a stream; waits until the client has room for more."""
+
+
+@attrs.frozen
+class Tls:
+    """What a TLS connection was secured with."""
+
+    version: str
+    """For instance `TLSv1.3`."""
+    cipher: str
+    protocol: str | None
+    """What was agreed on by ALPN."""
+    certificate: bytes | None
+    """The client's certificate (DER), where one was asked for and given; its chain has been verified."""
 
 
 @attrs.define(eq=False)
@@ -21,7 +32,7 @@ class Request:
 
     method: str
     target: str
-    """As it came: path and query, visible ASCII."""
+    """Path and query as they came, visible ASCII; or `*`."""
     headers: HeaderMap
     body: bytes
     client: str
@@ -30,7 +41,13 @@ class Request:
     """A number that stays with the connection."""
     draining: trio.Event
     """Set when the server wants to close: long answers should end soon."""
-    secure: bool = False
+    tls: Tls | None = None
+    http_version: str = "1.1"
+
+    @property
+    def secure(self) -> bool:
+        """Whether it came over TLS."""
+        return self.tls is not None
 
     @property
     def path(self) -> str:
@@ -45,10 +62,13 @@ class Request:
 
 @attrs.define(eq=False)
 class Response:
-    """A whole answer. Content-Length and Date are added."""
+    """A whole answer. Content-Length, Date and Connection are added.
+
+    Headers that are a tuple are encoded once and remembered.
+    """
 
     status: int
-    headers: Sequence[tuple[bytes, bytes]] = ()
+    headers: Headers = ()
     body: bytes = b""
     close: bool = False
     """Whether the connection ends with it."""
@@ -60,66 +80,10 @@ class Stream:
     goes away."""
 
     status: int
-    headers: Sequence[tuple[bytes, bytes]]
+    headers: Headers
     run: Callable[[Send], Awaitable[None]]
     close: Callable[[], None] | None = None
     """Called once when it is over, however that came; also if the client left before `run` was called."""
 
 
 Handler = Callable[[Request], Awaitable[Response | Stream]]
-
-
-@lru_cache(maxsize=128)
-def status_line(status: int) -> bytes:
-    """The status line; the reason phrase is never empty, since some clients want one."""
-    try:
-        phrase = HTTPStatus(status).phrase
-    except ValueError:
-        phrase = "Unknown"
-    return f"HTTP/1.1 {status} {phrase}\r\n".encode()
-
-
-class DateHeader:
-    """The Date header, made anew at most once a second."""
-
-    def __init__(self) -> None:
-        self._second = -1
-        self._line = b""
-
-    def line(self) -> bytes:
-        """The line, its end included (RFC 9110 section 6.6.1)."""
-        second = int(time.time())
-        if second != self._second:
-            self._second = second
-            text = time.strftime("%a, %d %b %Y %H:%M:%S GMT", time.gmtime(second))
-            self._line = f"date: {text}\r\n".encode()
-        return self._line
-
-
-DATE = DateHeader()
-
-
-def encode_response(response: Response, *, head_only: bool, close: bool) -> bytes:
-    """The bytes of a whole answer, in one piece."""
-    parts = [status_line(response.status), DATE.line()]
-    parts.extend(b"%b: %b\r\n" % pair for pair in response.headers)
-    if response.status >= 200 and response.status != 204:
-        parts.append(b"content-length: %d\r\n" % len(response.body))
-    if close:
-        parts.append(b"connection: close\r\n")
-    parts.append(b"\r\n")
-    if not head_only:
-        parts.append(response.body)
-    return b"".join(parts)
-
-
-def encode_stream_head(stream: Stream, *, chunked: bool, close: bool) -> bytes:
-    """The head of an answer in pieces."""
-    parts = [status_line(stream.status), DATE.line()]
-    parts.extend(b"%b: %b\r\n" % pair for pair in stream.headers)
-    if chunked:
-        parts.append(b"transfer-encoding: chunked\r\n")
-    if close:
-        parts.append(b"connection: close\r\n")
-    parts.append(b"\r\n")
-    return b"".join(parts)

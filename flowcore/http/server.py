@@ -4,51 +4,34 @@ from __future__ import annotations
 
 import errno
 import logging
-import math
+import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
-import attrs
 import trio
 
 from flowcore.config import Address
 from flowcore.errors import FlowError
-from flowcore.http.connection import Connection, Counts
+from flowcore.http.connection import LINGER, Connection
+from flowcore.http.encoding import CLOSE, encode_response
 from flowcore.http.limits import Limits
-from flowcore.http.messages import Handler, Response, encode_response
+from flowcore.http.messages import Handler, Response, Tls
+from flowcore.http.state import SWEEP, ServerState, ServerStatistics
+from flowcore.http.wire import SocketWire, StreamWire, Wire
 
 logger = logging.getLogger(__name__)
 
-SWEEP = 0.5
-"""Seconds between two looks at the connections' deadlines: a deadline is late by at most this."""
-
-_FULL = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-_GONE = (errno.ECONNABORTED, errno.EPERM, errno.EPROTO)
-
 Context = Callable[[], ssl.SSLContext]
+"""Gives the SSLContext of the next connection, so that certificates and CAs can be exchanged."""
+
+_FULL = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_TURNED_AWAY = 100
+"""Most connections at a time that are told that there are too many; more are closed without a word."""
 
 
 class CannotListen(FlowError):
     """The address cannot be listened on."""
-
-
-@attrs.frozen(kw_only=True)
-class ServerStatistics:
-    """What a server has done since it opened."""
-
-    open: int
-    connections: int
-    requests: int
-    refused: dict[int, int]
-    """Answers by status that no handler saw."""
-    failures: int
-    """Requests whose handler raised."""
-    disconnects: int
-    """Requests whose client went away before its answer."""
-    timeouts: int
-    bytes_in: int
-    bytes_out: int
 
 
 class Server:
@@ -57,133 +40,176 @@ class Server:
     def __init__(
         self,
         handler: Handler,
-        listeners: list[trio.SocketListener],
+        listeners: list[socket.socket],
         limits: Limits,
         context: Context | None,
+        nursery: trio.Nursery,
     ) -> None:
-        self._handler = handler
+        self._state = ServerState(handler, limits)
+        self._state.now = trio.current_time()
         self._listeners = listeners
-        self._limits = limits
+        self._addresses = tuple(
+            Address(str(name[0]), int(name[1]))
+            for name in (listener.getsockname() for listener in listeners)
+        )
         self._context = context
-        self._connections: dict[int, Connection] = {}
-        self._counts = Counts()
-        self._draining = trio.Event()
-        self._next = 0
-        self._nursery: trio.Nursery
+        self._nursery = nursery
         self._accepting = trio.CancelScope()
+        self._connections: set[Connection] = set()
+        self._handshakes = 0
+        self._turned_away = 0
+        self._next = 0
         self._emptied = trio.Event()
+        for listener in listeners:
+            nursery.start_soon(self._accept, listener)
+        nursery.start_soon(self._sweep)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
         """What it listens on, with the ports that the system chose."""
-        names = [listener.socket.getsockname() for listener in self._listeners]
-        return tuple(Address(str(name[0]), int(name[1])) for name in names)
+        return self._addresses
 
     def statistics(self) -> ServerStatistics:
         """What it has done since it opened."""
-        counts = self._counts
-        return ServerStatistics(
-            open=len(self._connections),
-            connections=counts.connections,
-            requests=counts.requests,
-            refused=dict(counts.refused),
-            failures=counts.failures,
-            disconnects=counts.disconnects,
-            timeouts=counts.timeouts,
-            bytes_in=counts.bytes_in,
-            bytes_out=counts.bytes_out,
-        )
+        return self._state.statistics(open_now=self._open)
+
+    @property
+    def _open(self) -> int:
+        return len(self._connections) + self._handshakes
 
     async def drain(self, seconds: float) -> bool:
-        """Take no new connection, let requests end within `seconds`; whether all of them did."""
+        """Take no new connection, let requests end within `seconds`; whether all of them did.
+
+        Kept connections without a request are closed; `Request.draining` tells long answers to end.
+        """
         self._accepting.cancel()
-        self._draining.set()
-        for connection in tuple(self._connections.values()):
+        self._close_listeners()
+        self._state.draining.set()
+        for connection in tuple(self._connections):
             connection.nudge()
         with trio.move_on_after(seconds):
-            while self._connections:
+            while self._open:
                 self._emptied = trio.Event()
                 await self._emptied.wait()
-        return not self._connections
+        return not self._open
 
-    async def _accept(self, listener: trio.SocketListener) -> None:
+    def _close_listeners(self) -> None:
+        for listener in self._listeners:
+            if listener.fileno() >= 0:
+                trio.lowlevel.notify_closing(listener)
+                listener.close()
+
+    # ---- connections
+
+    async def _accept(self, listener: socket.socket) -> None:
+        full = False
         with self._accepting:
             while True:
+                await trio.lowlevel.wait_readable(listener)
                 try:
-                    stream = await listener.accept()
+                    connected, peer = listener.accept()
                 except OSError as error:
-                    if error.errno in _GONE:
-                        continue
                     if error.errno not in _FULL:
-                        raise
-                    logger.error("no connection can be accepted: %s", error)
-                    await trio.sleep(0.1)
+                        continue  # that one went away while it waited: accept(2), ERRORS
+                    if not full:
+                        logger.error("no connection can be accepted: %s", error)
+                    full = True
+                    await trio.sleep(SWEEP)
                     continue
-                self._nursery.start_soon(self._serve, stream)
+                full = False
+                self._state.connections += 1
+                self._nursery.start_soon(self._serve, connected, str(peer[0]))
 
-    async def _serve(self, stream: trio.SocketStream) -> None:
-        self._counts.connections += 1
-        if len(self._connections) >= self._limits.connections:
-            self._counts.refuse(503)
-            await self._turn_away(stream)
-            return
-        peer = stream.socket.getpeername() if stream.socket.fileno() >= 0 else None
-        client = str(peer[0]) if peer else ""
-        number = self._next
-        self._next += 1
+    async def _serve(self, connected: socket.socket, client: str) -> None:
+        """One connection, whatever becomes of it: nothing that happens here may reach another."""
+        limits = self._state.limits
         try:
-            secured = await self._secured(stream)
-            if secured is None:
-                return
-            connection = Connection(
-                number,
-                secured,
-                client,
-                self._handler,
-                self._limits,
-                self._counts,
-                self._draining,
-                secured is not stream,
-            )
-            self._connections[number] = connection
-            await connection.serve()
+            wire = SocketWire(connected)
+            if self._context is None:
+                if len(self._connections) >= limits.connections:
+                    await self._turn_away(wire)
+                else:
+                    await self._serve_wire(wire, client, None)
+            elif (
+                self._handshakes >= limits.handshakes
+                or len(self._connections) >= limits.connections
+            ):
+                self._state.refuse(0)
+                await wire.close(polite=False)
+            else:
+                await self._serve_tls(connected, client, self._context)
+        except Exception:
+            logger.exception("a connection of %s failed", client)
+            self._state.failures += 1
         finally:
-            self._connections.pop(number, None)
-            if not self._connections:
+            connected.close()
+            if not self._open:
                 self._emptied.set()
 
-    async def _secured(self, stream: trio.SocketStream) -> trio.abc.Stream | None:
-        if self._context is None:
-            return stream
-        secured = trio.SSLStream(stream, self._context(), server_side=True, https_compatible=True)
+    async def _serve_tls(self, connected: socket.socket, client: str, context: Context) -> None:
+        stream = trio.SSLStream(
+            trio.SocketStream(trio.socket.from_stdlib_socket(connected)),
+            context(),
+            server_side=True,
+        )
+        self._handshakes += 1
         try:
-            with trio.fail_after(self._limits.handshake_timeout):
-                await secured.do_handshake()
+            with trio.fail_after(self._state.limits.handshake_timeout):
+                await stream.do_handshake()
         except (trio.TooSlowError, trio.BrokenResourceError) as error:
-            self._counts.timeouts += isinstance(error, trio.TooSlowError)
-            self._counts.refuse(0)
-            await trio.aclose_forcefully(secured)
-            return None
-        return secured
+            self._state.timeouts += isinstance(error, trio.TooSlowError)
+            self._state.refuse(0)
+            await trio.aclose_forcefully(stream)
+            return
+        finally:
+            self._handshakes -= 1
+        await self._serve_wire(StreamWire(stream), client, _secured(stream))
 
-    async def _turn_away(self, stream: trio.SocketStream) -> None:
-        response = Response(503, [(b"retry-after", b"1")], b"too many connections\n")
-        with trio.move_on_after(1.0):
+    async def _serve_wire(self, wire: Wire, client: str, tls: Tls | None) -> None:
+        self._next += 1
+        connection = Connection(self._next, wire, client, tls, self._state)
+        self._connections.add(connection)
+        try:
+            await connection.serve()
+        finally:
+            self._connections.discard(connection)
+
+    async def _turn_away(self, wire: SocketWire) -> None:
+        """Say that there are too many connections, if that is soon done."""
+        self._state.refuse(503)
+        if self._turned_away < _TURNED_AWAY:
+            self._turned_away += 1
+            headers = ((b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"1"))
+            response = Response(503, headers, b"too many connections\n")
             try:
-                await stream.send_all(encode_response(response, head_only=False, close=True))
+                with trio.move_on_after(LINGER):
+                    await wire.send(encode_response(response, connection=CLOSE, head_only=False))
+                    wire.send_end()
+                    while await wire.receive():
+                        pass
             except trio.BrokenResourceError:
-                self._counts.disconnects += 1
-        await trio.aclose_forcefully(stream)
+                self._state.disconnects += 1
+            finally:
+                self._turned_away -= 1
+        await wire.close(polite=True)
 
     async def _sweep(self) -> None:
+        state = self._state
         while True:
             await trio.sleep(SWEEP)
-            now = trio.current_time()
-            for connection in tuple(self._connections.values()):
-                if connection.deadline <= now:
-                    self._counts.timeouts += 1
-                    connection.deadline = math.inf
-                    connection.scope.cancel()
+            state.now = trio.current_time()
+            for connection in tuple(self._connections):
+                connection.look(state.now)
+
+
+def _secured(stream: trio.SSLStream[trio.SocketStream]) -> Tls:
+    cipher = stream.cipher()
+    return Tls(
+        version=stream.version() or "",
+        cipher=cipher[0] if cipher else "",
+        protocol=stream.selected_alpn_protocol(),
+        certificate=stream.getpeercert(binary_form=True),
+    )
 
 
 @asynccontextmanager
@@ -200,20 +226,14 @@ async def open_http_server(
     certificates can be exchanged. Raises CannotListen.
     """
     try:
-        listeners = await trio.open_tcp_listeners(bind.port, host=bind.host)
+        opened = await trio.open_tcp_listeners(bind.port, host=bind.host)
     except OSError as error:
         raise CannotListen(f"cannot listen on {bind}: {error.strerror or error}") from error
-    server = Server(handler, listeners, limits or Limits(), context)
-    try:
-        async with trio.open_nursery() as nursery:
-            server._nursery = nursery
-            for listener in listeners:
-                nursery.start_soon(server._accept, listener)
-            nursery.start_soon(server._sweep)
-            try:
-                yield server
-            finally:
-                nursery.cancel_scope.cancel()
-    finally:
-        for listener in listeners:
-            listener.socket.close()
+    listeners = [socket.socket(fileno=one.socket.detach()) for one in opened]
+    async with trio.open_nursery() as nursery:
+        server = Server(handler, listeners, limits or Limits(), context, nursery)
+        try:
+            yield server
+        finally:
+            nursery.cancel_scope.cancel()
+            server._close_listeners()

@@ -1,0 +1,171 @@
+"""What a connection reads from and writes to: a plain socket, without detours, or any trio stream.
+
+trio's own `SocketStream` yields to the scheduler in each send and tries each read once in vain; on the hot
+path that is half of the cost of a small request. Here a read waits first, and a send that the kernel takes
+whole does not wait at all.
+"""
+
+from __future__ import annotations
+
+import math
+import socket
+from typing import Protocol
+
+import trio
+
+RECEIVE = 65536
+"""Most bytes of one read."""
+PROGRESS = 256 << 10
+"""Bytes after whose sending the other side has shown that it reads: a write deadline begins anew."""
+_ESTABLISHED = 1  # TCP_ESTABLISHED of netinet/tcp.h
+
+
+class Wire(Protocol):
+    """One connection's bytes. One task may receive while another sends."""
+
+    blocked_since: float
+    """Since when a send waits for the other side to read, on trio's clock; math.inf while none does."""
+
+    async def receive(self) -> bytes:
+        """Some bytes; b"" at the end. Raises trio.BrokenResourceError if the connection is lost."""
+        ...
+
+    async def send(self, data: bytes) -> None:
+        """Send all of it; no checkpoint if that takes no waiting. Raises trio.BrokenResourceError."""
+        ...
+
+    def send_end(self) -> bool:
+        """Say that nothing more will be sent; False if that cannot be said without closing."""
+        ...
+
+    def hung_up(self) -> bool:
+        """Whether the other side has ended the connection, as far as can be told without reading."""
+        ...
+
+    def stale(self) -> bool:
+        """Whether the other side has ended it, or said something, while nothing was asked of it."""
+        ...
+
+    async def close(self, *, polite: bool) -> None:
+        """Close; politely is with the words the protocol has for it, else at once."""
+        ...
+
+
+class SocketWire:
+    """A connected TCP socket, which it owns."""
+
+    def __init__(self, connected: socket.socket) -> None:
+        connected.setblocking(False)
+        connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        self._socket = connected
+        self.blocked_since = math.inf
+
+    async def receive(self) -> bytes:
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(self._socket)
+                return self._socket.recv(RECEIVE)
+            except BlockingIOError:
+                continue  # readable, but a checksum was wrong: select(2), BUGS
+            except OSError as error:
+                raise trio.BrokenResourceError(f"the connection was lost: {error}") from error
+
+    async def send(self, data: bytes) -> None:
+        try:
+            sent = self._socket.send(data)
+        except BlockingIOError:
+            sent = 0
+        except OSError as error:
+            raise trio.BrokenResourceError(f"the connection was lost: {error}") from error
+        if sent != len(data):
+            await self._send_rest(memoryview(data)[sent:])
+
+    async def _send_rest(self, rest: memoryview) -> None:
+        self.blocked_since = trio.current_time()
+        progress = 0
+        try:
+            while rest:
+                await trio.lowlevel.wait_writable(self._socket)
+                try:
+                    sent = self._socket.send(rest)
+                except BlockingIOError:
+                    continue
+                rest = rest[sent:]
+                progress += sent
+                if progress >= PROGRESS:
+                    self.blocked_since, progress = trio.current_time(), 0
+        except OSError as error:
+            raise trio.BrokenResourceError(f"the connection was lost: {error}") from error
+        finally:
+            self.blocked_since = math.inf
+
+    def send_end(self) -> bool:
+        try:
+            self._socket.shutdown(socket.SHUT_WR)
+        except OSError:
+            return False  # it is gone already
+        return True
+
+    def hung_up(self) -> bool:
+        try:
+            state = self._socket.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)
+        except OSError:
+            return True
+        return state[0] != _ESTABLISHED
+
+    def stale(self) -> bool:
+        try:
+            self._socket.recv(1, socket.MSG_PEEK)
+        except BlockingIOError:
+            return False
+        except OSError:
+            return True
+        return True
+
+    async def close(self, *, polite: bool) -> None:
+        del polite
+        if self._socket.fileno() >= 0:
+            trio.lowlevel.notify_closing(self._socket)
+            self._socket.close()
+
+
+class StreamWire:
+    """Any trio stream, such as one of TLS, which it owns."""
+
+    def __init__(self, stream: trio.abc.Stream) -> None:
+        self._stream = stream
+        self.blocked_since = math.inf
+
+    async def receive(self) -> bytes:
+        return bytes(await self._stream.receive_some(RECEIVE))
+
+    async def send(self, data: bytes) -> None:
+        try:
+            for start in range(0, len(data), PROGRESS):
+                self.blocked_since = trio.current_time()
+                await self._stream.send_all(data[start : start + PROGRESS])
+        finally:
+            self.blocked_since = math.inf
+
+    def send_end(self) -> bool:
+        return False
+
+    def hung_up(self) -> bool:
+        return False
+
+    def stale(self) -> bool:
+        stream = self._stream
+        if isinstance(stream, trio.SSLStream):
+            stream = stream.transport_stream
+        return isinstance(stream, trio.SocketStream) and stream.socket.is_readable()
+
+    async def close(self, *, polite: bool) -> None:
+        if polite:
+            await self._stream.aclose()
+        else:
+            await trio.aclose_forcefully(self._stream)
+
+
+def plain_socket(stream: trio.SocketStream) -> socket.socket:
+    """The socket of a trio stream, which is of no use any more."""
+    return socket.socket(fileno=stream.socket.detach())
