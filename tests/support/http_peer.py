@@ -1,4 +1,4 @@
-"""A raw peer of an HTTP server: sends bytes, right or wrong, and reads answers with h11, not with our code."""
+"""A raw peer of an HTTP server: sends bytes, right or wrong, and reads answers with h11, not our code."""
 
 from __future__ import annotations
 
