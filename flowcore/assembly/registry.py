@@ -8,6 +8,7 @@ from contextlib import contextmanager
 
 import attrs
 
+from flowcore.config import check_class
 from flowcore.errors import PluginError
 from flowcore.hookspecs import Factory
 
@@ -67,6 +68,12 @@ class FactoryRegistry:
                 f"{factory.kind} {factory.type!r} of plugin {self._plugin!r}:"
                 f" its config must be an attrs class, not {factory.config!r}"
             )
+        try:
+            check_class(factory.config)
+        except TypeError as error:
+            raise PluginError(
+                f"{factory.kind} {factory.type!r} of plugin {self._plugin!r}: {error}"
+            ) from error
         if factory.stability not in STABILITIES:
             raise PluginError(
                 f"{factory.kind} {factory.type!r} of plugin {self._plugin!r}:"

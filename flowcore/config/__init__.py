@@ -1,6 +1,7 @@
 """TOML to attrs: strict, all problems at once with their places, secrets that stay secret."""
 
 from flowcore.config.document import Document, load
+from flowcore.config.lines import dotted
 from flowcore.config.problems import ConfigError, Problem, Where
 from flowcore.config.render import (
     differences,
@@ -10,8 +11,9 @@ from flowcore.config.render import (
     show,
 )
 from flowcore.config.settings import Selection, about, reference, references, selection, setting
-from flowcore.config.shapes import Listing, Lookup, dotted
+from flowcore.config.shapes import Listing, Lookup
 from flowcore.config.structure import NothingKnown, structure, structure_part
+from flowcore.config.tables import check_class
 from flowcore.config.values import Address, Duration, Secret, Size
 
 __all__ = [
@@ -28,6 +30,7 @@ __all__ = [
     "Size",
     "Where",
     "about",
+    "check_class",
     "differences",
     "dotted",
     "json_schema",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import pathlib
 import re
 from collections.abc import Mapping, Sequence
@@ -10,10 +11,12 @@ from typing import Any
 import attrs
 import tomli
 
-from flowcore.config.lines import Key, key_lines
-from flowcore.config.problems import ConfigError, Problem, Where
+from flowcore.config.lines import Key, dotted, key_lines
+from flowcore.config.problems import ConfigError, Problem, Where, clipped
 
 MAX_BYTES = 1 << 20
+TEXT = "<text>"
+"""What stands for the file's name where a configuration is given as text."""
 
 
 @attrs.frozen(kw_only=True)
@@ -29,10 +32,11 @@ class Document:
 
     def where(self, path: Key) -> Where:
         """The place of a key, or of the nearest table around it."""
-        for length in range(len(path), -1, -1):
-            key = path[:length]
+        around = [path[:length] for length in range(len(path), -1, -1)]
+        for key in around:  # what an override has replaced has no line of its own any more
             if key in self.overridden:
                 return Where(self.overridden[key])
+        for key in around:
             if key in self.lines:
                 return Where(self.source, self.lines[key])
         return Where(self.source, 1 if self.lines or self.source else 0)
@@ -48,7 +52,7 @@ def load(
     if isinstance(source, pathlib.Path):
         document = _parse(_read(source), str(source), source.parent)
     elif isinstance(source, str):
-        document = _parse(source, "<text>", pathlib.Path())
+        document = _parse(source, TEXT, pathlib.Path())
     else:
         document = Document(tree=source, folder=pathlib.Path())
     for override in overrides:
@@ -71,53 +75,88 @@ def _read(path: pathlib.Path) -> str:
         raise _fail(str(path), line, f"the file is not UTF-8 text (byte {error.start})") from None
 
 
+_DECLARED = re.compile(r"Cannot declare (\(.*\)) twice", re.DOTALL)
+
+
+def _said(message: str) -> str:
+    """What tomli says, in words for a person where it speaks of its own tables."""
+    declared = _DECLARED.fullmatch(message)
+    if declared:
+        return f"the table [{dotted(ast.literal_eval(declared[1]))}] is declared twice"
+    if message == "Cannot overwrite a value":
+        return "this key is given twice, or has a value that is no table"
+    return message[:1].lower() + message[1:]
+
+
 _PLACE = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
 def _parse(text: str, source: str, folder: pathlib.Path) -> Document:
-    text = text.replace("\r\n", "\n")
+    text = text.removeprefix("\ufeff").replace("\r\n", "\n")
     try:
         tree = tomli.loads(text)
+        lines = key_lines(text)
     except tomli.TOMLDecodeError as error:
         place = _PLACE.search(str(error))
-        line = int(place[1]) if place and place[1] else text.count("\n") + 1
+        line = int(place[1]) if place and place[1] else text.rstrip("\n").count("\n") + 1
         column = f", column {place[2]}" if place and place[2] else ""
-        message = _PLACE.sub("", str(error))
-        raise _fail(
-            source, line, f"this is not TOML: {message[:1].lower()}{message[1:]}{column}"
-        ) from None
+        message = _said(_PLACE.sub("", str(error)))
+        if source == TEXT and "\n" not in text and text.endswith(".toml"):
+            column += "; to read a file, give a pathlib.Path"
+        raise _fail(source, line, f"this is not TOML: {message}{column}") from None
     except RecursionError:
         raise _fail(source, 0, "this TOML is nested too deeply") from None
-    return Document(tree=tree, folder=folder, source=source, lines=key_lines(text))
+    except ValueError:  # Python's bound on the digits of an integer
+        raise _fail(source, 0, "this TOML holds an integer of too many digits") from None
+    return Document(tree=tree, folder=folder, source=source, lines=lines)
 
 
 def _override(document: Document, override: str) -> Document:
-    place = f"--set {override.partition('=')[0]}"
-    name, equals, text = override.partition("=")
+    name, equals, _ = override.partition("=")
     if not equals or not name.strip():
+        place = f"--set {clipped(name)}"
         raise _fail(place, 0, "expected key=value, such as node.name=beta")
+    keys, text = _split(override)
+    place = f"--set {dotted(keys)}"
+    tree = _replaced(document.tree, list(keys), _value(text), place)
+    return attrs.evolve(document, tree=tree, overridden={**document.overridden, keys: place})
+
+
+def _split(override: str) -> tuple[Key, str]:
+    """Key and value, parted at the first equals sign that is not within quotes."""
+    position = override.find("=")
+    while position >= 0:
+        keys = _keys(override[:position])
+        if keys is not None:
+            return keys, override[position + 1 :]
+        position = override.find("=", position + 1)
+    name = override.partition("=")[0].strip()
+    raise _fail(f"--set {clipped(name)}", 0, "this is no dotted key, such as node.name")
+
+
+def _keys(name: str) -> Key | None:
+    """The parts of a dotted key, None if it is not one and nothing else."""
+    text = f"{name} = 0"
     try:
-        keys = _key_path(name.strip())
-    except tomli.TOMLDecodeError:
-        raise _fail(place, 0, f"{name.strip()!r} is no dotted key, such as node.name") from None
-    try:
-        value = tomli.loads(f"value = {text}")["value"]
-    except tomli.TOMLDecodeError:
-        value = text.strip()
-    tree = _replaced(document.tree, keys, value, place)
-    return attrs.evolve(document, tree=tree, overridden={**document.overridden, tuple(keys): place})
+        tomli.loads(text)
+        lines = key_lines(text)
+    except (tomli.TOMLDecodeError, RecursionError):
+        return None
+    whole = "\n" not in name and not name.lstrip().startswith(("[", "#"))
+    return max(lines, key=len) if whole and lines else None
 
 
-def _key_path(name: str) -> list[str]:
-    node: Any = tomli.loads(f"{name} = 0")
-    keys: list[str] = []
-    while isinstance(node, dict):
-        [(key, node)] = node.items()
-        keys.append(key)
-    return keys
+def _value(text: str) -> Any:
+    """A TOML value, or the text itself where it is none."""
+    if "\n" not in text:
+        try:
+            return tomli.loads(f"value = {text}")["value"]
+        except (ValueError, RecursionError):  # TOMLDecodeError is a ValueError
+            pass
+    return text.strip()
 
 
-def _replaced(tree: Any, keys: list[str], value: Any, place: str) -> dict[str, Any]:
+def _replaced(tree: Any, keys: list[Any], value: Any, place: str) -> dict[str, Any]:
     if not isinstance(tree, Mapping):
         raise _fail(place, 0, "there is a plain value on the way to this key")
     rest = keys[1:]

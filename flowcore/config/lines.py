@@ -8,11 +8,15 @@ strings that values may hold.
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 
 import tomli
 
 Key = tuple[str | int, ...]
+
+MAX_DEPTH = 100
+"""Most parts of a key's path: far more than a person writes, far less than recursion takes."""
 
 _BARE = re.compile(r"[A-Za-z0-9_-]+")
 _SKIP = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
@@ -23,11 +27,36 @@ _STRING = re.compile(
 )
 
 
+def dotted(path: Key) -> str:
+    """A path as a person writes it: `agent.time.command[2]`, with quotes where TOML needs them."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            bare = part and all(c.isascii() and (c.isalnum() or c in "_-") for c in part)
+            text += f"{'.' if text else ''}{part if bare else toml_string(part)}"
+    return text
+
+
+def toml_string(text: str) -> str:
+    """A TOML basic string (TOML 1.0.0, String)."""
+    out = []
+    for char in text:
+        if char in '"\\':
+            out.append("\\" + char)
+        elif ord(char) < 32 or ord(char) == 127:
+            out.append(f"\\u{ord(char):04X}")
+        else:
+            out.append(char)
+    return '"' + "".join(out) + '"'
+
+
 def key_lines(text: str) -> Mapping[Key, int]:
     """The line (from 1) of every table and key of a valid TOML text, by path.
 
     Elements of arrays have their index in the path; a table that is only implied stands where the first
-    key or header that implies it stands.
+    key or header that implies it stands. Raises RecursionError beyond MAX_DEPTH.
     """
     return _Scanner(text).run()
 
@@ -52,14 +81,7 @@ class _Scanner:
                 self.pair(base)
 
     def line(self) -> int:
-        low, high = 0, len(self.newlines)
-        while low < high:
-            middle = (low + high) // 2
-            if self.newlines[middle] < self.position:
-                low = middle + 1
-            else:
-                high = middle
-        return low + 1
+        return bisect_left(self.newlines, self.position) + 1
 
     def skip(self, pattern: re.Pattern[str]) -> str:
         match = pattern.match(self.text, self.position)
@@ -71,6 +93,8 @@ class _Scanner:
         path = base
         for part in parts:
             path = self.resolve((*path, part))
+            if len(path) > MAX_DEPTH:
+                raise RecursionError(f"keys are nested deeper than {MAX_DEPTH} levels")
             self.lines.setdefault(path, self.line())
         return path
 

@@ -44,13 +44,20 @@ class ConfigError(FlowError):
         super().__init__("\n".join(str(one) for one in self.problems))
 
 
+def clipped(value: object, most: int = 80) -> str:
+    """A value as it stands in a message: its repr, cut where it would fill the screen."""
+    text = repr(value)
+    return text if len(text) <= most else f"{text[: most - 1]}…"
+
+
 def known_words(name: str, known: Sequence[str]) -> str:
     """The tail of a message about an unknown name: a near miss if there is one, and what is known.
 
     >>> known_words("rign", ["mesh", "ring"])
     ", did you mean 'ring'? (known: mesh, ring)"
     """
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)
-    hint = f", did you mean {near[0]!r}?" if near else ""
+    lower = {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), list(lower), n=1, cutoff=0.6)
+    hint = f", did you mean {lower[near[0]]!r}?" if near else ""
     listed = ", ".join(known) if known else "none"
     return f"{hint} (known: {listed})"

@@ -2,52 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import attrs
 
-from flowcore.config.settings import Selection, about
-from flowcore.config.shapes import (
-    Listing,
-    Maybe,
-    Named,
+from flowcore.config.lines import dotted, toml_string
+from flowcore.config.settings import Selection, about, is_settings
+from flowcore.config.shapes import Listing, Maybe, Named, Series, Shape
+from flowcore.config.tables import (
     Select,
-    Shape,
     Table,
-    dotted,
     selection_shown,
     shaped_fields,
+    shown,
     table_schema,
-    toml_string,
 )
 
 
 def show(config: Any) -> str:
     """The effective configuration as TOML text, defaults included, secrets masked."""
-    return "\n\n".join("\n".join(lines) for lines in _tables(config)) + "\n"
-
-
-def _tables(config: Any) -> Iterator[list[str]]:
+    plain, tables = [], []
     for name, field, shape in shaped_fields(type(config)):
         value = getattr(config, field.name)
         if isinstance(shape, Named) and isinstance(shape.of, Select):
-            for key, chosen in value.items():
-                lines = [f"[{dotted((name, key))}]", f"type = {toml_string(chosen.type)}"]
-                yield lines + [f"{inner} = {text}" for inner, text in selection_shown(chosen)]
-        elif isinstance(shape, Table):
-            table = Table(type(value))
-            inner_lines = [f"{inner} = {text}" for inner, text in _shown(table, value)]
-            yield [f"[{name}]", *inner_lines]
+            tables += [_component(dotted((name, key)), one) for key, one in value.items()]
+        elif isinstance(value, Selection):
+            tables.append(_component(name, value))
+        elif is_settings(value):
+            tables.append(_table(name, shown(value)))
         elif value is not None:
-            yield [f"{name} = {shape.show(value)}"]
+            plain.append(f"{name} = {shape.show(value)}")
+    # keys of the root come first: after a header they would belong to its table
+    return "\n\n".join(["\n".join(plain)] * bool(plain) + tables) + "\n"
 
 
-def _shown(table: Table, value: Any) -> Iterator[tuple[str, str]]:
-    for name, field, shape in shaped_fields(table.cls):
-        inner = getattr(value, field.name)
-        if inner is not None:
-            yield name, shape.show(inner)
+def _component(path: str, chosen: Selection) -> str:
+    return _table(path, [("type", toml_string(chosen.type)), *selection_shown(chosen)])
+
+
+def _table(path: str, keys: Iterable[tuple[str, str]]) -> str:
+    return "\n".join([f"[{path}]", *(f"{name} = {text}" for name, text in keys)])
 
 
 def json_schema(cls: type, listing: Listing) -> dict[str, Any]:
@@ -64,14 +59,25 @@ def reference_markdown(cls: type, listing: Listing) -> str:
     parts: list[str] = []
     for name, field, shape in shaped_fields(cls):
         said = about(field)
-        if isinstance(shape, Named) and isinstance(shape.of, Select):
+        inner = _without_maybe(shape)
+        if isinstance(inner, Named) and isinstance(inner.of, Select):
             parts.append(f"## `[{name}.NAME]`\n\n{_sentence(said.help)}\n")
-            parts.extend(_selected(shape.of, f"{name}.NAME", listing))
-        elif isinstance(shape, Table):
-            parts.append(f"## `[{name}]`\n\n{_sentence(said.help)}\n\n{_rows(shape.cls, '')}\n")
+            parts.extend(_selected(inner.of, f"{name}.NAME", listing))
+        elif isinstance(inner, Select):
+            parts.append(f"## `[{name}]`\n\n{_sentence(said.help)}\n")
+            parts.extend(_selected(inner, name, listing))
+        elif isinstance(inner, Table):
+            parts.append(f"## `[{name}]`\n\n{_sentence(said.help)}\n\n{_rows(inner.cls, '')}\n")
+            parts.extend(_inner_selections(inner.cls, name, listing))
         else:
-            parts.append(f"## `{name}`\n\n{_sentence(said.help)}\n")
+            default = _default(field, shape)
+            form = f"{inner.words()}; default `{default}`" if default else inner.words()
+            parts.append(f"## `{name}`\n\n{_sentence(said.help)} Form: {form}.\n")
     return "\n".join(parts)
+
+
+def _without_maybe(shape: Shape) -> Shape:
+    return shape.of if isinstance(shape, Maybe) else shape
 
 
 def _selected(select: Select, path: str, listing: Listing) -> Iterator[str]:
@@ -84,7 +90,7 @@ def _selected(select: Select, path: str, listing: Listing) -> Iterator[str]:
 
 def _inner_selections(cls: type, path: str, listing: Listing) -> Iterator[str]:
     for name, _, shape in shaped_fields(cls):
-        inner = shape.of if isinstance(shape, Maybe) else shape
+        inner = _without_maybe(shape)
         if isinstance(inner, Select):
             for type_, own in sorted(listing.get(inner.kind, {}).items()):
                 title = f"### `[{path}.{name}]` with `type = {toml_string(type_)}`"
@@ -108,12 +114,16 @@ def settings_table(cls: type, prefix: str = "") -> list[tuple[str, str, str, str
 
 def _row_lines(cls: type, prefix: str) -> Iterator[tuple[str, str, str, str]]:
     for name, field, shape in shaped_fields(cls):
-        inner = shape.of if isinstance(shape, Maybe) else shape
+        inner = _without_maybe(shape)
         said = about(field)
         live = " (reloadable)" if said.reloadable else ""
         if isinstance(inner, Table):
             yield f"{prefix}{name}", "a table", "", f"{said.help}{live}"
             yield from _row_lines(inner.cls, f"{prefix}{name}.")
+        elif isinstance(inner, (Series, Named)) and isinstance(inner.of, Table):
+            each = "[]" if isinstance(inner, Series) else ".NAME"
+            yield f"{prefix}{name}", inner.words(), _default(field, shape), f"{said.help}{live}"
+            yield from _row_lines(inner.of.cls, f"{prefix}{name}{each}.")
         else:
             yield f"{prefix}{name}", inner.words(), _default(field, shape), f"{said.help}{live}"
 
@@ -140,30 +150,24 @@ def differences(old: Any, new: Any, path: str = "") -> Iterator[tuple[str, bool]
     for field in attrs.fields(type(old)):
         name = f"{path}.{field.name}" if path else field.name
         before, after = getattr(old, field.name), getattr(new, field.name)
-        if before == after:
-            continue
+        reloadable = about(field).reloadable
         if isinstance(before, dict) and isinstance(after, dict):
-            yield from _named_differences(before, after, name)
+            for key in sorted(before.keys() | after.keys()):
+                one = f"{name}.{dotted((key,))}"
+                yield from _difference(before.get(key), after.get(key), one, reloadable)
         else:
-            yield from _difference(before, after, name, about(field).reloadable)
-
-
-def _named_differences(before: Any, after: Any, path: str) -> Iterator[tuple[str, bool]]:
-    for key in sorted(before.keys() | after.keys()):
-        if before.get(key) != after.get(key):
-            yield from _difference(before.get(key), after.get(key), f"{path}.{key}", False)
+            yield from _difference(before, after, name, reloadable)
 
 
 def _difference(before: Any, after: Any, path: str, reloadable: bool) -> Iterator[tuple[str, bool]]:
-    if isinstance(before, Selection) and isinstance(after, Selection) and before.type == after.type:
+    if before == after:
+        return
+    chosen = isinstance(before, Selection) and isinstance(after, Selection)
+    if chosen and before.type == after.type:
         yield from differences(before.config, after.config, path)
         if before.common is not None:
             yield from differences(before.common, after.common, path)
-    elif (
-        attrs.has(type(before))
-        and type(before) is type(after)
-        and not isinstance(before, Selection)
-    ):
+    elif type(before) is type(after) and is_settings(before):
         yield from differences(before, after, path)
     else:
         yield path, reloadable

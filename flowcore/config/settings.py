@@ -125,11 +125,11 @@ def references(config: Any) -> Iterator[tuple[str, str]]:
         if kind is not None and value is not None:
             for name in (value,) if isinstance(value, str) else value:
                 yield kind, name
-        elif _is_table(value):
+        elif is_settings(value):
             yield from references(value)
 
 
-def _is_table(value: Any) -> bool:
+def is_settings(value: Any) -> bool:
     """Whether a value is itself an object of a configuration class."""
     if isinstance(value, Selection) or not attrs.has(type(value)):
         return False

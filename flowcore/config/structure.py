@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, TypeVar
 
 from flowcore.config.document import Document
 from flowcore.config.problems import ConfigError
-from flowcore.config.shapes import WRONG, Lookup, Table, Walk
+from flowcore.config.shapes import WRONG, Lookup, Walk
+from flowcore.config.tables import Table
 
 T = TypeVar("T")
 
@@ -48,10 +48,3 @@ class NothingKnown:
     def note(self, kind: str, type_: str) -> str | None:
         del kind, type_
         return None
-
-
-def plain(tree: Mapping[str, Any]) -> dict[str, Any]:
-    """A copy of a tree in which every mapping is a dict."""
-    return {
-        key: plain(value) if isinstance(value, Mapping) else value for key, value in tree.items()
-    }

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-import math
 import os
 import pathlib
 import re
 import stat
 from collections.abc import Mapping
+from decimal import Context, Decimal
 from typing import Annotated, Any
 
 import attrs
@@ -30,7 +30,16 @@ Duration = Annotated[float, DURATION]
 Size = Annotated[int, SIZE]
 """Bytes as an int; in TOML text such as "16MiB", "64KiB", "1GB", "512B"."""
 
-_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SECONDS = {
+    "us": Decimal("1e-6"),
+    "ms": Decimal("1e-3"),
+    "s": Decimal(1),
+    "m": Decimal(60),
+    "h": Decimal(3600),
+    "d": Decimal(86400),
+}
+_EXACT = Context(prec=120)
+"""Wide enough that no sum or product of what a duration may be written as is rounded."""
 _BYTES = {
     "B": 1,
     "KB": 10**3,
@@ -42,7 +51,7 @@ _BYTES = {
     "GiB": 2**30,
     "TiB": 2**40,
 }
-_PART = r"(\d{1,15}(?:\.\d{1,9})?)"
+_PART = r"(\d{1,20}(?:\.\d{1,30})?)"
 _DURATION = re.compile(rf"(?:{_PART}(us|ms|s|m|h|d))+", re.ASCII)
 _DURATION_PART = re.compile(rf"{_PART}(us|ms|s|m|h|d)", re.ASCII)
 _SIZE = re.compile(r"(\d{1,20}(?:\.\d{1,9})?) ?([KMGT]i?B|B)", re.ASCII)
@@ -61,20 +70,25 @@ def parse_duration(text: str) -> float:
     factors = [_SECONDS[unit] for _, unit in parts]
     if factors != sorted(set(factors), reverse=True):
         raise ValueError(f"expected {DURATION_FORM}, each unit once, the largest first")
-    return math.fsum(
-        float(number) * factor for (number, _), factor in zip(parts, factors, strict=True)
-    )
+    total = Decimal(0)
+    for (number, _), factor in zip(parts, factors, strict=True):
+        total = _EXACT.fma(Decimal(number), factor, total)
+    return float(total)
 
 
 def show_duration(seconds: float) -> str:
     """The shortest exact text that `parse_duration` reads back as the same number."""
-    for unit in ("d", "h", "m", "s", "ms", "us"):
-        count = seconds / _SECONDS[unit]
-        if count == int(count) and (count >= 1 or seconds == 0):
-            text = f"{int(count)}{unit if seconds else 's'}"
-            if parse_duration(text) == seconds:
-                return text
-    return f"{seconds:.9f}".rstrip("0").rstrip(".") + "s"
+    if not seconds:
+        return "0s"
+    exact = Decimal(repr(seconds))
+    texts = []
+    for unit in ("s", "ms", "us", "m", "h", "d"):
+        count = _EXACT.divide(exact, _SECONDS[unit]).normalize(_EXACT)
+        text = f"{count:f}{unit}"
+        if _DURATION.fullmatch(text) and parse_duration(text) == seconds:
+            texts.append(text)
+    # below 1e-36 s or so no form holds it: a number that only a program can have set
+    return min(texts, key=lambda text: (len(text), "." in text), default=f"{seconds!r}s")
 
 
 def parse_size(text: str) -> int:
@@ -190,7 +204,9 @@ def read_secret(table: Any, folder: pathlib.Path) -> Secret:
 
 def _read_secret_file(path: pathlib.Path) -> str:
     try:
-        with path.open("rb") as file:
+        # without O_NONBLOCK a named pipe would hold the start for ever
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+        with os.fdopen(descriptor, "rb") as file:
             mode = os.fstat(file.fileno()).st_mode
             if not stat.S_ISREG(mode):
                 raise ValueError(f"the secret file {str(path)!r} is no regular file")

@@ -206,6 +206,8 @@ def test_lines_of_arrays_of_tables() -> None:
         (["x"], "expected key=value"),
         (["=1"], "expected key=value"),
         (["a b=1"], "is no dotted key"),
+        (["#x=1"], "is no dotted key"),
+        (["[a]\nb=1"], "is no dotted key"),
         (["text.deep=1"], "there is a plain value on the way"),
         (["colour=green"], "unknown value 'green'"),
         (["flag=1"], "expected true or false, not an integer"),

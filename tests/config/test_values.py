@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 
 import pytest
@@ -37,10 +38,33 @@ def test_any_text_is_a_duration_or_says_what_one_is(text: str) -> None:
         assert "expected a duration" in str(error)
 
 
-@given(st.integers(0, 10**9))
-def test_a_shown_duration_reads_back(milliseconds: int) -> None:
-    seconds = milliseconds / 1000
-    assert parse_duration(show_duration(seconds)) == pytest.approx(seconds)
+@given(st.floats(1e-9, 1e12) | st.integers(0, 10**12).map(float) | st.just(1e-30))
+def test_a_shown_duration_reads_back_exactly(seconds: float) -> None:
+    assert parse_duration(show_duration(seconds)) == seconds
+
+
+@given(st.from_regex(r"[0-9]{1,9}(\.[0-9]{1,12})?(us|ms|s|m|h|d)", fullmatch=True))
+def test_a_written_duration_keeps_its_value_when_shown(text: str) -> None:
+    seconds = parse_duration(text)
+    assert parse_duration(show_duration(seconds)) == seconds
+    assert (seconds == 0) == (not any(digit in text for digit in "123456789"))
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (0, "0s"),
+        (0.25, "250ms"),
+        (1.5, "1.5s"),
+        (0.005, "5ms"),
+        (90, "90s"),
+        (5400, "90m"),
+        (3600, "1h"),
+        (30, "30s"),
+    ],
+)
+def test_a_duration_is_shown_short(seconds: float, text: str) -> None:
+    assert show_duration(seconds) == text
 
 
 @given(st.integers(0, 2**60))
@@ -143,3 +167,17 @@ def test_a_secret_in_the_clear_is_refused_without_showing_it(tmp_path: pathlib.P
     assert CANARY not in str(raised.value)
     with pytest.raises(ValueError, match="no regular file"):
         read_secret({"file": "/dev/null"}, tmp_path)
+
+
+def test_a_secret_that_is_a_pipe_is_refused_and_holds_nobody_up(tmp_path: pathlib.Path) -> None:
+    os.mkfifo(tmp_path / "pipe", 0o600)
+    with pytest.raises(ValueError, match="no regular file"):
+        read_secret({"file": "pipe"}, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["", "a\0b", "."])
+def test_a_secret_file_with_an_impossible_name_is_refused(
+    tmp_path: pathlib.Path, name: str
+) -> None:
+    with pytest.raises(ValueError, match=r"secret file|null"):
+        read_secret({"file": name}, tmp_path)
