@@ -24,6 +24,9 @@ _FIRST_WAIT: Final = 0.25
 _LONGEST_WAIT: Final = 30.0
 """Seconds until a stream that ended is opened again, longer each time it cannot be opened."""
 
+_PATIENCE: Final = 1.0
+"""Seconds that the first stream may take to open before lists are read without it."""
+
 _encode = msgspec.json.encode
 
 
@@ -32,6 +35,10 @@ class Listening(Listener, Protocol):
 
     async def run(self) -> None:
         """Keep it open, until cancelled."""
+        ...
+
+    async def settled(self) -> None:
+        """Wait until it is open, or it is clear that it will not be. It does not wait long."""
         ...
 
 
@@ -54,6 +61,9 @@ class HandshakeListening:
 
     async def run(self) -> None:
         await trio.sleep_forever()
+
+    async def settled(self) -> None:
+        """Changes come unasked."""
 
 
 @attrs.define(eq=False)
@@ -115,6 +125,7 @@ class ModernListening:
         self._wishes: list[_Wish] = []
         self._changed = trio.Event()
         """Set, and replaced, when other resources are wished for."""
+        self._settled = trio.Event()
 
     async def subscribe(self, uri: str) -> None:
         wish = _Wish(uri)
@@ -144,6 +155,7 @@ class ModernListening:
             while True:
                 self._changed = changed = trio.Event()
                 if not self._lists and not self._uris:
+                    self._settled.set()
                     if current is not None:
                         current.scope.cancel()
                         current = None
@@ -157,17 +169,26 @@ class ModernListening:
                     failures = 0
                     if current is not None:
                         current.scope.cancel()
-                    else:
+                    elif self._settled.is_set():
                         self._missed()
                     current = stream
+                    self._settled.set()
                     await _either(changed, stream.ended)
-                if current is not None and current.ended.is_set():
-                    current = None
-                if current is None:
+                else:
                     failures += 1
-                    wait = min(_FIRST_WAIT * 2 ** min(failures - 1, 16), _LONGEST_WAIT)
-                    with trio.move_on_after(wait):
+                    self._settled.set()
+                if stream.ended.is_set():
+                    if current is stream:
+                        current = None
+                    with trio.move_on_after(
+                        min(_FIRST_WAIT * 2 ** min(failures, 16), _LONGEST_WAIT)
+                    ):
                         await changed.wait()
+
+    async def settled(self) -> None:
+        with trio.move_on_after(_PATIENCE):
+            await self._settled.wait()
+        self._settled.set()  # if it is open later than that, something may have been missed
 
     def _settle(self, stream: _Stream) -> None:
         """Tell those who wait whether their resource is subscribed to."""

@@ -75,6 +75,9 @@ class Stdio:
     def agreed(self) -> None:
         """It speaks on the one channel there is, from the beginning."""
 
+    async def settled(self) -> None:
+        """It is heard from the beginning."""
+
     # ---- out
 
     async def exchange(self, call: Call) -> Response:

@@ -34,6 +34,8 @@ _POST: Final[Headers] = (
 _GET: Final[Headers] = ((b"accept", b"text/event-stream"),)
 _RESUMES: Final = 5
 """How often in a row a call's broken stream is taken up again without anything new."""
+_PATIENCE: Final = 1.0
+"""Seconds that the stream of notifications may take to open before calls are made without it."""
 _FAREWELL: Final = 1.0
 """Seconds that the end of a session may take."""
 
@@ -58,6 +60,8 @@ class StreamableHttp:
         self._agreed = trio.Event()
         self._renewed = trio.Event()
         """Set, and replaced, when there is another session."""
+        self._settled = trio.Event()
+        """Set when the stream of this session that belongs to no call is open, or is not to be had."""
 
     def attach(self, hearing: Hearing, errands: Errands) -> None:
         self._hearing = hearing
@@ -69,6 +73,13 @@ class StreamableHttp:
 
     def agreed(self) -> None:
         self._agreed.set()
+
+    async def settled(self) -> None:
+        if not self._phrasing.modern:
+            settled = self._settled
+            with trio.move_on_after(_PATIENCE):
+                await settled.wait()
+            settled.set()  # if it is open later than that, something may have been missed
 
     def _write_headers(self) -> None:
         version: Headers = ((headers.VERSION, self._phrasing.version.encode()),)
@@ -164,6 +175,7 @@ class StreamableHttp:
         self._write_headers()
         self._renewed.set()
         self._renewed = trio.Event()
+        self._settled = trio.Event()
 
     async def _take_up(self, stream: EventStream) -> Response:
         """The response on a stream that broke off, taken up where it ended (up to 2025-11-25)."""
@@ -202,6 +214,7 @@ class StreamableHttp:
 
     async def _listen(self) -> None:
         """Hear the stream of one session; return if there is none."""
+        settled = self._settled
         stream = EventStream(self._hearing, None, self._limit)
         tries = 0
         while True:
@@ -213,12 +226,14 @@ class StreamableHttp:
                     status = answer.status
                     if status == 200 and content_type(answer) == b"text/event-stream":
                         tries = 0
-                        if not stream.last_id:
+                        if settled.is_set() and not stream.last_id:
                             self._hearing.missed()
+                        settled.set()
                         await stream.hear(answer)
             except HttpError as error:
                 logger.debug("no stream of notifications: %s", error)
             else:
+                settled.set()
                 if status != 200 and status < 500 and status not in (404, 408, 429):
                     return  # such as 405: it is not offered
             tries += 1

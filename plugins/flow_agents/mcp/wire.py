@@ -56,6 +56,13 @@ class Wire(Protocol):
         """The version is agreed upon: the upstream may speak of itself from now on."""
         ...
 
+    async def settled(self) -> None:
+        """Wait until what the upstream says of itself is heard, or it is clear that it will not be.
+
+        It does not wait long: an upstream may as well leave that open.
+        """
+        ...
+
     async def exchange(self, call: Call) -> Response:
         """Send a call's request and wait for its response. One task for each call.
 

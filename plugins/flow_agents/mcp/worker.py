@@ -240,6 +240,7 @@ class Upstream:
                 raise AgentUnavailable(
                     f"there is no new session with the upstream: {error}"
                 ) from error
+            await self._wire.settled()
             self._level = len(LEVELS)
             self._offers.changed(KINDS)
             self._errands.run(self._memory.subscriptions.renew, self._listening)
@@ -253,6 +254,9 @@ class Upstream:
             nursery.start_soon(self._raise_when_lost)
             await self.begin()
             nursery.start_soon(self._listening.run)
+            # who listens before it reads misses nothing
+            await self._wire.settled()
+            await self._listening.settled()
             await self._offers.list()
             nursery.start_soon(self._offers.keep)
             await nursery.start(self._memory.subscriptions.serve, self._listening)
