@@ -40,7 +40,6 @@ from support.upstreams.http_server import (
     encoded,
     error,
     result,
-    said,
     serving,
 )
 
@@ -572,14 +571,12 @@ async def test_a_handshake_may_be_answered_by_a_stream() -> None:
 async def test_an_upstream_that_is_modern_says_what_it_would_rather_speak() -> None:
     server = HttpUpstream(modern=False)
     data = {"supported": ["2025-11-25"], "requested": "2026-07-28"}
-    async with serving(server):
 
-        async def answer(request: Any) -> Answer:
-            if b"server/discover" in request.body:
-                return error(1, -32022, "no", 400, data)
-            return await HttpUpstream.handle(server, request)
+    async def answer(request: Any) -> Answer:
+        if b"server/discover" in request.body:
+            return error(1, -32022, "no", 400, data)
+        return await HttpUpstream.handle(server, request)
 
-        server.handle = answer  # type: ignore[method-assign]
+    server.handle = answer  # type: ignore[method-assign]
     async with serving(server), opened(url=server.url) as up:
         assert not (await up.call("echo")).modern
-        assert said("")  # the helper's own form
