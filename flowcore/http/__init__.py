@@ -1,22 +1,15 @@
 """HTTP/1.1 on trio: a strict server, a pooled client, server-sent events."""
 
-from flowcore.http.client import (
-    BodyTooLarge,
-    Client,
-    ClientResponse,
-    ClientStream,
-    ConnectFailed,
-    HttpError,
-    ProtocolFailure,
-    open_client,
-    split_url,
-)
+from flowcore.http.answers import ClientResponse, ClientStream
+from flowcore.http.client import Client, open_client
+from flowcore.http.failures import BodyTooLarge, ConnectFailed, HttpError, ProtocolFailure
 from flowcore.http.fields import HeaderMap
 from flowcore.http.limits import Limits
 from flowcore.http.messages import Handler, Request, Response, Send, Stream, Tls
 from flowcore.http.server import CannotListen, Server, open_http_server
 from flowcore.http.sse import EventTooLarge, ServerEvent, SseDecoder, encode_event
 from flowcore.http.state import ServerStatistics
+from flowcore.http.url import split_url
 
 __all__ = [
     "BodyTooLarge",

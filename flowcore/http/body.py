@@ -40,6 +40,11 @@ class BodyReader:
         if length > limit:
             raise too_large(self._limit)
 
+    @property
+    def left(self) -> int | None:
+        """How many bytes are to come; None where that is not announced."""
+        return self._left if self._length >= 0 else None
+
     def ended_by_close(self) -> bool:
         """The connection has ended: whether that completes the body."""
         self.complete = self.complete or self._length == UNTIL_CLOSE

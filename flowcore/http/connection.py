@@ -169,10 +169,10 @@ class Connection:
             self._wakeup.set()  # the client may wait to be told to go on
 
     def _hold(self, size: int) -> None:
+        if size > 0 and self._state.held + size > self._limits.bodies:
+            raise BadMessage(503, "too many bytes of requests are held already")
         self._held += size
         self._state.held += size
-        if self._state.held > self._limits.bodies:
-            raise BadMessage(503, "too many bytes of requests are held already")
 
     def _refuse(self, error: BadMessage) -> None:
         """Answer with a refusal when its turn comes; what follows on this connection is not believed."""

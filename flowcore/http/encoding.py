@@ -1,4 +1,4 @@
-"""Answers as bytes. Sans-IO, but for the clock of the Date header."""
+"""Messages as bytes. Sans-IO, but for the clock of the Date header."""
 
 from __future__ import annotations
 
@@ -7,12 +7,13 @@ from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
 
-from flowcore.http.fields import FieldEncoder
+from flowcore.http.fields import TOKEN, FieldEncoder, Headers
 from flowcore.http.messages import Response, Stream
 
 _FIELDS = FieldEncoder(
     frozenset((b"connection", b"content-length", b"date", b"keep-alive", b"transfer-encoding"))
 )
+_ASKING = FieldEncoder(frozenset((b"content-length", b"expect", b"transfer-encoding")))
 
 
 @lru_cache(maxsize=128)
@@ -90,3 +91,26 @@ LAST_CHUNK = b"0\r\n\r\n"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 CLOSE = b"connection: close\r\n"
 KEEP_ALIVE = b"connection: keep-alive\r\n"
+
+
+@lru_cache(maxsize=128)
+def _method(method: str) -> str:
+    if not method.isascii() or TOKEN.fullmatch(method.encode()) is None:
+        raise ValueError(f"expected the name of an HTTP method, not {method!r}")
+    return method
+
+
+def encode_request(
+    method: str, target: str, authority: str, headers: Headers, body: bytes
+) -> bytes:
+    """The bytes of a request. Host is `authority` unless it is among the headers.
+
+    Raises ValueError for a method or header that cannot be sent.
+    """
+    line = f"{_method(method)} {target} HTTP/1.1\r\n"
+    if not any(len(name) == 4 and name.lower() == b"host" for name, _ in headers):
+        line += f"host: {authority}\r\n"
+    fields = _ASKING.lines(headers)
+    if body or method in ("POST", "PUT", "PATCH"):
+        return b"%b%bcontent-length: %d\r\n\r\n%b" % (line.encode(), fields, len(body), body)
+    return b"%b%b\r\n" % (line.encode(), fields)

@@ -50,7 +50,7 @@ class HeaderMap(dict[bytes, bytes]):
 
 
 def split_lines(head: bytes) -> list[bytes] | None:
-    """The lines of a head that ends with an empty line; None if a control character stands in it.
+    """The lines of a head, without the empty one at its end; None if a control character stands in it.
 
     Each CR and LF must be half of a CRLF: deleting what is printable must leave just the line ends.
     """
@@ -58,7 +58,7 @@ def split_lines(head: bytes) -> list[bytes] | None:
     if head.translate(None, _PRINTABLE) != b"\r\n" * (len(lines) - 1):
         return None
     del lines[-2:]
-    return lines
+    return lines or None
 
 
 def parse_fields(lines: Iterable[bytes]) -> HeaderMap | None:

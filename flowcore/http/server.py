@@ -47,7 +47,6 @@ class Server:
     ) -> None:
         self._state = ServerState(handler, limits)
         self._state.now = trio.current_time()
-        self._listeners = listeners
         self._addresses = tuple(
             Address(str(name[0]), int(name[1]))
             for name in (listener.getsockname() for listener in listeners)
@@ -60,9 +59,6 @@ class Server:
         self._turned_away = 0
         self._next = 0
         self._emptied = trio.Event()
-        for listener in listeners:
-            nursery.start_soon(self._accept, listener)
-        nursery.start_soon(self._sweep)
 
     @property
     def addresses(self) -> tuple[Address, ...]:
@@ -83,7 +79,6 @@ class Server:
         Kept connections without a request are closed; `Request.draining` tells long answers to end.
         """
         self._accepting.cancel()
-        self._close_listeners()
         self._state.draining.set()
         for connection in tuple(self._connections):
             connection.nudge()
@@ -93,17 +88,11 @@ class Server:
                 await self._emptied.wait()
         return not self._open
 
-    def _close_listeners(self) -> None:
-        for listener in self._listeners:
-            if listener.fileno() >= 0:
-                trio.lowlevel.notify_closing(listener)
-                listener.close()
-
     # ---- connections
 
     async def _accept(self, listener: socket.socket) -> None:
         full = False
-        with self._accepting:
+        with listener, self._accepting:
             while True:
                 await trio.lowlevel.wait_readable(listener)
                 try:
@@ -232,8 +221,10 @@ async def open_http_server(
     listeners = [socket.socket(fileno=one.socket.detach()) for one in opened]
     async with trio.open_nursery() as nursery:
         server = Server(handler, listeners, limits or Limits(), context, nursery)
+        for listener in listeners:
+            nursery.start_soon(server._accept, listener)
+        nursery.start_soon(server._sweep)
         try:
             yield server
         finally:
             nursery.cancel_scope.cancel()
-            server._close_listeners()
