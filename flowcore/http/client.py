@@ -167,9 +167,7 @@ class Client:
     async def _tls(self) -> ssl.SSLContext:
         if self._context is None:
             # once, and in a thread: reading the system's certificates takes tens of milliseconds
-            self._context = await trio.to_thread.run_sync(
-                _default_context, abandon_on_cancel=True
-            )
+            self._context = await trio.to_thread.run_sync(_default_context, abandon_on_cancel=True)
         return self._context
 
     async def _send(self, link: Link, method: str, message: bytes) -> tuple[ResponseHead, bytes]:
