@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import ssl
 from collections import deque
@@ -126,4 +127,6 @@ def _reason(error: BaseException) -> str:
         return error.__cause__.verify_message
     if isinstance(error.__cause__, ssl.SSLError):
         return str(error.__cause__.reason or error.__cause__)
+    if isinstance(error, OSError) and error.errno is not None and error.errno > 0:
+        return os.strerror(error.errno)
     return str(getattr(error, "strerror", None) or error)
