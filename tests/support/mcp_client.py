@@ -196,7 +196,7 @@ class Messages:
 
 @asynccontextmanager
 async def open_talkative(
-    extra: Mapping[str, Any] | None = None, **agent: Any
+    extra: Mapping[str, Any] | None = None, *, within: float = 60, **agent: Any
 ) -> AsyncGenerator[tuple[Flow, Raw]]:
     """A flow with the agent `talk` behind an MCP edge, and a client of it."""
     config: dict[str, Any] = {
@@ -214,5 +214,5 @@ async def open_talkative(
     }
     async with open_flow(config) as flow, open_client() as client:
         await flow.wait_settled()
-        with trio.fail_after(60):
+        with trio.fail_after(within):
             yield flow, Raw(flow.endpoints["mcp"][0], client)

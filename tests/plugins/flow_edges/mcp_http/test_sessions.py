@@ -1,0 +1,85 @@
+"""Sessions, outboxes and questions: what waits, and what expires."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+import trio
+import trio.testing
+from msgspec import Raw
+
+from flow_edges.mcp import settings
+from flow_edges.mcp.conversation import Conversation
+from flow_edges.mcp.outbox import Outbox
+from flow_edges.mcp.sessions import Sessions
+from flow_edges.mcp.shared import open_shared
+from flowcore import Flow, open_flow
+from flowcore.errors import InvalidArguments, Overloaded
+from flowcore.requests import ANONYMOUS
+
+
+async def test_an_outbox_drops_what_exceeds_its_bound_and_ends_when_closed() -> None:
+    outbox = Outbox(2)
+    outbox.put(b"a")
+    outbox.put_once(b"a")
+    outbox.put_once(b"b")
+    outbox.put(b"c")
+    assert outbox.dropped == 1
+    assert await outbox.take() == [b"a", b"b"]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(outbox.take)
+        await trio.testing.wait_all_tasks_blocked()
+        outbox.close()
+    outbox.put(b"d")
+    assert await outbox.take() == []
+
+
+def conversation(flow: Flow, shared: Any) -> Conversation:
+    params = {"protocolVersion": Raw(b'"2025-11-25"'), "capabilities": Raw(b'{"roots":{}}')}
+    made: Conversation = shared.converse(params, ANONYMOUS)
+    return made
+
+
+async def test_sessions_end_when_they_are_idle_and_not_while_they_are_busy(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    chosen = settings.SessionSettings(max=3, idle_timeout=100)
+    sessions = Sessions(chosen)
+    async with open_flow({}) as flow, open_shared(flow, settings.ServiceSettings()) as shared:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sessions.expire)
+            idle, used, busy = (sessions.open(conversation(flow, shared)) for _ in range(3))
+            busy.stream = Outbox(1)
+            await trio.sleep(60)
+            assert sessions.find(used.id.encode(), "anonymous") is used
+            assert sessions.find(used.id.encode(), "somebody else") is None
+            await trio.sleep(60)
+            assert sessions.find(idle.id.encode(), "anonymous") is None
+            assert len(sessions) == 2
+            await trio.sleep(1000)
+            assert len(sessions) == 1
+            sessions.open(conversation(flow, shared)).conversation.calls[1] = trio.CancelScope()
+            sessions.open(conversation(flow, shared)).conversation.calls[1] = trio.CancelScope()
+            with pytest.raises(Overloaded):
+                sessions.open(conversation(flow, shared))
+            sessions.close_all()
+            assert busy.stream.closed
+            nursery.cancel_scope.cancel()
+
+
+async def test_a_question_that_is_not_answered_in_time_is_withdrawn(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async with open_flow({}) as flow:
+        async with open_shared(flow, settings.ServiceSettings(input_timeout=5)) as shared:
+            talk = conversation(flow, shared)
+            sent: list[Any] = []
+            with pytest.raises(InvalidArguments, match="in time"):
+                await talk.ask(
+                    lambda frame: sent.append(json.loads(frame)), "roots/list", Raw(b"{}")
+                )
+            assert [one["method"] for one in sent] == ["roots/list", "notifications/cancelled"]
+            assert sent[1]["params"]["requestId"] == sent[0]["id"]
+            talk.close()

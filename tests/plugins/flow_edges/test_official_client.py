@@ -1,0 +1,130 @@
+"""The official SDK's client against both edges, in both eras."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any, Literal
+
+import pytest
+import trio
+from mcp.client.stdio import StdioServerParameters
+
+import mcp
+from mcp import types
+from support.mcp_client import open_talkative
+from support.needs import ROOT
+
+pytestmark = [
+    # the client's own HTTP library leaves async generators to the garbage collector
+    pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning"),
+    pytest.mark.filterwarnings("ignore:Async generator:ResourceWarning"),
+]
+
+Mode = Literal["auto", "legacy"]
+VERSIONS: dict[Mode, str] = {"auto": "2026-07-28", "legacy": "2025-11-25"}
+
+CONFIG = """
+[agent.talk]
+type = "python"
+target = "support.talkative:Talkative"
+names = "bare"
+pool = { min = 1, max = 1, concurrency = 100 }
+[edge.client]
+type = "mcp_stdio"
+"""
+
+
+@asynccontextmanager
+async def open_target(over: str, folder: pathlib.Path) -> AsyncGenerator[Any]:
+    if over == "http":
+        async with open_talkative() as (_, client):
+            yield client.url
+        return
+    config = folder / "flow.toml"
+    config.write_text(CONFIG)
+    program = "from flowcore.cli.flowserve import main; main()"
+    yield StdioServerParameters(
+        command=sys.executable,
+        args=["-c", program, "--config", str(config), "--log-level", "error"],
+        env={"PYTHONPATH": str(ROOT / "tests")},
+    )
+
+
+async def answer_name(context: object, params: object) -> types.ElicitResult:
+    return types.ElicitResult(action="accept", content={"name": "Ann"})
+
+
+async def answer_sample(context: object, params: object) -> types.CreateMessageResult:
+    content = types.TextContent(type="text", text="model says")
+    return types.CreateMessageResult(role="assistant", content=content, model="m")
+
+
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("over", ["http", "stdio"])
+async def test_the_official_client_can_do_all_of_it(
+    over: str, mode: Mode, tmp_path: pathlib.Path
+) -> None:
+    with trio.fail_after(60):
+        async with open_target(over, tmp_path) as target:
+            async with mcp.Client(
+                target,
+                mode=mode,
+                elicitation_callback=answer_name,
+                sampling_callback=answer_sample,
+            ) as client:
+                assert client.protocol_version == VERSIONS[mode]
+                assert client.server_info is not None
+                assert client.server_info.name == "flowcore"
+                await use(client)
+
+
+async def use(client: mcp.Client) -> None:
+    tools = {tool.name: tool for tool in (await client.list_tools()).tools}
+    assert {"echo", "flow.status"} <= tools.keys()
+    assert await text_of(client, "echo", text="x") == "x"
+    assert (await client.call_tool("add", {"a": 1, "b": 2})).structured_content == {"sum": 3}
+    assert (await client.call_tool("fail", {})).is_error
+    assert await text_of(client, "greet_elicited") == "hello, Ann"
+    assert await text_of(client, "greet_by_rounds") == "hello, Ann after 1"
+    assert await text_of(client, "sample") == "model says"
+    seen: list[float] = []
+
+    async def progress(progress: float, total: float | None, message: str | None) -> None:
+        seen.append(progress)
+
+    result = await client.call_tool("steps", {"count": 3}, progress_callback=progress)
+    assert result.is_error is False
+    assert seen == [1, 2, 3]
+    read = await client.read_resource("test://items/7")
+    content = read.contents[0]
+    assert isinstance(content, types.TextResourceContents)
+    assert content.text == "item 7"
+    assert len((await client.list_resource_templates()).resource_templates) == 1
+    prompt = await client.get_prompt("review", {"code": "x"})
+    assert isinstance(prompt.messages[0].content, types.TextContent)
+    reference = types.PromptReference(type="ref/prompt", name="review")
+    completed = await client.complete(reference, {"name": "code", "value": "ru"})
+    assert completed.completion.values == ["ruby"]
+    with pytest.raises(mcp.MCPError) as caught:
+        await client.call_tool("no_such_tool", {})
+    assert caught.value.code == -32602
+
+
+async def text_of(client: mcp.Client, tool: str, **arguments: Any) -> str:
+    content = (await client.call_tool(tool, arguments)).content[0]
+    assert isinstance(content, types.TextContent)
+    return content.text
+
+
+async def test_a_call_that_the_official_client_gives_up_is_cancelled() -> None:
+    async with open_talkative() as (flow, raw):
+        for mode in ("auto", "legacy"):
+            async with mcp.Client(raw.url, mode=mode) as client:
+                with trio.move_on_after(0.1):
+                    await client.call_tool("hang", {})
+            while flow.requests.tracker.running:
+                await trio.lowlevel.checkpoint()
+        assert flow.requests.statistics().cancelled == 2
