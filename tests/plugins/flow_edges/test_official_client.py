@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import pathlib
 import sys
 from collections.abc import AsyncGenerator
@@ -49,7 +50,7 @@ async def open_target(over: str, folder: pathlib.Path) -> AsyncGenerator[Any]:
     yield StdioServerParameters(
         command=sys.executable,
         args=["-c", program, "--config", str(config), "--log-level", "error"],
-        env={"PYTHONPATH": str(ROOT / "tests")},
+        env={**os.environ, "PYTHONPATH": str(ROOT / "tests")},
     )
 
 

@@ -125,7 +125,7 @@ async def send(client: Raw, request: bytes) -> bytes:
         (b"POST /mcp HTTP/1.1\r\nHost: localhost.evil.example\r\n", b"421"),
         (b"POST /mcp HTTP/1.1\r\nHost: 10.0.0.1\r\n", b"421"),
         (b"POST /mcp HTTP/1.1\r\nHost: \r\n", b"421"),
-        (b"POST /mcp HTTP/1.1\r\nHost: a b\r\n", b"421"),
+        (b"POST /mcp HTTP/1.1\r\nHost: a b\r\n", b"400"),
         (b"GET /mcp HTTP/1.1\r\nHost: localhost\r\n", b"405"),
         (b"PUT /mcp HTTP/1.1\r\nHost: localhost\r\n", b"405"),
         (b"DELETE /mcp HTTP/1.1\r\nHost: [::1]:80\r\nMcp-Session-Id: x\r\n", b"404"),

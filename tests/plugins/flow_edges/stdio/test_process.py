@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -35,7 +36,7 @@ CALL = {
     "method": "tools/call",
     "params": {"name": "echo", "arguments": {"text": "hello"}},
 }
-ENVIRONMENT = {"PYTHONPATH": str(ROOT / "tests"), "PATH": "/usr/bin:/bin"}
+ENVIRONMENT = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
 
 
 @pytest.fixture
