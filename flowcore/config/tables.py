@@ -259,7 +259,9 @@ def table_schema(classes: tuple[type, ...], listing: Listing) -> dict[str, Any]:
         for name, field, shape in shaped_fields(cls):
             said = about(field)
             inner = shape.schema(listing)
-            inner.update(getattr(said.validator, "schema", {}) if _plain(shape) else {})
+            checked = getattr(said.validator, "schema", {}) if _plain(shape) else {}
+            # a keyword that both have, such as `items`, must hold twice
+            inner = {"allOf": [inner, checked]} if inner.keys() & checked else {**inner, **checked}
             properties[name] = {**inner, "description": said.help}
         required += required_keys(cls)
     schema: dict[str, Any] = {
