@@ -49,6 +49,7 @@ def run() -> list[Figure]:
     upstream = free_port()
     with running([sys.executable, "-m", "benchmarks.upstream", "http", str(upstream)]):
         ours = _ours(upstream, figures)
+    figures.append(_long_list())
     peers = _peers()
     for name, bar in BARS.items():
         for era in ERAS:
@@ -106,6 +107,31 @@ def _ours(upstream: int, figures: list[Figure]) -> dict[tuple[str, str], float]:
                 figures.append(Figure(name=what.format("p50"), value=load.p50, unit="ms"))
                 figures.append(Figure(name=what.format("p99"), value=load.p99, unit="ms"))
     return best
+
+
+LONG = """
+[agent.many]
+type = "python"
+target = "benchmarks.many"
+[edge.mcp]
+type = "mcp"
+bind = "127.0.0.1:{port}"
+[log]
+level = "error"
+"""
+
+
+def _long_list() -> Figure:
+    """CPU of one `tools/list` of a thousand tools."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/mcp"
+    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
+        file.write(LONG.format(port=port))
+        file.flush()
+        with running([str(BIN / "flowserve"), "--config", file.name]) as pid:
+            wait_ready(url, ERAS[0], "many.tool_0000")
+            cpu = min(measure(url, ERAS[0], "", pid, connections=4).cpu for _ in range(ROUNDS))
+    return Figure(name="tools/list of 1,000 tools: CPU", value=cpu / 1000, unit="ms", bar=2.0)
 
 
 def _peers() -> dict[tuple[str, str, str], float]:

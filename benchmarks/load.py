@@ -74,11 +74,17 @@ def wait_ready(url: str, era: str, tool: str) -> None:
             return
 
 
+def list_request() -> tuple[dict[str, str], bytes]:
+    """Headers and body of a `tools/list` of 2025-11-25."""
+    headers, _ = request_of("2025-11-25", "")
+    return headers, b'{"jsonrpc":"2.0","id":7,"method":"tools/list"}'
+
+
 def measure(
     url: str, era: str, tool: str, server: int, *, connections: int, seconds: int = 3
 ) -> Load:
-    """Calls as fast as they are answered, over so many connections. The client has CPU 1 to itself."""
-    headers, body = request_of(era, tool)
+    """Calls (lists, without a tool) as fast as they are answered. The client has CPU 1 to itself."""
+    headers, body = request_of(era, tool) if tool else list_request()
     lines = [f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items()]
     script = "\n".join(['wrk.method = "POST"', *lines, f"wrk.body = [==[{body.decode()}]==]"])
     with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
