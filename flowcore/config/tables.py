@@ -90,6 +90,8 @@ class Select:
             note = walk.lookup.note(self.kind, type_)
             known = known_words(type_, walk.lookup.known(self.kind))
             where = path if isinstance(value, str) else (*path, "type")
+            if self.common is not None:  # these can be checked whatever the type
+                _read_class(self.common, table, path, walk)
             return walk.wrong(
                 where,
                 f"unknown {self.kind} type {clipped(type_)}{known}" + (f"; {note}" if note else ""),
