@@ -320,7 +320,7 @@ class Agent:
                     opened = True
                     scope.deadline = math.inf
                     failure = await self._live_through(life)
-                    scope.deadline = trio.current_time() + max(settings.shutdown, 1.0)
+                    scope.deadline = trio.current_time() + life.closing
         except Exception as error:
             logger.warning("the source of agent %s failed", self.name, exc_info=error)
             return failure or error

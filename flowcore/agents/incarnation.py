@@ -23,6 +23,10 @@ from flowcore.supervise import Child, Intensity, Restart, Supervisor, open_super
 OpenSource = Callable[[], AbstractAsyncContextManager[WorkerSource]]
 
 
+LEAST_TO_CLOSE = 1.0
+"""Seconds that closing may take, however little time calls are given."""
+
+
 class CrashLoop(FlowError):
     """An agent's workers crashed more often than they may; `__cause__` is the last crash."""
 
@@ -64,6 +68,7 @@ class Incarnation:
     ) -> None:
         self.name = whole.name
         self.grace = settings.shutdown
+        self.closing = max(settings.shutdown, LEAST_TO_CLOSE)
         self.pool = Pool(limits(settings, source), balancer)
         self.calls = Calls(
             whole.name, self.pool, whole.tally, wake=self.wake, at_rest=whole.at_rest
@@ -127,7 +132,7 @@ class Incarnation:
         self.wake()
         for life in tuple(self._workers.values()):
             life.leave()
-        with trio.move_on_after(2 * self.grace + 1.0):
+        with trio.move_on_after(self.grace + self.closing + 1.0):
             while self._workers:
                 self._woken = trio.Event()
                 await self._woken.wait()
@@ -158,8 +163,6 @@ class Incarnation:
     def ended(self, life: WorkerLife, error: Exception | None, *, was_up: bool) -> None:
         """A worker is closed; `error` is what it failed of, None if it was told to leave."""
         del self._workers[life.name]
-        if error is None and not self._leaving and not was_up:
-            error = FlowError(f"worker {life.name} ended before it was ready")
         if error is not None and not self._leaving:
             self._meet(error, was_up=was_up)
         self.wake()

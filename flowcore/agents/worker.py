@@ -20,8 +20,6 @@ logger = logging.getLogger(__name__)
 
 LONGEST_LINE = 1000
 """Characters of a line of stderr that are kept."""
-LEAST_TO_CLOSE = 1.0
-"""Seconds that closing a worker may take, however little time its calls are given."""
 
 
 class WorkerLost(FlowError):
@@ -39,6 +37,11 @@ class Ear(Protocol):
     @property
     def grace(self) -> float:
         """Seconds that calls under way may go on once their worker was told to leave."""
+        ...
+
+    @property
+    def closing(self) -> float:
+        """Seconds that a worker may take to close."""
         ...
 
     def announced(self, catalog: Catalog) -> None: ...
@@ -190,7 +193,7 @@ class WorkerLife:
                 try:
                     await self._serve(worker, stop)
                 finally:
-                    scope.deadline = trio.current_time() + max(self._ear.grace, LEAST_TO_CLOSE)
+                    scope.deadline = trio.current_time() + self._ear.closing
         if scope.cancelled_caught:
             if self._opened:
                 logger.warning("worker %s took too long to close and was cut off", self.name)
