@@ -20,10 +20,12 @@ class State(enum.Enum):
     FAILED = "failed"
     STOPPED = "stopped"
 
-    @property
-    def available(self) -> bool:
+    def __init__(self, value: str) -> None:
+        self.available = value in ("idle", "busy")
         """Whether a call may be given to the agent now."""
-        return self in (State.IDLE, State.BUSY)
+
+    # by identity: an enum hashes its name, and every call asks about states
+    __hash__ = object.__hash__
 
 
 FOLLOWS: dict[State, frozenset[State]] = {

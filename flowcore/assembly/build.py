@@ -108,7 +108,9 @@ class _Building:
         flow = self.flow
 
         def emit(event: Event) -> None:
-            if isinstance(event, StateChanged):
+            if isinstance(event, StateChanged) and not (
+                event.old.available and event.new.available
+            ):
                 status = AGENT_STATUS[event.new.value]
                 flow.board.set(f"agent.{name}", flow.type_of(name), status, event.reason)
             flow.watchers.emit(event)

@@ -57,13 +57,20 @@ class ConsistentHash:
                 self._add(worker)
         if affinity is None:
             return min(range(len(candidates)), key=lambda position: candidates[position].active)
-        total = sum(load.active for load in candidates) + 1
-        bound = math.ceil(self._balance * total / len(candidates))
+        bound = 0
         ring = self._ring
         start = bisect_left(ring, (place(affinity), -1))
         for step in range(len(ring)):
             position = index.get(ring[(start + step) % len(ring)][1])
-            if position is not None and candidates[position].active < bound:
+            if position is None:
+                continue
+            active = candidates[position].active
+            if active == 0:  # below any bound
+                return position
+            if not bound:
+                total = sum(load.active for load in candidates) + 1
+                bound = math.ceil(self._balance * total / len(candidates))
+            if active < bound:
                 return position
         raise AssertionError("the candidates' mean is below the bound, so one of them is")
 
