@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
@@ -115,6 +116,8 @@ class Envelope:
     principal: Principal = LOCAL
     deadline: float
     """Absolute, on trio's clock, in seconds; math.inf is not allowed past admission."""
+    explicit: bool = False
+    """Whether the caller asked for this deadline: it then holds instead of the agent's own, be it longer."""
     priority: Priority = Priority.NORMAL
     idempotency_key: str | None = None
     affinity: bytes | None = None
@@ -122,9 +125,35 @@ class Envelope:
     modern: bool = False
     """Whether the asking side speaks MCP 2026-07-28 or later."""
     peer: Peer = DEAF
-    scope: trio.CancelScope | None = None
-    """The scope in which an agent does it, ended at `deadline`. The peer moves both while the work waits
-    for the client: time in which a person is asked something is not the agent's."""
+    scope: trio.CancelScope | None = attrs.field(default=None, init=False)
+    """The scope in which an agent does it, ended at `deadline`."""
+    began: bool = attrs.field(default=False, init=False)
+    """Whether a worker has been given it."""
+    _asking: int = attrs.field(default=0, init=False)
+    _asked_at: float = attrs.field(default=0.0, init=False)
+
+    @property
+    def until(self) -> float:
+        """The deadline that holds now, in seconds on trio's clock; math.inf while the caller is asked."""
+        if self._asking:
+            return math.inf
+        return self.deadline if self.scope is None else self.scope.deadline
+
+    def stop_clock(self, now: float) -> None:
+        """The work waits for an answer of the caller's from now on: that time is not the agent's."""
+        self._asking += 1
+        if self._asking == 1:
+            self._asked_at = now
+            if self.scope is not None:
+                self.scope.deadline = math.inf
+
+    def start_clock(self, now: float) -> None:
+        """The answer is there, or waited for no more: the deadline is so much later."""
+        self._asking -= 1
+        if not self._asking:
+            self.deadline += now - self._asked_at
+            if self.scope is not None:
+                self.scope.deadline = self.deadline
 
     @property
     def arguments(self) -> Any:

@@ -27,7 +27,7 @@ error codes) keeps -32020 to -32099 to itself and asks for codes outside -32768 
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 
 class FlowError(Exception):
@@ -177,3 +177,15 @@ class UpstreamError(CallError):
     @property
     def wire_code(self) -> int:
         return self._upstream_code
+
+
+CallErrorT = TypeVar("CallErrorT", bound=CallError)
+
+
+def fresh(error: CallErrorT) -> CallErrorT:
+    """The same error as if it were new: to keep it, or to raise it again, without its tracebacks and causes
+    (which hold on to every frame they passed)."""
+    made: CallErrorT = type(error).__new__(type(error))
+    made.args = error.args
+    made.__dict__.update(error.__dict__)
+    return made

@@ -148,6 +148,7 @@ class Flow:
                 else tool_params(found.name, arguments)
             ),
             deadline=math.inf if deadline is None else trio.current_time() + deadline,
+            explicit=deadline is not None,
             priority=priority,
             idempotency_key=idempotency_key,
             principal=principal,

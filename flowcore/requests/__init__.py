@@ -13,10 +13,11 @@ from flowcore.envelope import (
     new_request_id,
     tool_params,
 )
+from flowcore.requests.guards import Guard
 from flowcore.requests.idempotency import META_KEY as IDEMPOTENCY_META
 from flowcore.requests.pipeline import Requests, open_requests
 from flowcore.requests.settings import RequestSettings
-from flowcore.requests.tasks import Question, Task, Tasks, TaskState
+from flowcore.requests.tasks import Question, Task, Tasks, TaskState, TaskStatistics
 from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "LOCAL",
     "Entry",
     "Envelope",
+    "Guard",
     "Outcome",
     "Peer",
     "Principal",
@@ -38,6 +40,7 @@ __all__ = [
     "Requests",
     "Task",
     "TaskState",
+    "TaskStatistics",
     "Tasks",
     "Tracker",
     "new_request_id",

@@ -1,25 +1,43 @@
 """Idempotency keys: the same key and payload has one outcome, however often it is sent.
 
 Follows the IETF draft "The Idempotency-Key HTTP Header Field": another payload under a known key is
-refused; a key that is being worked on is joined or refused; else the stored outcome is given again,
-result or error. Refusals before the work began are not stored. Sans-IO; time is given.
+refused; a key that is being worked on is joined or refused; else the stored outcome is given again, result
+or error. Refusals before the work began are not stored. Sans-IO; time is given.
+
+What is promised is that the work is never done twice under one key while the key is known. So a call whose
+outcome is unknown stays unknown, unless its tool may be repeated; and a result too large to be kept makes a
+key that says so, not a key that is free.
 """
 
 from __future__ import annotations
 
 import hashlib
 from collections import OrderedDict
+from collections.abc import Callable
 
 import attrs
 import msgspec
 
 from flowcore.envelope import Envelope, Reply
-from flowcore.errors import CallError, IdempotencyConflict, InvalidRequest, StillRunning
+from flowcore.errors import (
+    CallCancelled,
+    CallError,
+    DeadlineExceeded,
+    IdempotencyConflict,
+    InvalidRequest,
+    OutcomeUnknown,
+    Overloaded,
+    StillRunning,
+    fresh,
+)
 
 META_KEY = "io.flowcore/idempotency-key"
 """The member of `_meta` that carries a request's key."""
 
 MAX_KEY = 255
+
+_UNKNOWN = (OutcomeUnknown, DeadlineExceeded, CallCancelled)
+"""Errors after which nobody can tell whether the work was done."""
 
 
 def fingerprint(envelope: Envelope) -> bytes:
@@ -45,34 +63,61 @@ class Reservation:
     settled: bool = False
     reply: Reply | None = None
     error: CallError | None = None
-    waiters: list[object] = attrs.field(factory=list)
+    waiters: set[Callable[[], None]] = attrs.field(factory=set)
+    """What is called once, when it is settled."""
 
     def outcome(self) -> Reply:
-        """The stored result; raises the stored error."""
+        """The stored result; raises the stored error. Only once it is settled."""
         if self.error is not None:
-            raise self.error
+            raise fresh(self.error)
         assert self.reply is not None
         return self.reply
 
+    @property
+    def size(self) -> int:
+        """Bytes its result takes."""
+        return len(memoryview(self.reply.result)) if self.reply is not None else 0
+
+    @property
+    def unknown(self) -> bool:
+        """Whether nobody can tell if its work was done."""
+        return isinstance(self.error, _UNKNOWN)
+
 
 class Keys:
-    """The keys of one node. A key belongs to a principal and an agent."""
+    """The keys of one node. A key belongs to a principal and an agent.
 
-    def __init__(self, *, join: bool, keep: float, most: int) -> None:
+    Outcomes are kept `keep` seconds, for at most `most` keys, and results of at most `most_bytes` bytes in
+    all: the oldest results are let go first, their keys are not.
+    """
+
+    def __init__(self, *, join: bool, keep: float, most: int, most_bytes: int = 64 << 20) -> None:
         self._join = join
         self._keep = keep
         self._most = most
-        self._known: OrderedDict[tuple[str, str, str], Reservation] = OrderedDict()
+        self._most_bytes = most_bytes
+        self._running: dict[tuple[str, str, str], Reservation] = {}
+        self._settled: OrderedDict[tuple[str, str, str], Reservation] = OrderedDict()
+        self._results: OrderedDict[tuple[str, str, str], Reservation] = OrderedDict()
+        self._bytes = 0
 
     def __len__(self) -> int:
-        return len(self._known)
+        return len(self._running) + len(self._settled)
 
-    def reserve(self, envelope: Envelope, now: float) -> tuple[Reservation, bool]:
+    @property
+    def bytes(self) -> int:
+        """Bytes that the kept results take."""
+        return self._bytes
+
+    def reserve(
+        self, envelope: Envelope, now: float, *, repeatable: bool = False
+    ) -> tuple[Reservation, bool]:
         """The reservation of a request's key, and whether the caller is to do the work.
 
-        Not the first with this key: the reservation is settled, or is to be waited for. Raises
-        InvalidRequest for a key that is none, IdempotencyConflict for another payload, StillRunning
-        where running keys are refused.
+        If it is not: the reservation is settled, or is to be waited for. `repeatable` work whose outcome is
+        unknown is done again. Raises InvalidRequest for a key that is none, IdempotencyConflict for another
+        payload, StillRunning where running keys are refused, Overloaded if every key there is room for is
+        being worked on.
         """
         text = envelope.idempotency_key
         if not text or len(text) > MAX_KEY or not text.isprintable():
@@ -80,15 +125,20 @@ class Keys:
         self._forget(now)
         key = (envelope.principal.name, envelope.agent, text)
         mark = fingerprint(envelope)
-        known = self._known.get(key)
-        if known is None:
-            known = self._known[key] = Reservation(key, mark, now)
-            return known, True
-        if known.fingerprint != mark:
-            raise IdempotencyConflict("this idempotency key came with another request before")
-        if not known.settled and not self._join:
-            raise StillRunning("the request with this idempotency key is still running")
-        return known, False
+        known = self._running.get(key) or self._settled.get(key)
+        if known is not None:
+            if known.fingerprint != mark:
+                raise IdempotencyConflict("this idempotency key came with another request before")
+            if not known.settled:
+                if not self._join:
+                    raise StillRunning("the request with this idempotency key is still running")
+                return known, False
+            if not (repeatable and known.unknown):
+                return known, False
+            self._drop(known)
+        self._make_room()
+        known = self._running[key] = Reservation(key, mark, now)
+        return known, True
 
     def settle(
         self,
@@ -98,21 +148,51 @@ class Keys:
         reply: Reply | None = None,
         error: CallError | None = None,
     ) -> None:
-        """Store the outcome. What never began is not an outcome: the key is free again."""
+        """Store the outcome, and call who waits. What never began is no outcome: the key is free again."""
+        del self._running[reservation.key]
         reservation.settled = True
-        reservation.reply = reply
-        reservation.error = error
         reservation.since = now
-        if error is not None and not error.began:
-            self._known.pop(reservation.key, None)
-        else:
-            self._known.move_to_end(reservation.key)
+        reservation.error = None if error is None else fresh(error)
+        reservation.reply = None if reply is None else Reply(reply.result.copy(), reply.modern)
+        if error is None or error.began:
+            self._settled[reservation.key] = reservation
+            if reply is not None:
+                self._results[reservation.key] = reservation
+                self._bytes += reservation.size
+                self._shrink()
+        waiters = tuple(reservation.waiters)
+        reservation.waiters.clear()
+        for wake in waiters:
+            wake()
 
     def _forget(self, now: float) -> None:
-        for key in list(self._known):
-            known = self._known[key]
-            old = now - known.since > self._keep
-            if not old and len(self._known) < self._most:
+        while self._settled:
+            oldest = next(iter(self._settled.values()))
+            if now - oldest.since <= self._keep:
                 return
-            if known.settled:
-                del self._known[key]
+            self._drop(oldest)
+
+    def _make_room(self) -> None:
+        """One key more must not be one too many."""
+        while len(self) >= self._most:
+            if not self._settled:
+                raise Overloaded(
+                    f"{self._most} requests with idempotency keys are running, which is the limit",
+                    retry_after=1.0,
+                )
+            self._drop(next(iter(self._settled.values())))
+
+    def _drop(self, reservation: Reservation) -> None:
+        del self._settled[reservation.key]
+        if self._results.pop(reservation.key, None) is not None:
+            self._bytes -= reservation.size
+
+    def _shrink(self) -> None:
+        while self._bytes > self._most_bytes:
+            _, oldest = self._results.popitem(last=False)
+            self._bytes -= oldest.size
+            oldest.reply = None
+            oldest.error = OutcomeUnknown(
+                "the request with this idempotency key was done; its result is no longer kept",
+                data={"done": True},
+            )

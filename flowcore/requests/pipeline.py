@@ -1,4 +1,4 @@
-"""A request's way: admit, choose, check, guard, work, record. One outcome, whatever happens.
+"""A request's way: choose, admit, guard, check, work, record. One outcome, whatever happens.
 
 Design section 4. Each stage is a direct reference held by `Requests`; read `submit` from top to bottom.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -19,15 +19,18 @@ from flowcore.agents.state import State
 from flowcore.envelope import Envelope, Reply
 from flowcore.errors import (
     AgentUnavailable,
+    CallCancelled,
     CallError,
     DeadlineExceeded,
     InternalError,
+    InvalidArguments,
     OutcomeUnknown,
     UnknownTarget,
 )
+from flowcore.requests.guards import Guard
 from flowcore.requests.idempotency import Keys, Reservation
-from flowcore.requests.retry import Retries
-from flowcore.requests.schema import SchemaCheck
+from flowcore.requests.retry import Retries, repeatable
+from flowcore.requests.schema import SchemaChecks, ToolCheck
 from flowcore.requests.settings import RequestSettings
 from flowcore.requests.tasks import Tasks
 from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
@@ -52,24 +55,36 @@ class Doer(Protocol):
 class Requests:
     """Every request of a node. Made by `open_requests`."""
 
+    tasks: Tasks
+    """Requests whose callers do not wait."""
+
     def __init__(
-        self, settings: RequestSettings, agents: Mapping[str, Doer], chance: random.Random
+        self,
+        settings: RequestSettings,
+        agents: Mapping[str, Doer],
+        chance: random.Random,
+        guards: Sequence[Guard] = (),
     ) -> None:
         self.settings = settings
+        self.tracker = Tracker(
+            limit=settings.limit,
+            keep=settings.keep,
+            most=settings.most,
+            most_bytes=settings.keep_bytes,
+        )
+        self.schemas = SchemaChecks()
         self._agents = agents
-        self._random = chance
-        self.tracker = Tracker(limit=settings.limit, keep=settings.keep, most=settings.most)
-        self.schemas = SchemaCheck()
-        self.tasks: Tasks
+        self._guards = tuple(guards)
         self._keys = Keys(
             join=settings.idempotency.running == "join",
             keep=settings.idempotency.keep,
             most=settings.idempotency.most,
+            most_bytes=settings.idempotency.keep_bytes,
         )
         self._retries = Retries(settings.retry, chance)
-        self._tools: dict[str, tuple[Catalog, dict[str, Tool]]] = {}
-        self._draining = False
-        self._none_running = trio.Event()
+        self._tools: dict[str, tuple[Catalog, dict[str, ToolCheck]]] = {}
+        self._parked: trio.Event | None = None
+        self._drained: trio.Event | None = None
 
     # ---- the way
 
@@ -77,68 +92,99 @@ class Requests:
         """Take a request its whole way and give its result.
 
         Raises CallError for every other outcome. Cancelling the caller cancels the work, and is the
-        request's outcome.
+        request's outcome. The deadline holds as far as the work can be cancelled: code that shields itself,
+        or holds the loop, is waited for; its request counts as expired all the same, and its result is late.
         """
-        agent = self._choose(envelope)
-        now = trio.current_time()
-        if envelope.deadline > now + agent.settings.deadline:
-            envelope.deadline = now + agent.settings.deadline
-        entry = self._admit(envelope, now)
+        agent, entry = self._admit(envelope)
         try:
-            tool = self._check(agent, envelope)
-            if envelope.idempotency_key is None:
-                reply = await self._work(agent, envelope, tool)
+            if self._guards:
+                reply = await self._guarded(agent, envelope)
             else:
-                reply = await self._work_once(agent, envelope, tool)
+                reply = await self._checked(agent, envelope)
         except CallError as error:
-            expired = isinstance(error, DeadlineExceeded)
-            self._record(entry, Outcome.EXPIRED if expired else Outcome.ERROR, str(error))
-            raise
-        except trio.Cancelled:
-            self._record(entry, Outcome.CANCELLED)
+            self._record(entry, _outcome_of(error), _told(error))
             raise
         except Exception as error:
             # a fault of the agent's or ours: named by id in the log, told without its inside
             logger.exception("request %s to agent %s failed", entry.id, agent.name)
             self._record(entry, Outcome.ERROR, type(error).__name__)
-            raise InternalError(
-                f"agent {agent.name!r} failed while it did request {entry.id}",
-                data={"request": entry.id},
-            ) from error
-        self._record(entry, Outcome.RESULT)
+            raise _fault(agent.name, entry.id) from error
+        except BaseException:
+            self._record(entry, Outcome.CANCELLED)
+            raise
+        if not self._record(entry, Outcome.RESULT):
+            raise DeadlineExceeded(
+                f"agent {agent.name!r} answered after the deadline", data={"agent": agent.name}
+            )
         return reply
 
-    def _choose(self, envelope: Envelope) -> Doer:
+    def _admit(self, envelope: Envelope) -> tuple[Doer, Entry]:
+        """The agent a request is for, and the entry it is accepted under."""
+        now = trio.current_time()
         agent = self._agents.get(envelope.agent)
         if agent is None:
+            self.tracker.refuse()
             raise UnknownTarget(f"there is no agent {envelope.agent!r}")
-        return agent
-
-    def _admit(self, envelope: Envelope, now: float) -> Entry:
-        if self._draining:
+        if self._drained is not None:
             self.tracker.refuse()
             raise AgentUnavailable("the node is draining and takes no new requests")
-        if envelope.deadline <= now:
+        settings = self.settings
+        most = settings.max_deadline if envelope.explicit else agent.settings.deadline
+        if envelope.deadline > now + most:
+            envelope.deadline = now + most
+        elif envelope.deadline <= now:
             self.tracker.refuse()
             raise DeadlineExceeded("the deadline had passed before the request came", began=False)
         entry = self.tracker.track(envelope, now)
         self._retries.accepted()
-        return entry
+        if self._parked is not None:
+            self._parked.set()
+            self._parked = None
+        return agent, entry
 
-    def _check(self, agent: Doer, envelope: Envelope) -> Tool | None:
-        """The tool a call is of, once its arguments fit; None for what is no tool call."""
-        if envelope.method != "tools/call":
-            return None
+    async def _guarded(self, agent: Doer, envelope: Envelope) -> Reply:
+        """The rest of the way between the guards; what was let in is let out, whatever happens."""
+        passed: list[Guard] = []
+        error: CallError | None = None
+        try:
+            now = trio.current_time()
+            for guard in self._guards:
+                guard.enter(envelope, now)
+                passed.append(guard)
+            return await self._checked(agent, envelope)
+        except CallError as failure:
+            error = failure
+            raise
+        except Exception:
+            error = _fault(agent.name, envelope.id)
+            raise
+        except BaseException:
+            error = CallCancelled("the caller went away", began=envelope.began)
+            raise
+        finally:
+            now = trio.current_time()
+            for guard in reversed(passed):
+                guard.leave(envelope, now, error)
+
+    async def _checked(self, agent: Doer, envelope: Envelope) -> Reply:
+        tool = self._check(agent, envelope) if envelope.method == "tools/call" else None
+        if envelope.idempotency_key is None:
+            return await self._work(agent, envelope, tool)
+        return await self._work_once(agent, envelope, tool)
+
+    def _check(self, agent: Doer, envelope: Envelope) -> Tool:
+        """The tool a call is of, once its arguments fit."""
         catalog = agent.catalog
         known = self._tools.get(agent.name)
         if known is None or known[0] is not catalog:
-            known = self._tools[agent.name] = (catalog, {one.name: one for one in catalog.tools})
-        tool = known[1].get(envelope.name)
-        if tool is None:
+            known = (catalog, self.schemas.of(agent.name, catalog))
+            self._tools[agent.name] = known
+        check = known[1].get(envelope.name)
+        if check is None:
             raise UnknownTarget(f"agent {agent.name!r} has no tool {envelope.name!r}")
         if agent.settings.validate_arguments:
-            self.schemas.check(agent.name, tool, envelope.params.get("arguments"))
-        return tool
+            check.check(envelope.params.get("arguments"))
+        return check.tool
 
     async def _work(self, agent: Doer, envelope: Envelope, tool: Tool | None) -> Reply:
         attempt = 1
@@ -147,7 +193,8 @@ class Requests:
                 return await agent.call(envelope)
             except CallError as error:
                 attempt += 1
-                wait = self._retries.wait(error, tool, attempt)
+                # an agent that is down is not waited for: its caller is told at once
+                wait = self._retries.wait(error, tool, attempt) if agent.state.available else None
                 if wait is None or trio.current_time() + wait >= envelope.deadline:
                     raise
             self.tracker.retries += 1
@@ -155,57 +202,85 @@ class Requests:
 
     async def _work_once(self, agent: Doer, envelope: Envelope, tool: Tool | None) -> Reply:
         """Do the work if its key is new; else give the outcome that the key has or will have."""
-        reservation, first = self._keys.reserve(envelope, trio.current_time())
-        if not first:
+        while True:
+            reservation, first = self._keys.reserve(
+                envelope, trio.current_time(), repeatable=repeatable(tool)
+            )
+            if first:
+                return await self._work_first(reservation, agent, envelope, tool)
             await self._settled(reservation, envelope)
-            self.tracker.replayed += 1
-            return reservation.outcome()
+            if reservation.error is None or reservation.error.began:
+                self.tracker.replayed += 1
+                return reservation.outcome()
+            # it never began: one of those who joined does it now
+
+    async def _work_first(
+        self, reservation: Reservation, agent: Doer, envelope: Envelope, tool: Tool | None
+    ) -> Reply:
         reply: Reply | None = None
-        outcome: CallError = OutcomeUnknown(
-            "the request with this key was cut off: its outcome is unknown"
-        )
+        error: CallError | None = None
         try:
             reply = await self._work(agent, envelope, tool)
-        except CallError as error:
-            outcome = error
+        except CallError as failure:
+            error = failure
             raise
         finally:
-            now = trio.current_time()
-            self._keys.settle(
-                reservation, now, reply=reply, error=outcome if reply is None else None
-            )
-            for waiter in reservation.waiters:
-                assert isinstance(waiter, trio.Event)
-                waiter.set()
-            reservation.waiters.clear()
+            if reply is None and error is None:
+                error = OutcomeUnknown(
+                    "the request with this idempotency key was cut off: its outcome is unknown",
+                    began=envelope.began,
+                )
+            self._keys.settle(reservation, trio.current_time(), reply=reply, error=error)
         return reply
 
     async def _settled(self, reservation: Reservation, envelope: Envelope) -> None:
+        """Wait until somebody else's work under the same key has its outcome."""
         if reservation.settled:
             return
         event = trio.Event()
-        reservation.waiters.append(event)
-        with trio.move_on_at(envelope.deadline):
-            await event.wait()
+        reservation.waiters.add(event.set)
+        try:
+            with trio.move_on_at(envelope.deadline):
+                await event.wait()
+        finally:
+            reservation.waiters.discard(event.set)
         if not reservation.settled:
             raise DeadlineExceeded(
                 "the request with this idempotency key is still running", began=False
             )
 
-    def _record(self, entry: Entry, outcome: Outcome, error: str = "") -> None:
-        self.tracker.resolve(entry, outcome, trio.current_time(), error)
-        if not self.tracker.running:
-            self._none_running.set()
+    def _record(self, entry: Entry, outcome: Outcome, error: str = "") -> bool:
+        recorded = self.tracker.resolve(entry, outcome, trio.current_time(), error)
+        if self._drained is not None and not self.tracker.running:
+            self._drained.set()
+        return recorded
 
-    # ---- the end
+    # ---- what ends requests
+
+    async def expire(self) -> None:
+        """Give requests whose workers do not stop at the deadline their outcome; runs until cancelled."""
+        grace = self.settings.grace
+        while True:
+            if not self.tracker.running:
+                self._parked = trio.Event()
+                await self._parked.wait()
+            await trio.sleep(grace)
+            for entry in self.tracker.expire(trio.current_time(), grace):
+                logger.warning(
+                    "request %s did not stop at its deadline: agent %s shields itself, or holds the"
+                    " loop; its result will be dropped",
+                    entry.id,
+                    entry.agent,
+                )
 
     async def drain(self, seconds: float) -> bool:
         """Refuse what comes from now on, and wait for what is under way; whether all of it ended."""
-        self._draining = True
+        if self._drained is None:
+            self._drained = trio.Event()
+            if not self.tracker.running:
+                self._drained.set()
         with trio.move_on_after(seconds):
-            while self.tracker.running:
-                self._none_running = trio.Event()
-                await self._none_running.wait()
+            await self._drained.wait()
         return not self.tracker.running
 
     def statistics(self) -> RequestStatistics:
@@ -213,13 +288,34 @@ class Requests:
         return self.tracker.statistics()
 
 
+def _outcome_of(error: CallError) -> Outcome:
+    return Outcome.EXPIRED if isinstance(error, DeadlineExceeded) else Outcome.ERROR
+
+
+def _told(error: CallError) -> str:
+    """What the tracker keeps of an error. Arguments that did not fit may be anything: not those."""
+    if isinstance(error, InvalidArguments):
+        return type(error).__name__
+    return error.message
+
+
+def _fault(agent: str, request: str) -> InternalError:
+    return InternalError(
+        f"agent {agent!r} failed while it did request {request}", data={"request": request}
+    )
+
+
 @asynccontextmanager
 async def open_requests(
-    settings: RequestSettings, agents: Mapping[str, Doer], chance: random.Random
+    settings: RequestSettings,
+    agents: Mapping[str, Doer],
+    chance: random.Random,
+    guards: Sequence[Guard] = (),
 ) -> AsyncGenerator[Requests]:
     """The requests of a node. Tasks that still run are cancelled when the block is left."""
-    requests = Requests(settings, agents, chance)
+    requests = Requests(settings, agents, chance, guards)
     async with trio.open_nursery() as nursery:
         requests.tasks = Tasks(settings, requests.submit, nursery)
+        nursery.start_soon(requests.expire)
         yield requests
         nursery.cancel_scope.cancel()

@@ -5,31 +5,32 @@ from __future__ import annotations
 import random
 
 from flowcore.agents.catalog import Tool
-from flowcore.errors import (
-    AgentUnavailable,
-    CallError,
-    DeadlineExceeded,
-    OutcomeUnknown,
-    Overloaded,
-    UpstreamFailure,
-)
+from flowcore.errors import AgentUnavailable, CallError, OutcomeUnknown, UpstreamFailure
 from flowcore.requests.settings import RetrySettings
 
-_PASSING = (AgentUnavailable, OutcomeUnknown, Overloaded, UpstreamFailure)
-"""Failures that another attempt may not meet again."""
+_PASSING = (AgentUnavailable, OutcomeUnknown, UpstreamFailure)
+"""Failures that another attempt may not meet again. Overload is not one: its caller is told when to come
+back, and coming back at once is what keeps an overload going."""
+
+_MOST_TOKENS = 100.0
+_FIRST_TOKENS = 10.0
 
 
 class Retries:
-    """The budget of a node, and the waits between attempts (full jitter: Brooker 2015)."""
+    """The budget of a node, and the waits between attempts.
+
+    The budget is a bucket of tokens: each request earns a part of one, each retry takes one (as in gRPC's
+    retry throttling, proposal A6). Waits have full jitter (Brooker, "Exponential Backoff And Jitter", 2015).
+    """
 
     def __init__(self, settings: RetrySettings, chance: random.Random) -> None:
         self._settings = settings
         self._random = chance
-        self._tokens = 10.0
+        self._tokens = _FIRST_TOKENS
 
     def accepted(self) -> None:
         """A request was accepted: it earns its share of a retry, up to a hundred saved."""
-        self._tokens = min(100.0, self._tokens + self._settings.budget)
+        self._tokens = min(_MOST_TOKENS, self._tokens + self._settings.budget)
 
     def wait(self, error: CallError, tool: Tool | None, attempt: int) -> float | None:
         """Seconds to wait before attempt number `attempt` (from 2), or None if there is to be none.
@@ -38,13 +39,16 @@ class Retries:
         """
         if attempt > self._settings.attempts or not isinstance(error, _PASSING):
             return None
-        repeatable = tool is not None and (tool.read_only or tool.idempotent)
-        if (error.began and not repeatable) or isinstance(error, DeadlineExceeded):
+        if error.began and not repeatable(tool):
             return None
         if self._tokens < 1:
             return None
         self._tokens -= 1
-        longest = min(
-            self._settings.cap, self._settings.base * self._settings.factor ** (attempt - 2)
-        )
+        settings = self._settings
+        longest = min(settings.cap, settings.base * settings.factor ** (attempt - 2))
         return max(self._random.uniform(0, longest), error.retry_after or 0.0)
+
+
+def repeatable(tool: Tool | None) -> bool:
+    """Whether work may be done twice with the effect of once: the tool says so."""
+    return tool is not None and (tool.read_only or tool.idempotent)

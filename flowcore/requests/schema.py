@@ -7,16 +7,64 @@ from typing import Any
 
 import msgspec
 
-from flowcore.agents.catalog import Tool
+from flowcore.agents.catalog import Catalog, Tool
 from flowcore.errors import InvalidArguments
+from flowcore.requests.expansion import expansion
 
 logger = logging.getLogger(__name__)
 
 MAX_KNOWN = 10_000
 MAX_SCHEMA = 1 << 20
+"""Bytes."""
+MAX_EXPANSION = 10_000
+"""Schemas that one value may be held against: about half a millisecond of one check."""
+_MAX_MESSAGE = 300
+
+_decode = msgspec.json.Decoder().decode
 
 
-class SchemaCheck:
+class ToolCheck:
+    """One tool of one agent, with its validator once it has been called."""
+
+    __slots__ = ("_checks", "_name", "_ready", "_validator", "tool")
+
+    def __init__(self, tool: Tool, agent: str, checks: SchemaChecks) -> None:
+        self.tool = tool
+        self._name = f"{agent}.{tool.name}"
+        self._checks = checks
+        self._validator: Any = None
+        self._ready = tool.input_schema is None
+
+    def check(self, arguments: msgspec.Raw | None) -> None:
+        """Raise InvalidArguments, naming the place, if the arguments do not fit the tool's schema."""
+        if not self._ready:
+            assert self.tool.input_schema is not None
+            self._validator = self._checks.validator(self._name, bytes(self.tool.input_schema))
+            self._ready = True
+        validator = self._validator
+        if validator is None:
+            return
+        try:
+            value = {} if arguments is None else _decode(arguments)
+            if validator.is_valid(value):
+                return
+            self._refuse(validator, value)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            raise InvalidArguments(
+                f"arguments of {self.tool.name!r}: {error}", data={"tool": self.tool.name}
+            ) from None
+
+    def _refuse(self, validator: Any, value: Any) -> None:
+        for error in validator.iter_errors(value):
+            path = error.instance_path
+            place = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in path)
+            raise InvalidArguments(
+                f"arguments{_cut(place)} of {self.tool.name!r}: {_cut(error.message)}",
+                data={"path": [_cut(str(one)) for one in path], "tool": self.tool.name},
+            )
+
+
+class SchemaChecks:
     """Validators by schema text. A schema that cannot be compiled is named once and not enforced."""
 
     def __init__(self) -> None:
@@ -24,43 +72,46 @@ class SchemaCheck:
         self.unusable: dict[str, str] = {}
         """Tools whose schema is not enforced, and why."""
 
-    def check(self, agent: str, tool: Tool, arguments: msgspec.Raw | None) -> None:
-        """Raise InvalidArguments, naming the place, if the arguments do not fit the tool's schema."""
-        if tool.input_schema is None:
-            return
-        text = bytes(tool.input_schema)
-        known = self._validators.get(text, self)
-        if known is self:
-            known = self._compile(f"{agent}.{tool.name}", text)
-        value = {} if arguments is None else msgspec.json.decode(arguments)
-        if known is None or known.is_valid(value):
-            return
-        for error in known.iter_errors(value):
-            place = "".join(
-                f"[{p}]" if isinstance(p, int) else f".{p}" for p in error.instance_path
-            )
-            message = error.message if len(error.message) <= 300 else error.message[:300] + "…"
-            raise InvalidArguments(
-                f"arguments{place} of {tool.name!r}: {message}",
-                data={"path": [str(part) for part in error.instance_path], "tool": tool.name},
-            )
+    def of(self, agent: str, catalog: Catalog) -> dict[str, ToolCheck]:
+        """A check for each tool of an agent, by the tool's name."""
+        return {tool.name: ToolCheck(tool, agent, self) for tool in catalog.tools}
 
-    def _compile(self, name: str, text: bytes) -> Any:
-        import jsonschema_rs
-
+    def validator(self, name: str, text: bytes) -> Any:
+        """The compiled form of a schema; None if it cannot be compiled."""
+        if text in self._validators:
+            return self._validators[text]
         try:
-            if len(text) > MAX_SCHEMA:
-                raise ValueError(f"the schema has more than {MAX_SCHEMA} bytes")
-            validator = jsonschema_rs.validator_for(
-                msgspec.json.decode(text),
-                offline=True,  # nothing outside a schema is fetched
-                pattern_options=jsonschema_rs.RegexOptions(),  # linear time: none runs for ever
-            )
-        except (ValueError, jsonschema_rs.ValidationError, jsonschema_rs.ReferencingError) as error:
+            validator = _compiled(text)
+        except Exception as error:
+            # somebody else's schema: whatever is wrong with it, calls go on without it
             logger.warning("the input schema of %s is not enforced: %s", name, error)
-            self.unusable[name] = str(error)[:300]
+            if len(self.unusable) < MAX_KNOWN:
+                self.unusable[name] = _cut(str(error))
             validator = None
         if len(self._validators) >= MAX_KNOWN:
             self._validators.clear()
         self._validators[text] = validator
         return validator
+
+
+def _compiled(text: bytes) -> Any:
+    import jsonschema_rs
+
+    if len(text) > MAX_SCHEMA:
+        raise ValueError(f"it has more than {MAX_SCHEMA} bytes")
+    schema = _decode(text)
+    if expansion(schema) > MAX_EXPANSION:
+        raise ValueError(f"it holds one value against more than {MAX_EXPANSION} schemas")
+    return jsonschema_rs.validator_for(
+        schema,
+        retriever=_refuse_to_fetch,
+        pattern_options=jsonschema_rs.RegexOptions(),  # linear time: none runs for ever
+    )
+
+
+def _refuse_to_fetch(uri: str) -> Any:
+    raise ValueError(f"a schema may not refer to {uri[:200]!r}: nothing outside it is fetched")
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _MAX_MESSAGE else text[:_MAX_MESSAGE] + "…"

@@ -34,6 +34,11 @@ class IdempotencySettings:
     )
     keep: Duration = setting(3600.0, validator=v.gt(0), help="how long an outcome answers its key")
     most: int = setting(100_000, validator=v.ge(1), help="most keys that are remembered")
+    keep_bytes: Size = setting(
+        64 << 20,
+        validator=v.ge(0),
+        help="most memory that kept results take; a key whose result is let go stays used",
+    )
 
 
 @attrs.frozen(kw_only=True)
@@ -50,6 +55,15 @@ class RequestSettings:
         3600.0, validator=v.gt(0), help="how long outcomes of requests are kept"
     )
     most: int = setting(100_000, validator=v.ge(0), help="most outcomes that are kept")
+    keep_bytes: Size = setting(
+        64 << 20, validator=v.ge(0), help="most memory that kept outcomes take"
+    )
+    grace: Duration = setting(
+        1.0,
+        validator=v.gt(0),
+        help="how long after its deadline a request may linger before it counts as expired, whatever"
+        " its worker does",
+    )
     task_bytes: Size = setting(
         256 << 20, validator=v.ge(0), help="most memory that kept results of tasks take"
     )

@@ -1,16 +1,17 @@
 """Tasks: requests whose caller does not wait. What the MCP extension `io.modelcontextprotocol/tasks` needs.
 
-A task belongs to the principal that began it; to anybody else it does not exist.
+A task belongs to the principal that began it; to anybody else it does not exist. It lives in the memory of
+its node.
 """
 
 from __future__ import annotations
 
 import enum
+import logging
 import secrets
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any
 
 import attrs
 import msgspec
@@ -18,9 +19,22 @@ import trio
 from msgspec import Raw
 
 from flowcore.envelope import Envelope, Peer, Reply
-from flowcore.errors import CallCancelled, CallError, Overloaded, UnknownTarget
+from flowcore.errors import (
+    CallCancelled,
+    CallError,
+    DeadlineExceeded,
+    InternalError,
+    InvalidArguments,
+    Overloaded,
+    UnknownTarget,
+    fresh,
+)
 from flowcore.mcp import MissingCapability, lacking, question_for
 from flowcore.requests.settings import RequestSettings
+
+logger = logging.getLogger(__name__)
+
+_MAX_MESSAGE = 1000
 
 
 class TaskState(enum.Enum):
@@ -31,6 +45,9 @@ class TaskState(enum.Enum):
     COMPLETED = "completed"
     FAILED = "failed"
     CANCELLED = "cancelled"
+
+
+_FINAL = (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED)
 
 
 @attrs.define(eq=False)
@@ -45,111 +62,172 @@ class Question:
 
 @attrs.define(eq=False, kw_only=True)
 class Task:
-    """One task, as it stands."""
+    """One task, as it stands. Times are in seconds on trio's clock, `created` and `updated` of the day."""
 
     id: str
     owner: str
     agent: str
     name: str
-    ttl: float
-    """Seconds it is kept after it was made."""
-    created: datetime
+    request: str
+    """The id of the request it began with."""
     began: float
+    until: float
+    """When it is over at the latest."""
+    keep: float
+    """Seconds for which it is kept once it is final."""
+    created: datetime
     updated: datetime
     state: TaskState = TaskState.WORKING
     message: str = ""
     reply: Reply | None = None
     error: CallError | None = None
+    ended: float | None = None
     questions: dict[str, Question] = attrs.field(factory=dict)
     """What waits for an answer, by key."""
     changed: trio.Event = attrs.field(factory=trio.Event)
+    """Set with the next change of state or message; then there is another one here."""
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
 
     @property
     def final(self) -> bool:
         """Whether its state will not change any more."""
-        return self.state in (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED)
+        return self.state in _FINAL
+
+    @property
+    def ttl(self) -> float:
+        """Seconds after it was made for which it can be asked for, as far as is known now."""
+        return (self.until if self.ended is None else self.ended) - self.began + self.keep
 
     def become(self, state: TaskState, message: str = "") -> None:
         """Change the state, and wake who watches. A final state stays."""
         if self.final:
             return
         self.state = state
-        self.message = message
+        self.message = message[:_MAX_MESSAGE]
         self.updated = datetime.now(UTC)
         self.changed.set()
         self.changed = trio.Event()
 
 
-class Tasks:
-    """The tasks of a node."""
+@attrs.frozen(kw_only=True)
+class TaskStatistics:
+    """Counts since the flow opened."""
 
-    def __init__(
-        self,
-        settings: RequestSettings,
-        submit: Callable[[Envelope], Awaitable[Reply]],
-        nursery: trio.Nursery,
-    ) -> None:
+    begun: int
+    running: int
+    """Working, or waiting for an answer."""
+    completed: int
+    failed: int
+    cancelled: int
+    refused: int
+    kept: int
+    kept_bytes: int
+    """Bytes of the results that are kept."""
+
+
+Submit = Callable[[Envelope], Awaitable[Reply]]
+
+
+class Tasks:
+    """The tasks of a node. Final ones are forgotten after their time, or sooner when they are too many or
+    their results too large, oldest first."""
+
+    def __init__(self, settings: RequestSettings, submit: Submit, nursery: trio.Nursery) -> None:
         self._settings = settings
         self._submit = submit
         self._nursery = nursery
-        self._tasks: OrderedDict[str, Task] = OrderedDict()
+        self._running: dict[str, Task] = {}
+        self._ended: OrderedDict[str, Task] = OrderedDict()
         self._bytes = 0
+        self._begun = self._refused = 0
+        self._counts = dict.fromkeys(_FINAL, 0)
 
     def begin(
         self,
         envelope: Envelope,
         *,
-        ttl: float | None = None,
-        submit: Callable[[Envelope], Awaitable[Reply]] | None = None,
+        long: bool = False,
+        keep: float | None = None,
+        submit: Submit | None = None,
     ) -> Task:
-        """Start a request as a task. Raises Overloaded if too many run.
+        """Start a request as a task.
 
-        `submit` takes the place of `Requests.submit` for an edge that has more to do for a reply.
+        `long` work has the deadline `[requests] task_deadline` instead of its agent's. The final task is kept
+        for `keep` seconds, `[requests] keep` at most and where nothing is said. `submit` takes the place of
+        `Requests.submit` for an edge that has more to do for a reply. Raises Overloaded if too many run.
         """
-        self._forget()
-        running = sum(not task.final for task in self._tasks.values())
-        if running >= self._settings.tasks:
-            raise Overloaded(f"{running} tasks are running, which is the limit", retry_after=1.0)
-        now = datetime.now(UTC)
+        settings = self._settings
+        if len(self._running) >= settings.tasks:
+            self._refused += 1
+            raise Overloaded(
+                f"{len(self._running)} tasks are running, which is the limit", retry_after=1.0
+            )
+        now, today = trio.current_time(), datetime.now(UTC)
+        if long:
+            envelope.deadline = now + settings.task_deadline
+            envelope.explicit = True
         task = Task(
             id=secrets.token_urlsafe(24),
             owner=envelope.principal.name,
             agent=envelope.agent,
             name=envelope.name,
-            ttl=min(self._settings.keep, ttl) if ttl is not None else self._settings.keep,
-            created=now,
-            began=trio.current_time(),
-            updated=now,
+            request=envelope.id,
+            began=now,
+            until=now + settings.task_deadline,
+            keep=settings.keep if keep is None else min(keep, settings.keep),
+            created=today,
+            updated=today,
         )
-        self._tasks[task.id] = task
-        envelope.peer = _TaskPeer(task, envelope.peer)
+        # a last resort: the request's own deadline comes first, unless it waits for an answer
+        task.scope.deadline = task.until + settings.grace
+        self._running[task.id] = task
+        self._begun += 1
+        envelope.peer = _TaskPeer(task, envelope)
         self._nursery.start_soon(self._run, task, envelope, submit or self._submit)
         return task
 
-    async def _run(
-        self, task: Task, envelope: Envelope, submit: Callable[[Envelope], Awaitable[Reply]]
-    ) -> None:
-        with task.scope:
-            try:
-                task.reply = await submit(envelope)
-            except CallError as error:
+    async def _run(self, task: Task, envelope: Envelope, submit: Submit) -> None:
+        reply: Reply | None = None
+        error: CallError | None = None
+        try:
+            with task.scope:
+                reply = await submit(envelope)
+        except CallError as failure:
+            error = fresh(failure)
+        except Exception:
+            logger.exception("task %s (request %s) failed", task.id, task.request)
+            error = InternalError("the task failed", data={"request": task.request})
+        finally:
+            self._end(task, reply, error)
+
+    def _end(self, task: Task, reply: Reply | None, error: CallError | None) -> None:
+        """Give a task its final state; without a reply or an error it was cancelled, or took too long."""
+        if reply is None and error is None and trio.current_time() >= task.until:
+            error = DeadlineExceeded("the task did not end before its deadline")
+        if not task.final:
+            if reply is not None:
+                task.reply = Reply(reply.result.copy(), reply.modern)
+                task.become(TaskState.COMPLETED)
+            elif error is not None:
                 task.error = error
-        if task.reply is not None:
-            self._bytes += len(bytes(task.reply.result))
-            task.become(TaskState.COMPLETED)
-        elif task.error is not None:
-            task.become(TaskState.FAILED, task.error.message)
-        else:
+                task.become(TaskState.FAILED, error.message)
+            else:
+                task.become(TaskState.CANCELLED, "cancelled")
+        if task.state is TaskState.CANCELLED:
             task.error = CallCancelled("the task was cancelled")
-            task.become(TaskState.CANCELLED, "cancelled")
+        task.ended = trio.current_time()
+        task.questions.clear()
+        self._counts[task.state] += 1
+        del self._running[task.id]
+        self._ended[task.id] = task
+        self._bytes += _size(task)
         self._forget()
 
     def find(self, id_: str, owner: str) -> Task:
         """A task of this owner. Raises UnknownTarget, for others' tasks too."""
         self._forget()
-        task = self._tasks.get(id_)
-        if task is None or task.owner != owner:
+        task = self._running.get(id_) or self._ended.get(id_)
+        if task is None or task.owner != owner or self._too_old(task):
             raise UnknownTarget("there is no such task", data={"taskId": id_[:200]})
         return task
 
@@ -162,46 +240,84 @@ class Tasks:
         return task
 
     def answer(self, id_: str, owner: str, answers: dict[str, Raw]) -> Task:
-        """Give answers to what a task asked, by key; unknown keys are ignored. Raises UnknownTarget."""
+        """Give answers to what a task asked, by key; unknown keys are ignored.
+
+        Raises UnknownTarget, and InvalidArguments for an answer that is no object, taking none of them.
+        """
         task = self.find(id_, owner)
+        for key, answer in answers.items():
+            if key in task.questions and bytes(answer)[:1] != b"{":
+                raise InvalidArguments(f"the answer {key!r} must be an object")
         for key, answer in answers.items():
             question = task.questions.pop(key, None)
             if question is not None:
-                question.answer = answer
+                question.answer = answer.copy()
                 question.answered.set()
-        if not task.questions and task.state is TaskState.INPUT_REQUIRED:
-            task.become(TaskState.WORKING)
+        _settle_questions(task)
         return task
 
     def discard(self, task: Task) -> None:
         """Forget a final task whose outcome its caller has got without asking for it by name."""
-        if task.final and self._tasks.pop(task.id, None) is not None and task.reply is not None:
-            self._bytes -= len(bytes(task.reply.result))
+        if self._ended.pop(task.id, None) is not None:
+            self._bytes -= _size(task)
 
     def list(self) -> tuple[Task, ...]:
-        """Every task that is known, oldest first."""
+        """Every task that is known: those that run, oldest first, then those that ended, latest first."""
         self._forget()
-        return tuple(self._tasks.values())
+        return (*self._running.values(), *reversed(self._ended.values()))
+
+    def statistics(self) -> TaskStatistics:
+        """Counts since the flow opened."""
+        return TaskStatistics(
+            begun=self._begun,
+            running=len(self._running),
+            completed=self._counts[TaskState.COMPLETED],
+            failed=self._counts[TaskState.FAILED],
+            cancelled=self._counts[TaskState.CANCELLED],
+            refused=self._refused,
+            kept=len(self._ended),
+            kept_bytes=self._bytes,
+        )
+
+    def _too_old(self, task: Task) -> bool:
+        return task.ended is not None and trio.current_time() - task.ended > task.keep
 
     def _forget(self) -> None:
-        now = trio.current_time()
-        for task in list(self._tasks.values()):
-            too_old = now - task.began > task.ttl
-            too_much = self._bytes > self._settings.task_bytes
-            too_many = len(self._tasks) > self._settings.most + self._settings.tasks
-            if task.final and (too_old or too_much or too_many):
-                del self._tasks[task.id]
-                if task.reply is not None:
-                    self._bytes -= len(bytes(task.reply.result))
+        while self._ended:
+            oldest = next(iter(self._ended.values()))
+            too_many = len(self._ended) > self._settings.most
+            if not (too_many or self._bytes > self._settings.task_bytes or self._too_old(oldest)):
+                return
+            self.discard(oldest)
+
+
+def _size(task: Task) -> int:
+    return len(memoryview(task.reply.result)) if task.reply is not None else 0
+
+
+def _settle_questions(task: Task) -> None:
+    """A task that waits for no answer any more is working again."""
+    if not task.questions and task.state is TaskState.INPUT_REQUIRED:
+        task.become(TaskState.WORKING)
+
+
+class _Progress(msgspec.Struct, gc=False):
+    progress: float | None = None
+    total: float | None = None
+    message: str | None = None
+
+
+_decode_progress = msgspec.json.Decoder(_Progress).decode
 
 
 class _TaskPeer:
     """The peer of a task: progress becomes its status message, questions wait for `tasks/update`."""
 
-    def __init__(self, task: Task, peer: Peer) -> None:
+    def __init__(self, task: Task, envelope: Envelope) -> None:
         self._task = task
-        self._peer = peer
-        self._capabilities = dict(peer.capabilities)
+        self._envelope = envelope
+        self._peer: Peer = envelope.peer
+        self._capabilities = dict(envelope.peer.capabilities)
         self._asked = 0
 
     @property
@@ -211,20 +327,36 @@ class _TaskPeer:
     def notify(self, method: str, params: Raw) -> None:
         self._peer.notify(method, params)
         if method == "notifications/progress":
-            progress: dict[str, Any] = msgspec.json.decode(params)
-            text = progress.get("message") or f"progress {progress.get('progress')}"
-            self._task.become(self._task.state, str(text)[:1000])
+            self._task.become(self._task.state, _progress_text(params) or self._task.message)
 
     async def request(self, method: str, params: Raw) -> Raw:
         missing = lacking(self._capabilities, method, params)
         if missing:
             raise MissingCapability(missing)
+        task = self._task
         self._asked += 1
         key = f"ask-{self._asked}"
-        question = self._task.questions[key] = Question(
-            method, question_for(method, params, modern=True)
-        )
-        self._task.become(TaskState.INPUT_REQUIRED)
-        await question.answered.wait()
+        question = Question(method, question_for(method, params, modern=True))
+        task.questions[key] = question
+        task.become(TaskState.INPUT_REQUIRED, task.message)
+        self._envelope.stop_clock(trio.current_time())
+        try:
+            await question.answered.wait()
+        finally:
+            self._envelope.start_clock(trio.current_time())
+            task.questions.pop(key, None)
+            _settle_questions(task)
         assert question.answer is not None
         return question.answer
+
+
+def _progress_text(params: Raw) -> str:
+    try:
+        said = _decode_progress(params)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return ""
+    if said.message:
+        return said.message
+    if said.progress is None:
+        return ""
+    return f"{said.progress:g}" + (f" of {said.total:g}" if said.total is not None else "")

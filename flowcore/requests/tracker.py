@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import enum
-from collections import OrderedDict
+from collections import deque
 from collections.abc import Iterator
 
 import attrs
+import msgspec
 
 from flowcore.envelope import Envelope
 from flowcore.errors import InvalidRequest, Overloaded
 from flowcore.telemetry import Durations, Histogram
+
+MAX_ID = 128
+_MAX_TEXT = 256
+_ENTRY_BYTES = 400
+"""What an entry takes besides its texts, measured with CPython 3.11 (object, dictionary, queue)."""
 
 
 class Outcome(enum.Enum):
@@ -22,9 +28,11 @@ class Outcome(enum.Enum):
     EXPIRED = "expired"
 
 
-@attrs.define(eq=False)
-class Entry:
-    """One request as the tracker knows it."""
+class Entry(msgspec.Struct, gc=False, eq=False):
+    """One request as the tracker knows it; times are in seconds on the flow's clock.
+
+    A plain struct that the garbage collector need not look at: there may be 100,000 of them.
+    """
 
     id: str
     agent: str
@@ -36,6 +44,19 @@ class Entry:
     outcome: Outcome | None = None
     error: str = ""
     ended: float = 0.0
+    envelope: Envelope | None = None
+    """The request itself, while it is under way."""
+
+    @property
+    def began(self) -> bool:
+        """Whether it has come so far as to be worked on."""
+        return self.outcome is not None or (self.envelope is not None and self.envelope.began)
+
+    @property
+    def size(self) -> int:
+        """About how many bytes it takes."""
+        texts = len(self.id) + len(self.name) + len(self.principal) + len(self.error)
+        return _ENTRY_BYTES + texts
 
 
 @attrs.frozen(kw_only=True)
@@ -44,34 +65,42 @@ class RequestStatistics:
 
     accepted: int
     running: int
+    """Accepted and without an outcome yet; some of them may still wait for a worker."""
     results: int
     errors: int
     cancelled: int
     expired: int
     refused: int
+    """Turned away before they were accepted."""
     late: int
     """Outcomes that came after the one that counted, and were dropped."""
     retries: int
     replayed: int
     """Requests answered with the stored outcome of their idempotency key."""
     kept: int
+    kept_bytes: int
     durations: Durations
 
 
 class Tracker:
-    """Every request under way, and the outcomes of those that ended lately."""
+    """Every request under way, and the outcomes of those that ended lately.
 
-    def __init__(self, *, limit: int, keep: float, most: int) -> None:
+    At most `limit` are under way. Outcomes are kept `keep` seconds, at most `most` of them and at most
+    `most_bytes` bytes in all.
+    """
+
+    def __init__(self, *, limit: int, keep: float, most: int, most_bytes: int = 64 << 20) -> None:
         self._limit = limit
         self._keep = keep
         self._most = most
+        self._most_bytes = most_bytes
         self._running: dict[str, Entry] = {}
-        self._ended: OrderedDict[str, Entry] = OrderedDict()
-        self._counts = dict.fromkeys(Outcome, 0)
+        self._ended: dict[str, Entry] = {}
+        self._order: deque[Entry] = deque()
+        self._bytes = 0
         self._durations = Histogram()
-        self._accepted = 0
-        self._refused = 0
-        self._late = 0
+        self._accepted = self._refused = self._late = 0
+        self._results = self._errors = self._cancelled = self._expired = 0
         self.retries = 0
         self.replayed = 0
 
@@ -83,12 +112,16 @@ class Tracker:
     def track(self, envelope: Envelope, now: float) -> Entry:
         """Accept a request.
 
-        Raises InvalidRequest for an id that is known already, Overloaded if too many are under way.
+        Raises InvalidRequest for an id that is none or is known already, Overloaded if too many are under
+        way.
         """
         id_ = envelope.id
         if id_ in self._running or id_ in self._ended:
             self._refused += 1
             raise InvalidRequest(f"a request with the id {id_!r} is known already")
+        if not 0 < len(id_) <= MAX_ID:
+            self._refused += 1
+            raise InvalidRequest(f"expected a request id of 1 to {MAX_ID} characters")
         if len(self._running) >= self._limit:
             self._refused += 1
             raise Overloaded(
@@ -96,16 +129,17 @@ class Tracker:
                 retry_after=self._durations.mean or 1.0,
             )
         self._accepted += 1
-        entry = Entry(
+        name = envelope.name
+        entry = self._running[id_] = Entry(
             id_,
             envelope.agent,
             envelope.method,
-            envelope.name,
-            envelope.principal.name,
+            name if len(name) <= _MAX_TEXT else name[:_MAX_TEXT],
+            envelope.principal.name[:_MAX_TEXT],
             now,
             envelope.deadline,
+            envelope=envelope,
         )
-        self._running[id_] = entry
         return entry
 
     def refuse(self) -> None:
@@ -118,34 +152,53 @@ class Tracker:
             self._late += 1
             return False
         entry.outcome = outcome
-        entry.error = error
+        entry.envelope = None
         entry.ended = now
+        if outcome is Outcome.RESULT:
+            self._results += 1
+        else:
+            entry.error = error[:_MAX_TEXT]
+            if outcome is Outcome.ERROR:
+                self._errors += 1
+            elif outcome is Outcome.CANCELLED:
+                self._cancelled += 1
+            else:
+                self._expired += 1
         del self._running[entry.id]
-        self._counts[outcome] += 1
         self._durations.record(now - entry.accepted)
-        if self._most:
-            self._ended[entry.id] = entry
-            self._forget(now)
+        self._ended[entry.id] = entry
+        self._order.append(entry)
+        self._bytes += entry.size
+        self._forget(now)
         return True
 
     def late(self) -> None:
         """Count a reply that nobody waits for any more."""
         self._late += 1
 
-    def expire(self, now: float) -> list[Entry]:
-        """Give every running request whose deadline has passed its outcome; which they were."""
-        passed = [entry for entry in self._running.values() if entry.deadline <= now]
+    def expire(self, now: float, grace: float = 0.0) -> list[Entry]:
+        """Give every running request whose deadline passed `grace` seconds ago its outcome; which those are.
+
+        The deadline is the one that holds now: it stands still while a person is asked something.
+        """
+        passed = [
+            entry
+            for entry in self._running.values()
+            if entry.envelope is not None and entry.envelope.until + grace <= now
+        ]
         for entry in passed:
-            self.resolve(entry, Outcome.EXPIRED, now)
+            self.resolve(entry, Outcome.EXPIRED, now, "its worker did not stop at the deadline")
         return passed
 
     def _forget(self, now: float) -> None:
-        ended = self._ended
-        while ended:
-            oldest = next(iter(ended.values()))
-            if len(ended) <= self._most and now - oldest.ended <= self._keep:
-                return
-            del ended[oldest.id]
+        order = self._order
+        too_old = now - self._keep
+        while order and (
+            order[0].ended < too_old or len(order) > self._most or self._bytes > self._most_bytes
+        ):
+            oldest = order.popleft()
+            self._bytes -= oldest.size
+            del self._ended[oldest.id]
 
     def find(self, id_: str, now: float) -> Entry | None:
         """A request by id, under way or ended lately."""
@@ -155,21 +208,22 @@ class Tracker:
     def entries(self) -> Iterator[Entry]:
         """Requests under way, oldest first, then those that ended, latest first."""
         yield from self._running.values()
-        yield from reversed(self._ended.values())
+        yield from reversed(self._order)
 
     def statistics(self) -> RequestStatistics:
         """Counts since the flow opened."""
         return RequestStatistics(
             accepted=self._accepted,
             running=len(self._running),
-            results=self._counts[Outcome.RESULT],
-            errors=self._counts[Outcome.ERROR],
-            cancelled=self._counts[Outcome.CANCELLED],
-            expired=self._counts[Outcome.EXPIRED],
+            results=self._results,
+            errors=self._errors,
+            cancelled=self._cancelled,
+            expired=self._expired,
             refused=self._refused,
             late=self._late,
             retries=self.retries,
             replayed=self.replayed,
-            kept=len(self._ended),
+            kept=len(self._order),
+            kept_bytes=self._bytes,
             durations=self._durations.durations(),
         )

@@ -189,6 +189,7 @@ class Api:
             name=target.name,
             params=tool_params(target.name, body.arguments),
             deadline=math.inf if body.deadline is None else trio.current_time() + body.deadline,
+            explicit=body.deadline is not None,
             idempotency_key=body.idempotency_key,
             principal=OPERATOR,
         )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -60,8 +59,6 @@ class Talker:
         """The request this is the peer of; its deadline stands still while the client is asked."""
         self._emit = emit
         self._ask = ask
-        self._asking = 0
-        self._asked_at = 0.0
 
     @property
     def capabilities(self) -> dict[str, Raw]:
@@ -82,25 +79,13 @@ class Talker:
         missing = lacking(self.client.capabilities, method, params)
         if missing:
             raise MissingCapability(missing)
-        self._stop_clock()
+        if self.envelope is not None:
+            self.envelope.stop_clock(trio.current_time())
         try:
             return await self._ask(method, question_for(method, params, modern=self.client.modern))
         finally:
-            self._start_clock()
-
-    def _stop_clock(self) -> None:
-        self._asking += 1
-        if self._asking == 1:
-            self._asked_at = trio.current_time()
-            if self.envelope is not None and self.envelope.scope is not None:
-                self.envelope.scope.deadline = math.inf
-
-    def _start_clock(self) -> None:
-        self._asking -= 1
-        if not self._asking and self.envelope is not None:
-            self.envelope.deadline += trio.current_time() - self._asked_at
-            if self.envelope.scope is not None:
-                self.envelope.scope.deadline = self.envelope.deadline
+            if self.envelope is not None:
+                self.envelope.start_clock(trio.current_time())
 
 
 def wanted(client: Client, params: Raw) -> bool:

@@ -176,6 +176,7 @@ class Service:
             meta=meta,
             principal=client.principal,
             deadline=trio.current_time() + patience,
+            explicit=DEADLINE in meta,
             priority=priority,
             idempotency_key=key,
             modern=client.modern,

@@ -68,8 +68,8 @@ class TaskFace:
                 )
             return reply
 
-        task = tasks.begin(envelope, submit=submit)
         declared = self._support_of(tool) in ("required", "optional")
+        task = tasks.begin(envelope, long=declared, submit=submit)
         try:
             with trio.move_on_after(_GRACE if declared else service.settings.task_after):
                 while not task.final and task.state is not TaskState.INPUT_REQUIRED:
