@@ -71,6 +71,7 @@ class Calls:
                         raise
                 live = slot.owner
                 live.scopes.add(scope)
+                envelope.began = True
                 start = trio.current_time()
                 try:
                     reply = await live.worker.call(envelope)
