@@ -169,6 +169,12 @@ class NativeWorker:
         ours = error.subgroup(passing) if isinstance(error, BaseExceptionGroup) else None
         if isinstance(error, passing):
             raise error
+        if ours is None and isinstance(error, ExceptionGroup):
+            typed, _ = error.split(CallError)
+            if (
+                typed is not None
+            ):  # what a nursery of the function's wrapped: it says more than the group
+                raise _first(typed) from error
         logger.warning(
             "%s %s of agent %s failed",
             member.mark.kind,
@@ -231,6 +237,11 @@ class NativeWorker:
         if asked.state is not None:
             result["requestState"] = self._seal.close(asked.state, envelope)
         return Reply(Raw(_encode(result)), modern=True)
+
+
+def _first(group: ExceptionGroup[CallError]) -> CallError:
+    inner = group.exceptions[0]
+    return _first(inner) if isinstance(inner, ExceptionGroup) else inner
 
 
 def _check_output(value: Any, of: Any) -> None:

@@ -215,6 +215,18 @@ async def test_typed_errors_pass_as_they_are() -> None:
         await native.ask("resources/read", "a://typed")
 
 
+async def test_a_typed_error_out_of_a_nursery_is_what_it_was() -> None:
+    @tool
+    async def ask_twice(context: CallContext) -> None:
+        async with trio.open_nursery() as outer, trio.open_nursery() as nursery:
+            outer.start_soon(trio.lowlevel.checkpoint)
+            nursery.start_soon(context.elicit, "one", {})
+            nursery.start_soon(context.elicit, "two", {})
+
+    with pytest.raises(UnknownMethod):
+        await Native(ask_twice).tool("ask_twice")
+
+
 async def test_failures_of_resources_and_prompts_are_errors() -> None:
     native = Native(Fails())
     with pytest.raises(InternalError, match="resource 'a://broken' failed: KeyError: 'x'"):
