@@ -54,7 +54,7 @@ class Node:
 
     async def _serve(self, flow: Flow, stop: trio.Event) -> None:
         self.apply_logs(flow)
-        out = sys.stderr if any("stdio" in e for e in flow.endpoints) else sys.stdout
+        out = sys.stderr if any("stdio" in urls for urls in flow.endpoints.values()) else sys.stdout
         print(endpoints_report(flow.status(), seconds_since_start()), file=out, flush=True)
         notify("READY=1", f"STATUS=serving {len(flow.agents)} agents")
         async with trio.open_nursery() as nursery:

@@ -26,6 +26,8 @@ MISSING: Final = _FLOW + "missing"
 """In a list's `_meta`: the agents whose offers it lacks, because they are not there now."""
 IDEMPOTENCY_KEY: Final = _FLOW + "idempotency-key"
 PRIORITY: Final = _FLOW + "priority"
+AFFINITY: Final = _FLOW + "affinity"
+"""In a request's `_meta`: a text; requests with the same one should meet the same worker."""
 DEADLINE: Final = _FLOW + "deadline"
 """In a request's `_meta`: how many seconds the caller will wait."""
 

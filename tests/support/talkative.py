@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import trio
 
+from flowcore.errors import UpstreamError
 from flowcore.native import (
     CallContext,
     InputRequired,
@@ -18,6 +19,7 @@ from flowcore.native import (
     tool,
 )
 
+LogLevel = Literal["debug", "info", "error"]
 FORM = {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}
 
 
@@ -137,6 +139,27 @@ class Talkative:
         """Announce that a resource changed."""
         self.agent.resource_updated(uri)
         return "announced"
+
+    @tool()
+    async def say(self, text: str, level: LogLevel) -> str:
+        """Log outside of any call."""
+        self.agent.log(text, level)
+        return "said"
+
+    @tool()
+    async def begin(self, context: CallContext) -> str:
+        """Tell of a first step, and never end."""
+        context.progress(1)
+        await trio.sleep_forever()
+        raise AssertionError("unreachable")
+
+    @tool()
+    async def visit(self, context: CallContext) -> str:
+        """Want a page visited first, as 2025-11-25 has it: by an error."""
+        if context.answers:
+            return "visited"
+        page = {"mode": "url", "url": "https://a.example", "elicitationId": "1", "message": "go"}
+        raise UpstreamError("visit first", code=-32042, data={"elicitations": [page]})
 
     @tool()
     async def grow(self) -> str:

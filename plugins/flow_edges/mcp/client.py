@@ -18,5 +18,7 @@ class Client:
     version: str
     principal: Principal
     capabilities: dict[str, Raw]
+    affinity: bytes | None = None
+    """What its requests have in common, if they should meet the same worker."""
     level: str | None = None
     """The least severe log messages it wants; None if it did not say, OFF if it can hear none."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 
 import attrs
@@ -68,6 +69,7 @@ class Conversation:
             version=self.version,
             principal=principal,
             capabilities=parse_capabilities(params.get("capabilities")),
+            affinity=os.urandom(8),
         )
         self.outlet: Callable[[bytes], None] | None = None
         self.calls: dict[Id, trio.CancelScope] = {}

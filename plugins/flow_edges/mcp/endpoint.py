@@ -20,6 +20,7 @@ from flowcore.requests import ANONYMOUS, Principal
 
 _MODERN = frozenset(version.encode() for version in MODERN)
 _NONE: dict[str, Raw] = {}
+ORIGIN = b"origin"
 
 
 def identify(request: Request) -> Principal:
@@ -46,6 +47,15 @@ class Endpoint:
             return refusal
         if request.target != self._path and request.path != self._path:
             return refused(404, "there is nothing here")
+        if ORIGIN not in request.headers:
+            return await self._answer(request)
+        if request.method == "OPTIONS":
+            return self._guard.preflight(request)
+        answer = await self._answer(request)
+        answer.headers = (*answer.headers, *self._guard.welcome(request))
+        return answer
+
+    async def _answer(self, request: Request) -> Response | Stream:
         principal = identify(request)
         if request.method == "POST":
             return unacceptable(request) or await self._post(request, principal)

@@ -25,16 +25,9 @@ class Exchange:
         """What the request failed of, once it is done."""
 
     async def take(self) -> list[bytes]:
-        """Wait for something to send. Nothing, and done, if the client itself cancelled the request.
-
-        Cancelling this cancels the call.
-        """
+        """Wait for something to send. Nothing, and done, if the client itself cancelled the request."""
         running = self._running
-        try:
-            await running.news()
-        except BaseException:
-            running.scope.cancel()
-            raise
+        await running.news()
         frames = list(running.frames)
         running.frames.clear()
         if running.ended:

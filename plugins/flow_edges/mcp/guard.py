@@ -18,6 +18,7 @@ JSON = ((b"content-type", b"application/json"),)
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 _ORIGIN = re.compile(r"(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 _REMEMBERED = 256
+Headers = tuple[tuple[bytes, bytes], ...]
 _BOTH = (b"application/json", b"text/event-stream")
 _USUAL = b"application/json, text/event-stream"
 
@@ -47,6 +48,27 @@ class Guard:
         if len(self._known) < _REMEMBERED:
             self._known[key] = refusal
         return refusal
+
+    def welcome(self, request: Request) -> Headers:
+        """The headers that let a page of an allowed origin read the answer (Fetch, CORS protocol)."""
+        origin = request.headers.get(b"origin")
+        if origin is None:
+            return ()
+        return (
+            (b"access-control-allow-origin", origin),
+            (b"access-control-expose-headers", b"Mcp-Session-Id"),
+            (b"vary", b"Origin"),
+        )
+
+    def preflight(self, request: Request) -> Response:
+        """The answer to a browser that asks whether a page may send what it wants to send."""
+        asked = request.headers.get(b"access-control-request-headers", b"")
+        more = (
+            (b"access-control-allow-methods", b"POST, GET, DELETE"),
+            (b"access-control-allow-headers", asked),
+            (b"access-control-max-age", b"600"),
+        )
+        return Response(204, (*self.welcome(request), *more))
 
     def _judge(self, host: bytes | None, origin: bytes | None) -> Response | None:
         match = _HOST.fullmatch((host or b"").decode("latin-1"))
@@ -86,6 +108,8 @@ def unacceptable(request: Request) -> Response | None:
     if kind != b"application/json" and not _is_json(kind):
         return refused(415, "the body must be application/json")
     accept = headers.get(b"accept")
+    if b"accept" in headers.repeated:
+        accept = b",".join(headers.getall(b"accept"))
     if accept is not None and accept != _USUAL and not accepts(accept, *_BOTH):
         return refused(406, "the client must accept application/json and text/event-stream")
     return None

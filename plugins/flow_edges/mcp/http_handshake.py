@@ -11,7 +11,7 @@ from flow_edges.mcp.batches import answer_batch
 from flow_edges.mcp.guard import JSON, accepts, refused
 from flow_edges.mcp.handshake import answer, stateless_client
 from flow_edges.mcp.outbox import Outbox
-from flow_edges.mcp.replies import ACCEPTED, EVENTS, answered, failed, send_alive, succeeded
+from flow_edges.mcp.replies import EVENTS, accepted, answered, failed, send_alive, succeeded
 from flow_edges.mcp.service import supported
 from flow_edges.mcp.sessions import Session, Sessions
 from flow_edges.mcp.settings import McpSettings
@@ -63,7 +63,7 @@ class HandshakeHttp:
                 logger.exception("a request failed within the edge")
                 return failed(message.id, InternalError("internal error"), status=200)
         self._heed(session, message)
-        return ACCEPTED
+        return accepted()
 
     def _heed(self, session: Session | None, message: Message) -> None:
         """Take what wants no answer."""
@@ -101,7 +101,7 @@ class HandshakeHttp:
         )
         if self._shared.speaks(envelope, client):
             exchange = self._shared.start_for(conversation, message.id, envelope, method, client)
-            return await answered(exchange, modern=False)
+            return await answered(exchange, modern=False, keep_alive=self._keep_alive)
         if conversation is None:
             return succeeded(message.id, await self._service.submit(envelope, method))
         with trio.CancelScope() as scope:
@@ -110,7 +110,7 @@ class HandshakeHttp:
                 return succeeded(message.id, await self._service.submit(envelope, method))
             finally:
                 conversation.ended(message.id)
-        return ACCEPTED  # the client itself cancelled it and waits for nothing
+        return accepted()  # the client itself cancelled it and waits for nothing
 
     def _initialize(self, message: Asked, principal: Principal) -> Response:
         conversation = self._shared.converse(message.params, principal)
@@ -189,7 +189,7 @@ class HandshakeHttp:
             principal,
             lambda message: self._heed(session, message),
         )
-        return ACCEPTED if body is None else Response(200, JSON, body)
+        return accepted() if body is None else Response(200, JSON, body)
 
 
 async def _until_gone(

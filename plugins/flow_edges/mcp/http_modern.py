@@ -10,7 +10,7 @@ from msgspec import Raw
 from flow_edges.mcp.ladder import check_mirrors, check_params
 from flow_edges.mcp.listen import Listening
 from flow_edges.mcp.modern import Introduction, answer, introduced
-from flow_edges.mcp.replies import ACCEPTED, EVENTS, answered, failed, send_alive, succeeded
+from flow_edges.mcp.replies import EVENTS, accepted, answered, failed, send_alive, succeeded
 from flow_edges.mcp.service import check_version, supported
 from flow_edges.mcp.settings import McpSettings
 from flow_edges.mcp.shared import Shared
@@ -85,7 +85,7 @@ class ModernHttp:
         state = self._shared.state_of(method, params)
         if state is not None:
             exchange = self._shared.resume(message.id, state, method, params, client, meta)
-            return await answered(exchange, modern=True)
+            return await answered(exchange, modern=True, keep_alive=self._keep_alive)
         target = self._service.target(method, params)
         if target.tool is not None:
             mirrored = self._service.tools.facts(target.tool).headers
@@ -96,7 +96,7 @@ class ModernHttp:
         )
         if self._shared.speaks(envelope, client):
             exchange = self._shared.start(message.id, method, params, target, envelope, client)
-            return await answered(exchange, modern=True)
+            return await answered(exchange, modern=True, keep_alive=self._keep_alive)
         self._service.tasks.wanted(client, target.tool)
         return succeeded(message.id, await self._service.submit(envelope, method))
 
@@ -111,7 +111,7 @@ class ModernHttp:
             check_version(version.decode("latin-1"))
         except CallError as error:
             return failed(None, error, status=400)
-        return ACCEPTED
+        return accepted()
 
     def _listen(self, request: Request, listening: Listening) -> Stream:
         async def run(send: Send) -> None:

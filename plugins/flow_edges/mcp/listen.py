@@ -13,6 +13,7 @@ from flow_edges.mcp.client import Client
 from flow_edges.mcp.hub import Hub
 from flow_edges.mcp.interests import Interests
 from flow_edges.mcp.outbox import Outbox
+from flow_edges.mcp.peers import with_member
 from flow_edges.mcp.service import Service
 from flow_edges.mcp.tasks import required
 from flowcore.errors import CallError, InvalidArguments, Overloaded
@@ -24,7 +25,6 @@ logger = logging.getLogger(__name__)
 
 _ACKNOWLEDGED = "notifications/subscriptions/acknowledged"
 _encode = msgspec.json.encode
-_decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
 class _Filter(msgspec.Struct, gc=False):
@@ -111,11 +111,8 @@ class Listening:
 
     def updated(self, uri: str, params: Raw) -> None:
         if uri in self._uris:
-            members = _decode_members(params)
-            meta = _decode_members(members["_meta"]) if "_meta" in members else {}
-            meta[SUBSCRIPTION_ID] = Raw(_encode(self._request))
-            members["_meta"] = Raw(_encode(meta))
-            self.outbox.put(encode_notification("notifications/resources/updated", members))
+            tagged = with_member(params, "_meta", self._tag)
+            self.outbox.put(encode_notification("notifications/resources/updated", tagged))
 
     def logged(self, params: Raw) -> None:
         """Log messages belong to requests in 2026-07-28, never to this stream."""

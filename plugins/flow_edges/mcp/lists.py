@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import binascii
+import logging
 from typing import Final
 
 import attrs
@@ -14,6 +15,8 @@ from flowcore.agents import Directory, Listed, Listing
 from flowcore.errors import InvalidArguments
 from flowcore.mcp import LISTS, array, renamed
 from flowcore.mcp.meta import MISSING, SERVER_INFO
+
+logger = logging.getLogger(__name__)
 
 _RENAMED: Final = frozenset({"tools", "prompts"})
 _PARTIAL_TTL_MS: Final = 1000
@@ -71,7 +74,9 @@ class Lists:
         items: dict[tuple[str, int], bytes] = {}
         for entry in listing.entries:
             key = (entry.name, id(entry.offer))
-            items[key] = known.get(key) or _definition(kind, entry)
+            item = known.get(key) or _definition(kind, entry)
+            if item is not None:
+                items[key] = item
         self._composed[method] = new = _Composed(listing, items, array(items.values()))
         return new
 
@@ -107,11 +112,16 @@ class Lists:
         return position
 
 
-def _definition(kind: str, entry: Listed) -> bytes:
+def _definition(kind: str, entry: Listed) -> bytes | None:
+    """The definition under its public name; None, and a warning, if an agent wrote nonsense."""
     definition = entry.offer.definition
-    if kind in _RENAMED:
+    if kind not in _RENAMED:
+        return bytes(definition)
+    try:
         return renamed(definition, entry.name)
-    return bytes(definition)
+    except ValueError as problem:
+        logger.warning("%s of agent %s is not listed: %s", entry.name, entry.agent, problem)
+        return None
 
 
 def _cursor(method: str, name: str) -> bytes:

@@ -68,9 +68,9 @@ class Talker:
         """Progress under the client's own token, log messages it wants; anything else is not of a call."""
         if method == "notifications/progress":
             if self.token is not None:
-                members = _decode_members(params)
-                members[PROGRESS_TOKEN] = self.token
-                self._emit(encode_notification(method, members))
+                self._emit(
+                    encode_notification(method, with_member(params, PROGRESS_TOKEN, self.token))
+                )
         elif method == "notifications/message" and wanted(self.client, params):
             self._emit(encode_notification(method, params))
 
@@ -86,6 +86,16 @@ class Talker:
         finally:
             if self.envelope is not None:
                 self.envelope.start_clock(trio.current_time())
+
+
+def with_member(params: Raw, key: str, value: Raw) -> Raw:
+    """A JSON object with one member more, or in another's place; what is no object stays as it is."""
+    try:
+        members = _decode_members(params)
+    except msgspec.MsgspecError:
+        return params
+    members[key] = value
+    return Raw(_encode(members))
 
 
 def wanted(client: Client, params: Raw) -> bool:

@@ -18,7 +18,13 @@ EVENTS: Final = (
     (b"cache-control", b"no-cache, no-transform"),
     (b"x-accel-buffering", b"no"),
 )
-ACCEPTED: Final = Response(202)
+
+
+def accepted() -> Response:
+    """The answer to what wants none."""
+    return Response(202)
+
+
 _ALIVE: Final = b": alive\n\n"
 
 
@@ -37,24 +43,28 @@ def failed(
     )
 
 
-async def answered(exchange: Exchange, *, modern: bool) -> Response | Stream:
-    """The answer of a call that runs on its own: JSON if it has nothing to say before, else a stream."""
-    frames = await exchange.take()
+async def answered(exchange: Exchange, *, modern: bool, keep_alive: float) -> Response | Stream:
+    """The answer of a call that runs on its own: JSON if it has nothing to say before, else a stream.
+
+    Cancelling this cancels the call, and so does the end of the stream before its answer.
+    """
+    try:
+        frames = await exchange.take()
+    except BaseException:
+        exchange.abandon()
+        raise
     if exchange.done and len(frames) <= 1:
         if not frames:
-            return ACCEPTED  # the client itself cancelled it and waits for nothing
+            return accepted()  # the client itself cancelled it and waits for nothing
         status = 200
         if modern and exchange.error is not None:
             status = modern_status(error_for(exchange.error, modern=True)["code"])
         return Response(status, JSON, frames[0])
 
     async def run(send: Send) -> None:
-        pending = frames
-        while True:
-            await send(b"".join([encode_event(frame) for frame in pending]))
-            if exchange.done:
-                return
-            pending = await exchange.take()
+        await send(b"".join([encode_event(frame) for frame in frames]))
+        while not exchange.done:
+            await send_alive(send, exchange.take, keep_alive)
 
     return Stream(200, EVENTS, run, close=exchange.abandon)
 

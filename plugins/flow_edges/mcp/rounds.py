@@ -14,10 +14,11 @@ from msgspec import Raw
 
 from flowcore.errors import CallError, UpstreamFailure
 from flowcore.interfaces import Host
-from flowcore.mcp import input_required, result_type
+from flowcore.mcp import URL_ELICITATION_REQUIRED, input_required, question_for, result_type
 from flowcore.requests import Envelope, Peer, Reply, new_request_id
 
 _MOST_ROUNDS = 32
+ELICIT = "elicitation/create"
 _encode = msgspec.json.encode
 
 
@@ -57,6 +58,25 @@ async def rounds(host: Host, envelope: Envelope, reply: Reply, *, deadline: floa
         )
         reply = await host.submit(again)
     raise UpstreamFailure(f"agent {envelope.agent!r} asked back more than {_MOST_ROUNDS} times")
+
+
+class _Required(msgspec.Struct, gc=False):
+    elicitations: list[Raw] = []
+
+
+def as_questions(error: CallError) -> dict[str, tuple[str, Raw]]:
+    """What a 2025-11-25 error "URL elicitation required" asks, as questions of 2026-07-28, which has no such
+    error; {} if it is another error."""
+    if error.wire_code != URL_ELICITATION_REQUIRED:
+        return {}
+    try:
+        required = msgspec.json.decode(_encode(error.data), type=_Required)
+    except (msgspec.MsgspecError, TypeError):
+        return {}
+    return {
+        f"elicitation-{number}": (ELICIT, question_for(ELICIT, params, modern=True))
+        for number, params in enumerate(required.elicitations, start=1)
+    }
 
 
 def key_of_round(key: str, params: dict[str, Raw]) -> str:

@@ -11,7 +11,7 @@ from msgspec import Raw
 from flow_edges.mcp.client import OFF, Client
 from flow_edges.mcp.lists import Lists
 from flow_edges.mcp.peers import SILENT
-from flow_edges.mcp.rounds import asks_back, key_of_round, rounds
+from flow_edges.mcp.rounds import as_questions, asks_back, key_of_round, rounds
 from flow_edges.mcp.settings import ServiceSettings
 from flow_edges.mcp.tasks import TaskFace
 from flow_edges.mcp.tools import KnownTools
@@ -20,6 +20,7 @@ from flowcore.errors import (
     InvalidArguments,
     UnknownMethod,
     UnknownTarget,
+    UpstreamError,
 )
 from flowcore.interfaces import Host
 from flowcore.mcp import (
@@ -29,6 +30,7 @@ from flowcore.mcp import (
     MissingCapability,
     Stamp,
     UnsupportedVersion,
+    encode_input_required,
     handshake_result,
     implementation,
     input_required,
@@ -36,7 +38,7 @@ from flowcore.mcp import (
     server_capabilities,
     text_member,
 )
-from flowcore.mcp.meta import DEADLINE, IDEMPOTENCY_KEY, LOG_LEVEL, PRIORITY
+from flowcore.mcp.meta import AFFINITY, DEADLINE, IDEMPOTENCY_KEY, LOG_LEVEL, PRIORITY
 from flowcore.requests import Envelope, Priority, Reply
 
 _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
@@ -157,7 +159,10 @@ class Service:
     ) -> Envelope:
         patience = self.settings.deadline
         priority = Priority.NORMAL
+        affinity = client.affinity
         if meta:
+            if AFFINITY in meta:
+                affinity = (text_member(meta, AFFINITY) or "").encode()
             if DEADLINE in meta:
                 patience = min(patience, _seconds(meta[DEADLINE]))
             if PRIORITY in meta:
@@ -179,6 +184,7 @@ class Service:
             explicit=DEADLINE in meta,
             priority=priority,
             idempotency_key=key,
+            affinity=affinity,
             modern=client.modern,
             peer=SILENT,
         )
@@ -220,13 +226,28 @@ class Service:
 
     async def submit(self, envelope: Envelope, method: Method) -> bytes:
         """Have an envelope worked on; its result in the form of the asking side's era. Raises CallError."""
-        reply = await self.host.submit(envelope)
         if envelope.modern:
+            try:
+                reply = await self.host.submit(envelope)
+            except UpstreamError as error:
+                return self._asked_by(error, envelope.peer.capabilities)
             return self.modern_result(reply, method, envelope.peer.capabilities)
+        reply = await self.host.submit(envelope)
         if not reply.modern:
             return bytes(reply.result)
         whole = await rounds(self.host, envelope, reply, deadline=self.settings.deadline)
         return handshake_result(whole.result)
+
+    def _asked_by(self, error: UpstreamError, capabilities: dict[str, Raw]) -> bytes:
+        """The result that asks what an upstream's error asks. Raises the error if it asks nothing."""
+        questions = as_questions(error)
+        for method, params in questions.values():
+            missing = lacking(capabilities, method, params)
+            if missing:
+                raise MissingCapability(missing) from error
+        if not questions:
+            raise error
+        return encode_input_required(questions, None, self.server)
 
     def modern_result(
         self, reply: Reply, method: Method, capabilities: dict[str, Raw] | None = None

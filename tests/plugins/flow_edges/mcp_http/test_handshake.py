@@ -208,6 +208,10 @@ async def test_the_sessions_stream_tells_of_lists_and_resources() -> None:
             note = await stream.next()
             assert note["method"] == "notifications/resources/updated"
             assert note["params"]["uri"] == "test://static"
+            await client.ask_old("logging/setLevel", {"level": "error"})
+            await client.call_old("say", {"text": "unheard", "level": "info"})
+            await client.call_old("say", {"text": "heard", "level": "error"})
+            assert (await stream.next())["params"]["data"] == "heard"
             await client.call_old("grow")
             assert (await stream.next())["method"] == "notifications/tools/list_changed"
             assert "late" in [

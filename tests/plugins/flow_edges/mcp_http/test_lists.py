@@ -108,3 +108,14 @@ def test_prompts_are_renamed_and_resources_are_not() -> None:
     lists = make_lists(directory)
     assert b'"name":"a.p"' in lists.result("prompts/list", None, modern=False)
     assert b'{"uri":"r:1","name":"n"}' in lists.result("resources/list", None, modern=False)
+
+
+def test_a_definition_that_is_nonsense_is_left_out_and_the_others_are_listed(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    directory = Directory()
+    broken = Tool(name="x", definition=Raw(b"[]"))
+    directory.join(Fixed("a", Catalog(tools=(broken, *tools("y")))))
+    listed = json.loads(make_lists(directory).result("tools/list", None, modern=False))
+    assert [tool["name"] for tool in listed["tools"]] == ["a.y"]
+    assert "a.x of agent a is not listed" in caplog.text

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 import trio
 
+from flowcore.requests import Envelope, Reply
 from support.mcp_client import CAPABILITIES, MODERN, VERSION, open_talkative
 
 SERVER = "io.modelcontextprotocol/serverInfo"
@@ -242,3 +243,69 @@ async def test_the_eras_do_not_mix() -> None:
             {"MCP-Protocol-Version": "2099-01-01"},
         )
         assert (bare.status, bare.error["code"]) == (400, -32022)
+
+
+async def test_an_error_that_wants_a_page_visited_becomes_a_question() -> None:
+    visits: dict[str, Any] = {"elicitation": {"url": {}}}
+    async with open_talkative() as (_, client):
+        first = await client.call("visit", capabilities=visits)
+        assert first.result["resultType"] == "input_required"
+        [(key, question)] = first.result["inputRequests"].items()
+        assert question["params"] == {"mode": "url", "url": "https://a.example", "message": "go"}
+        retry = {"name": "visit", "arguments": {}, "inputResponses": {key: {"action": "accept"}}}
+        assert (await client.ask("tools/call", retry, capabilities=visits)).text == "visited"
+        lacking = await client.call("visit", capabilities=ELICITS)
+        assert (lacking.status, lacking.error["code"]) == (400, -32021)
+        await client.initialize(capabilities=visits)
+        assert (await client.call_old("visit")).error["code"] == -32042
+
+
+async def test_a_call_that_works_on_in_silence_shows_that_it_is_alive() -> None:
+    async with open_talkative({"keep_alive": "10ms"}) as (_, client):
+        body, headers = client.modern(
+            "tools/call", {"name": "begin", "arguments": {}}, meta={"progressToken": 1}
+        )
+        async with client.stream(body, headers) as stream:
+            data = b""
+            while b": alive" not in data:
+                data += await stream.receive()
+            assert b"notifications/progress" in data
+
+
+async def test_a_page_of_an_allowed_origin_can_read_the_answers() -> None:
+    page = {"Origin": "https://app.example"}
+    async with open_talkative({"allowed_origins": ["https://app.example"]}) as (_, client):
+        asked = {**page, "Access-Control-Request-Headers": "mcp-method, mcp-name"}
+        preflight = await client.post(b"", asked, "OPTIONS")
+        assert preflight.status == 204
+        assert preflight.headers[b"access-control-allow-headers"] == b"mcp-method, mcp-name"
+        body, headers = client.modern("tools/call", {"name": "steps", "arguments": {"count": 1}})
+        for meta in ({}, {"progressToken": 1}):
+            body["params"]["_meta"].update(meta)
+            answer = await client.post(body, {**headers, **page})
+            assert answer.status == 200
+            assert answer.headers[b"access-control-allow-origin"] == b"https://app.example"
+        evil = {"Origin": "https://evil.example"}
+        assert (await client.post(b"", evil, "OPTIONS")).status == 403
+        assert (await client.post(b"", {}, "OPTIONS")).status == 405
+
+
+async def test_requests_of_one_affinity_carry_it() -> None:
+    async with open_talkative() as (flow, client):
+        seen: list[bytes | None] = []
+        submit = flow.submit
+
+        async def noting(envelope: Envelope) -> Reply:
+            seen.append(envelope.affinity)
+            return await submit(envelope)
+
+        flow.submit = noting  # type: ignore[method-assign]
+        await client.call("echo", {"text": ""}, meta={"io.flowcore/affinity": "cart 7"})
+        await client.call("echo", {"text": ""})
+        assert seen == [b"cart 7", None]
+        for _ in range(2):
+            await client.initialize()
+            for _ in range(2):
+                await client.call_old("echo", {"text": ""})
+        assert seen[2] is not None
+        assert seen[2] == seen[3] != seen[4] == seen[5]
