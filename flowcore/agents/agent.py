@@ -151,9 +151,10 @@ class Agent:
         if life is None or not self._state.available:
             self.tally.refuse()
             raise unavailable(self)
+        now = trio.current_time()
         if self._state is State.IDLE:
-            self._become(State.BUSY)
-        return await life.calls.do(envelope)
+            self._become(State.BUSY, now=now)
+        return await life.calls.do(envelope, now)
 
     # ---- steering
 
@@ -214,7 +215,7 @@ class Agent:
         await self._nudged.wait()
         self._nudged = trio.Event()
 
-    def _become(self, state: State, reason: str = "") -> None:
+    def _become(self, state: State, reason: str = "", *, now: float | None = None) -> None:
         """The one place where the state changes."""
         old = self._state
         if state is old:
@@ -223,7 +224,7 @@ class Agent:
             raise RuntimeError(f"agent {self.name!r} cannot go from {old.value} to {state.value}")
         self._state = state
         self._reason = reason
-        self._since = trio.current_time()
+        self._since = trio.current_time() if now is None else now
         if self._moved is not None:
             self._moved.set()
             self._moved = None
@@ -396,13 +397,13 @@ class Agent:
         if event.tools or event.resources or event.prompts:
             self._emit(event)
 
-    def at_rest(self) -> None:
+    def at_rest(self, now: float) -> None:
         """No call is under way any more."""
         life = self._life
         if life is None or life.pool.active or life.pool.waiting:
             return  # it was a call of an earlier life, or one that waited
         if self._state is State.BUSY:
-            self._become(State.IDLE)
+            self._become(State.IDLE, now=now)
         elif self._state is State.DRAINING:
             self.nudge()
 

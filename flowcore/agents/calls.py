@@ -43,7 +43,7 @@ class Calls:
         tally: Tally,
         *,
         wake: Callable[[], None],
-        at_rest: Callable[[], None],
+        at_rest: Callable[[float], None],
     ) -> None:
         self._agent = agent
         self._pool = pool
@@ -53,7 +53,7 @@ class Calls:
         self._at_rest = at_rest
         """Called when no call is under way, or waits, any more."""
 
-    async def do(self, envelope: Envelope) -> Reply:
+    async def do(self, envelope: Envelope, now: float) -> Reply:
         """Do a request on a worker, before its deadline. Raises as `Agent.call` says."""
         came = Came.CANCELLED
         tally = self._tally
@@ -62,17 +62,19 @@ class Calls:
         try:
             with trio.CancelScope(deadline=envelope.deadline) as scope:
                 envelope.scope = scope
-                slot = self._pool.take(envelope.affinity, trio.current_time())
+                slot = self._pool.take(envelope.affinity, now)
                 if slot is None:
                     try:
-                        slot = await self._wait(envelope)
+                        slot = await self._wait(envelope, now)
                     except CallError:
                         came = Came.REFUSED
                         raise
+                    finally:
+                        now = trio.current_time()
                 live = slot.owner
                 live.scopes.add(scope)
                 envelope.began = True
-                start = trio.current_time()
+                start = now
                 try:
                     reply = await live.worker.call(envelope)
                     came = Came.SUCCEEDED
@@ -85,7 +87,7 @@ class Calls:
                         raise self._lost(live) from error
                     raise
                 finally:
-                    end = trio.current_time()
+                    end = now = trio.current_time()
                     live.scopes.discard(scope)
                     if came is Came.CANCELLED:
                         if live.lost:
@@ -103,7 +105,7 @@ class Calls:
         finally:
             tally.came[came] += 1
             if not self._pool.active:
-                self._at_rest()
+                self._at_rest(now)
 
     def _give_back(
         self, slot: Slot, live: LiveWorker, now: float, seconds: float, came: Came
@@ -116,10 +118,9 @@ class Calls:
         if live.idle is not None and not slot.active:
             live.idle.set()
 
-    async def _wait(self, envelope: Envelope) -> Slot:
+    async def _wait(self, envelope: Envelope, now: float) -> Slot:
         """Wait for a worker, in order of priority and arrival."""
         pool = self._pool
-        now = trio.current_time()
         granted = trio.Event()
         waiter = Waiter(granted.set, envelope.priority, envelope.affinity, now)
         if not pool.wait(waiter):

@@ -42,7 +42,7 @@ class Whole(Protocol):
         """Something happened to this life: look at it."""
         ...
 
-    def at_rest(self) -> None:
+    def at_rest(self, now: float) -> None:
         """No call is under way any more."""
         ...
 

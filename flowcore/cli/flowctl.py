@@ -210,7 +210,7 @@ def _list_agents(options: argparse.Namespace, node: NodeClient) -> int:
                 str(pool["active"]),
                 str(pool["waiting"]),
                 str(one["calls"]),
-                str(one["failed"]),
+                str(one["failed"] + one["faulty"] + one["expired"] + one["lost"]),
                 seconds(one["durations"]["p50"]),
                 seconds(one["durations"]["p99"]),
                 one["reason"],
