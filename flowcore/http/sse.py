@@ -8,6 +8,8 @@ import attrs
 
 from flowcore.errors import FlowError
 
+_MARK = b"\xef\xbb\xbf"  # a byte order mark may begin a stream
+
 
 class EventTooLarge(FlowError):
     """An event, or a line of one, is larger than allowed."""
@@ -24,78 +26,35 @@ class ServerEvent:
 
 
 class SseDecoder:
-    """Takes bytes in any pieces, gives events."""
+    """Takes bytes in any pieces, gives events. Holds at most `limit` bytes of an event and of a line."""
 
     def __init__(self, *, limit: int = 16 << 20) -> None:
         self._limit = limit
-        self._buffer = bytearray()
-        self._scanned = 0
-        self._first = True
-        self._skip_newline = False
-        self._data: list[bytes] = []
-        self._size = 0
+        self._start: bytes | None = b""  # what came while it may still become a mark
+        self._carriage = False  # the last byte was a CR: a LF after it is the same line end
+        self._line = bytearray()  # the beginning of a line
+        self._data = bytearray()  # the lines of data, each with a LF
         self._event = ""
         self._id = ""
         self._retry: int | None = None
+        self._too_large: EventTooLarge | None = None
 
     def feed(self, data: bytes) -> Iterator[ServerEvent]:
-        """The events that these bytes complete. Raises EventTooLarge."""
-        self._buffer += data
-        for line in self._lines():
-            event = self._take(line)
-            if event is not None:
-                yield event
-        if len(self._buffer) > self._limit:
-            raise EventTooLarge(f"a line of an event has more than {self._limit} bytes")
+        """The events that these bytes complete. Raises EventTooLarge; nothing can follow that.
 
-    def _lines(self) -> Iterator[bytes]:
-        buffer = self._buffer
-        start = 0
-        if self._first and len(buffer) >= 3:
-            start = 3 if buffer.startswith(b"\xef\xbb\xbf") else 0
-            self._first = False
-        position = max(start, self._scanned)
-        while True:
-            if self._skip_newline and position < len(buffer):
-                self._skip_newline = False
-                if buffer[position] == 10:
-                    position += 1
-                    start = position
-            end = _end_of_line(buffer, position)
-            if end < 0:
-                break
-            line = bytes(buffer[start:end])
-            self._skip_newline = buffer[end] == 13
-            start = position = end + 1
-            yield line
-        del buffer[:start]
-        self._scanned = len(buffer)
-
-    def _take(self, line: bytes) -> ServerEvent | None:
-        if not line:
-            return self._dispatch()
-        name, _, value = line.partition(b":")
-        value = value[1:] if value.startswith(b" ") else value
-        if name == b"data":
-            self._size += len(value) + 1
-            if self._size > self._limit:
-                raise EventTooLarge(f"an event has more than {self._limit} bytes")
-            self._data.append(value)
-        elif name == b"event":
-            self._event = value.decode("utf-8", "replace")
-        elif name == b"id" and b"\0" not in value:
-            self._id = value.decode("utf-8", "replace")
-        elif name == b"retry" and value.isdigit() and len(value) < 10:
-            self._retry = int(value)
-        return None
-
-    def _dispatch(self) -> ServerEvent | None:
-        data, self._data = self._data, []
-        event, self._event = self._event, ""
-        self._size = 0
-        if not data:
-            return None
-        return ServerEvent(b"\n".join(data), event or "message", self._id, self._retry)
+        Whole events before one that is too large are still given: then the next call raises.
+        """
+        if self._too_large is not None:
+            raise self._too_large
+        events: list[ServerEvent] = []
+        try:
+            for line in self._lines(data):
+                self._take(line, events)
+        except EventTooLarge as error:
+            self._too_large = error
+            if not events:
+                raise
+        return iter(events)
 
     @property
     def last_id(self) -> str:
@@ -107,25 +66,72 @@ class SseDecoder:
         """The last reconnection time that was given, in milliseconds."""
         return self._retry
 
+    def _lines(self, data: bytes) -> Iterator[bytes]:
+        if self._start is not None:
+            data = self._start + data
+            if len(data) < len(_MARK) and _MARK.startswith(data):
+                self._start = data
+                return
+            self._start = None
+            data = data.removeprefix(_MARK)
+        if self._carriage and data:
+            data = data.removeprefix(b"\n")
+            self._carriage = False
+        if b"\r" in data:
+            self._carriage = data.endswith(b"\r")
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        lines = data.split(b"\n")
+        last = lines.pop()
+        if lines:
+            lines[0] = bytes(self._line) + lines[0]
+            self._line.clear()
+            yield from lines
+        self._line += last
+        self._check(len(self._line))
 
-def _end_of_line(buffer: bytearray, start: int) -> int:
-    newline, carriage = buffer.find(b"\n", start), buffer.find(b"\r", start)
-    if newline < 0 or carriage < 0:
-        return max(newline, carriage)
-    return min(newline, carriage)
+    def _check(self, size: int) -> None:
+        if size > self._limit:
+            raise EventTooLarge(f"an event or a line of one has more than {self._limit} bytes")
+
+    def _take(self, line: bytes, events: list[ServerEvent]) -> None:
+        self._check(len(line))
+        if not line:
+            if self._data:
+                data = bytes(memoryview(self._data)[:-1])
+                events.append(ServerEvent(data, self._event or "message", self._id, self._retry))
+                self._data = bytearray()
+            self._event = ""
+            return
+        name, _, value = line.partition(b":")
+        value = value.removeprefix(b" ")
+        if name == b"data":
+            self._data += value
+            self._data += b"\n"
+            self._check(len(self._data) - 1)
+        elif name == b"event":
+            self._event = value.decode("utf-8", "replace")
+        elif name == b"id" and b"\0" not in value:
+            self._id = value.decode("utf-8", "replace")
+        elif name == b"retry" and value.isdigit() and len(value) < 10:
+            self._retry = int(value)
 
 
 def encode_event(
     data: bytes, *, event: str | None = None, id_: str | None = None, retry: int | None = None
 ) -> bytes:
-    """One event as bytes. `event` and `id_` must be of one line."""
+    """One event as bytes. Raises ValueError if `event` or `id_` are not of one line.
+
+    A line break of any kind in `data` arrives as LF.
+    """
     parts = []
     if event is not None:
-        parts.append(f"event: {event}\n".encode())
+        parts.append(_field("event", event))
     if id_ is not None:
-        parts.append(f"id: {id_}\n".encode())
+        if "\0" in id_:
+            raise ValueError(f"expected an id without NUL, not {id_!r}")
+        parts.append(_field("id", id_))
     if retry is not None:
-        parts.append(f"retry: {retry}\n".encode())
+        parts.append(b"retry: %d\n" % retry)
     if b"\n" not in data and b"\r" not in data:
         parts.append(b"data: %b\n\n" % data)
     else:
@@ -133,3 +139,9 @@ def encode_event(
         parts.extend(b"data: %b\n" % line for line in lines)
         parts.append(b"\n")
     return b"".join(parts)
+
+
+def _field(name: str, value: str) -> bytes:
+    if "\n" in value or "\r" in value:
+        raise ValueError(f"expected one line for {name}, not {value!r}")
+    return f"{name}: {value}\n".encode()
