@@ -163,7 +163,10 @@ class ModernListening:
                     continue
                 stream = _Stream(frozenset(self._uris))
                 nursery.start_soon(self._listen, stream)
-                await _either(stream.acknowledgement.came, stream.ended)
+                await _first(stream.acknowledgement.came, stream.ended, changed)
+                if not (stream.acknowledgement.came.is_set() or stream.ended.is_set()):
+                    stream.scope.cancel()  # something else is wished for by now
+                    continue
                 self._settle(stream)
                 if stream.acknowledgement.came.is_set():
                     failures = 0
@@ -173,7 +176,7 @@ class ModernListening:
                         self._missed()
                     current = stream
                     self._settled.set()
-                    await _either(changed, stream.ended)
+                    await _first(changed, stream.ended)
                 else:
                     failures += 1
                     self._settled.set()
@@ -229,13 +232,13 @@ def _lists(capabilities: Capabilities) -> dict[str, bool]:
     return {name: True for name, features in declared.items() if features and features.listChanged}
 
 
-async def _either(one: trio.Event, other: trio.Event) -> None:
-    """Wait until one of two events is set."""
+async def _first(*events: trio.Event) -> None:
+    """Wait until one of the events is set."""
     async with trio.open_nursery() as nursery:
 
         async def wait(event: trio.Event) -> None:
             await event.wait()
             nursery.cancel_scope.cancel()
 
-        nursery.start_soon(wait, one)
-        nursery.start_soon(wait, other)
+        for event in events:
+            nursery.start_soon(wait, event)

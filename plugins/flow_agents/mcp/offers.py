@@ -18,7 +18,10 @@ from flowcore.mcp import ParamHeader
 
 logger = logging.getLogger(__name__)
 
+_PAUSE: Final = 0.1
+"""Seconds between two listings, so that changes that come in a burst are listed together."""
 _LONGEST_WAIT: Final = 60.0
+"""Seconds between a listing that failed and the next try, longer each time."""
 
 
 class Offers:
@@ -94,3 +97,4 @@ class Offers:
                 failures += 1
             else:
                 failures = 0
+                await trio.sleep(_PAUSE)

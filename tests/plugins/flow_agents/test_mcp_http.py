@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -433,7 +433,7 @@ async def test_how_long_to_wait_is_passed_on(raw: dict[str, Any]) -> None:
         assert caught.value.retry_after == 7
 
 
-def streaming(*events: bytes, endless: bytes = b"") -> Any:
+def streaming(*events: bytes, endless: bytes = b"") -> Callable[[Any], Answer]:
     async def run(send: Send) -> None:
         for event in events:
             await send(event)
@@ -459,7 +459,7 @@ async def test_a_stream_of_anything_fails_its_call_alone(
     answer: Any, says: str, raw: dict[str, Any]
 ) -> None:
     raw["x"] = answer
-    async with upstream(modern=True, message=1 << 20) as (_, up):
+    async with upstream(modern=True, message=1 << 16) as (_, up):
         with pytest.raises(UpstreamFailure, match=says):
             await up.call("raw", key="x")
         assert text(await up.call("echo", text="x")) == "x"
@@ -580,3 +580,171 @@ async def test_an_upstream_that_is_modern_says_what_it_would_rather_speak() -> N
     server.handle = answer  # type: ignore[method-assign]
     async with serving(server), opened(url=server.url) as up:
         assert not (await up.call("echo")).modern
+
+
+# ---- streams that do not come
+
+
+@pytest.mark.parametrize("modern", ERAS)
+async def test_a_stream_of_changes_that_does_not_open_is_not_waited_for_long(modern: bool) -> None:
+    server = HttpUpstream(modern=modern)
+    opening = trio.Event()
+
+    async def answer(request: Any) -> Answer:
+        if request.method == "GET" or b"subscriptions/listen" in request.body:
+            await opening.wait()
+        return await HttpUpstream.handle(server, request)
+
+    server.handle = answer  # type: ignore[method-assign]
+    async with serving(server), opened(url=server.url) as up:
+        assert text(await up.call("echo", text="x")) == "x"
+        # what changed before the stream opened was not announced, and is found out all the same
+        server.extra_tools = [{"name": "newer"}]
+        opening.set()
+        await up.port.until(lambda: len(up.port.catalog.tools) == 2)
+
+
+async def test_a_stream_that_is_refused_is_asked_for_again() -> None:
+    server = HttpUpstream(modern=True)
+    refused = 0
+
+    async def answer(request: Any) -> Answer:
+        nonlocal refused
+        if b"subscriptions/listen" in request.body and refused < 2:
+            refused += 1
+            number = json.loads(request.body)["id"]
+            return error(number, -32603, "not now") if refused == 1 else Response(503)
+        return await HttpUpstream.handle(server, request)
+
+    server.handle = answer  # type: ignore[method-assign]
+    async with serving(server), opened(url=server.url) as up:
+        with pytest.raises(CallError):
+            await up.worker.call(envelope("resources/subscribe", "file:///a", {"uri": "file:///a"}))
+        await server.until(lambda: bool(server.outlets))
+        await up.worker.call(envelope("resources/subscribe", "file:///a", {"uri": "file:///a"}))
+
+
+async def test_a_subscription_fails_if_its_stream_does_and_the_stream_there_is_stays() -> None:
+    async with upstream(modern=True) as (server, up):
+        await server.until(lambda: bool(server.outlets))
+        outlet = server.outlets[0]
+
+        async def answer(request: Any) -> Answer:
+            if b"resourceSubscriptions" in request.body:
+                return Response(503)
+            return await HttpUpstream.handle(server, request)
+
+        server.handle = answer  # type: ignore[method-assign]
+        with pytest.raises(OutcomeUnknown):
+            await up.worker.call(envelope("resources/subscribe", "file:///a", {"uri": "file:///a"}))
+        assert outlet in server.outlets
+
+
+async def test_an_acknowledgement_that_names_no_resources_honours_none() -> None:
+    async with upstream(modern=True) as (server, up):
+
+        async def answer(request: Any) -> Answer:
+            reply = await HttpUpstream.handle(server, request)
+            if b"resourceSubscriptions" not in request.body:
+                return reply
+            number = json.loads(request.body)["id"]
+            acknowledged = {
+                "method": "notifications/subscriptions/acknowledged",
+                "params": {
+                    "_meta": {"io.modelcontextprotocol/subscriptionId": number},
+                    "notifications": {"resourceSubscriptions": "all"},
+                },
+            }
+            return server.stream([encode_event(encoded(acknowledged))])
+
+        server.handle = answer  # type: ignore[method-assign]
+        with pytest.raises(CallError, match="does not announce changes of this resource"):
+            await up.worker.call(envelope("resources/subscribe", "file:///a", {"uri": "file:///a"}))
+
+
+async def test_a_caller_that_stops_waiting_for_a_subscription_leaves_none_behind() -> None:
+    async with upstream(modern=True) as (server, up):
+        await server.until(lambda: bool(server.outlets))
+
+        asked = False
+
+        async def answer(request: Any) -> Answer:
+            nonlocal asked
+            if b"resourceSubscriptions" in request.body:
+                asked = True
+                server.happened()
+                return server.hanging("listen")
+            return await HttpUpstream.handle(server, request)
+
+        server.handle = answer  # type: ignore[method-assign]
+        async with trio.open_nursery() as nursery:
+            wanted = envelope("resources/subscribe", "file:///a", {"uri": "file:///a"})
+            nursery.start_soon(up.worker.call, wanted)
+            await server.until(lambda: asked)
+            nursery.cancel_scope.cancel()
+        assert up.source._memory.subscriptions.wanted == {}
+        await server.until(lambda: server.disconnected == ["listen"])
+        await server.until(lambda: bool(server.outlets))
+
+
+async def test_a_server_that_offers_nothing_that_changes_is_not_listened_to() -> None:
+    server = HttpUpstream(modern=True)
+    server.discover = result(
+        1, {"supportedVersions": ["2026-07-28"], "capabilities": {"tools": {}}}
+    )
+    async with serving(server), opened(url=server.url, protocol="2026-07-28") as up:
+        assert text(await up.call("echo", text="x")) == "x"
+        assert server.listens == []
+
+
+@pytest.mark.parametrize("status", [500, 200])
+async def test_a_get_that_fails_is_tried_again(status: int) -> None:
+    server = HttpUpstream(modern=False)
+    tried = 0
+
+    async def answer(request: Any) -> Answer:
+        nonlocal tried
+        if request.method == "GET":
+            tried += 1
+            if tried == 1:
+                return Response(status, JSON, b"{}")
+        return await HttpUpstream.handle(server, request)
+
+    server.handle = answer  # type: ignore[method-assign]
+    async with serving(server), opened(url=server.url):
+        await server.until(lambda: bool(server.outlets))
+
+
+async def test_a_resumed_stream_that_breaks_again_and_again_is_given_up() -> None:
+    async with upstream(modern=False) as (server, up):
+
+        def empty(number: Any) -> Answer:
+            return streaming(encode_event(b"", id_="e1", retry=1))(number)
+
+        arguments_of_raw["x"] = empty
+
+        async def answer(request: Any) -> Answer:
+            if b"last-event-id" in request.headers:
+                server.seen.append(request)
+                return streaming()(0)
+            return await HttpUpstream.handle(server, request)
+
+        server.handle = answer  # type: ignore[method-assign]
+        with pytest.raises(OutcomeUnknown, match="ended before the answer"):
+            await up.call("raw", key="x")
+        assert sum(b"last-event-id" in one.headers for one in server.seen) == 5
+        arguments_of_raw.clear()
+
+
+async def test_a_handshake_that_cannot_be_finished_is_a_failure() -> None:
+    server = HttpUpstream(modern=False)
+
+    async def answer(request: Any) -> Answer:
+        if b"notifications/initialized" in request.body:
+            return Response(500)
+        return await HttpUpstream.handle(server, request)
+
+    server.handle = answer  # type: ignore[method-assign]
+    async with serving(server):
+        error_ = await failure(url=server.url)
+    assert str(error_) == "the upstream refuses a message: HTTP 500"

@@ -320,7 +320,11 @@ arguments_of_raw: dict[str, Callable[[Any], Answer]] = {}
 
 @asynccontextmanager
 async def serving(upstream: HttpUpstream, port: int = 0) -> AsyncGenerator[Server]:
-    """Serve on loopback; `upstream.url` is set."""
-    async with open_http_server(upstream.handle, Address("127.0.0.1", port)) as server:
+    """Serve on loopback; `upstream.url` is set. `upstream.handle` may be replaced meanwhile."""
+
+    async def handle(request: Request) -> Answer:
+        return await upstream.handle(request)
+
+    async with open_http_server(handle, Address("127.0.0.1", port)) as server:
         upstream.url = f"http://{server.addresses[0]}/mcp"
         yield server
