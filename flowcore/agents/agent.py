@@ -9,6 +9,7 @@ followed by another one, after a wait that grows. It starts in the background an
 
 from __future__ import annotations
 
+import itertools
 import logging
 import math
 import random
@@ -78,6 +79,8 @@ class Agent:
         self._nudged = trio.Event()
         self._orders = _Orders()
         self._next_try: float | None = None
+        self.numbers = itertools.count(1)
+        """The next worker's number; none is given twice, in all lives."""
 
     # ---- what can be seen
 
@@ -90,6 +93,13 @@ class Agent:
     def reason(self) -> str:
         """Why it is in that state, for a person; empty if there is nothing to say."""
         return self._reason
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds until it is tried again, where it has failed."""
+        if self._next_try is None:
+            return None
+        return max(0.001, self._next_try - trio.current_time())
 
     @property
     def catalog(self) -> Catalog:
@@ -115,7 +125,7 @@ class Agent:
             "reason": self._reason,
             "since": round(now - self._since, 3),
             "trouble": self._life.trouble if self._life is not None else None,
-            "retry_in": None if self._next_try is None else round(self._next_try - now, 3),
+            "retry_after": self.retry_after,
             "description": self.settings.description,
             "roles": sorted(self.roles),
             "capabilities": sorted(self.capabilities),

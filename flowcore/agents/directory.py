@@ -330,4 +330,5 @@ def unavailable(member: Member) -> AgentUnavailable:
     return AgentUnavailable(
         f"agent {member.name!r} is {member.state.value}{because}",
         data={"agent": member.name, "state": member.state.value},
+        retry_after=member.retry_after,
     )

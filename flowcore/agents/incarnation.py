@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
 
@@ -38,6 +38,11 @@ class Whole(Protocol):
     def name(self) -> str: ...
     @property
     def tally(self) -> Tally: ...
+    @property
+    def numbers(self) -> Iterator[int]:
+        """The next worker's number."""
+        ...
+
     def nudge(self) -> None:
         """Something happened to this life: look at it."""
         ...
@@ -84,7 +89,7 @@ class Incarnation:
         self._supervisor = supervisor
         self._intensity = Intensity(settings.restart.limit, settings.restart.period)
         self._workers: dict[str, WorkerLife] = {}
-        self._number = 0
+        self._numbers = whole.numbers
         self._woken = trio.Event()
         self._leaving = False
 
@@ -109,9 +114,8 @@ class Incarnation:
                     await self._woken.wait()
 
     async def _start(self) -> None:
-        self._number += 1
         life = WorkerLife(
-            f"{self.name}/{self._number}",
+            next(self._numbers),
             self,
             self._source,
             self.pool,

@@ -31,6 +31,11 @@ class Member(Protocol):
         ...
 
     @property
+    def retry_after(self) -> float | None:
+        """Seconds until it will be tried again, where it has failed."""
+        ...
+
+    @property
     def catalog(self) -> Catalog:
         """What it offers, or offered when it was last up; EMPTY as long as that is not known."""
         ...

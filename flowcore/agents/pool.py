@@ -100,7 +100,6 @@ class Pool:
         self._free: list[Slot] = []
         """In the order in which they became free: the last one's caches are warmest."""
         self._queues: tuple[deque[Waiter], ...] = (deque(), deque(), deque())
-        self._next = 0
         self._staying = 0
         self.starting = 0
         self.active = 0
@@ -229,15 +228,13 @@ class Pool:
         """A worker is being started; `up` or `start_ended` follows."""
         self.starting += 1
 
-    def up(self, owner: Any, now: float, weight: float = 1.0) -> Slot:
-        """A worker is ready: it has a slot from now on."""
+    def up(self, number: int, owner: Any, now: float, weight: float = 1.0) -> Slot:
+        """A worker is ready: it has a slot from now on. Its number must not have been given before."""
         self.starting -= 1
         self._known = True
         self._failures = 0
         self._hold = -math.inf
-        slot = Slot(self._next, weight=weight, owner=owner, idle_since=now)
-        self._next += 1
-        self._slots[slot.worker] = slot
+        slot = self._slots[number] = Slot(number, weight=weight, owner=owner, idle_since=now)
         self._staying += 1
         self._free.append(slot)
         self._serve(now)

@@ -123,11 +123,12 @@ class WorkerLife:
         "_stop",
         "_told",
         "name",
+        "number",
     )
 
     def __init__(
         self,
-        name: str,
+        number: int,
         ear: Ear,
         source: WorkerSource,
         pool: Pool,
@@ -135,7 +136,8 @@ class WorkerLife:
         start_timeout: float,
         heartbeat: HeartbeatSettings,
     ) -> None:
-        self.name = name
+        self.number = number
+        self.name = f"{ear.name}/{number}"
         self._ear = ear
         self._source = source
         self._pool = pool
@@ -206,7 +208,7 @@ class WorkerLife:
         """Be in the pool until told to leave, or lost."""
         live = LiveWorker(self, worker)
         weight = float(getattr(worker, "weight", 1.0))
-        slot = self._pool.up(live, trio.current_time(), weight)
+        slot = self._pool.up(self.number, live, trio.current_time(), weight)
         self._ear.came_up(self)
         try:
             if self._source.heartbeat:

@@ -401,7 +401,7 @@ async def test_a_balancer_sees_the_weight_of_workers_and_who_ended_how(
         (0, True),
         (2, False),
     ]
-    assert sorted(kinds("removed")) == [0, 1, 2]
+    assert sorted(kinds("removed")) == [1, 2, 3]
     assert len(kinds("started")) == 5
 
 

@@ -137,15 +137,16 @@ def test_a_resource_is_found_through_the_template_that_says_most() -> None:
 def test_offers_of_who_is_down_leave_the_lists_and_their_names_are_refused(state: State) -> None:
     member = Fixed("a", catalog("t", resources="r:1", templates="s:{x}"), bare=True)
     made = directory(member, Fixed("b", catalog("t2")))
-    member.state, member.reason = state, "no such file"
+    member.state, member.reason, member.retry_after = state, "no such file", 2.0
     made.changed()
     assert names(made) == ["b.t2"]
     assert made.listing("tools").missing == ("a",)
     assert made.listing("resources").missing == ("a",)
     assert made.listing("prompts").missing == (), "it never had one"
     for kind, name in [("tools", "a.t"), ("tools", "t"), ("resources", "r:1"), ("resources", "s:")]:
-        with pytest.raises(AgentUnavailable, match=f"agent 'a' is {state.value}: no such file"):
+        with pytest.raises(AgentUnavailable, match=f"is {state.value}: no such file") as caught:
             made.resolve(kind, name)  # type: ignore[arg-type]
+        assert caught.value.retry_after == 2.0
     member.state = State.IDLE
     made.changed()
     assert names(made) == ["t", "b.t2"]

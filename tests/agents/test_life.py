@@ -169,10 +169,10 @@ async def test_a_source_that_cannot_be_opened_fails_the_agent_which_tries_again_
     async with agent(source, settings(restart=waits), watch=watch) as it:
         await it.wait_until(S.FAILED)
         assert it.reason == "Crash: the source cannot be opened"
-        retry_in = it.status()["retry_in"]
-        assert 0.5 <= retry_in <= 1.0
+        retry_after = it.status()["retry_after"]
+        assert 0.5 <= retry_after <= 1.0
         await it.wait_until(S.IDLE)
-        assert it.status()["retry_in"] is None
+        assert it.status()["retry_after"] is None
         await outcome_soon(it)
     failed = [
         event.at
@@ -193,8 +193,12 @@ async def test_a_failed_agent_shows_the_last_lines_its_workers_wrote(
         await it.wait_until(S.FAILED)
         assert it.reason == "Crash: the worker cannot start"
         assert it.stderr_tail == ("a/1: worker 1 starts", "a/1: it does not work")
-        with pytest.raises(AgentUnavailable, match="is failed: Crash: the worker cannot start"):
+        with pytest.raises(
+            AgentUnavailable, match="is failed: Crash: the worker cannot start"
+        ) as caught:
             await it.call(envelope())
+        assert caught.value.retry_after is not None
+        assert 0.5 <= caught.value.retry_after <= 1.0
         await it.wait_until(S.IDLE)
 
 
@@ -277,8 +281,8 @@ async def test_the_wait_is_short_again_after_a_life_that_lasted(autojump_clock: 
         source.last.crash()
         await trio.testing.wait_all_tasks_blocked()
         assert it.state is S.FAILED
-        retry_in = it.status()["retry_in"]
-        assert 0.5 <= retry_in <= 1.0
+        retry_after = it.status()["retry_after"]
+        assert 0.5 <= retry_after <= 1.0
 
 
 async def test_one_that_always_fails_disturbs_no_other(autojump_clock: MockClock) -> None:
@@ -451,7 +455,7 @@ async def test_a_restart_lets_calls_end_and_refuses_those_that_wait(
         assert isinstance(refusal, AgentUnavailable)
         assert answer == "a/1"
         assert source.opened == 2
-        assert await outcome(it, envelope()) == "a/1", "workers are numbered anew in each life"
+        assert await outcome(it, envelope()) == "a/2", "no number is given twice"
     assert states(watch)[2:5] == [S.BUSY, S.STARTING, S.IDLE]
 
 

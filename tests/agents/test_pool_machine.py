@@ -43,7 +43,7 @@ class PoolMachine(RuleBasedStateMachine):
         self.holders: list[Caller] = []
         self.queue: list[Caller] = []
         self.up: set[int] = set()
-        self.seen: set[int] = set()
+        self.number = 0
         self.arrivals = 0
         self.pool: Pool
 
@@ -164,9 +164,8 @@ class PoolMachine(RuleBasedStateMachine):
     @rule()
     def come_up(self) -> None:
         self.opening -= 1
-        slot = self.pool.up(object(), self.now)
-        assert slot.worker not in self.seen, "a number is never given again"
-        self.seen.add(slot.worker)
+        self.number += 1
+        slot = self.pool.up(self.number, object(), self.now)
         self.up.add(slot.worker)
         self.settle()
 

@@ -35,5 +35,6 @@ class Fixed:
     state: State = State.IDLE
     bare: bool = False
     reason: str = ""
+    retry_after: float | None = None
     roles: frozenset[str] = frozenset()
     capabilities: frozenset[str] = frozenset()
