@@ -193,6 +193,7 @@ async def test_a_failed_agent_shows_the_last_lines_its_workers_wrote(
         await it.wait_until(S.FAILED)
         assert it.reason == "Crash: the worker cannot start"
         assert it.stderr_tail == ("a/1: worker 1 starts", "a/1: it does not work")
+        await trio.testing.wait_all_tasks_blocked()  # its life is closed, the next try is known
         with pytest.raises(
             AgentUnavailable, match="is failed: Crash: the worker cannot start"
         ) as caught:
