@@ -17,6 +17,7 @@ class _NameOnly(msgspec.Struct, gc=False):
 
 
 _decode_name = msgspec.json.Decoder(_NameOnly).decode
+_NAME = re.compile(rb'"name"[ \t\r\n]*:[ \t\r\n]*')
 _PROBE = b'"\\u0000probe"'
 
 
@@ -33,14 +34,16 @@ def renamed(definition: Raw | bytes, name: str) -> bytes:
         raise ValueError(f"not a definition with a name: {problem}") from None
     if old == new:
         return data
-    for match in re.finditer(rb'"name"[ \t\r\n]*:[ \t\r\n]*' + re.escape(old), data):
-        start, end = match.end() - len(old), match.end()
+    for match in _NAME.finditer(data):
+        start, end = match.end(), match.end() + len(old)
+        if data[start:end] != old:
+            continue
         # the member at the top is the one whose change the decoder sees
         if bytes(_decode_name(data[:start] + _PROBE + data[end:]).name) == _PROBE:
             return data[:start] + new + data[end:]
     members = _decode_members(
         data
-    )  # its key is written with escapes: only the values stay byte for byte
+    )  # the key has escapes: of the rest, only values stay as they were
     members["name"] = Raw(new)
     return _encode(members)
 
