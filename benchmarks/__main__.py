@@ -6,6 +6,7 @@ import importlib
 import os
 import sys
 
+from benchmarks.readme import README, readme
 from benchmarks.report import as_table, write
 
 FAMILIES = ("messages", "spawn", "pool", "start", "edge")
@@ -22,6 +23,7 @@ def main(names: list[str]) -> int:
         figures = importlib.import_module(f"benchmarks.{name}").run()
         path = write(name, figures, load)
         print(f"\n{name} (load {load:.1f}, {path.name})\n\n{as_table(figures)}\n")
+    README.write_text(readme())
     return 0
 
 

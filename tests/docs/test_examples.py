@@ -49,6 +49,21 @@ def test_the_generated_pages_are_those_of_the_code() -> None:
     assert (ROOT / "docs" / "schema.json").read_text() == generate.schema_text()
 
 
+def test_the_readme_shows_the_figures_that_are_kept() -> None:
+    done = subprocess.run(
+        [
+            sys.executable,
+            "-c",
+            "from benchmarks.readme import README, readme; print(README.read_text() == readme())",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout == "True\n", done.stderr
+
+
 def commands_of(page: pathlib.Path) -> list[str]:
     """The commands in a page's console blocks."""
     blocks = re.findall(r"```console\n(.*?)```", page.read_text(), re.DOTALL)
