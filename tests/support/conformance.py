@@ -6,8 +6,9 @@ import json
 import pathlib
 import re
 import subprocess
+import sys
 from collections.abc import AsyncGenerator, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import attrs
@@ -109,13 +110,19 @@ async def open_endpoint(agent: Mapping[str, Any]) -> AsyncGenerator[str]:
         yield flow.endpoints["mcp"][0]
 
 
+SDK_SERVER = needs.ROOT / "tests" / "support" / "upstreams" / "sdk_everything.py"
+
+
+def sdk_upstream(protocol: str) -> dict[str, Any]:
+    """An agent that is the same surface on the official SDK's server, spoken to in one version."""
+    command = [sys.executable, str(SDK_SERVER)]
+    return {"type": "mcp", "command": command, "names": "bare", "protocol": protocol}
+
+
 @asynccontextmanager
-async def open_everything(through: str | None = None) -> AsyncGenerator[str]:
-    """The everything agent's endpoint: of its own flow, or of a second flow in front of that one, which
-    speaks version `through` to it."""
-    async with AsyncExitStack() as stack:
-        url = await stack.enter_async_context(open_endpoint(EVERYTHING))
-        if through is not None:
-            agent = {"type": "mcp", "url": url, "names": "bare", "protocol": through}
-            url = await stack.enter_async_context(open_endpoint(agent))
-        yield url
+async def open_chain(protocol: str) -> AsyncGenerator[str]:
+    """A flow in front of the everything agent's flow, which speaks one version to it; the first's URL."""
+    async with open_endpoint(EVERYTHING) as url:
+        agent = {"type": "mcp", "url": url, "names": "bare", "protocol": protocol}
+        async with open_endpoint(agent) as outer:
+            yield outer

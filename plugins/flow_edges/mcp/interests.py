@@ -84,14 +84,15 @@ class Interests:
     async def _settle(self, interest: _Interest) -> None:
         """Make what the agent was told agree with whether anybody holds on. One at a time for each."""
         async with interest.turn:
-            if interest.holders and not interest.subscribed:
+            if _held(interest) and not interest.subscribed:
                 await self._tell(interest, "resources/subscribe")
                 interest.subscribed = True
-            elif not interest.holders:
+            elif not _held(interest):
                 if interest.subscribed:
                     interest.subscribed = False
                     await self._tell(interest, "resources/unsubscribe")
-                self._interests.pop(interest.uri, None)
+                if not _held(interest):  # nobody came while the agent was told
+                    self._interests.pop(interest.uri, None)
 
     async def _settle_quietly(self, interest: _Interest) -> None:
         try:
@@ -109,3 +110,7 @@ class Interests:
                 deadline=trio.current_time() + _WITHIN,
             )
         )
+
+
+def _held(interest: _Interest) -> bool:
+    return interest.holders > 0

@@ -81,3 +81,20 @@ async def test_a_refused_subscription_leaves_nothing_behind(
         await trio.testing.wait_all_tasks_blocked()
         with pytest.raises(CallError):
             await interests.hold("r:1")
+
+
+async def test_who_comes_while_the_last_one_leaves_is_subscribed_again() -> None:
+    host: Any = Subscribable()
+    async with trio.open_nursery() as nursery:
+        interests = Interests(host, nursery)
+        for _ in range(3):
+            await interests.hold("r:1")
+            interests.release("r:1")
+            await trio.lowlevel.checkpoint()  # the agent is being told now
+            await interests.hold("r:1")
+            interests.release("r:1")
+            await trio.testing.wait_all_tasks_blocked()
+        assert host.told[-1] == "resources/unsubscribe r:1"
+        assert host.told.count("resources/subscribe r:1") == host.told.count(
+            "resources/unsubscribe r:1"
+        )
