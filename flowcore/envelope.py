@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import math
 import os
+import re
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -84,11 +85,20 @@ DEAF: Peer = Deaf()
 
 def new_request_id() -> str:
     """A random UUID (RFC 9562 version 4) as text."""
-    text = os.urandom(16).hex()
+    try:
+        text = _chance.pop()
+    except IndexError:
+        _chance.extend(_DRAW.findall(os.urandom(16 * _DRAWN).hex()))
+        text = _chance.pop()
     return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
 
 
 _VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
+_DRAWN = 64
+_DRAW = re.compile(".{32}")
+_chance: list[str] = []
+"""Drawn ahead, for each draw is a system call; every text is taken once, by whichever thread is first."""
+os.register_at_fork(after_in_child=_chance.clear)
 
 
 def tool_params(name: str, arguments: Mapping[str, Any] | Raw) -> dict[str, Raw]:

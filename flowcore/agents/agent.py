@@ -54,7 +54,7 @@ class Agent:
         balancer: Balancer,
         chance: random.Random,
         emit: Callable[[Event], None],
-        changed: Callable[[], None],
+        changed: Callable[[Agent], None],
     ) -> None:
         self.name = name
         self.settings = settings
@@ -239,7 +239,7 @@ class Agent:
             self._moved.set()
             self._moved = None
         if not (old.available and state.available):
-            self._changed()
+            self._changed(self)
             logger.info("agent %s is %s%s", self.name, state.value, f": {reason}" if reason else "")
         self._emit(StateChanged(self.name, old, state, reason, self._since))
         if (old in LISTED) != (state in LISTED):
@@ -392,7 +392,7 @@ class Agent:
         if catalog is old or (catalog == old and old is not EMPTY):
             return
         self._catalog = catalog
-        self._changed()
+        self._changed(self)
         if self._state in LISTED:
             self._catalog_changed(old)
 
@@ -458,7 +458,7 @@ async def open_agent(
     *,
     chance: random.Random,
     emit: Callable[[Event], None],
-    changed: Callable[[], None],
+    changed: Callable[[Agent], None],
 ) -> AsyncGenerator[Agent]:
     """An agent that lives while the block does. It starts in the background: entering never waits.
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import attrs
-from msgspec import Raw
+from msgspec import Raw, Struct
 
 from flowcore.agents.state import State
 
 
-@attrs.frozen
-class StateChanged:
+class StateChanged(Struct, frozen=True, gc=False):
     """An agent went from one state to another; `at` is in seconds on the flow's clock."""
 
     agent: str
@@ -19,8 +17,7 @@ class StateChanged:
     at: float
 
 
-@attrs.frozen
-class CatalogChanged:
+class CatalogChanged(Struct, frozen=True, gc=False):
     """What an agent offers, or whether it offers it now, is not what it was."""
 
     agent: str
@@ -29,8 +26,7 @@ class CatalogChanged:
     prompts: bool
 
 
-@attrs.frozen
-class Notification:
+class Notification(Struct, frozen=True, gc=False):
     """An agent said something outside any call."""
 
     agent: str
@@ -38,8 +34,7 @@ class Notification:
     params: Raw
 
 
-@attrs.frozen
-class Lost:
+class Lost(Struct, frozen=True, gc=False):
     """This watcher was too slow: so many events were not delivered."""
 
     count: int

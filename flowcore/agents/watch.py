@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from functools import partial
 
 import attrs
 import trio
@@ -25,19 +26,17 @@ class Watchers:
 
     def __init__(self) -> None:
         self._queues: list[_Queue] = []
-        self._callbacks: dict[int, Callable[[Event], None]] = {}
-        self._next = 0
+        self._callbacks: tuple[Callable[[Event], None], ...] = ()
 
     def emit(self, event: Event) -> None:
         """Give the event to every watcher. Never blocks, never raises."""
-        if self._callbacks:
-            for number, callback in tuple(self._callbacks.items()):
-                try:
-                    callback(event)
-                except Exception:
-                    # an observer's fault is not the agent's: it hears no more, and the log says why
-                    self._callbacks.pop(number, None)
-                    logger.exception("an observer of events failed and is told no more")
+        for callback in self._callbacks:
+            try:
+                callback(event)
+            except Exception:
+                # an observer's fault is not the agent's: it hears no more, and the log says why
+                self._forget(callback)
+                logger.exception("an observer of events failed and is told no more")
         for queue in self._queues:
             try:
                 if queue.lost:
@@ -55,14 +54,12 @@ class Watchers:
         The callback runs in the task that caused the event: it must be quick. One that raises is told
         no more.
         """
-        number = self._next
-        self._next += 1
-        self._callbacks[number] = callback
+        told = partial(callback)  # one of its own for each call: the same may be given twice
+        self._callbacks = (*self._callbacks, told)
+        return partial(self._forget, told)
 
-        def forget() -> None:
-            self._callbacks.pop(number, None)
-
-        return forget
+    def _forget(self, told: Callable[[Event], None]) -> None:
+        self._callbacks = tuple(one for one in self._callbacks if one is not told)
 
     @asynccontextmanager
     async def watch(self, limit: int) -> AsyncGenerator[trio.MemoryReceiveChannel[Event]]:

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from flowcore.agents import Agent, AgentSettings, StateChanged, open_agent
-from flowcore.agents.events import Event
+from flowcore.agents import Agent, AgentSettings, open_agent
 from flowcore.assembly.builtin import BUILTIN, open_builtin
 from flowcore.assembly.context import OpenContext
 from flowcore.assembly.plan import Component
@@ -107,13 +106,10 @@ class _Building:
     ) -> AsyncGenerator[Agent]:
         flow = self.flow
 
-        def emit(event: Event) -> None:
-            if isinstance(event, StateChanged) and not (
-                event.old.available and event.new.available
-            ):
-                status = AGENT_STATUS[event.new.value]
-                flow.board.set(f"agent.{name}", flow.type_of(name), status, event.reason)
-            flow.watchers.emit(event)
+        def changed(agent: Agent) -> None:
+            status = AGENT_STATUS[agent.state.value]
+            flow.board.set(f"agent.{name}", flow.type_of(name), status, agent.reason)
+            flow.directory.changed()
 
         flow.board.set(f"agent.{name}", flow.type_of(name), Status.STARTING)
         async with open_agent(
@@ -122,8 +118,8 @@ class _Building:
             source,
             balancer,
             chance=flow.random,
-            emit=emit,
-            changed=flow.directory.changed,
+            emit=flow.watchers.emit,
+            changed=changed,
         ) as agent:
             flow.agents[name] = agent
             flow.directory.join(agent)

@@ -226,7 +226,7 @@ async def test_what_a_failed_agent_offers_leaves_the_directory_and_returns(
         FirstFree(),
         chance=random.Random(1),
         emit=watch.events.append,
-        changed=directory.changed,
+        changed=lambda _: directory.changed(),
     ) as it:
         directory.join(it)
         assert directory.listing("tools").missing == ("a",)

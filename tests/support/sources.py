@@ -203,7 +203,8 @@ class Watch:
     events: list[Event] = attrs.field(factory=list)
     changes: int = 0
 
-    def changed(self) -> None:
+    def changed(self, agent: Agent) -> None:
+        del agent
         self.changes += 1
 
 
