@@ -186,7 +186,7 @@ async def _agent(source: Source, balancer: Balancer) -> AsyncGenerator[Agent]:
         balancer,
         chance=random.Random(1),
         emit=lambda event: None,
-        changed=lambda: None,
+        changed=lambda _: None,
     ) as agent:
         await agent.wait_until(State.IDLE)
         while len(source.servers) < WORKERS:
