@@ -43,10 +43,12 @@ conformance: .venv/ready node
 docs: .venv/ready
 	$(BIN)/python docs/generate.py
 
-benchmark: .venv/ready node
+# every family, beside the peers; `make benchmark-edge` for one
+benchmark: .venv/ready node peers
 	$(BIN)/python -m benchmarks
 
-benchmark-%: .venv/ready node
+benchmark-edge: node peers
+benchmark-%: .venv/ready
 	$(BIN)/python -m benchmarks $*
 
 # ---- what the above needs
@@ -69,6 +71,14 @@ node: .node/ready
 	    cd .node && npm ci --silent --no-audit --no-fund && touch ready; \
 	else echo "npm is missing: what needs Node is skipped"; fi
 
+# what benchmarks measure beside flowserve, each in an environment of its own; the results name what is missing
+.PHONY: peers
+peers: .peers/mcp1/ready .peers/mcp2/ready
+.peers/%/ready: benchmarks/peers_programs/%.txt .venv/ready
+	@$(PYTHON) -m venv --clear $(@D)
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $< && touch $@ \
+	    || { rm -rf $(@D); echo "the peers in $< could not be installed: they are not measured"; }
+
 # the oracle of the supervision tests; without it they compare with recorded logs
 erlang:
 	@command -v erl >/dev/null || $(if $(ROOT),{ apt-get update -qq && apt-get install -y -qq --no-install-recommends erlang-base; },echo "erl is missing: supervision is compared with recorded logs only")
@@ -81,6 +91,10 @@ requirements.lock: pyproject.toml
 lock:
 	uv pip compile pyproject.toml --group dev --extra quickstart --universal --generate-hashes \
 	    --no-header --no-emit-index-url --quiet --output-file requirements.lock
+	for peers in mcp1 mcp2; do \
+	    (cd benchmarks/peers_programs && uv pip compile $$peers.in --universal --python-version 3.11 --generate-hashes \
+	        --no-header --no-emit-index-url --quiet --output-file $$peers.txt); \
+	done
 
 clean:
-	rm -rf .venv .node .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf .venv .node .peers .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build

@@ -1,187 +1,213 @@
-"""`tools/call` over the MCP edge: in the process, by a stdio and an HTTP upstream; and by peers.
+"""`tools/call` over the MCP edge: in the process, by a stdio and by an HTTP upstream; and by peers.
 
-The first figure is CPU time of the server process per call, since machines are noisy; every peer runs in the
-same run, against the same upstream.
+All who do the same run at once and are measured in turns (A B C A B C), so that a change of the machine
+meets all; each figure is the median of its rounds. The first figure is CPU time of the server process per
+call, since machines are noisy.
 """
 
 from __future__ import annotations
 
+import contextlib
 import pathlib
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Generator
 
-from benchmarks.load import ERAS, free_port, have_wrk, measure, running, wait_ready
-from benchmarks.report import Figure
+import attrs
 
-ROOT = pathlib.Path(__file__).parents[1]
-BIN = pathlib.Path(sys.executable).parent
-NODE = ROOT / ".node" / "node_modules"
-STDIO = [sys.executable, "-m", "benchmarks.upstream", "stdio"]
+from benchmarks.added import added_latency
+from benchmarks.contenders import (
+    CASES,
+    CONTENDERS,
+    OURS,
+    PYPI,
+    SHARED,
+    TRIO,
+    Contender,
+    Task,
+    flowserve_config,
+    versions,
+)
+from benchmarks.load import ERAS, HANDSHAKE, Load, LoadError, closed_loop, median, wait_ready
+from benchmarks.report import Figure, Peer, absent, beside
+from benchmarks.servers import ON_CLIENTS_CPU, ROOT, Server, free_port, running
+
 ROUNDS = 3
+CONNECTIONS = (1, 16, 64)
+FIRST = 16
+"""Connections under which CPU time is compared."""
+BARS = {"in-process": 100.0, "stdio": 160.0, "http": 220.0}
+"""CPU microseconds per call."""
+FACTORS = {PYPI: 5.0, TRIO: 10.0, SHARED: 15.0}
+"""How many times our CPU a peer takes at least."""
 
-CONFIG = """
-[agent.echo]
-type = "python"
-target = "benchmarks.agents:echo"
-[agent.stdio]
-type = "mcp"
-command = ["python", "-m", "benchmarks.upstream", "stdio"]
-cwd = {root!r}
-[agent.http]
-type = "mcp"
-url = "http://127.0.0.1:{upstream}/mcp"
-[edge.mcp]
-type = "mcp"
-bind = "127.0.0.1:{port}"
-[log]
-level = "error"
-"""
 
-BARS = {"echo": 100.0, "stdio": 160.0, "http": 220.0}
+@attrs.define
+class Group:
+    """All who do one thing in one era, and what came of it."""
+
+    case: str
+    era: str
+    loads: dict[tuple[str, int], list[Load]] = attrs.field(factory=dict)
+    """By contender and connections, one for each round."""
+    hindered: dict[str, str] = attrs.field(factory=dict)
+    """Who could not be measured, and why."""
+
+    def median(self, contender: str, connections: int, what: str) -> float:
+        """The median over the rounds of one field of `Load`."""
+        return median(self.loads[contender, connections], what)
 
 
 def run() -> list[Figure]:
-    """Every figure; raises RuntimeError without wrk."""
-    if not have_wrk():
-        raise RuntimeError("wrk is needed to make load (Debian's package wrk)")
-    figures: list[Figure] = []
-    upstream = free_port()
-    with running([sys.executable, "-m", "benchmarks.upstream", "http", str(upstream)]):
-        ours = _ours(upstream, figures)
-    figures.append(_long_list())
-    peers = _peers()
-    for name, bar in BARS.items():
-        for era in ERAS:
-            value = ours[name, era]
-            beside = {
-                peer: {"value": round(cpu, 1), "ratio": round(cpu / value, 2)}
-                for (peer, of, peer_era), cpu in peers.items()
-                if of == name and peer_era == era
-            }
+    """Every figure."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/mcp"
+    upstream = [sys.executable, "-m", "benchmarks.upstream", "http", str(port)]
+    with running(upstream, pin=ON_CLIENTS_CPU) as server:
+        wait_ready(url, HANDSHAKE, "echo")
+        groups = [_measured(case, era, url) for case in CASES for era in ERAS]
+        added, late = added_latency(server, url)
+    shares = [load.share for group in groups for load in group.loads[OURS.name, FIRST]]
+    return [
+        *(figure for group in groups for figure in _first_figures(group)),
+        *added,
+        *(figure for group in groups for figure in _further_figures(group)),
+        Figure(
+            name="the load generator's share of its CPU, most beside flowserve at 16 connections",
+            value=max(shares) * 100,
+            unit="%",
+        ),
+        late,
+    ]
+
+
+def setup() -> dict[str, str]:
+    """How it is measured."""
+    task = Task(
+        case="", era="ERA", port=7300, url="http://127.0.0.1:7400/mcp", folder=pathlib.Path()
+    )
+    configs = {
+        f"flowserve, {case}": flowserve_config(attrs.evolve(task, case=case))
+        .replace(str(ROOT), ".")
+        .replace(sys.executable, "python")
+        for case in CASES
+    }
+    return configs | {
+        "peers": versions(),
+        "load": "benchmarks/generator.py, one process; it and the upstreams on CPU 1, the server on CPU 0",
+        "rounds": f"{ROUNDS} of 1 s each, in turns with the peers; medians",
+    }
+
+
+def _measured(case: str, era: str, url: str) -> Group:
+    """Everyone who does it, in turns. Raises LoadError if flowserve itself fails."""
+    group = Group(case, era)
+    with contextlib.ExitStack() as stack:
+        present = []
+        for contender in CONTENDERS:
+            if case not in contender.cases:
+                continue
+            why = contender.hindrance(era)
+            if why is None:
+                present.append((contender, *stack.enter_context(_started(contender, group, url))))
+            else:
+                group.hindered[contender.name] = why
+        for contender, server, theirs in present:
+            with _failing_alone(contender, group):
+                wait_ready(theirs, era, contender.tool)
+                closed_loop(server, theirs, era, contender.tool, connections=FIRST)  # warm
+        for _ in range(ROUNDS):
+            for connections in CONNECTIONS:
+                for contender, server, theirs in present:
+                    if contender.name in group.hindered:
+                        continue
+                    with _failing_alone(contender, group):
+                        load = closed_loop(
+                            server, theirs, era, contender.tool, connections=connections
+                        )
+                        group.loads.setdefault((contender.name, connections), []).append(load)
+    return group
+
+
+@contextlib.contextmanager
+def _started(contender: Contender, group: Group, url: str) -> Generator[tuple[Server, str]]:
+    """A contender's process and its URL."""
+    port = free_port()
+    with tempfile.TemporaryDirectory() as folder:
+        task = Task(case=group.case, era=group.era, port=port, url=url, folder=pathlib.Path(folder))
+        with running(contender.command(task)) as server:
+            yield server, f"http://127.0.0.1:{port}/mcp"
+
+
+@contextlib.contextmanager
+def _failing_alone(contender: Contender, group: Group) -> Generator[None]:
+    """A peer that fails is noted by name and measured no more; flowserve must not fail."""
+    try:
+        yield
+    except (LoadError, OSError, RuntimeError) as failure:
+        if contender is OURS:
+            raise
+        group.hindered[contender.name] = f"failed: {failure}"[:300]
+
+
+def _first_figures(group: Group) -> list[Figure]:
+    """CPU per call against the bar, that of all processes, and how many times less it is than a peer's."""
+    what = f"{group.case}, {group.era}"
+    missing = {name: absent(why) for name, why in group.hindered.items()}
+    figures = [
+        Figure(
+            name=f"{what}: CPU per call, 16 connections",
+            value=group.median(OURS.name, FIRST, "cpu"),
+            unit="µs",
+            bar=BARS[group.case],
+            peers=_peers(group, FIRST, "cpu") | missing,
+        ),
+        Figure(
+            name=f"{what}: CPU per call with child processes, 16 connections",
+            value=group.median(OURS.name, FIRST, "tree_cpu"),
+            unit="µs",
+            peers=_peers(group, FIRST, "tree_cpu"),
+        ),
+    ]
+    theirs = figures[0].peers
+    for name, factor in FACTORS.items():
+        contender = next(one for one in CONTENDERS if one.name == name)
+        if group.case in contender.cases and group.era in contender.eras:
             figures.append(
                 Figure(
-                    name=f"{name}, {era}: CPU per call, 16 connections",
-                    value=value,
-                    unit="µs",
-                    bar=bar,
-                    peers=beside,
+                    name=f"{what}: CPU of {name} over ours",
+                    value=theirs[name].ratio,
+                    unit="x",
+                    bar=factor,
+                    least=True,
+                    peers={name: theirs[name]},
                 )
             )
     return figures
 
 
-def _ours(upstream: int, figures: list[Figure]) -> dict[tuple[str, str], float]:
-    """CPU per call at 16 connections, the least of some rounds; other figures are added on the way."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/mcp"
-    best: dict[tuple[str, str], float] = {}
-    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-        file.write(CONFIG.format(root=str(ROOT), upstream=upstream, port=port))
-        file.flush()
-        with running([str(BIN / "flowserve"), "--config", file.name]) as pid:
-            for name in BARS:
-                for era in ERAS:
-                    wait_ready(url, era, f"{name}.echo")
-                    loads = [
-                        measure(url, era, f"{name}.echo", pid, connections=16)
-                        for _ in range(ROUNDS)
-                    ]
-                    best[name, era] = min(one.cpu for one in loads)
-                    top = max(loads, key=lambda one: one.rate)
-                    figures.append(
-                        Figure(
-                            name=f"{name}, {era}: rate, 16 connections", value=top.rate, unit="/s"
-                        )
-                    )
-                    figures.append(
-                        Figure(name=f"{name}, {era}: p50, 16 connections", value=top.p50, unit="ms")
-                    )
-                    figures.append(
-                        Figure(name=f"{name}, {era}: p99, 16 connections", value=top.p99, unit="ms")
-                    )
-            for connections in (1, 64):
-                load = measure(url, ERAS[1], "echo.echo", pid, connections=connections)
-                what = f"echo, {ERAS[1]}: {{}}, {connections} connections"
-                figures.append(Figure(name=what.format("rate"), value=load.rate, unit="/s"))
-                figures.append(Figure(name=what.format("p50"), value=load.p50, unit="ms"))
-                figures.append(Figure(name=what.format("p99"), value=load.p99, unit="ms"))
-    return best
-
-
-LONG = """
-[agent.many]
-type = "python"
-target = "benchmarks.many"
-[edge.mcp]
-type = "mcp"
-bind = "127.0.0.1:{port}"
-[log]
-level = "error"
-"""
-
-
-def _long_list() -> Figure:
-    """CPU of one `tools/list` of a thousand tools."""
-    port = free_port()
-    url = f"http://127.0.0.1:{port}/mcp"
-    with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
-        file.write(LONG.format(port=port))
-        file.flush()
-        with running([str(BIN / "flowserve"), "--config", file.name]) as pid:
-            wait_ready(url, ERAS[0], "many.tool_0000")
-            cpu = min(measure(url, ERAS[0], "", pid, connections=4).cpu for _ in range(ROUNDS))
-    return Figure(name="tools/list of 1,000 tools: CPU", value=cpu / 1000, unit="ms", bar=2.0)
-
-
-def _peers() -> dict[tuple[str, str, str], float]:
-    """(peer, what it does, era) → CPU per call; a peer that is not here is left out."""
-    port = free_port()
-    found: dict[tuple[str, str, str], float] = {}
-    sdk = [sys.executable, "-m", "benchmarks.upstream", "sdk", str(port)]
-    for era in ERAS:
-        found["official SDK's server", "echo", era] = _peer(
-            sdk, f"http://127.0.0.1:{port}/mcp", era
+def _further_figures(group: Group) -> list[Figure]:
+    """Rate and latencies."""
+    return [
+        Figure(
+            name=f"{group.case}, {group.era}: {said}, {connections} connections",
+            value=group.median(OURS.name, connections, field),
+            unit=unit,
+            peers=_peers(group, connections, field),
         )
-    node, proxy = (
-        NODE / "node" / "bin" / "node",
-        NODE / "mcp-proxy" / "dist" / "bin" / "mcp-proxy.mjs",
-    )
-    if node.exists() and proxy.exists():
-        port = free_port()
-        command = [
-            str(node),
-            str(proxy),
-            "--port",
-            str(port),
-            "--server",
-            "stream",
-            "--stateless",
-            "--",
-            *STDIO,
-        ]
-        found["npm mcp-proxy", "stdio", ERAS[0]] = _peer(
-            command, f"http://127.0.0.1:{port}/mcp", ERAS[0]
+        for connections in CONNECTIONS
+        for said, field, unit in (
+            ("rate", "rate", "/s"),
+            ("p50", "p50", "ms"),
+            ("p99", "p99", "ms"),
         )
-    python_proxy = ROOT / ".peers" / "bin" / "mcp-proxy"
-    if python_proxy.exists():
-        port = free_port()
-        command = [
-            str(python_proxy),
-            "--port",
-            str(port),
-            "--stateless",
-            "--pass-environment",
-            "--",
-            *STDIO,
-        ]
-        found["PyPI mcp-proxy", "stdio", ERAS[0]] = _peer(
-            command, f"http://127.0.0.1:{port}/mcp", ERAS[0]
-        )
-    return found
+    ]
 
 
-def _peer(command: Sequence[str], url: str, era: str) -> float:
-    with running(command) as pid:
-        wait_ready(url, era, "echo")
-        return min(measure(url, era, "echo", pid, connections=16).cpu for _ in range(ROUNDS))
+def _peers(group: Group, connections: int, field: str) -> dict[str, Peer]:
+    ours = group.median(OURS.name, connections, field)
+    return {
+        name: beside(ours, group.median(name, connections, field))
+        for name, count in group.loads
+        if count == connections and name != OURS.name and name not in group.hindered
+    }

@@ -1,63 +1,81 @@
-"""Load on an HTTP server with wrk, and the CPU time that the server spent on it."""
+"""Load on an MCP server over HTTP, and the CPU time that the server spent on it."""
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
 import pathlib
-import re
-import shutil
-import signal
-import socket
+import statistics
 import subprocess
-import tempfile
+import sys
 import time
 import urllib.error
+import urllib.parse
 import urllib.request
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
+from typing import Any
 
 import attrs
 
-ERAS = ("2025-11-25", "2026-07-28")
+from benchmarks.servers import ON_CLIENTS_CPU, Server
+
+HANDSHAKE, MODERN = ERAS = ("2025-11-25", "2026-07-28")
+GENERATOR = pathlib.Path(__file__).parent / "generator.py"
 
 
-@attrs.frozen
+class LoadError(Exception):
+    """A server did not answer rightly under load."""
+
+
+@attrs.frozen(kw_only=True)
 class Load:
     """What one run of load came to."""
 
     rate: float
     """Requests a second."""
     cpu: float
-    """CPU microseconds of the server's processes per request."""
+    """CPU microseconds of the server process per request."""
+    tree_cpu: float
+    """The same with all of its child processes, but for upstreams."""
     p50: float
     p99: float
     """Latencies in milliseconds, as the client saw them."""
+    share: float
+    """What the load generator took of its CPU, 0 to 1."""
+    late: float = 0.0
+    """Of an open loop: milliseconds by which the generator was late itself, p99."""
+
+
+def median(loads: Sequence[Load], what: str) -> float:
+    """The median over some runs of one field."""
+    return statistics.median(float(getattr(load, what)) for load in loads)
 
 
 def request_of(era: str, tool: str) -> tuple[dict[str, str], bytes]:
-    """Headers and body of a `tools/call` in an era."""
+    """Headers and body of a `tools/call` in an era; of a `tools/list` without a tool."""
     headers = {
         "Content-Type": "application/json",
         "Accept": "application/json, text/event-stream",
         "MCP-Protocol-Version": era,
     }
-    params: dict[str, object] = {"name": tool, "arguments": {"text": "hello"}}
-    if era == "2026-07-28":
-        headers |= {"Mcp-Method": "tools/call", "Mcp-Name": tool}
+    method, params = "tools/list", dict[str, Any]()
+    if tool:
+        method, params = "tools/call", {"name": tool, "arguments": {"text": "hello"}}
+    if era == MODERN:
+        headers |= {"Mcp-Method": method} | ({"Mcp-Name": tool} if tool else {})
         prefix = "io.modelcontextprotocol/"
         params["_meta"] = {f"{prefix}protocolVersion": era, f"{prefix}clientCapabilities": {}}
-    message = {"jsonrpc": "2.0", "id": 7, "method": "tools/call", "params": params}
+    message = {"jsonrpc": "2.0", "id": 7, "method": method, "params": params}
     return headers, json.dumps(message).encode()
 
 
 def check(url: str, era: str, tool: str) -> None:
-    """One call, whose answer must be right, or nothing that follows is a measurement."""
+    """One call, whose answer must be right and of its era, or nothing that follows is a measurement."""
     headers, body = request_of(era, tool)
     with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=10) as response:
         text = response.read().decode()
-    if '"hello"' not in text or '"error"' in text or '"isError":true' in text:
-        raise RuntimeError(f"{url} answered {text[:300]}")
+    wrong = '"hello"' not in text or '"error"' in text or '"isError":true' in text
+    if wrong or ('"resultType"' in text) != (era == MODERN):
+        raise LoadError(f"{url} answered {text[:300]}")
 
 
 def wait_ready(url: str, era: str, tool: str) -> None:
@@ -66,93 +84,67 @@ def wait_ready(url: str, era: str, tool: str) -> None:
     while True:
         try:
             check(url, era, tool)
-        except (OSError, RuntimeError, urllib.error.URLError):
+        except (OSError, LoadError, urllib.error.URLError) as failure:
             if time.monotonic() - began > 30:
-                raise
+                raise LoadError(f"{url} does not become ready: {failure}") from failure
             time.sleep(0.1)
         else:
             return
 
 
-def list_request() -> tuple[dict[str, str], bytes]:
-    """Headers and body of a `tools/list` of 2025-11-25."""
-    headers, _ = request_of("2025-11-25", "")
-    return headers, b'{"jsonrpc":"2.0","id":7,"method":"tools/list"}'
-
-
-def measure(
-    url: str, era: str, tool: str, server: int, *, connections: int, seconds: int = 3
+def closed_loop(
+    server: Server, url: str, era: str, tool: str, *, connections: int, seconds: float = 1.0
 ) -> Load:
-    """Calls (lists, without a tool) as fast as they are answered. The client has CPU 1 to itself."""
-    headers, body = request_of(era, tool) if tool else list_request()
-    lines = [f'wrk.headers["{name}"] = "{value}"' for name, value in headers.items()]
-    script = "\n".join(['wrk.method = "POST"', *lines, f"wrk.body = [==[{body.decode()}]==]"])
-    with tempfile.NamedTemporaryFile("w", suffix=".lua") as file:
-        file.write(script)
-        file.flush()
-        base = ["wrk", "-t1", f"-c{connections}", "--latency", "-s", file.name, url]
-        command = [*(["taskset", "-c", "1"] if (os.cpu_count() or 1) > 1 else []), *base]
-        subprocess.run([*command, "-d1"], capture_output=True, check=True)
-        before = cpu_seconds(server)
-        done = subprocess.run(
-            [*command, f"-d{seconds}"], capture_output=True, text=True, check=True
-        )
-        spent = cpu_seconds(server) - before
-    out = done.stdout
-    bad = re.search(r"Non-2xx or 3xx responses: (\d+)", out)
-    if bad:
-        raise RuntimeError(f"{bad[1]} of the calls to {url} failed")
-    count = int(_found(r"(\d+) requests in", out))
-    return Load(
-        float(_found(r"Requests/sec: +([\d.]+)", out)),
-        spent / max(1, count) * 1e6,
-        _milliseconds(_found(r"50% +(\S+)", out)),
-        _milliseconds(_found(r"99% +(\S+)", out)),
+    """Calls (lists, without a tool) on so many connections, as fast as they are answered.
+
+    Raises LoadError if an answer is wrong.
+    """
+    job = {"kind": "closed", "connections": connections, "seconds": seconds}
+    return _run(server, job | _addressed(url, era, tool))
+
+
+def open_loop(
+    server: Server, url: str, era: str, tool: str, *, rate: float, seconds: float, seed: int
+) -> Load:
+    """Calls that come at a rate by a schedule, whatever the server does.
+
+    Raises LoadError if an answer is wrong.
+    """
+    job = {"kind": "open", "connections": 16, "rate": rate, "seconds": seconds, "seed": seed}
+    return _run(server, job | _addressed(url, era, tool))
+
+
+def _addressed(url: str, era: str, tool: str) -> dict[str, Any]:
+    """The part of a job that says what is asked of whom."""
+    headers, body = request_of(era, tool)
+    parts = urllib.parse.urlsplit(url)
+    headers |= {"Host": parts.netloc, "Content-Length": str(len(body))}
+    lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return {
+        "host": parts.hostname,
+        "port": parts.port,
+        "request": f"POST {parts.path} HTTP/1.1\r\n{lines}\r\n{body.decode()}",
+        "wanted": '"hello"' if tool else '"tools"',
+    }
+
+
+def _run(server: Server, job: dict[str, Any]) -> Load:
+    command = [*ON_CLIENTS_CPU, sys.executable, "-I", "-S", str(GENERATOR)]
+    server.wait_idle()
+    before, tree_before = server.cpu(), server.tree_cpu()
+    done = subprocess.run(
+        command, input=json.dumps(job), capture_output=True, text=True, check=False
     )
-
-
-def _found(pattern: str, text: str) -> str:
-    match = re.search(pattern, text)
-    if match is None:
-        raise RuntimeError(f"wrk did not say {pattern!r}:\n{text}")
-    return match[1]
-
-
-def _milliseconds(text: str) -> float:
-    number, unit = re.fullmatch(r"([\d.]+)(us|ms|s)", text).groups()  # type: ignore[union-attr]
-    return float(number) * {"us": 1e-3, "ms": 1.0, "s": 1e3}[unit]
-
-
-def cpu_seconds(pid: int) -> float:
-    """User and system time of one process so far."""
-    fields = pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
-
-
-def free_port() -> int:
-    """A port that nobody has now."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
-
-
-@contextlib.contextmanager
-def running(command: Sequence[str]) -> Generator[int]:
-    """A server process, bound to CPU 0; its pid. It is ended with the block."""
-    bound = [*(["taskset", "-c", "0"] if (os.cpu_count() or 1) > 1 else []), *command]
-    root = pathlib.Path(__file__).parents[1]
-    with subprocess.Popen(
-        bound, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, cwd=root
-    ) as process:
-        try:
-            yield process.pid
-        finally:
-            process.send_signal(signal.SIGTERM)
-            try:
-                process.wait(10)
-            except subprocess.TimeoutExpired:
-                process.kill()
-
-
-def have_wrk() -> bool:
-    """Whether the load generator is here."""
-    return shutil.which("wrk") is not None
+    spent, tree_spent = server.cpu() - before, server.tree_cpu() - tree_before
+    if done.returncode:
+        raise LoadError(done.stderr.strip())
+    seen = json.loads(done.stdout)
+    return Load(
+        rate=seen["rate"],
+        cpu=spent / seen["count"] * 1e6,
+        tree_cpu=tree_spent / seen["count"] * 1e6,
+        p50=seen["p50"] * 1e3,
+        p99=seen["p99"] * 1e3,
+        share=seen["share"],
+        late=seen.get("late_p99", 0.0) * 1e3,
+    )

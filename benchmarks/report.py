@@ -7,11 +7,32 @@ import os
 import pathlib
 import platform
 import subprocess
-from typing import Any
+import sys
 
 import attrs
+import msgspec
 
 RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """What another program came to, in the same run."""
+
+    value: float | None
+    ratio: float | None
+    """Theirs over ours."""
+    why: str = ""
+    """Why there is no value."""
+
+
+def beside(value: float | None, theirs: float) -> Peer:
+    """A peer's value beside ours."""
+    return Peer(round(theirs, 6), round(theirs / value, 3) if value else None)
+
+
+def absent(why: str) -> Peer:
+    """A peer that could not be measured."""
+    return Peer(None, None, why)
 
 
 @attrs.frozen(kw_only=True)
@@ -19,34 +40,85 @@ class Figure:
     """One measured figure. `bar` is what it should be at most (or at least, where `least`)."""
 
     name: str
-    value: float
+    value: float | None
+    """None where it could not be measured; then its peers say why, and its bar counts as missed."""
     unit: str
     bar: float | None = None
     least: bool = False
-    peers: dict[str, dict[str, float]] = attrs.field(factory=dict)
-    """By name, each `{"value": ..., "ratio": theirs / ours}`."""
+    peers: dict[str, Peer] = attrs.field(factory=dict)
+    """By name."""
 
     @property
     def met(self) -> bool | None:
         """Whether the bar is met; None without one."""
         if self.bar is None:
             return None
+        if self.value is None:
+            return False
         return self.value >= self.bar if self.least else self.value <= self.bar
 
-    def as_json(self) -> dict[str, Any]:
+    def as_result(self) -> Result:
         """As kept in the results."""
-        return {
-            "name": self.name,
-            "value": round(self.value, 6),
-            "unit": self.unit,
-            "bar": self.bar,
-            "met": self.met,
-            "peers": self.peers,
-        }
+        value = None if self.value is None else round(self.value, 6)
+        return Result(self.name, value, self.unit, self.bar, self.met, self.peers)
+
+
+class Result(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """One figure as it is kept."""
+
+    name: str
+    value: float | None
+    unit: str
+    bar: float | None
+    met: bool | None
+    peers: dict[str, Peer]
+
+    @property
+    def sign(self) -> str:
+        """Which side of the bar is the good one."""
+        above = self.value is not None and self.bar is not None and self.value > self.bar
+        return "≥" if self.met is above and self.value != self.bar else "≤"
+
+
+class Machine(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What was measured on."""
+
+    cpu: str
+    cores: int
+    python: str
+
+
+class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
+    """The results of one family, as kept in `results/FAMILY.json`."""
+
+    commit: str
+    """Followed by a plus sign if the tree differed from it."""
+    machine: Machine
+    load: float
+    """The machine's one-minute load when the family began."""
+    results: list[Result]
+    setup: dict[str, str] = {}
+    """How it was measured, in words: configurations, versions."""
+
+
+def read(path: pathlib.Path) -> Report:
+    """A family's report; raises msgspec.ValidationError if it is none."""
+    return msgspec.json.decode(path.read_bytes(), type=Report)
+
+
+def write(family: str, figures: list[Figure], load: float, setup: dict[str, str]) -> pathlib.Path:
+    """Keep a family's figures as JSON; where."""
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{family}.json"
+    results = [one.as_result() for one in figures]
+    report = Report(commit(), machine(), round(load, 2), results, setup)
+    text = json.dumps(msgspec.to_builtins(report), indent=2, ensure_ascii=False)
+    path.write_text(text + "\n")
+    return path
 
 
 def commit() -> str:
-    """The commit that was measured, with a plus sign if the tree differs from it."""
+    """The commit that was measured, with a plus sign if the tree differs from it in more than results."""
     root = pathlib.Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
@@ -55,13 +127,12 @@ def commit() -> str:
         )
         return done.stdout.strip()
 
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + (
-        "+" if git("status", "--porcelain") else ""
-    )
+    others = ["status", "--porcelain", "--", ".", ":!benchmarks/results", ":!README.md"]
+    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if git(*others) else "")
 
 
-def machine() -> dict[str, Any]:
-    """What it was measured on."""
+def machine() -> Machine:
+    """What is measured on."""
     model = next(
         (
             line.partition(":")[2].strip()
@@ -70,21 +141,7 @@ def machine() -> dict[str, Any]:
         ),
         platform.machine(),
     )
-    return {"cpu": model, "cores": os.cpu_count(), "python": platform.python_version()}
-
-
-def write(family: str, figures: list[Figure], load: float) -> pathlib.Path:
-    """Keep a family's figures as JSON; where."""
-    RESULTS.mkdir(exist_ok=True)
-    path = RESULTS / f"{family}.json"
-    report = {
-        "commit": commit(),
-        "machine": machine(),
-        "load": round(load, 2),
-        "results": [one.as_json() for one in figures],
-    }
-    path.write_text(json.dumps(report, indent=2) + "\n")
-    return path
+    return Machine(cpu=model, cores=os.cpu_count() or 1, python=platform.python_version())
 
 
 def as_table(figures: list[Figure]) -> str:
@@ -93,12 +150,31 @@ def as_table(figures: list[Figure]) -> str:
 
     rows = []
     for one in figures:
-        sign = "≥" if one.least else "≤"
-        bar = "" if one.bar is None else f"{sign} {one.bar:g}"
+        bar = "" if one.bar is None else f"{'≥' if one.least else '≤'} {one.bar:g}"
         met = {True: "met", False: "MISSED", None: ""}[one.met]
-        peers = ", ".join(
-            f"{name} {peer['value']:.4g} ({peer['ratio']:.3g} x)"
-            for name, peer in one.peers.items()
-        )
-        rows.append([one.name, f"{one.value:.4g} {one.unit}", bar, met, peers])
+        value = "not measured" if one.value is None else f"{one.value:.4g} {one.unit}"
+        peers = ", ".join(f"{name} {_said(peer)}" for name, peer in one.peers.items())
+        rows.append([one.name, value, bar, met, peers])
     return table(["figure", "value", "bar", "", "peers"], rows)
+
+
+def _said(peer: Peer) -> str:
+    if peer.value is None or peer.ratio is None:
+        return peer.why
+    return f"{peer.value:.4g} ({peer.ratio:.3g} x)"
+
+
+def main(paths: list[pathlib.Path]) -> int:
+    """Check reports; 1 if one is none."""
+    wrong = 0
+    for path in paths or sorted(RESULTS.glob("*.json")):
+        try:
+            print(f"{path.name}: {len(read(path).results)} results")
+        except msgspec.ValidationError as failure:
+            wrong = 1
+            print(f"{path.name}: {failure}", file=sys.stderr)
+    return wrong
+
+
+if __name__ == "__main__":
+    sys.exit(main([pathlib.Path(name) for name in sys.argv[1:]]))

@@ -1,4 +1,7 @@
-"""A fast upstream with one tool, `echo`: `python -m benchmarks.upstream stdio`, or `... http PORT`."""
+"""A fast upstream of both eras with one tool: `python -m benchmarks.upstream stdio`, or `... http PORT`.
+
+It does as little as can be, so that what is measured is who stands in front of it.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +10,9 @@ from typing import Any
 
 import msgspec
 
+HANDSHAKE, MODERN = "2025-11-25", "2026-07-28"
+CAPABILITIES: dict[str, object] = {"tools": {}}
+SELF = {"name": "echo", "version": "1"}
 TOOL = {
     "name": "echo",
     "description": "Say it again.",
@@ -16,28 +22,48 @@ TOOL = {
         "required": ["text"],
     },
 }
+_VERSION = "io.modelcontextprotocol/protocolVersion"
+_SERVER = "io.modelcontextprotocol/serverInfo"
 
 
 def answer(message: dict[str, Any]) -> bytes | None:
-    """The response to one message of a handshake-era client; None to a notification."""
-    method, params = message.get("method"), message.get("params", {})
+    """The response to one message, in the era it is written in; None to a notification."""
     if "id" not in message:
         return None
-    result: dict[str, Any] = {}
-    if method == "initialize":
-        result = {
-            "protocolVersion": "2025-11-25",
-            "capabilities": {"tools": {}},
-            "serverInfo": {"name": "echo", "version": "1"},
-        }
-    elif method == "tools/list":
-        result = {"tools": [TOOL]}
-    elif method == "tools/call":
-        result = {"content": [{"type": "text", "text": params["arguments"]["text"]}]}
-    elif method != "ping":
+    params = message.get("params", {})
+    modern = params.get("_meta", {}).get(_VERSION) == MODERN
+    found = (_modern if modern else _handshake)(message.get("method"), params)
+    if found is None:
         error = {"code": -32601, "message": "unknown method"}
         return msgspec.json.encode({"jsonrpc": "2.0", "id": message["id"], "error": error})
-    return msgspec.json.encode({"jsonrpc": "2.0", "id": message["id"], "result": result})
+    return msgspec.json.encode({"jsonrpc": "2.0", "id": message["id"], "result": found})
+
+
+def _handshake(method: str | None, params: dict[str, Any]) -> dict[str, Any] | None:
+    if method == "tools/call":
+        return _echo(params)
+    if method == "initialize":
+        return {
+            "protocolVersion": HANDSHAKE,
+            "capabilities": CAPABILITIES,
+            "serverInfo": SELF,
+        }
+    return {"tools/list": {"tools": [TOOL]}, "ping": {}}.get(method or "")
+
+
+def _modern(method: str | None, params: dict[str, Any]) -> dict[str, Any] | None:
+    complete = {"resultType": "complete"}
+    if method == "tools/call":
+        return complete | _echo(params)
+    kept = complete | {"ttlMs": 60_000, "cacheScope": "public"}
+    if method == "server/discover":
+        versions = {"supportedVersions": [MODERN, HANDSHAKE], "capabilities": CAPABILITIES}
+        return kept | versions | {"_meta": {_SERVER: SELF}}
+    return kept | {"tools": [TOOL]} if method == "tools/list" else None
+
+
+def _echo(params: dict[str, Any]) -> dict[str, Any]:
+    return {"content": [{"type": "text", "text": params["arguments"]["text"]}]}
 
 
 def serve_stdio() -> None:
@@ -71,26 +97,8 @@ def serve_http(port: int) -> None:
     trio.run(main)
 
 
-def serve_sdk(port: int) -> None:
-    """The same tool on the official SDK's own server, stateless, with JSON answers: a peer."""
-    from mcp.server.mcpserver import MCPServer
-
-    server = MCPServer("echo")
-
-    @server.tool()
-    async def echo(text: str) -> str:
-        """Say it again."""
-        return text
-
-    server.run(
-        "streamable-http", host="127.0.0.1", port=port, stateless_http=True, json_response=True
-    )
-
-
 if __name__ == "__main__":
     if sys.argv[1] == "stdio":
         serve_stdio()
-    elif sys.argv[1] == "sdk":
-        serve_sdk(int(sys.argv[2]))
     else:
         serve_http(int(sys.argv[2]))
