@@ -1,14 +1,14 @@
-"""One connection of a client: a task that reads without end, and a task that answers one request at a time.
+"""One connection of a client: one task reads a request and answers it, by turns.
 
-The reader never stops, so that a client that goes away is noticed while its request is being worked on, and
-cancels it. A client that only stops sending (half-close) counts as gone: it cannot be told from one that
-died. Deadlines are plain numbers that the server's sweep looks at: no timer and no cancel scope per request.
+An answer that takes longer than a sweep gets company: a lookout reads on, so that a client that goes away
+is noticed and its request cancelled. A client that only stops sending (half-close) counts as gone then: it
+cannot be told from one that died. Deadlines are plain numbers that the server's sweep looks at: no timer and
+no cancel scope per request.
 """
 
 from __future__ import annotations
 
 import logging
-from collections import deque
 
 import trio
 
@@ -33,6 +33,8 @@ logger = logging.getLogger(__name__)
 
 LINGER = 1.0
 """Seconds that a client has to take the last answer and close, before the server does."""
+AHEAD = 65536
+"""Bytes that the lookout reads ahead of their turn; with more unread, the end is looked for otherwise."""
 
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 _LATER = (*_TEXT, (b"retry-after", b"1"))
@@ -54,54 +56,55 @@ class Connection:
         self._limits = state.limits
         self._reader = RequestReader(state.limits)
         self._scope = trio.CancelScope()
-        self._turn: deque[Incoming | BadMessage] = deque()
-        self._wakeup = Wakeup()  # something to answer, or to look at
-        self._room = Wakeup()  # place for one more request
-        self._crowded = False  # the reader waits for it
-        self._busy = False
+        self._turns: trio.CancelScope | None = None  # in which requests are read and answered
+        self._nursery: trio.Nursery
+        self._busy = False  # a request is being answered
+        self._ending = False  # no further request is answered
+        self._last = False  # the answer that is being sent, or was, is the last
+        self._until_close = False  # and ends with the connection
+        self._overdue: BadMessage | None = None
+        self._polite = False
         self._served = False
-        self._last = False
-        self._refused = False
-        self._lingering = False
-        self._until_close = False  # whether the last answer ends with the connection
+        self._looking_out = False
+        self._ahead = b""
+        self._ended = False  # the lookout has seen the end
+        self._wakeup = Wakeup()  # the lookout is back
         self._phase = Phase.BETWEEN
         self._since = trio.current_time()  # when the phase began
         self._held = 0
-        self._held_of_next = 0
 
     async def serve(self) -> None:
         """Serve requests until either side ends the connection."""
-        polite = False
         try:
             with self._scope:
                 async with trio.open_nursery() as nursery:
-                    nursery.start_soon(self._read)
-                    await self._answer_all()
-                    polite = True
-                    if self._last:
-                        await self._linger()
+                    self._nursery, self._turns = nursery, nursery.cancel_scope
+                    await self._take_turns()
                     nursery.cancel_scope.cancel()
+                self._turns = None
+                await self._take_leave()
         finally:
             self._state.held -= self._held
             with trio.move_on_after(LINGER, shield=True):
-                await self._wire.close(polite=polite)
+                await self._wire.close(polite=self._polite)
 
     def nudge(self) -> None:
-        """Look again whether there is anything to do: the server is draining."""
-        self._wakeup.set()
+        """The server is draining: end, unless a request has begun to come."""
+        if not self._busy and not self._ahead and self._reader.phase is Phase.BETWEEN:
+            self._end()
 
     # ---- deadlines, looked at by the sweep
 
     def look(self, now: float) -> None:
-        """End what is overdue."""
+        """End what is overdue, and send a lookout where an answer takes long."""
         limits, waited = self._limits, now - self._since
         if now - self._wire.blocked_since >= limits.write_timeout:
-            self._expire()
-        elif self._lingering:
-            if waited >= LINGER:
-                self._scope.cancel()
-        elif self._busy or self._turn:
-            if self._crowded and self._wire.hung_up():
+            self._state.timeouts += 1
+            self._scope.cancel()
+        elif self._busy:
+            if len(self._ahead) < AHEAD:
+                self._look_out()
+            elif self._wire.hung_up():
                 self._gone()
         elif self._phase is Phase.BETWEEN:
             # after an answer the phase began at most a sweep later than noted
@@ -110,108 +113,123 @@ class Connection:
                 self._scope.cancel()
         elif self._phase is Phase.HEAD:
             if waited >= limits.head_timeout:
-                self._refuse(BadMessage(408, "the request's head took too long"))
+                self._expire("head")
         elif waited >= limits.body_timeout:
-            self._refuse(BadMessage(408, "the request's body took too long"))
+            self._expire("body")
 
-    def _expire(self) -> None:
-        self._state.timeouts += 1
+    def _expire(self, part: str) -> None:
+        if not self._ending:
+            self._overdue = BadMessage(408, f"the request's {part} took too long")
+            self._end()
+
+    def _end(self) -> None:
+        """Stop reading, and take leave."""
+        self._ending = self._polite = True
+        if self._turns is not None:
+            self._turns.cancel()
+
+    def _gone(self) -> None:
+        """The client is."""
+        if self._busy and not self._scope.cancel_called:
+            self._state.disconnects += 1
         self._scope.cancel()
 
     # ---- reading
 
-    async def _read(self) -> None:
-        state, wire, reader = self._state, self._wire, self._reader
-        discarded = 0
+    async def _take_turns(self) -> None:
+        """Answer request after request."""
+        state = self._state
         try:
-            while data := await wire.receive():
-                state.bytes_in += len(data)
-                if self._refused or self._lingering:
-                    discarded += len(data)
-                    if discarded > self._limits.body:
-                        break
+            while not self._last:
+                incoming = self._next()
+                if incoming is None:
+                    if not await self._read():
+                        return
                     continue
-                try:
-                    reader.feed(data)
-                    while (incoming := reader.next()) is not None:
-                        await self._take(incoming)
-                    if reader.phase is not Phase.BETWEEN:
-                        self._take_part()
-                except BadMessage as error:
-                    self._refuse(error)
+                self._busy = True
+                await self._answer(incoming.head, incoming.body)
+                self._busy = False
+                state.held -= self._held
+                self._held = 0
+                self._phase, self._since = Phase.BETWEEN, state.now
+                self._served = True
+        except BadMessage as error:
+            await self._send_refusal(error)
+        else:
+            self._polite = True
+
+    def _next(self) -> Incoming | None:
+        """The next request, if it has come. Raises BadMessage."""
+        reader = self._reader
+        incoming = reader.next()
+        held = reader.held if incoming is None else len(incoming.body)
+        if held != self._held:
+            more = held - self._held
+            if more > 0 and self._state.held + more > self._limits.bodies:
+                raise BadMessage(503, "too many bytes of requests are held already")
+            self._held = held
+            self._state.held += more
+        return incoming
+
+    async def _read(self) -> bool:
+        """Take in what comes next; False if nothing will, or nothing may."""
+        reader = self._reader
+        if self._ahead:
+            data, self._ahead = self._ahead, b""
+        elif self._ended:
+            return False
+        else:
+            phase = reader.phase
+            if phase is not self._phase:
+                self._phase, self._since = phase, trio.current_time()
+            if reader.take_expectation():
+                await self._send(CONTINUE)
+            if phase is Phase.BETWEEN and self._state.draining.is_set():
+                return False
+            if self._looking_out:
+                await self._wakeup.wait()
+                return not self._ending
+            try:
+                data = await self._wire.receive()
+            except trio.BrokenResourceError:
+                return False
+            self._state.bytes_in += len(data)
+            if self._ending or not data:
+                return False
+        reader.feed(data)
+        return True
+
+    def _look_out(self) -> None:
+        """See to it that somebody notices if the client goes away."""
+        if not self._looking_out and not self._ended:
+            self._looking_out = True
+            self._nursery.start_soon(self._read_ahead)
+
+    async def _read_ahead(self) -> None:
+        """Read while a request is being answered; its turn comes later."""
+        try:
+            while self._busy and not self._ended and len(self._ahead) < AHEAD:
+                data = await self._wire.receive()
+                self._state.bytes_in += len(data)
+                self._ahead += data
+                self._ended = not data
         except trio.BrokenResourceError:
-            pass  # an end like any other: whoever is being answered is gone
-        self._gone()
-
-    async def _take(self, incoming: Incoming) -> None:
-        if self._lingering:
-            return
-        self._hold(len(incoming.body) - self._held_of_next)
-        self._held_of_next = 0
-        self._phase = Phase.BETWEEN
-        self._turn.append(incoming)
-        self._wakeup.set()
-        while len(self._turn) >= self._limits.pipeline or (
-            self._turn and self._held > self._limits.body
-        ):
-            self._crowded = True
-            await self._room.wait()
-            self._crowded = False
-
-    def _take_part(self) -> None:
-        """More is to come of a request that has begun."""
-        held = self._reader.held
-        self._hold(held - self._held_of_next)
-        self._held_of_next = held
-        phase = self._reader.phase
-        if phase is not self._phase:
-            self._phase, self._since = phase, trio.current_time()
-            self._wakeup.set()  # the client may wait to be told to go on
-
-    def _hold(self, size: int) -> None:
-        if size > 0 and self._state.held + size > self._limits.bodies:
-            raise BadMessage(503, "too many bytes of requests are held already")
-        self._held += size
-        self._state.held += size
-
-    def _refuse(self, error: BadMessage) -> None:
-        """Answer with a refusal when its turn comes; what follows on this connection is not believed."""
-        self._refused = True
-        self._state.timeouts += error.status == 408
-        self._turn.append(error)
-        self._wakeup.set()
-
-    def _gone(self) -> None:
-        if (self._busy or self._turn) and not self._scope.cancel_called:
-            self._state.disconnects += 1
-        self._scope.cancel()
+            self._ended = True
+        self._looking_out = False
+        if not self._busy:
+            self._wakeup.set()
+        elif self._ended:
+            self._gone()
 
     # ---- answering
 
-    async def _answer_all(self) -> None:
-        state, turn = self._state, self._turn
-        while not self._last:
-            if not turn:
-                self._busy = False
-                if self._reader.take_expectation():
-                    await self._send(CONTINUE)
-                if state.draining.is_set() and self._reader.phase is Phase.BETWEEN:
-                    return
-                await self._wakeup.wait()
-                continue
-            self._busy = True
-            incoming = turn.popleft()
-            if self._crowded:
-                self._room.set()
-            if isinstance(incoming, BadMessage):
-                await self._send_refusal(incoming)
-                return
-            await self._answer(incoming.head, incoming.body)
-            size = len(incoming.body)
-            self._held -= size
-            state.held -= size
-            self._since = state.now if self._phase is Phase.BETWEEN else trio.current_time()
-            self._served = True
+    async def _take_leave(self) -> None:
+        """Send what is still to be said, and let the client take it."""
+        if self._overdue is not None:
+            self._state.timeouts += 1
+            await self._send_refusal(self._overdue)
+        if self._last and (self._wire.send_end() or not self._until_close):
+            await self._linger()
 
     async def _send_refusal(self, error: BadMessage) -> None:
         self._state.refuse(error.status)
@@ -222,16 +240,16 @@ class Connection:
 
     async def _linger(self) -> None:
         """Let the client take the last answer: closing while it still sends would reset that away."""
-        if not self._wire.send_end() and self._until_close:
-            return
-        self._busy = False
-        self._since = trio.current_time()
-        self._lingering = True
-        self._turn.clear()
-        self._room.set()
-        await (
-            trio.sleep_forever()
-        )  # until the reader sees the end, or the sweep has waited long enough
+        discarded = 0
+        try:
+            with trio.move_on_after(LINGER):
+                while not self._ended and discarded <= self._limits.body:
+                    data = await self._wire.receive()
+                    self._state.bytes_in += len(data)
+                    discarded += len(data)
+                    self._ended = not data
+        except trio.BrokenResourceError:
+            self._ended = True  # an end like any other
 
     async def _answer(self, head: RequestHead, body: bytes) -> None:
         state = self._state
@@ -283,6 +301,7 @@ class Connection:
     async def _stream(self, head: RequestHead, answer: Stream) -> None:
         state = self._state
         state.streams += 1
+        self._look_out()
         try:
             if state.streams > self._limits.streams:
                 state.refuse(503)

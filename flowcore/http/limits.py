@@ -30,9 +30,6 @@ class Limits:
     streams: int = setting(
         800, validator=v.ge(0), help="most answers that are streams at a time (503)"
     )
-    pipeline: int = setting(
-        16, validator=v.ge(1), help="most requests of a connection that wait their turn"
-    )
     head_timeout: Duration = setting(
         10.0, validator=v.gt(0), help="time for a request's head to arrive"
     )

@@ -12,7 +12,7 @@ from flowcore.http import Limits, Request, Response, Send, Stream
 from support.http_bytes import cuts, pieces, streams
 from support.http_peer import GET, open_peer, serving
 
-LIMITS = Limits(head=1000, target=100, headers=10, body=300, pipeline=3)
+LIMITS = Limits(head=1000, target=100, headers=10, body=300)
 STATUSES = frozenset((200, 400, 408, 413, 414, 417, 431, 501, 505))
 
 
