@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -22,6 +22,8 @@ from flowcore.processes.exit_status import ExitStatus
 from flowcore.processes.launcher_program import frames
 
 PROGRAM = Path(__file__).parent / "launcher_program"
+PYTHON = (sys.executable, "-I", "-S")
+"""What runs it: without site-packages, and deaf to the environment."""
 START_TIMEOUT = 30.0
 """Seconds that the launcher may take to be ready; on an idle machine it takes 0.03."""
 END_TIMEOUT = 15.0
@@ -165,10 +167,8 @@ class Connection:
             return
 
 
-def _start(
-    interpreter: Sequence[str], channel: socket.socket, marker: str, sweep: bool
-) -> subprocess.Popen[bytes]:
-    command = [*interpreter, str(PROGRAM), str(channel.fileno()), str(os.getpid()), marker]
+def _start(channel: socket.socket, marker: str, sweep: bool) -> subprocess.Popen[bytes]:
+    command = [*PYTHON, str(PROGRAM), str(channel.fileno()), str(os.getpid()), marker]
     try:
         return subprocess.Popen(
             [*command, "sweep"] if sweep else command,
@@ -191,7 +191,7 @@ async def open_connection(marker: str, *, sweep: bool) -> AsyncGenerator[Connect
     """
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        program = _start((sys.executable, "-I", "-S"), theirs, marker, sweep)
+        program = _start(theirs, marker, sweep)
         theirs.close()
         ours.setblocking(False)
         connection = Connection(trio.socket.from_stdlib_socket(ours), program.pid)

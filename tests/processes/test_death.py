@@ -186,11 +186,11 @@ async def _runs(launcher: Launcher) -> bool:
 
 
 async def test_a_launcher_that_cannot_start_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "executable", "/nowhere/python")
+    monkeypatch.setattr("flowcore.processes.connection.PYTHON", ("/nowhere/python",))
     with pytest.raises(LauncherFailed, match="cannot be started"):
         async with open_launcher():
             pytest.fail("it was opened")
-    monkeypatch.setattr(sys, "executable", "/bin/false")
+    monkeypatch.setattr("flowcore.processes.connection.PYTHON", ("/bin/false",))
     with pytest.raises(LauncherFailed, match="did not start"):
         async with open_launcher():
             pytest.fail("it was opened")
@@ -201,7 +201,7 @@ async def test_a_launcher_that_cannot_start_again_fails_processes_until_it_can()
         pid = launcher.statistics().pid
         assert pid is not None
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "executable", "/bin/false")
+            patch.setattr("flowcore.processes.connection.PYTHON", ("/bin/false",))
             os.kill(pid, signal.SIGKILL)
             for _ in range(3):
                 assert not await _runs(launcher)
@@ -213,7 +213,7 @@ async def test_a_shared_launcher_starts_when_first_asked_for() -> None:
     async with open_shared_launcher() as shared:
         assert children() == before
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(sys, "executable", "/bin/false")
+            patch.setattr("flowcore.processes.connection.PYTHON", ("/bin/false",))
             with pytest.raises(LauncherFailed):
                 await shared.get()
         launcher = await shared.get()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable
 from pathlib import Path
@@ -41,5 +42,6 @@ def children() -> set[int]:
     """The processes whose parent is this one, zombies included."""
     found = set()
     for task in Path("/proc/self/task").iterdir():
-        found |= set(map(int, (task / "children").read_text().split()))
+        with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # the thread has ended
+            found |= set(map(int, (task / "children").read_text().split()))
     return found
