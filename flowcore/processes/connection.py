@@ -9,7 +9,7 @@ import struct
 import subprocess
 import sys
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -167,11 +167,13 @@ class Connection:
             return
 
 
-def _start(channel: socket.socket, marker: str, sweep: bool) -> subprocess.Popen[bytes]:
+def _start(
+    channel: socket.socket, marker: str, bereft: Sequence[int] | None
+) -> subprocess.Popen[bytes]:
     command = [*PYTHON, str(PROGRAM), str(channel.fileno()), str(os.getpid()), marker]
     try:
         return subprocess.Popen(
-            [*command, "sweep"] if sweep else command,
+            command if bereft is None else [*command, "sweep", *map(str, bereft)],
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             pass_fds=[channel.fileno()],
@@ -184,14 +186,17 @@ def _start(channel: socket.socket, marker: str, sweep: bool) -> subprocess.Popen
 
 
 @asynccontextmanager
-async def open_connection(marker: str, *, sweep: bool) -> AsyncGenerator[Connection]:
+async def open_connection(
+    marker: str, *, bereft: Sequence[int] | None
+) -> AsyncGenerator[Connection]:
     """Start the launcher program; leaving the block ends it, and everything that it started.
 
-    `sweep` first ends what a killed launcher of this marker has left. Raises LauncherFailed.
+    Unless `bereft` is None, it first ends what a killed launcher of this marker has left: these processes,
+    and what they have started. Raises LauncherFailed.
     """
     ours, theirs = socket.socketpair()
     with ours, theirs:
-        program = _start(theirs, marker, sweep)
+        program = _start(theirs, marker, bereft)
         theirs.close()
         ours.setblocking(False)
         connection = Connection(trio.socket.from_stdlib_socket(ours), program.pid)
@@ -206,7 +211,8 @@ async def open_connection(marker: str, *, sweep: bool) -> AsyncGenerator[Connect
                 yield connection
         finally:
             with trio.CancelScope(shield=True):
-                with trio.move_on_after(END_TIMEOUT):
+                with trio.move_on_after(END_TIMEOUT) as patience:
                     await connection.close()
-                program.kill()  # does nothing once it has ended
+                if patience.cancelled_caught:
+                    program.kill()
                 await trio.to_thread.run_sync(program.wait)

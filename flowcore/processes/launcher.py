@@ -159,7 +159,8 @@ class Launcher:
 
     async def _one_connection(self) -> None:
         """Start the program and wait until it is lost."""
-        async with open_connection(self._marker, sweep=self._starts > 0) as connection:
+        bereft = [life.pid for life in self._bereft if life.pid] if self._starts else None
+        async with open_connection(self._marker, bereft=bereft) as connection:
             self._starts += 1
             self._connection = connection
             self._attempted()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ from flowcore.processes import (
     child_environment,
     open_launcher,
 )
+from support.living import open_fds
 
 PYTHON = ["python", "-I", "-S", "-u", "-c"]
 
@@ -275,3 +277,21 @@ async def test_an_observer_of_stderr_that_fails_ends_its_process_only() -> None:
                 await trio.sleep_forever()
         await other.send_line(b"still here")
         assert await anext(other.lines()) == b"still here"
+
+
+async def test_too_many_open_files_is_a_reason_too() -> None:
+    async with open_launcher() as launcher:
+        before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        fds = open_fds()
+        taken = set(map(int, os.listdir("/proc/self/fd")))
+        free = [fd for fd in range(len(taken) + 4) if fd not in taken]
+        resource.setrlimit(resource.RLIMIT_NOFILE, (free[3], before[1]))
+        try:
+            with pytest.raises(SpawnFailed, match="no pipes can be opened"):
+                async with launcher.open_process(["true"]):
+                    pytest.fail("it was started")
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+        assert open_fds() == fds
+        async with launcher.open_process(["true"]) as process:
+            assert (await process.wait()).ok

@@ -1,7 +1,7 @@
 """The program that starts child processes for us, and outlives us just long enough to end them.
 
-It runs as `python -I -S launcher_program CHANNEL PARENT MARKER [sweep]`: one thread, standard library only,
-nothing else of flowcore. CHANNEL is the number of an open Unix stream socket, PARENT our process id.
+It runs as `python -I -S launcher_program CHANNEL PARENT MARKER [sweep PID...]`: one thread, standard library
+only, nothing else of flowcore. CHANNEL is the number of an open Unix stream socket, PARENT our process id.
 
 Why a process of its own: a child must die with us, also when we are killed with SIGKILL, and so must whatever
 the child has started. PR_SET_PDEATHSIG alone covers no grandchildren, and fires when the *thread* that

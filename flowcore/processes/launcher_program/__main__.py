@@ -21,4 +21,5 @@ if __name__ == "__main__":
     _stand_in("flowcore.processes", processes)
     from flowcore.processes.launcher_program.serving import main
 
-    main(int(sys.argv[1]), int(sys.argv[2]), sys.argv[3], "sweep" in sys.argv[4:])
+    channel, parent, marker, *bereft = sys.argv[1:]
+    main(int(channel), int(parent), marker, set(map(int, bereft[1:])) if bereft else None)

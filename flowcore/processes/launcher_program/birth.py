@@ -1,4 +1,7 @@
-"""From a request to a running program: fork, become, exec."""
+"""From a request to a running program: fork, become, exec.
+
+What runs in the fork cannot be measured by coverage (it becomes another program), only by what it becomes.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ def prctl(option: int, value: int | bytes) -> None:
         raise OSError(number, f"prctl({option}): {os.strerror(number)}")
 
 
-class Fault(Exception):
+class Fault(Exception):  # pragma: no cover
     """A step of becoming the program failed, for this errno."""
 
     def __init__(self, step: int, number: int | None) -> None:
@@ -48,7 +51,7 @@ def give_birth(streams: list[int], payload: bytes) -> tuple[int, int]:
     fault, tell = os.pipe2(os.O_CLOEXEC)
     try:
         pid = os.fork()
-        if pid == 0:
+        if pid == 0:  # pragma: no cover
             try:
                 _become(parent, streams, *spawn_parts(payload))
             except Fault as error:
@@ -65,7 +68,7 @@ def give_birth(streams: list[int], payload: bytes) -> tuple[int, int]:
     return pid, fault
 
 
-def _become(
+def _become(  # pragma: no cover
     parent: int,
     streams: list[int],
     directory: bytes,
@@ -92,7 +95,9 @@ def _become(
     _execute(arguments, environment)
 
 
-def _execute(arguments: list[bytes], environment: dict[bytes, bytes]) -> NoReturn:
+def _execute(  # pragma: no cover
+    arguments: list[bytes], environment: dict[bytes, bytes]
+) -> NoReturn:
     """execve(2), looking the program up on the *child's* PATH; empty entries of it are skipped."""
     program = arguments[0]
     places = [program]

@@ -54,7 +54,9 @@ def spawn_payload(directory: bytes, arguments: list[bytes], environment: list[by
     return b"\0".join([directory, b"%d" % len(arguments), *arguments, *environment])
 
 
-def spawn_parts(payload: bytes) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
+def spawn_parts(  # pragma: no cover - only a fork looks into it
+    payload: bytes,
+) -> tuple[bytes, list[bytes], dict[bytes, bytes]]:
     """The parts of such a payload: working directory, arguments, environment."""
     directory, count, *rest = payload.split(b"\0")
     pairs = (pair.partition(b"=") for pair in rest[int(count) :])

@@ -91,6 +91,15 @@ def carries(pid: int, mark: bytes) -> bool:
         return False
 
 
+def dying(pid: int) -> bool:
+    """Whether a process has given up its memory, and is about to end."""
+    try:
+        with open(f"/proc/{pid}/environ", "rb") as file:
+            return not file.read(1)
+    except OSError:
+        return False
+
+
 def kill(pid: int, number: int = signal.SIGKILL) -> None:
     """Send a signal to a process (to a group, if negative) that may be gone already, or not be ours."""
     with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -37,6 +37,7 @@ from flowcore.processes.launcher_program.kinship import (
     carries,
     children_of,
     descendants,
+    dying,
     every_pid,
     kill,
     kin,
@@ -271,12 +272,17 @@ class Launcher:
             time.sleep(0.002)
 
 
-def sweep(marker: str) -> None:
-    """Kill what a launcher of this marker left behind when it was killed itself."""
+def sweep(marker: str, known: set[int]) -> None:
+    """Kill what a launcher of this marker left behind when it was killed itself, and wait for its end.
+
+    `known` are the processes it had started, which are dying already.
+    """
     mark = f"{MARK}={marker}.".encode()
+    left = known
     give_up = time.monotonic() + 10.0
     while time.monotonic() < give_up:
-        left = [pid for pid in every_pid() if carries(pid, mark) and kin(pid)]
+        left = left.union(pid for pid in every_pid() if carries(pid, mark))
+        left = {pid for pid in left if kin(pid) and (carries(pid, mark) or dying(pid))}
         if not left:
             return
         for pid in left:
@@ -284,8 +290,8 @@ def sweep(marker: str) -> None:
         time.sleep(0.002)
 
 
-def main(channel: int, parent: int, marker: str, sweeping: bool) -> None:
-    """Be the launcher on this channel."""
+def main(channel: int, parent: int, marker: str, bereft: set[int] | None) -> None:
+    """Be the launcher on this channel, after one that was killed and left these processes, if any."""
     os.set_inheritable(channel, False)
     prctl(PR_SET_CHILD_SUBREAPER, 1)
     prctl(PR_SET_NAME, b"flow-launcher")
@@ -293,8 +299,8 @@ def main(channel: int, parent: int, marker: str, sweeping: bool) -> None:
     for number in (signal.SIGHUP, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
-    if sweeping:
-        sweep(marker)
+    if bereft is not None:
+        sweep(marker, bereft)
     gc.disable()
     gc.freeze()  # forks share the pages
     Launcher(socket.socket(fileno=channel), parent, marker).run()
