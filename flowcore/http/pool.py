@@ -125,6 +125,8 @@ def _reason(error: BaseException) -> str:
         return "; ".join(sorted({_reason(one) for one in error.__cause__.exceptions}))
     if isinstance(error.__cause__, ssl.SSLCertVerificationError):
         return error.__cause__.verify_message
+    if isinstance(error.__cause__, (ssl.SSLEOFError, ssl.SSLSyscallError)):
+        return "the other side ended the TLS handshake"
     if isinstance(error.__cause__, ssl.SSLError):
         return str(error.__cause__.reason or error.__cause__)
     if isinstance(error, OSError) and error.errno is not None and error.errno > 0:

@@ -113,9 +113,9 @@ def test_pieces_do_not_change_what_is_read(data: bytes, at: list[int]) -> None:
 def by_h11(data: bytes) -> list[tuple[str, str, list[tuple[bytes, bytes]], bytes]]:
     """The requests that h11 reads, up to the first that it refuses or that is not whole."""
     found: list[tuple[str, str, list[tuple[bytes, bytes]], bytes]] = []
-    connection = h11.Connection(h11.SERVER, max_incomplete_event_size=10_000)
-    connection.receive_data(data)
     while True:
+        connection = h11.Connection(h11.SERVER, max_incomplete_event_size=10_000)
+        connection.receive_data(data.removeprefix(b"\r\n"))  # RFC 9112 section 2.2; h11 does not
         head, body = None, b""
         while True:
             try:
@@ -133,22 +133,14 @@ def by_h11(data: bytes) -> list[tuple[str, str, list[tuple[bytes, bytes]], bytes
         assert head is not None
         fields = sorted((name.lower(), one) for name, one in head.headers)
         found.append((head.method.decode(), head.target.decode(), fields, body))
-        connection.send(h11.Response(status_code=200, headers=[("content-length", "0")]))
-        connection.send(h11.EndOfMessage())
-        if connection.our_state is not h11.DONE or connection.their_state is not h11.DONE:
-            return found
-        connection.start_next_cycle()
+        data = bytes(connection.trailing_data[0])
 
 
 @given(streams)
 def test_what_is_taken_is_what_h11_takes(data: bytes) -> None:
-    ours = read([data], Limits())
     assume(b"http://" not in data)  # brought into origin form here
-    theirs = by_h11(data)
-    # h11 stops after a request that asks to close; of the rest nobody is told
-    assert theirs[: len(ours.requests)] == ours.requests[: len(theirs)]
-    if b"close" not in data and b"HTTP/1.0" not in data:
-        assert len(theirs) >= len(ours.requests)
+    ours = read([data], Limits()).requests
+    assert by_h11(data)[: len(ours)] == ours
 
 
 @given(st.binary(max_size=200))

@@ -115,10 +115,11 @@ async def serving(
     handler: Handler = echo,
     limits: Limits | None = None,
     context: Callable[[], ssl.SSLContext] | None = None,
+    within: float = 60,
 ) -> AsyncGenerator[tuple[Server, Address]]:
-    """A server on a free port of loopback, and its address."""
+    """A server on a free port of loopback, and its address; the test is over `within` seconds."""
     async with open_http_server(handler, LOCAL, limits=limits, context=context) as server:
-        with trio.fail_after(60):
+        with trio.fail_after(within):
             yield server, server.addresses[0]
 
 
