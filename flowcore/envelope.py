@@ -132,6 +132,10 @@ class Envelope:
     idempotency_key: str | None = None
     affinity: bytes | None = None
     """What consistent hashing looks at: calls of one affinity meet one worker, while it can take them."""
+    edge: str = ""
+    """The name of the edge it came by; "" if the program itself asks."""
+    client: str = ""
+    """The address it came from, as far as the edge believes it; "" where there is none."""
     modern: bool = False
     """Whether the asking side speaks MCP 2026-07-28 or later."""
     peer: Peer = DEAF

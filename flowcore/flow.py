@@ -169,6 +169,10 @@ class Flow:
         """Call `callback` with everything that changes; see `Host.watch`."""
         return self.watchers.call(callback)
 
+    def emit(self, event: Event) -> None:
+        """Tell everyone who watches; see `Host.emit`."""
+        self.watchers.emit(event)
+
     def on_state_change(self, callback: Callable[[StateChanged], None]) -> Callable[[], None]:
         """Call `callback` with every change of an agent's state, until the returned function is called."""
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     import pathlib
     import random
 
+    from flowcore.access import Access
     from flowcore.assembly.status import Status
     from flowcore.interfaces import Host
     from flowcore.processes import Launcher
@@ -56,6 +57,11 @@ class Context(Protocol):
 
         Raises flowcore.processes.LauncherFailed.
         """
+        ...
+
+    @property
+    def access(self) -> Access:
+        """Who may come in, as the edge's `auth` says. Every edge asks it before it does anything else."""
         ...
 
     def component(self, kind: str, name: str) -> Any:

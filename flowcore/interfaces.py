@@ -4,6 +4,8 @@
 |---|---|---|
 | agent | `WorkerSource` | `[agent.NAME] type = "..."` |
 | balancer | `Balancer` | `[agent.NAME] balancer = "..."` |
+| auth | `AuthScheme` | `[auth.NAME] type = "..."`, named by `[edge.NAME] auth` |
+| guard | `requests.Guard` | `[guard.NAME] type = "..."`, named by `guards` |
 | edge | `Edge` | `[edge.NAME] type = "..."` |
 """
 
@@ -23,7 +25,8 @@ if TYPE_CHECKING:
     from flowcore.agents.catalog import Catalog
     from flowcore.agents.directory import Directory
     from flowcore.agents.events import Event
-    from flowcore.envelope import Envelope, Reply
+    from flowcore.envelope import Envelope, Principal, Reply
+    from flowcore.http import Request
     from flowcore.requests.pipeline import Requests
 
 
@@ -134,6 +137,24 @@ class Balancer(Protocol):
         ...
 
 
+class AuthScheme(Protocol):
+    """One way of telling who asks. Fails closed: whatever it is not sure of, it refuses."""
+
+    @property
+    def challenge(self) -> str:
+        """What a client without credentials is told to bring: a challenge of WWW-Authenticate (RFC 9110
+        section 11.6.1) such as `Bearer`; "" if there is none, as for client certificates."""
+        ...
+
+    async def identify(self, request: Request, resource: str) -> Principal | None:
+        """Who sends this request; None if it brings no credentials of this scheme.
+
+        `resource` is the URI of the edge, which credentials that name an audience must be meant for.
+        Raises Unauthenticated for credentials that are wrong: no other scheme is asked then.
+        """
+        ...
+
+
 @runtime_checkable
 class Edge(Protocol):
     """A face to the outside. It serves from the moment it is yielded until its block is left."""
@@ -180,6 +201,10 @@ class Host(Protocol):
         It is called in the task that caused the event, twice for each call that makes an idle agent busy:
         it must be quick, must not block and must not raise. Nothing is lost.
         """
+        ...
+
+    def emit(self, event: Event) -> None:
+        """Tell everyone who watches. Never blocks, never raises."""
         ...
 
     @property

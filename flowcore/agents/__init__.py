@@ -3,7 +3,14 @@
 from flowcore.agents.agent import Agent, open_agent
 from flowcore.agents.catalog import EMPTY, Catalog, Prompt, Resource, Template, Tool
 from flowcore.agents.directory import Directory, Listed, Listing, Member, Offer, Target
-from flowcore.agents.events import CatalogChanged, Event, Lost, Notification, StateChanged
+from flowcore.agents.events import (
+    AccessDenied,
+    CatalogChanged,
+    Event,
+    Lost,
+    Notification,
+    StateChanged,
+)
 from flowcore.agents.pool import Pool, PoolLimits, PoolStatistics
 from flowcore.agents.reasons import reason_of
 from flowcore.agents.settings import AgentSettings, PoolSettings
@@ -13,6 +20,7 @@ from flowcore.agents.watch import Watchers
 
 __all__ = [
     "EMPTY",
+    "AccessDenied",
     "Agent",
     "AgentSettings",
     "AgentStatistics",

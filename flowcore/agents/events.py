@@ -34,10 +34,19 @@ class Notification(Struct, frozen=True, gc=False):
     params: Raw
 
 
+class AccessDenied(Struct, frozen=True, gc=False):
+    """Somebody was not let in: by which edge, from which address, and why."""
+
+    edge: str
+    address: str
+    error: str
+    reason: str
+
+
 class Lost(Struct, frozen=True, gc=False):
     """This watcher was too slow: so many events were not delivered."""
 
     count: int
 
 
-Event = StateChanged | CatalogChanged | Notification | Lost
+Event = StateChanged | CatalogChanged | Notification | AccessDenied | Lost

@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from flowcore.config import Duration, Selection, selection, setting
+from flowcore.config import Duration, Selection, reference, selection, setting
 from flowcore.config import validators as v
 
 
@@ -83,6 +83,11 @@ class AgentSettings:
         30.0,
         validator=v.gt(0),
         help="how long a call may take where the caller says nothing shorter",
+    )
+    guards: tuple[str, ...] = reference(
+        "guard",
+        (),
+        help="guards that its requests must pass, after those of `[requests]` and the edge",
     )
     validate_arguments: bool = setting(
         True, help="check the arguments of a tool against its schema before it is called"

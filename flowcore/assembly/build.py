@@ -1,7 +1,8 @@
 """Opening a plan: every component under supervision, in dependency order, closed in reverse.
 
-The tree: `root` (rest_for_one) over the requests, `agents` (one_for_one)
-and `edges` (one_for_one). An agent that cannot start fails alone, in its own life; an edge that cannot open
+The tree: `root` (rest_for_one) over authentication schemes and guards, the requests, `agents` (one_for_one)
+and `edges` (one_for_one). Whoever loses a scheme or a guard is opened anew with it, so nothing goes on
+without. An agent that cannot start fails alone, in its own life; an edge that cannot open
 fails the start, for then nobody could reach the node.
 """
 
@@ -9,7 +10,7 @@ from __future__ import annotations
 
 import pathlib
 import random
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -25,7 +26,7 @@ from flowcore.assembly.status import Status
 from flowcore.errors import AssemblyError
 from flowcore.interfaces import Balancer, Edge, WorkerSource
 from flowcore.processes import SharedLauncher, open_shared_launcher
-from flowcore.requests import open_requests
+from flowcore.requests import Guard, Guards, open_requests
 from flowcore.supervise import (
     Child,
     Happening,
@@ -79,9 +80,32 @@ class _Building:
     @asynccontextmanager
     async def open_requests(self) -> AsyncGenerator[Any]:
         flow = self.flow
-        async with open_requests(flow.config.requests, flow.agents, flow.random) as requests:
+        async with open_requests(
+            flow.config.requests, flow.agents, flow.random, self._guards()
+        ) as requests:
             flow.requests = requests
             yield requests
+
+    def _guards(self) -> Guards:
+        config = self.flow.config
+
+        def named(names: Sequence[str]) -> tuple[Guard, ...]:
+            return tuple(self.handles[f"guard.{name}"] for name in names)
+
+        return Guards(
+            named(config.requests.guards),
+            {one.name: named(one.common.guards) for one in config.edge.values() if one.common},
+            {one.name: named(one.common.guards) for one in config.agent.values() if one.common},
+        )
+
+    @asynccontextmanager
+    async def open_part(self, component: Component) -> AsyncGenerator[Any]:
+        """What only others use: an authentication scheme, a guard."""
+        async with component.factory.open(
+            component.selection.config, self.context(component)
+        ) as handle:
+            self.handles[component.path] = handle
+            yield handle
 
     @asynccontextmanager
     async def open_agent(self, component: Component) -> AsyncGenerator[Agent]:
@@ -175,6 +199,15 @@ class _Building:
             for one in flow.plan.of_kind("edge")
         ]
         return [
+            *(
+                Child(
+                    name=one.path,
+                    run=serve_context(partial(self.open_part, one)),
+                    shutdown=shutdown,
+                )
+                for kind in ("auth", "guard")
+                for one in flow.plan.of_kind(kind)
+            ),
             Child(name="requests", run=serve_context(self.open_requests), shutdown=shutdown),
             self._branch("agents", agents),
             self._branch("edges", edges),
@@ -195,7 +228,9 @@ class _Building:
 
     def watch(self, happening: Happening) -> None:
         """Turn what supervision sees into the status of edges; agents tell their own."""
-        if happening.supervisor != "edges" or happening.what is What.GAVE_UP:
+        path = f"edge.{happening.child}" if happening.supervisor == "edges" else happening.child
+        parts = ("edge.", "auth.", "guard.")
+        if not path.startswith(parts) or happening.what is What.GAVE_UP:
             return
         status = {
             What.STARTED: Status.OK,
@@ -204,7 +239,6 @@ class _Building:
             What.STOPPED: Status.STOPPED,
             What.OVERDUE: Status.STOPPING,
         }[happening.what]
-        path = f"edge.{happening.child}"
         reason = "" if happening.error is None else str(happening.error)
         self.flow.board.set(path, self.flow.plan.find(path).factory.type, status, reason)
 
@@ -244,6 +278,7 @@ async def open_components(flow: Flow, config_dir: pathlib.Path) -> AsyncGenerato
                     strategy=Strategy.REST_FOR_ONE,
                     intensity=settings.restarts,
                     period=settings.period,
+                    watch=building.watch,
                 )
             )
         except StartFailed as error:

@@ -7,6 +7,7 @@ import random
 from collections.abc import Mapping
 from typing import Any
 
+from flowcore.access import Access, EdgeSettings
 from flowcore.assembly.plan import Component
 from flowcore.assembly.status import Status, StatusBoard
 from flowcore.interfaces import Host
@@ -49,6 +50,14 @@ class OpenContext:
 
     async def launcher(self) -> Launcher:
         return await self._launcher.get()
+
+    @property
+    def access(self) -> Access:
+        settings = self._component.selection.common
+        if not isinstance(settings, EdgeSettings):
+            settings = EdgeSettings()
+        schemes = [self.component("auth", name) for name in settings.auth]
+        return Access(self._component.name, settings, schemes, self.host.emit)
 
     def component(self, kind: str, name: str) -> Any:
         path = f"{kind}.{name}"

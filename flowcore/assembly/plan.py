@@ -13,6 +13,7 @@ from typing import Any
 
 import attrs
 
+from flowcore.access import EdgeSettings
 from flowcore.assembly.registry import FactoryRegistry
 from flowcore.assembly.settings import FlowConfig
 from flowcore.config import ConfigError, Problem, Selection, about, references
@@ -84,7 +85,12 @@ def make_plan(config: FlowConfig, registry: FactoryRegistry) -> Plan:
 
 def _components(config: FlowConfig, registry: FactoryRegistry) -> Iterator[Component]:
     agents = tuple(one.path for one in config.agent.values())
-    for selection in (*config.agent.values(), *config.edge.values()):
+    for selection in (
+        *config.auth.values(),
+        *config.guard.values(),
+        *config.agent.values(),
+        *config.edge.values(),
+    ):
         inner = tuple(_inner(selection, registry))
         for one in inner:
             yield _component(one, registry, ())
@@ -153,11 +159,12 @@ def _exposed(components: Mapping[str, Component]) -> Iterator[Problem]:
         if one.factory.exposed is None:
             continue
         host = one.factory.exposed(one.selection.config)
-        if host is not None and not is_loopback(host):
+        guarded = isinstance(one.selection.common, EdgeSettings) and one.selection.common.auth
+        if host is not None and not is_loopback(host) and not guarded:
             yield _problem(
                 one.selection,
                 f"listens on {host}, beyond this machine, without authentication, which is refused;"
-                " bind it to 127.0.0.1 (or [::1])",
+                " say who may come in with auth = [...], or bind it to 127.0.0.1 (or [::1])",
             )
 
 

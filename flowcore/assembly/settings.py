@@ -7,6 +7,7 @@ from typing import Literal
 
 import attrs
 
+from flowcore.access import EdgeSettings
 from flowcore.agents import AgentSettings
 from flowcore.config import Duration, Selection, selection, setting
 from flowcore.config import validators as v
@@ -71,11 +72,6 @@ class SupervisionSettings:
 
 
 @attrs.frozen(kw_only=True)
-class EdgeSettings:
-    """What every edge has besides the settings of its type."""
-
-
-@attrs.frozen(kw_only=True)
 class FlowConfig:
     """One node's configuration: the root of the TOML file."""
 
@@ -88,9 +84,18 @@ class FlowConfig:
     requests: RequestSettings = setting(
         factory=RequestSettings, help="how requests are taken and kept"
     )
+    auth: dict[str, Selection] = selection(
+        "auth", many=True, help="one table per way of telling who asks; the key is its name"
+    )
+    guard: dict[str, Selection] = selection(
+        "guard", many=True, help="one table per guard of requests; the key is its name"
+    )
     agent: dict[str, Selection] = selection(
         "agent", many=True, common=AgentSettings, help="one table per agent; the key is its name"
     )
     edge: dict[str, Selection] = selection(
-        "edge", many=True, help="one table per face to the outside; the key is its name"
+        "edge",
+        many=True,
+        common=EdgeSettings,
+        help="one table per face to the outside; the key is its name",
     )

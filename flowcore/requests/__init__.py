@@ -13,7 +13,7 @@ from flowcore.envelope import (
     new_request_id,
     tool_params,
 )
-from flowcore.requests.guards import Guard
+from flowcore.requests.guards import Guard, Guards
 from flowcore.requests.idempotency import META_KEY as IDEMPOTENCY_META
 from flowcore.requests.pipeline import Requests, open_requests
 from flowcore.requests.settings import RequestSettings
@@ -28,6 +28,7 @@ __all__ = [
     "Entry",
     "Envelope",
     "Guard",
+    "Guards",
     "Outcome",
     "Peer",
     "Principal",

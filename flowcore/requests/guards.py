@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Hashable, Iterable, Mapping, Sequence
+from typing import Any
 
-from flowcore.envelope import Envelope
-from flowcore.errors import CallError
+from flowcore.envelope import Envelope, Principal
+from flowcore.errors import CallError, UnknownTarget
 
 
-class Guard(Protocol):
-    """Asked for each request, in order, after it is accepted and before its arguments are looked at."""
+class Guard:
+    """Asked for each request, in order, after it is accepted and before its arguments are looked at.
+
+    To be inherited from: what a guard does not write itself lets everything pass.
+    """
 
     def enter(self, envelope: Envelope, now: float) -> None:
         """Let the request pass. Raises CallError, with `began` False, to refuse it.
@@ -17,11 +21,82 @@ class Guard(Protocol):
         Called in the hot path: it must be quick, and it cannot wait. A guard that raises anything else
         refuses, too.
         """
-        ...
+        del envelope, now
 
     def leave(self, envelope: Envelope, now: float, error: CallError | None) -> None:
         """A request that was let pass has ended: with a result, or with this error.
 
         A request whose caller went away ends with CallCancelled.
         """
-        ...
+        del envelope, now, error
+
+    def admit(self, principal: Principal, action: str, target: str) -> None:
+        """Let an operator's call pass, such as ("agents.pause", "time"). Raises CallError to refuse it."""
+        del principal, action, target
+
+    def shows(self, principal: Principal, agent: str, kind: str, name: str) -> bool:
+        """Whether a principal's lists have this offer of an agent's; `kind` is `tools`, `resources`,
+        `templates` or `prompts`. When the answer changes, call `host.directory.changed()`."""
+        del principal, agent, kind, name
+        return True
+
+    def view(self, principal: Principal) -> Hashable:
+        """Principals of equal views are shown the same; None: everybody is."""
+        del principal
+        return None
+
+    def act(self, action: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """Do what an operator asks of this guard (`flowctl guard NAME ACTION`), and tell what came of it.
+
+        Raises UnknownTarget for an action it does not have, InvalidArguments.
+        """
+        del arguments
+        raise UnknownTarget(f"this guard has no action {action!r}")
+
+    def status(self) -> dict[str, Any]:
+        """What it has done, measured, as plain data that JSON can carry."""
+        return {}
+
+
+class Guards:
+    """Which guards stand before which requests: the node's, the edge's, the agent's, in this order."""
+
+    def __init__(
+        self,
+        node: Sequence[Guard] = (),
+        edges: Mapping[str, Sequence[Guard]] | None = None,
+        agents: Mapping[str, Sequence[Guard]] | None = None,
+    ) -> None:
+        self._node = tuple(node)
+        self._edges = dict(edges or {})
+        self._agents = dict(agents or {})
+        self._known: dict[tuple[str, str], tuple[Guard, ...]] = {}
+
+    def before(self, edge: str, agent: str) -> tuple[Guard, ...]:
+        """The guards of requests that come by an edge ("" for the program itself) for an agent."""
+        known = self._known.get((edge, agent))
+        if known is None:
+            known = self._unique(self._node, self._edges.get(edge, ()), self._agents.get(agent, ()))
+            self._known[edge, agent] = known
+        return known
+
+    def admit(self, edge: str, principal: Principal, action: str, target: str) -> None:
+        """Let an operator's call pass. Raises CallError to refuse it."""
+        for guard in self.before(edge, ""):
+            guard.admit(principal, action, target)
+
+    def shows(self, edge: str, principal: Principal, agent: str, kind: str, name: str) -> bool:
+        """Whether a principal's lists have this offer."""
+        return all(guard.shows(principal, agent, kind, name) for guard in self.before(edge, agent))
+
+    def view(self, edge: str, principal: Principal) -> Hashable:
+        """Principals of equal views are shown the same lists by this edge; None: everybody is."""
+        every = self._unique(self._node, self._edges.get(edge, ()), *self._agents.values())
+        views = tuple(guard.view(principal) for guard in every)
+        return None if all(view is None for view in views) else views
+
+    @staticmethod
+    def _unique(*groups: Iterable[Guard]) -> tuple[Guard, ...]:
+        """All of them in order, each once, so that none is asked twice."""
+        found = {id(guard): guard for group in groups for guard in group}
+        return tuple(found.values())

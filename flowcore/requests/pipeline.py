@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncGenerator, Mapping, Sequence
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from typing import Protocol
 
@@ -27,7 +27,7 @@ from flowcore.errors import (
     OutcomeUnknown,
     UnknownTarget,
 )
-from flowcore.requests.guards import Guard
+from flowcore.requests.guards import Guard, Guards
 from flowcore.requests.idempotency import Keys, Reservation
 from flowcore.requests.retry import Retries, repeatable
 from flowcore.requests.schema import SchemaChecks, ToolCheck
@@ -63,7 +63,7 @@ class Requests:
         settings: RequestSettings,
         agents: Mapping[str, Doer],
         chance: random.Random,
-        guards: Sequence[Guard] = (),
+        guards: Guards | None = None,
     ) -> None:
         self.settings = settings
         self.tracker = Tracker(
@@ -74,7 +74,7 @@ class Requests:
         )
         self.schemas = SchemaChecks()
         self._agents = agents
-        self._guards = tuple(guards)
+        self.guards = guards or Guards()
         self._keys = Keys(
             join=settings.idempotency.running == "join",
             keep=settings.idempotency.keep,
@@ -97,8 +97,9 @@ class Requests:
         """
         agent, entry = self._admit(envelope)
         try:
-            if self._guards:
-                reply = await self._guarded(agent, envelope)
+            guards = self.guards.before(envelope.edge, agent.name)
+            if guards:
+                reply = await self._guarded(guards, agent, envelope)
             else:
                 reply = await self._checked(agent, envelope)
         except CallError as error:
@@ -142,13 +143,13 @@ class Requests:
             self._parked = None
         return agent, entry
 
-    async def _guarded(self, agent: Doer, envelope: Envelope) -> Reply:
+    async def _guarded(self, guards: tuple[Guard, ...], agent: Doer, envelope: Envelope) -> Reply:
         """The rest of the way between the guards; what was let in is let out, whatever happens."""
         passed: list[Guard] = []
         error: CallError | None = None
         try:
             now = trio.current_time()
-            for guard in self._guards:
+            for guard in guards:
                 guard.enter(envelope, now)
                 passed.append(guard)
             return await self._checked(agent, envelope)
@@ -310,7 +311,7 @@ async def open_requests(
     settings: RequestSettings,
     agents: Mapping[str, Doer],
     chance: random.Random,
-    guards: Sequence[Guard] = (),
+    guards: Guards | None = None,
 ) -> AsyncGenerator[Requests]:
     """The requests of a node. Tasks that still run are cancelled when the block is left."""
     requests = Requests(settings, agents, chance, guards)

@@ -6,7 +6,7 @@ from typing import Literal
 
 import attrs
 
-from flowcore.config import Duration, Size, setting
+from flowcore.config import Duration, Size, reference, setting
 from flowcore.config import validators as v
 
 
@@ -45,6 +45,9 @@ class IdempotencySettings:
 class RequestSettings:
     """How requests are taken, and how long what came of them is kept."""
 
+    guards: tuple[str, ...] = reference(
+        "guard", (), help="guards that every request must pass, in this order"
+    )
     limit: int = setting(
         10_000, validator=v.ge(1), help="most requests waiting or running at a time"
     )

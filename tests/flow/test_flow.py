@@ -156,12 +156,12 @@ async def test_state_changes_can_be_watched() -> None:
             seen.append((change.old.value, change.new.value))
 
     async with open_flow(CONFIG) as flow:
-        stop = flow.on_state_change(note)
         await flow.wait_settled()
+        stop = flow.on_state_change(note)
         await flow.call("demo.echo", {"text": "x"})
         stop()
         await flow.call("demo.echo", {"text": "x"})
-    assert seen == [("starting", "idle"), ("idle", "busy"), ("busy", "idle")]
+    assert seen == [("idle", "busy"), ("busy", "idle")]
 
 
 async def test_the_node_tells_of_itself() -> None:

@@ -31,7 +31,7 @@ from flowcore.errors import (
     UpstreamError,
     UpstreamFailure,
 )
-from flowcore.requests import Outcome, Requests
+from flowcore.requests import Guard, Outcome, Requests
 from flowcore.requests.settings import IdempotencySettings, RetrySettings
 from support.doers import OK, ScriptedAgent, call, requests_of, tools
 
@@ -408,7 +408,7 @@ async def test_unknown_work_is_done_again_if_its_tool_may_be_repeated() -> None:
 
 
 @attrs.define
-class Watchman:
+class Watchman(Guard):
     """Lets everything pass but what it is told not to, and writes down what it sees."""
 
     seen: list[str] = attrs.field(factory=list)

@@ -14,7 +14,7 @@ from msgspec import Raw
 
 from flowcore.agents import AgentSettings, Catalog, State, Tool
 from flowcore.envelope import Envelope, Reply
-from flowcore.requests import Guard, Requests, RequestSettings, open_requests
+from flowcore.requests import Guard, Guards, Requests, RequestSettings, open_requests
 
 SCHEMA = Raw(
     b'{"type":"object","properties":{"text":{"type":"string"}},"additionalProperties":false}'
@@ -67,7 +67,7 @@ async def requests_of(
     """The requests of a node of these agents."""
     by_name = {agent.name: agent for agent in agents}
     async with open_requests(
-        RequestSettings(**settings), by_name, random.Random(7), guards
+        RequestSettings(**settings), by_name, random.Random(7), Guards(guards)
     ) as requests:
         yield requests
 

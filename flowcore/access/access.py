@@ -1,0 +1,103 @@
+"""Who asks: what an edge does with a request before anything else is done for it. Fails closed.
+
+Schemes are asked in the order of the configuration; the first that applies decides. What an address has to
+wait after failed logins holds for right credentials, too: whoever guesses learns nothing.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+from collections.abc import Callable, Sequence
+
+import trio
+
+from flowcore.access.settings import EdgeSettings
+from flowcore.agents import AccessDenied, Event
+from flowcore.envelope import ANONYMOUS, Principal
+from flowcore.errors import CallError, Overloaded, Unauthenticated
+from flowcore.http import Request
+from flowcore.interfaces import AuthScheme
+from flowcore.resilience import FailedLogins
+
+logger = logging.getLogger(__name__)
+
+
+class Access:
+    """Who may come in by one edge."""
+
+    def __init__(
+        self,
+        edge: str,
+        settings: EdgeSettings,
+        schemes: Sequence[AuthScheme],
+        emit: Callable[[Event], None],
+    ) -> None:
+        self._edge = edge
+        self._schemes = tuple(schemes)
+        self._emit = emit
+        self._anonymous = settings.anonymous or not schemes
+        self._trusted = tuple(ipaddress.ip_network(one) for one in settings.trusted_proxies)
+        self._failed = FailedLogins(settings.failed_logins)
+
+    @property
+    def schemes(self) -> tuple[AuthScheme, ...]:
+        """The schemes, in the order in which they are asked; none: everybody on loopback is anonymous."""
+        return self._schemes
+
+    async def identify(self, request: Request, resource: str) -> Principal:
+        """Who sends a request; `resource` is the edge's own URI, which tokens must be meant for.
+
+        Raises Unauthenticated, Overloaded for an address with too many failed logins, or what else a
+        scheme refuses with. Nothing that a scheme fails of lets anybody in.
+        """
+        if not self._schemes:
+            return ANONYMOUS
+        address = self.address(request)
+        wait = self._failed.wait(address, trio.current_time())
+        if wait:
+            raise Overloaded("too many failed logins from this address", retry_after=wait)
+        try:
+            for scheme in self._schemes:
+                principal = await scheme.identify(request, resource)
+                if principal is not None:
+                    return principal
+        except Unauthenticated as error:
+            self._failed.failed(address, trio.current_time())
+            self._deny(address, error)
+            raise
+        except CallError as error:
+            self._deny(address, error)
+            raise
+        except Exception:
+            logger.exception("an authentication scheme of edge %s failed", self._edge)
+            raise Unauthenticated("the credentials could not be checked") from None
+        if self._anonymous and is_local(request.client):
+            return ANONYMOUS
+        raise Unauthenticated("credentials are needed")
+
+    def address(self, request: Request) -> str:
+        """Where a request comes from: the nearest address that is no trusted proxy's."""
+        address = request.client
+        forwarded = request.headers.members(b"x-forwarded-for") if self._trusted else []
+        while forwarded and self._trusts(address):
+            address = forwarded.pop().decode("latin-1")
+        return address
+
+    def _trusts(self, address: str) -> bool:
+        try:
+            here = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(here in network for network in self._trusted)
+
+    def _deny(self, address: str, error: CallError) -> None:
+        self._emit(AccessDenied(self._edge, address, type(error).__name__, error.message))
+
+
+def is_local(address: str) -> bool:
+    """Whether an address is this machine's own."""
+    try:
+        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
+    except ValueError:
+        return False

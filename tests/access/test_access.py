@@ -1,0 +1,143 @@
+"""Who may come in: schemes in their order, failed logins, addresses behind proxies, and what fails closed."""
+
+from __future__ import annotations
+
+import logging
+
+import attrs
+import pytest
+import trio
+from trio.testing import MockClock
+
+from flowcore.access import Access, EdgeSettings
+from flowcore.agents import AccessDenied, Event
+from flowcore.errors import Overloaded, Unauthenticated
+from flowcore.http import HeaderMap, Request
+from flowcore.requests import ANONYMOUS, Principal
+
+HERE = "https://flow.example/mcp"
+
+
+@attrs.define(eq=False)
+class Password:
+    """Whoever brings the header `x-NAME` with the right word is NAME."""
+
+    name: str
+    word: bytes = b"sesame"
+    asked: int = 0
+    challenge: str = "Word"
+
+    async def identify(self, request: Request, resource: str) -> Principal | None:
+        assert resource == HERE
+        self.asked += 1
+        given = request.headers.get(b"x-" + self.name.encode())
+        if given is None:
+            return None
+        if given == b"crash":
+            raise RuntimeError("a fault of the scheme's")
+        if given != self.word:
+            raise Unauthenticated("the word is wrong")
+        return Principal(name=self.name, scheme="word")
+
+
+def request(client: str = "192.0.2.7", **headers: str) -> Request:
+    named = {
+        name.replace("_", "-").encode(): value.encode("latin-1") for name, value in headers.items()
+    }
+    return Request("POST", "/mcp", HeaderMap(named), b"", client, 1, trio.Event())
+
+
+def access(*schemes: Password, events: list[Event] | None = None, **settings: object) -> Access:
+    heard = [] if events is None else events
+    return Access("mcp", EdgeSettings(**settings), schemes, heard.append)  # type: ignore[arg-type]
+
+
+async def test_without_schemes_everybody_is_anonymous() -> None:
+    assert await access().identify(request(), HERE) == ANONYMOUS
+
+
+async def test_the_first_scheme_that_applies_decides() -> None:
+    first, second = Password("ann"), Password("bob")
+    door = access(first, second)
+    assert (await door.identify(request(x_bob="sesame"), HERE)).name == "bob"
+    assert (await door.identify(request(x_ann="sesame", x_bob="sesame"), HERE)).name == "ann"
+    with pytest.raises(Unauthenticated, match="the word is wrong"):
+        await door.identify(request(x_ann="wrong", x_bob="sesame"), HERE)
+    assert second.asked == 1
+
+
+async def test_whoever_brings_nothing_is_told_so_and_it_counts_as_no_failed_login() -> None:
+    events: list[Event] = []
+    door = access(Password("ann"), events=events)
+    for _ in range(100):
+        with pytest.raises(Unauthenticated, match="credentials are needed"):
+            await door.identify(request(), HERE)
+    assert events == []
+
+
+async def test_anonymous_is_for_loopback_and_only_without_credentials() -> None:
+    door = access(Password("ann"), anonymous=True)
+    assert await door.identify(request("127.0.0.1"), HERE) == ANONYMOUS
+    assert await door.identify(request("::1"), HERE) == ANONYMOUS
+    with pytest.raises(Unauthenticated):
+        await door.identify(request("192.0.2.7"), HERE)
+    with pytest.raises(Unauthenticated):
+        await door.identify(request("127.0.0.1", x_ann="wrong"), HERE)
+
+
+async def test_a_scheme_that_fails_lets_nobody_in(caplog: pytest.LogCaptureFixture) -> None:
+    door = access(Password("ann"), anonymous=True)
+    with caplog.at_level(logging.ERROR), pytest.raises(Unauthenticated) as caught:
+        await door.identify(request("127.0.0.1", x_ann="crash"), HERE)
+    assert "a fault" not in caught.value.message
+    assert "a fault of the scheme's" in caplog.text
+
+
+async def test_too_many_failed_logins_of_an_address_lock_out_that_address_for_a_while(
+    autojump_clock: MockClock,
+) -> None:
+    events: list[Event] = []
+    door = access(Password("ann"), events=events)
+    refused = 0
+    while True:
+        try:
+            await door.identify(request(x_ann="wrong"), HERE)
+        except Unauthenticated:
+            refused += 1
+        except Overloaded as error:
+            wait = error.retry_after
+            break
+    assert refused == 11  # the burst, and the one that went over it
+    assert wait is not None
+    with pytest.raises(Overloaded):
+        await door.identify(request(x_ann="sesame"), HERE)
+    assert (await door.identify(request("192.0.2.8", x_ann="sesame"), HERE)).name == "ann"
+    await trio.sleep(wait)
+    assert (await door.identify(request(x_ann="sesame"), HERE)).name == "ann"
+    denied = AccessDenied("mcp", "192.0.2.7", "Unauthenticated", "the word is wrong")
+    assert events == [denied] * refused
+
+
+@pytest.mark.parametrize(
+    ("client", "forwarded", "address"),
+    [
+        ("192.0.2.7", "203.0.113.1", "192.0.2.7"),  # no proxy of ours: not believed
+        ("10.0.0.1", "203.0.113.1", "203.0.113.1"),
+        ("10.0.0.1", "198.51.100.9, 203.0.113.1", "203.0.113.1"),  # what the client itself wrote
+        ("10.0.0.1", "203.0.113.1, 10.0.0.2", "203.0.113.1"),
+        ("10.0.0.1", "10.0.0.3", "10.0.0.3"),
+        ("10.0.0.1", "not an address", "not an address"),
+        ("10.0.0.1", "", "10.0.0.1"),
+    ],
+)
+async def test_a_forwarded_address_is_believed_from_trusted_proxies_only(
+    client: str, forwarded: str, address: str
+) -> None:
+    door = access(Password("ann"), trusted_proxies=("10.0.0.0/8",))
+    assert door.address(request(client, x_forwarded_for=forwarded)) == address
+    assert access(Password("ann")).address(request(client, x_forwarded_for=forwarded)) == client
+
+
+def test_a_proxy_that_is_no_network_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"10\.0\.0\.0/99"):
+        EdgeSettings(trusted_proxies=("10.0.0.0/99",))
