@@ -20,7 +20,7 @@ import trio.testing
 
 from benchmarks.report import Figure
 from flowcore import Envelope
-from flowcore.agents import EMPTY, Agent, AgentSettings, PoolSettings, State, open_agent
+from flowcore.agents import EMPTY, Agent, AgentSettings, PoolSettings, State, Watchers, open_agent
 from flowcore.envelope import Reply
 from flowcore.interfaces import AgentPort, Balancer, PoolDefaults
 
@@ -185,7 +185,7 @@ async def _agent(source: Source, balancer: Balancer) -> AsyncGenerator[Agent]:
         source.open,
         balancer,
         chance=random.Random(1),
-        emit=lambda event: None,
+        watchers=Watchers(),
         changed=lambda _: None,
     ) as agent:
         await agent.wait_until(State.IDLE)

@@ -165,9 +165,11 @@ class Flow:
         """Everything that changes from now on; see `Host.events`."""
         return self.watchers.watch(limit)
 
-    def watch(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+    def watch(
+        self, callback: Callable[[Event], None], *, activity: bool = True
+    ) -> Callable[[], None]:
         """Call `callback` with everything that changes; see `Host.watch`."""
-        return self.watchers.call(callback)
+        return self.watchers.call(callback, activity=activity)
 
     def emit(self, event: Event) -> None:
         """Tell everyone who watches; see `Host.emit`."""

@@ -195,11 +195,13 @@ class Host(Protocol):
         """
         ...
 
-    def watch(self, callback: Callable[[Event], None]) -> Callable[[], None]:
+    def watch(
+        self, callback: Callable[[Event], None], *, activity: bool = True
+    ) -> Callable[[], None]:
         """Call `callback` with everything that changes, until the returned function is called.
 
-        It is called in the task that caused the event, twice for each call that makes an idle agent busy:
-        it must be quick, must not block and must not raise. Nothing is lost.
+        It is called in the task that caused the event, with `activity` also twice for each call that makes
+        an idle agent busy: it must be quick, must not block and must not raise. Nothing is lost.
         """
         ...
 

@@ -24,12 +24,13 @@ from msgspec import Raw
 
 from flowcore.agents.catalog import EMPTY, Catalog
 from flowcore.agents.directory import LISTED, unavailable
-from flowcore.agents.events import CatalogChanged, Event, Notification, StateChanged
+from flowcore.agents.events import CatalogChanged, Notification, StateChanged
 from flowcore.agents.incarnation import Incarnation, OpenSource, open_incarnation
 from flowcore.agents.reasons import reason_of
 from flowcore.agents.settings import AgentSettings
 from flowcore.agents.state import FOLLOWS, State
 from flowcore.agents.statistics import AgentStatistics, Came, Tally
+from flowcore.agents.watch import Watchers
 from flowcore.agents.worker import WorkerLost
 from flowcore.envelope import Envelope, Reply
 from flowcore.errors import (
@@ -53,7 +54,7 @@ class Agent:
         open_source: OpenSource,
         balancer: Balancer,
         chance: random.Random,
-        emit: Callable[[Event], None],
+        watchers: Watchers,
         changed: Callable[[Agent], None],
     ) -> None:
         self.name = name
@@ -64,7 +65,7 @@ class Agent:
         self._open_source = open_source
         self._balancer = balancer
         self._random = chance
-        self._emit = emit
+        self._watchers = watchers
         self._changed = changed
         self._state = State.STARTING
         self._reason = ""
@@ -238,10 +239,12 @@ class Agent:
         if self._moved is not None:
             self._moved.set()
             self._moved = None
-        if not (old.available and state.available):
-            self._changed(self)
-            logger.info("agent %s is %s%s", self.name, state.value, f": {reason}" if reason else "")
-        self._emit(StateChanged(self.name, old, state, reason, self._since))
+        if old.available and state.available:
+            self._watchers.stirred(self.name, old, state, self._since)
+            return
+        self._changed(self)
+        logger.info("agent %s is %s%s", self.name, state.value, f": {reason}" if reason else "")
+        self._watchers.emit(StateChanged(self.name, old, state, reason, self._since))
         if (old in LISTED) != (state in LISTED):
             self._catalog_changed(EMPTY)
 
@@ -405,7 +408,7 @@ class Agent:
             prompts=new.prompts != old.prompts,
         )
         if event.tools or event.resources or event.prompts:
-            self._emit(event)
+            self._watchers.emit(event)
 
     def at_rest(self, now: float) -> None:
         """No call is under way any more."""
@@ -419,7 +422,7 @@ class Agent:
 
     def notified(self, method: str, params: Raw) -> None:
         """Something happened outside any call."""
-        self._emit(Notification(self.name, method, params))
+        self._watchers.emit(Notification(self.name, method, params))
 
     def wrote(self, worker: str, line: str) -> None:
         """A line of a worker's stderr."""
@@ -457,16 +460,16 @@ async def open_agent(
     balancer: Balancer,
     *,
     chance: random.Random,
-    emit: Callable[[Event], None],
+    watchers: Watchers,
     changed: Callable[[Agent], None],
 ) -> AsyncGenerator[Agent]:
     """An agent that lives while the block does. It starts in the background: entering never waits.
 
     Leaving lets accepted calls end within the settings' `shutdown`, then stops its workers, all at once.
-    `emit` is told every event; `changed` is called when what it offers, or whether it does, changes.
-    Neither may block or raise.
+    `watchers` are told every event; `changed` is called when what it offers, or whether it does, changes.
+    It may not block or raise.
     """
-    agent = Agent(name, settings, open_source, balancer, chance, emit, changed)
+    agent = Agent(name, settings, open_source, balancer, chance, watchers, changed)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(agent.live, stop)

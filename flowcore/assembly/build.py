@@ -142,7 +142,7 @@ class _Building:
             source,
             balancer,
             chance=flow.random,
-            emit=flow.watchers.emit,
+            watchers=flow.watchers,
             changed=changed,
         ) as agent:
             flow.agents[name] = agent

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import pathlib
@@ -53,6 +54,7 @@ class Node:
                 nursery.cancel_scope.cancel()
 
     async def _serve(self, flow: Flow, stop: trio.Event) -> None:
+        settle_garbage()
         self.apply_logs(flow)
         out = sys.stderr if any("stdio" in urls for urls in flow.endpoints.values()) else sys.stdout
         print(endpoints_report(flow.status(), seconds_since_start()), file=out, flush=True)
@@ -108,6 +110,16 @@ class Node:
             if fixed:
                 logger.warning("these changes need a restart: %s", ", ".join(fixed))
         notify("READY=1")
+
+
+def settle_garbage() -> None:
+    """Let the garbage collector look no more through what the start has made, and look less often.
+
+    A request leaves no cycles behind; looking for some after every few of them costs a twentieth of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def seconds_since_start() -> float:

@@ -225,7 +225,7 @@ async def test_what_a_failed_agent_offers_leaves_the_directory_and_returns(
         source.open,
         FirstFree(),
         chance=random.Random(1),
-        emit=watch.events.append,
+        watchers=watch.watchers,
         changed=lambda _: directory.changed(),
     ) as it:
         directory.join(it)

@@ -92,3 +92,18 @@ def test_a_reason_says_what_went_wrong_in_a_line() -> None:
     caused.__cause__ = OSError("did not start")
     assert reason_of(caused) == "it did not start"
     assert len(reason_of(FlowError("x" * 10_000))) == 500
+
+
+def test_who_minds_no_activity_hears_all_but_that() -> None:
+    watchers = Watchers()
+    calm: list[Event] = []
+    eager: list[Event] = []
+    watchers.stirred("a", State.IDLE, State.BUSY, 1.0)  # nobody hears it
+    watchers.call(calm.append, activity=False)
+    forget = watchers.call(eager.append)
+    watchers.stirred("a", State.IDLE, State.BUSY, 2.0)
+    watchers.emit(change(3))
+    forget()
+    watchers.stirred("a", State.BUSY, State.IDLE, 4.0)
+    assert calm == [change(3)]
+    assert eager == [StateChanged("a", State.IDLE, State.BUSY, "", 2.0), change(3)]

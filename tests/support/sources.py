@@ -11,7 +11,7 @@ import attrs
 import msgspec
 import trio
 
-from flowcore.agents import Agent, AgentSettings, Catalog, Event, open_agent
+from flowcore.agents import Agent, AgentSettings, Catalog, Event, Watchers, open_agent
 from flowcore.agents.settings import HeartbeatSettings, PoolSettings, RestartSettings
 from flowcore.envelope import Envelope, Priority, Reply
 from flowcore.errors import CallError, InvalidArguments, UpstreamFailure
@@ -203,6 +203,13 @@ class Watch:
     events: list[Event] = attrs.field(factory=list)
     changes: int = 0
 
+    @property
+    def watchers(self) -> Watchers:
+        """Watchers who write every event down."""
+        watchers = Watchers()
+        watchers.call(self.events.append)
+        return watchers
+
     def changed(self, agent: Agent) -> None:
         del agent
         self.changes += 1
@@ -224,7 +231,7 @@ def agent(
         open_source or source.open,
         balancer or FirstFree(),
         chance=random.Random(5),
-        emit=watch.events.append,
+        watchers=watch.watchers,
         changed=watch.changed,
     )
 

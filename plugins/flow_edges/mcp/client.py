@@ -12,7 +12,7 @@ OFF = "off"
 
 @attrs.define(kw_only=True, eq=False)
 class Client:
-    """The asking side of one request. Never written to, and not frozen since one is made for each."""
+    """The asking side of one request. Never written to; not frozen, since many are made."""
 
     modern: bool
     version: str

@@ -30,25 +30,30 @@ _CHANGING = frozenset({PROGRESS_TOKEN, IDEMPOTENCY_KEY, *TRACE})
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 
-@attrs.frozen
+@attrs.define(eq=False)
 class Introduction:
     """What a client says of itself in the `_meta` of each request."""
 
     version: str
     capabilities: dict[str, Raw]
     level: str | None
+    _last: Client | None = None
 
     def client(self, principal: Principal) -> Client:
         """Who asks. Raises UnsupportedVersion."""
+        last = self._last
+        if last is not None and last.principal is principal:
+            return last  # introductions are remembered, and most are of one principal
         if self.version is not LATEST_MODERN:
             check_version(self.version)
-        return Client(
+        self._last = client = Client(
             modern=True,
             version=self.version,
             principal=principal,
             capabilities=self.capabilities,
             level=self.level,
         )
+        return client
 
 
 def introduced(meta: dict[str, Raw]) -> Introduction:

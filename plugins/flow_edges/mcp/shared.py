@@ -183,7 +183,7 @@ async def open_shared(host: Host, settings: ServiceSettings) -> AsyncGenerator[S
     async with trio.open_nursery() as nursery:
         shared = Shared(host, settings, nursery)
         nursery.start_soon(shared.hub.watch_lists)
-        unwatch = host.watch(shared.hub.heed)
+        unwatch = host.watch(shared.hub.heed, activity=False)
         try:
             yield shared
         finally:
