@@ -16,7 +16,8 @@ from benchmarks.report import Figure
 from benchmarks.servers import Server, free_port, running
 
 RATE = 500.0
-SECONDS = 5.0
+SECONDS = 4.0
+WARMING = 1.0
 ROUNDS = 3
 BAR = 10.0
 """Milliseconds that may be added to p99."""
@@ -57,11 +58,12 @@ def _in_turns(upstream: Server, url: str, era: str) -> tuple[list[Load], list[Lo
         with running(OURS.command(task)) as server:
             wait_ready(ours, era, OURS.tool)
             for turn in range(ROUNDS + 1):
-                one = open_loop(upstream, url, era, "echo", rate=RATE, seconds=SECONDS, seed=turn)
+                seconds = SECONDS if turn else WARMING
+                one = open_loop(upstream, url, era, "echo", rate=RATE, seconds=seconds, seed=turn)
                 other = open_loop(
-                    server, ours, era, OURS.tool, rate=RATE, seconds=SECONDS, seed=turn
+                    server, ours, era, OURS.tool, rate=RATE, seconds=seconds, seed=turn
                 )
-                if turn:  # the first turn warms both
+                if turn:
                     direct.append(one)
                     through.append(other)
     return direct, through

@@ -42,7 +42,7 @@ class Task:
 
     case: str
     era: str
-    """Of the client, and of the upstream."""
+    """Of the upstream (and of the client, where no eras are bridged)."""
     port: int
     url: str
     """Of the upstream, where it is one over HTTP."""

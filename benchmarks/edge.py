@@ -12,6 +12,7 @@ import pathlib
 import sys
 import tempfile
 from collections.abc import Generator
+from itertools import permutations
 
 import attrs
 
@@ -33,7 +34,8 @@ from benchmarks.report import Figure, Peer, absent, beside
 from benchmarks.servers import ON_CLIENTS_CPU, ROOT, Server, free_port, running
 
 ROUNDS = 3
-CONNECTIONS = (1, 16, 64)
+SECONDS = {1: 0.5, 16: 1.0, 64: 0.5}
+"""How long a round is, by the number of connections; what is under way at its end is still waited for."""
 FIRST = 16
 """Connections under which CPU time is compared."""
 BARS = {"in-process": 100.0, "stdio": 160.0, "http": 220.0}
@@ -53,8 +55,12 @@ class Group:
     hindered: dict[str, str] = attrs.field(factory=dict)
     """Who could not be measured, and why."""
 
+    def rounds(self, contender: str, connections: int, what: str) -> list[float]:
+        """One field of `Load`, round by round."""
+        return [getattr(load, what) for load in self.loads[contender, connections]]
+
     def median(self, contender: str, connections: int, what: str) -> float:
-        """The median over the rounds of one field of `Load`."""
+        """Its median."""
         return median(self.loads[contender, connections], what)
 
 
@@ -66,10 +72,12 @@ def run() -> list[Figure]:
     with running(upstream, pin=ON_CLIENTS_CPU) as server:
         wait_ready(url, HANDSHAKE, "echo")
         groups = [_measured(case, era, url) for case in CASES for era in ERAS]
+        bridges = [_bridged(client, upstream, url) for client, upstream in permutations(ERAS)]
         added, late = added_latency(server, url)
     shares = [load.share for group in groups for load in group.loads[OURS.name, FIRST]]
     return [
         *(figure for group in groups for figure in _first_figures(group)),
+        *bridges,
         *added,
         *(figure for group in groups for figure in _further_figures(group)),
         Figure(
@@ -95,7 +103,7 @@ def setup() -> dict[str, str]:
     return configs | {
         "peers": versions(),
         "load": "benchmarks/generator.py, one process; it and the upstreams on CPU 1, the server on CPU 0",
-        "rounds": f"{ROUNDS} of 1 s each, in turns with the peers; medians",
+        "rounds": f"{ROUNDS} of 0.5 to 1 s, in turns with the peers; values and ratios are medians over them",
     }
 
 
@@ -117,16 +125,36 @@ def _measured(case: str, era: str, url: str) -> Group:
                 wait_ready(theirs, era, contender.tool)
                 closed_loop(server, theirs, era, contender.tool, connections=FIRST)  # warm
         for _ in range(ROUNDS):
-            for connections in CONNECTIONS:
+            for connections, seconds in SECONDS.items():
                 for contender, server, theirs in present:
                     if contender.name in group.hindered:
                         continue
                     with _failing_alone(contender, group):
                         load = closed_loop(
-                            server, theirs, era, contender.tool, connections=connections
+                            server,
+                            theirs,
+                            era,
+                            contender.tool,
+                            connections=connections,
+                            seconds=seconds,
                         )
                         group.loads.setdefault((contender.name, connections), []).append(load)
     return group
+
+
+def _bridged(era: str, of_upstream: str, url: str) -> Figure:
+    """CPU per call of flowserve, where the client is of one era and the upstream of the other."""
+    with _started(OURS, Group("stdio", of_upstream), url) as (server, ours):
+        wait_ready(ours, era, OURS.tool)
+        loads = [
+            closed_loop(server, ours, era, OURS.tool, connections=FIRST) for _ in range(ROUNDS + 1)
+        ]
+    return Figure(
+        name=f"stdio, {era} to an upstream of {of_upstream}: CPU per call, 16 connections",
+        value=median(loads[1:], "cpu"),  # the first warms
+        unit="µs",
+        bar=BARS["stdio"],
+    )
 
 
 @contextlib.contextmanager
@@ -180,7 +208,7 @@ def _first_figures(group: Group) -> list[Figure]:
                     unit="x",
                     bar=factor,
                     least=True,
-                    peers={name: theirs[name]},
+                    peers={} if theirs[name].ratio else {name: theirs[name]},
                 )
             )
     return figures
@@ -195,7 +223,7 @@ def _further_figures(group: Group) -> list[Figure]:
             unit=unit,
             peers=_peers(group, connections, field),
         )
-        for connections in CONNECTIONS
+        for connections in SECONDS
         for said, field, unit in (
             ("rate", "rate", "/s"),
             ("p50", "p50", "ms"),
@@ -205,9 +233,9 @@ def _further_figures(group: Group) -> list[Figure]:
 
 
 def _peers(group: Group, connections: int, field: str) -> dict[str, Peer]:
-    ours = group.median(OURS.name, connections, field)
+    ours = group.rounds(OURS.name, connections, field)
     return {
-        name: beside(ours, group.median(name, connections, field))
+        name: beside(ours, group.rounds(name, connections, field))
         for name, count in group.loads
         if count == connections and name != OURS.name and name not in group.hindered
     }

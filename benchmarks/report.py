@@ -8,6 +8,8 @@ import pathlib
 import platform
 import subprocess
 import sys
+from collections.abc import Sequence
+from statistics import median
 
 import attrs
 import msgspec
@@ -25,9 +27,10 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_default
     """Why there is no value."""
 
 
-def beside(value: float | None, theirs: float) -> Peer:
-    """A peer's value beside ours."""
-    return Peer(round(theirs, 6), round(theirs / value, 3) if value else None)
+def beside(ours: Sequence[float], theirs: Sequence[float]) -> Peer:
+    """A peer's median, and the median of its ratios to ours, round by round."""
+    ratios = [their / our for our, their in zip(ours, theirs, strict=True)]
+    return Peer(round(median(theirs), 6), round(median(ratios), 3))
 
 
 def absent(why: str) -> Peer:
@@ -153,15 +156,12 @@ def as_table(figures: list[Figure]) -> str:
         bar = "" if one.bar is None else f"{'≥' if one.least else '≤'} {one.bar:g}"
         met = {True: "met", False: "MISSED", None: ""}[one.met]
         value = "not measured" if one.value is None else f"{one.value:.4g} {one.unit}"
-        peers = ", ".join(f"{name} {_said(peer)}" for name, peer in one.peers.items())
-        rows.append([one.name, value, bar, met, peers])
-    return table(["figure", "value", "bar", "", "peers"], rows)
-
-
-def _said(peer: Peer) -> str:
-    if peer.value is None or peer.ratio is None:
-        return peer.why
-    return f"{peer.value:.4g} ({peer.ratio:.3g} x)"
+        rows.append([one.name, value, bar, met, ""])
+        for name, peer in one.peers.items():
+            theirs = peer.why if peer.value is None else f"{peer.value:.4g} {one.unit}"
+            ratio = "" if peer.ratio is None else f"{peer.ratio:.3g} x"
+            rows.append([f"  {name}", theirs, "", "", ratio])
+    return table(["figure", "value", "bar", "", "theirs over ours"], rows)
 
 
 def main(paths: list[pathlib.Path]) -> int:

@@ -68,15 +68,15 @@ def test_what_could_not_be_measured_counts_as_missed_and_says_why() -> None:
     assert "is not installed" in table
 
 
-def test_a_ratio_is_theirs_over_ours() -> None:
-    assert beside(2.0, 5.0) == Peer(5.0, 2.5)
+def test_a_ratio_is_theirs_over_ours_round_by_round() -> None:
+    assert beside([2.0, 2.0, 8.0], [5.0, 4.0, 8.0]) == Peer(5.0, 2.0)
 
 
 def test_a_report_is_written_as_it_is_read(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr("benchmarks.report.RESULTS", tmp_path)
-    figure = Figure(name="a", value=1.5, unit="µs", bar=2, peers={"b": beside(1.5, 3.0)})
+    figure = Figure(name="a", value=1.5, unit="µs", bar=2, peers={"b": beside([1.5], [3.0])})
     path = write("family", [figure], 0.25, {"how": "so"})
     plain = json.loads(path.read_text())
     assert plain["results"] == [

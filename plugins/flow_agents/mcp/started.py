@@ -54,7 +54,8 @@ async def _hear(process: Process, stderr: Callable[[str], None]) -> None:
 
 
 async def _until_it_ends(process: Process) -> None:
-    raise UpstreamFailure(f"the upstream's process {await process.wait()}")
+    status = await process.wait()
+    raise UpstreamFailure(f"the upstream's process ended: {status}")
 
 
 async def _listening(url: str) -> None:
