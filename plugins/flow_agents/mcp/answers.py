@@ -51,6 +51,10 @@ def refusal(answer: ClientStream, kind: bytes, body: bytes) -> CallError:
         return Overloaded("the upstream takes no more for now", retry_after=seconds)
     if status >= 500:
         return OutcomeUnknown(f"the upstream failed: HTTP {status}")
+    if status in (401, 403):
+        return UpstreamFailure(
+            f"the upstream refuses the request: HTTP {status}; see `headers`", began=False
+        )
     if status >= 400:
         return UpstreamFailure(f"the upstream refuses the request: HTTP {status}", began=False)
     if status >= 300:

@@ -14,8 +14,11 @@ from flowcore.mcp import Response, decode
 logger = logging.getLogger(__name__)
 
 _FIRST_WAIT: Final = 0.5
+_SHORTEST_WAIT: Final = 0.02
 _LONGEST_WAIT: Final = 30.0
-"""Seconds before a broken stream is taken up again, where the upstream does not say when."""
+"""Seconds before a broken stream is taken up again, whatever the upstream says."""
+_LONGEST_ID: Final = 1024
+"""Characters of an event's id that is sent back; longer ones are not ids, but a load."""
 
 
 class EventStream:
@@ -39,7 +42,7 @@ class EventStream:
             while piece := await answer.receive():
                 for event in events.feed(piece):
                     if event.id:
-                        self.last_id = event.id
+                        self.last_id = event.id if len(event.id) <= _LONGEST_ID else ""
                     if event.data and event.event == "message":
                         response = self._take(event.data)
                         if response is not None:
@@ -70,5 +73,5 @@ class EventStream:
         """Seconds until it is taken up again for the `tries`-th time in a row: what the upstream says, else
         longer each time."""
         if self._retry is not None:
-            return min(self._retry / 1000, _LONGEST_WAIT)
+            return max(_SHORTEST_WAIT, min(self._retry / 1000, _LONGEST_WAIT))
         return float(min(_FIRST_WAIT * 2 ** min(tries - 1, 16), _LONGEST_WAIT))

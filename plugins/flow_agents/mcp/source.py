@@ -19,6 +19,9 @@ from flowcore.interfaces import AgentPort, PoolDefaults
 from flowcore.processes import Launcher
 
 _CONCURRENCY = 64
+_IDLE = 4.0
+"""Seconds that a connection is kept: less than the 5 after which common servers (Node, uvicorn) close it, so
+that no request is sent just then."""
 
 
 class McpSource:
@@ -69,6 +72,7 @@ async def open_source(settings: McpSettings, context: Context) -> AsyncGenerator
         connect_timeout=settings.connect_timeout,
         body=settings.message,
         most_idle=2 * _CONCURRENCY,
+        idle_timeout=_IDLE,
     ) as client:
         launcher = await context.launcher() if settings.command else None
         yield McpSource(settings, launcher, client)

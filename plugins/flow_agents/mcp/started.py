@@ -54,8 +54,7 @@ async def _hear(process: Process, stderr: Callable[[str], None]) -> None:
 
 
 async def _until_it_ends(process: Process) -> None:
-    status = await process.wait()
-    raise UpstreamFailure(f"the upstream's process ended: {status}")
+    raise UpstreamFailure(f"the upstream's process {await process.wait()}")
 
 
 async def _listening(url: str) -> None:

@@ -106,7 +106,7 @@ async def test_a_secret_reaches_the_program_and_no_other_eye(
 
 WRONG = [
     ({}, "expected `command`, `url` or both"),
-    ({"command": ["x"], "headers": {"A": "b"}}, "expected `headers` only beside `url`"),
+    ({"command": ["x"], "headers": {"X-A": "b"}}, "expected `headers` only beside `url`"),
     ({"url": "http://h/", "env": {"A": "b"}}, "expected `env` and `cwd` only beside `command`"),
     ({"url": "ftp://h/"}, "expected an absolute http or https URL"),
     ({"url": "http://u:p@h/"}, "expected a URL without user and password"),

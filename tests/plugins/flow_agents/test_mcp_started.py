@@ -1,0 +1,51 @@
+"""A server that is started here and then spoken to over HTTP."""
+
+from __future__ import annotations
+
+import socket
+from typing import Any
+
+import pytest
+
+from flowcore.errors import CallError, UpstreamFailure
+from support.upstreaming import UPSTREAMS, RecordingPort, failure, losing, opened, text
+
+
+def started(*options: str) -> dict[str, Any]:
+    """Settings of such a server on a free port."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        port = one.getsockname()[1]
+    command = ("python", str(UPSTREAMS / "http_program.py"), str(port), *options)
+    return {"command": command, "url": f"http://127.0.0.1:{port}/mcp"}
+
+
+async def test_it_is_waited_for_and_used_and_what_it_prints_is_kept() -> None:
+    async with opened(**started()) as up:
+        assert text(await up.call("echo", text="x")) == "x"
+        await up.port.until(lambda: "serving" in up.port.lines)
+
+
+async def test_its_end_is_the_end_of_the_worker() -> None:
+    async with losing(**started("exit")) as up:
+        with pytest.raises(CallError):
+            while True:
+                await up.call("echo")
+        error = await up.lost()
+        assert isinstance(error, UpstreamFailure)
+        assert str(error) == "the upstream's process exited with code 4"
+
+
+async def test_a_line_without_end_is_not_read() -> None:
+    async with losing(**started("shout")) as up:
+        await up.call("echo")
+        assert "printed a line of more than 65,536 bytes" in str(await up.lost())
+
+
+async def test_what_does_not_start_says_why() -> None:
+    settings = started()
+    port = RecordingPort()
+    settings["command"] = ("python", "-c", "import sys; sys.exit('no such luck')")
+    error = await failure(port, **settings)
+    assert str(error) == "the upstream's process exited with code 1"
+    assert port.lines == ["no such luck"]
