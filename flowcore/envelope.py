@@ -143,6 +143,8 @@ class Envelope:
     """The scope in which an agent does it, ended at `deadline`."""
     began: bool = attrs.field(default=False, init=False)
     """Whether a worker has been given it."""
+    started: float = attrs.field(default=-math.inf, init=False)
+    """When a worker was given it last, on trio's clock; -math.inf: never."""
     _asking: int = attrs.field(default=0, init=False)
     _asked_at: float = attrs.field(default=0.0, init=False)
 

@@ -5,6 +5,7 @@ from flowcore.agents.catalog import EMPTY, Catalog, Prompt, Resource, Template, 
 from flowcore.agents.directory import Directory, Listed, Listing, Member, Offer, Target
 from flowcore.agents.events import (
     AccessDenied,
+    BreakerChanged,
     CatalogChanged,
     Event,
     Lost,
@@ -24,6 +25,7 @@ __all__ = [
     "Agent",
     "AgentSettings",
     "AgentStatistics",
+    "BreakerChanged",
     "Catalog",
     "CatalogChanged",
     "Directory",

@@ -74,7 +74,7 @@ class Calls:
                 live = slot.owner
                 live.scopes.add(scope)
                 envelope.began = True
-                start = now
+                envelope.started = start = now
                 try:
                     reply = await live.worker.call(envelope)
                     came = Came.SUCCEEDED

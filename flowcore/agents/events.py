@@ -43,10 +43,21 @@ class AccessDenied(Struct, frozen=True, gc=False):
     reason: str
 
 
+class BreakerChanged(Struct, frozen=True, gc=False):
+    """An agent's breaker went from one state to another (`closed`, `open`, `half open`, `forced open`,
+    `forced closed`); `at` is in seconds on the flow's clock."""
+
+    agent: str
+    old: str
+    new: str
+    reason: str
+    at: float
+
+
 class Lost(Struct, frozen=True, gc=False):
     """This watcher was too slow: so many events were not delivered."""
 
     count: int
 
 
-Event = StateChanged | CatalogChanged | Notification | AccessDenied | Lost
+Event = StateChanged | CatalogChanged | Notification | AccessDenied | BreakerChanged | Lost

@@ -11,6 +11,8 @@ fill.
 
 from __future__ import annotations
 
+import math
+
 import attrs
 
 from flowcore.config import setting
@@ -28,7 +30,16 @@ class Rate:
     rate: float = setting(
         1000.0, validator=v.gt(0), help="requests a second; 0.1 is one in ten seconds"
     )
-    burst: int = setting(1000, validator=v.ge(1), help="requests at once after a pause")
+    burst: int | None = setting(
+        None,
+        validator=v.ge(1),
+        help="requests at once after a pause; unset: as many as pass in a second",
+    )
+
+    @property
+    def at_once(self) -> int:
+        """The burst that holds."""
+        return max(1, math.ceil(self.rate)) if self.burst is None else self.burst
 
 
 class Bucket:
@@ -39,7 +50,7 @@ class Bucket:
     def __init__(self, rate: Rate) -> None:
         self.rate = rate
         self._token = 1.0 / rate.rate
-        self._depth = (rate.burst + _ROUNDING) * self._token
+        self._depth = (rate.at_once + _ROUNDING) * self._token
         self._full_at = float("-inf")
 
     def wait(self, cost: float, now: float) -> float:
@@ -63,7 +74,7 @@ class Bucket:
     def tokens(self, now: float) -> float:
         """The tokens that are there."""
         missing = max(0.0, self._full_at - now) / self._token
-        return max(0.0, self.rate.burst - missing)
+        return max(0.0, self.rate.at_once - missing)
 
 
 class Buckets:
@@ -79,7 +90,7 @@ class Buckets:
     def __init__(self, rate: Rate, most: int = 100_000) -> None:
         self.rate = rate
         self._token = 1.0 / rate.rate
-        self._depth = (rate.burst + _ROUNDING) * self._token
+        self._depth = (rate.at_once + _ROUNDING) * self._token
         self._known = Remembered(most)
         self._until = self._known.until
 

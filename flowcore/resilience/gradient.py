@@ -4,6 +4,9 @@ The gradient algorithm, second form (Netflix concurrency-limits, `Gradient2Limit
 https://github.com/Netflix/concurrency-limits, Apache-2.0): while calls take about as long as they always
 did, the limit grows a little; when they take longer by more than a tolerance, they wait for each other
 somewhere, and the limit shrinks in proportion. It needs no number that somebody would have to know.
+
+Unlike there, a window in which few calls end goes on until enough have: an agent that does one call in ten
+seconds has a limit that follows it, too.
 """
 
 from __future__ import annotations
@@ -45,7 +48,7 @@ class GradientSettings:
         0.2, validator=v.in_range(0.01, 1), help="the part of a new limit that is taken at once"
     )
     window: Duration = setting(
-        1.0, validator=v.gt(0), help="how long calls are watched for each step"
+        1.0, validator=v.gt(0), help="how long calls are watched at least before each step"
     )
     samples: int = setting(10, validator=v.ge(1), help="calls that a step needs at least")
     long_window: int = setting(
@@ -98,13 +101,12 @@ class Gradient:
         self._seconds += seconds
         if inflight > self._inflight:
             self._inflight = inflight
-        if now >= self._ends:
+        if now >= self._ends and self._calls >= self.settings.samples:
             self._step(now)
 
     def _step(self, now: float) -> None:
-        """The window is over: take a step if enough calls ended in it."""
-        if self._calls >= self.settings.samples:
-            self._update(self._seconds / self._calls, self._inflight)
+        """The window is over, and enough calls have ended in it."""
+        self._update(self._seconds / self._calls, self._inflight)
         self._ends = now + self.settings.window
         self._calls = self._inflight = 0
         self._seconds = 0.0

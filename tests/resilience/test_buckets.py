@@ -94,7 +94,7 @@ def test_an_attacker_gets_the_limit_and_the_others_what_they_ask_for() -> None:
         if spend(buckets, who, 1.0, now):
             allowed[who] = allowed.get(who, 0) + 1
     assert 0.99 * rate.rate * seconds <= allowed["attacker"]
-    assert allowed["attacker"] <= rate.rate * seconds + rate.burst
+    assert allowed["attacker"] <= rate.rate * seconds + rate.at_once
     assert all(allowed[f"other {other}"] == 50 * seconds for other in range(10))
 
 

@@ -17,11 +17,10 @@ def windows(gradient: Gradient, *means: float, inflight: int = 1000) -> list[flo
     """Let windows of calls that took these times pass; the limit after each."""
     limits = []
     now = next(HOURS)
-    gradient.sample(means[0], inflight, now)  # opens the first window
     for mean in means:
-        now += gradient.settings.window
         for _ in range(gradient.settings.samples - 1):
-            gradient.sample(mean, inflight, now - 1e-6)
+            gradient.sample(mean, inflight, now)
+        now += gradient.settings.window
         gradient.sample(mean, inflight, now)
         limits.append(gradient.limit)
     return limits
@@ -79,13 +78,21 @@ def test_does_not_grow_when_callers_do_not_use_it() -> None:
     assert windows(gradient, *[0.05] * 20, inflight=25)[-1] > 50.0
 
 
-def test_few_calls_and_calls_that_took_no_time_say_nothing() -> None:
+def test_a_step_needs_enough_calls_however_long_they_take_to_come() -> None:
     gradient = Gradient(GradientSettings())
-    for second in range(100):
-        gradient.sample(0.05, 100, float(second))
-        for _ in range(50):
-            gradient.sample(1e-5, 100, second + 0.5)
+    for hour in range(9):
+        gradient.sample(600.0, 20, hour * 3600.0)
     assert gradient.limit == 20.0
+    gradient.sample(600.0, 20, 9 * 3600.0)
+    assert gradient.limit == pytest.approx(20.8)
+    assert gradient.short == 600.0
+
+
+def test_calls_that_took_no_time_say_nothing() -> None:
+    gradient = Gradient(GradientSettings())
+    for number in range(1000):
+        gradient.sample(1e-5, 20, float(number))
+    assert (gradient.limit, gradient.short) == (20.0, 0.0)
 
 
 @given(st.lists(st.floats(1e-4, 1e4), min_size=1, max_size=200))

@@ -49,6 +49,8 @@ class ScriptedAgent:
         self.calls.append(envelope)
         await trio.lowlevel.checkpoint()
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
+        if self.begins:
+            envelope.started = trio.current_time()
         if isinstance(answer, Exception):
             raise answer
         envelope.began = self.begins

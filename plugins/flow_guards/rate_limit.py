@@ -1,0 +1,193 @@
+"""`rate_limit`: how many requests a principal may make, how many an agent gets, how many there are in all.
+
+Each limit is a token bucket; a request takes one token of each that applies to it, or as many as its tool
+weighs. It takes them all or none: what one limit refuses costs nothing of the others, so whoever is
+over the limit takes nothing from anybody else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+
+from flowcore.config import setting
+from flowcore.config import validators as v
+from flowcore.envelope import Envelope, Principal
+from flowcore.errors import CallError, Overloaded
+from flowcore.hookspecs import Context, Factory, Registry, hookimpl
+from flowcore.resilience import Bucket, Buckets, Key, Rate
+
+_LONGEST_NAME = 64
+"""A principal's name of more characters is remembered by its digest, so that memory has a bound."""
+
+
+@attrs.frozen(kw_only=True)
+class RateLimitConfig:
+    """How many requests pass. `agent` and `total` hold where they are set."""
+
+    principal: Rate = setting(
+        factory=Rate, help="for each principal by itself, whatever it asks for"
+    )
+    principals: dict[str, Rate] = setting(
+        factory=dict, help="for principals of these names instead of `principal`"
+    )
+    agent: Rate | None = setting(None, help="for each agent by itself, whoever asks")
+    agents: dict[str, Rate] = setting(
+        factory=dict, help="for agents of these names instead of `agent`"
+    )
+    total: Rate | None = setting(None, help="for all requests together")
+    weights: dict[str, int] = setting(
+        factory=dict,
+        help='what a call of a tool counts for: `"agent.tool" = 5`, `"agent.*" = 2`; others count for 1',
+    )
+    keys: int = setting(
+        100_000,
+        validator=v.ge(1),
+        help="most principals that are remembered; while as many are below their limit, new ones wait",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        for name, weight in self.weights.items():
+            agent, dot, tool = name.partition(".")
+            if not (agent and dot and tool):
+                raise ValueError(f'expected weights of "agent.tool" or "agent.*", not {name!r}')
+            if weight < 1:
+                raise ValueError(f"expected weights of at least 1, not {weight} of {name!r}")
+        heaviest = max(self.weights.values(), default=1)
+        for rate in self._rates():
+            if rate.at_once < heaviest:
+                raise ValueError(
+                    f"expected bursts of at least {heaviest}, the heaviest weight, not {rate.at_once}:"
+                    " such a call would never pass"
+                )
+
+    def _rates(self) -> list[Rate]:
+        return [
+            self.principal,
+            *(rate for rate in (self.agent, self.total) if rate is not None),
+            *self.principals.values(),
+            *self.agents.values(),
+        ]
+
+
+class RateLimit:
+    """The guard: asks every bucket, then takes from all of them."""
+
+    def __init__(self, config: RateLimitConfig) -> None:
+        self._config = config
+        self._principals = Buckets(config.principal, config.keys)
+        self._named = {name: Buckets(rate, config.keys) for name, rate in config.principals.items()}
+        self._agents: dict[str, Bucket | None] = {
+            name: Bucket(rate) for name, rate in config.agents.items()
+        }
+        self._total = None if config.total is None else Bucket(config.total)
+        self._weights = {
+            (agent, tool): float(weight)
+            for (agent, _, tool), weight in (
+                (name.partition("."), weight) for name, weight in config.weights.items()
+            )
+        }
+        self.allowed = 0
+        self.refused: dict[str, int] = {"principal": 0, "agent": 0, "total": 0, "memory": 0}
+
+    def enter(self, envelope: Envelope, now: float) -> None:
+        """Take a request's tokens, or raise Overloaded saying which limit it was, and when to come back."""
+        cost = self._cost(envelope) if self._weights else 1.0
+        principal = envelope.principal
+        key: Key = (principal.scheme, principal.name)
+        mine = self._named.get(principal.name, self._principals)
+        if len(principal.name) > _LONGEST_NAME:
+            key = _digest(principal)
+        wait = mine.wait(key, cost, now)
+        if wait > 0.0:
+            self._refuse_principal(mine, key, wait)
+        theirs = self._agents.get(envelope.agent, _UNKNOWN)
+        if theirs is _UNKNOWN:
+            theirs = self._meet(envelope.agent)
+        if theirs is not None:
+            wait = theirs.wait(cost, now)
+            if wait > 0.0:
+                self._refuse("agent", _too_many(f"for agent {envelope.agent!r}", theirs.rate), wait)
+        total = self._total
+        if total is not None:
+            wait = total.wait(cost, now)
+            if wait > 0.0:
+                self._refuse("total", _too_many("of all principals", total.rate), wait)
+            total.take(cost, now)
+        if theirs is not None:
+            theirs.take(cost, now)
+        mine.take(key, cost, now)
+        self.allowed += 1
+
+    def leave(self, envelope: Envelope, now: float, error: CallError | None) -> None:
+        """Tokens are not given back, whatever came of it."""
+
+    def _cost(self, envelope: Envelope) -> float:
+        if envelope.method != "tools/call":
+            return 1.0
+        weights = self._weights
+        weight = weights.get((envelope.agent, envelope.name))
+        return weights.get((envelope.agent, "*"), 1.0) if weight is None else weight
+
+    def _meet(self, agent: str) -> Bucket | None:
+        """The bucket of an agent that is asked for the first time; there are as many as agents."""
+        rate = self._config.agent
+        made = self._agents[agent] = None if rate is None else Bucket(rate)
+        return made
+
+    def _refuse_principal(self, buckets: Buckets, key: Key, wait: float) -> None:
+        if buckets.knows(key):
+            self._refuse("principal", _too_many("of this principal", buckets.rate), wait)
+        self._refuse(
+            "memory", f"too many principals at a time: {self._config.keys} are remembered", wait
+        )
+
+    def _refuse(self, limit: str, message: str, wait: float) -> None:
+        self.refused[limit] += 1
+        raise Overloaded(message, data={"limit": limit}, retry_after=wait)
+
+    def status(self, now: float) -> dict[str, Any]:
+        """What passed and what was refused, counted by the limit that refused it."""
+        return {
+            "allowed": self.allowed,
+            "refused": dict(self.refused),
+            "principals": sum(len(one) for one in (self._principals, *self._named.values())),
+            "tokens": {
+                "total": _level(self._total, now),
+                "agents": {
+                    name: _level(one, now) for name, one in self._agents.items() if one is not None
+                },
+            },
+        }
+
+
+_UNKNOWN: Any = object()
+
+
+def _digest(principal: Principal) -> Key:
+    name = hashlib.blake2b(principal.name.encode("utf-8", "surrogatepass"), digest_size=16)
+    return principal.scheme, "", name.hexdigest()
+
+
+def _too_many(whose: str, rate: Rate) -> str:
+    return f"too many requests {whose}: {rate.rate:g} a second are allowed, {rate.at_once} at once"
+
+
+def _level(bucket: Bucket | None, now: float) -> float | None:
+    return None if bucket is None else round(bucket.tokens(now), 3)
+
+
+@asynccontextmanager
+async def open_rate_limit(config: RateLimitConfig, context: Context) -> AsyncGenerator[RateLimit]:
+    """One set of buckets, full at first."""
+    del context
+    yield RateLimit(config)
+
+
+@hookimpl
+def flow_register(registry: Registry) -> None:
+    registry.add(Factory("guard", "rate_limit", RateLimitConfig, open_rate_limit, stability="beta"))
