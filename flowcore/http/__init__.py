@@ -4,6 +4,7 @@ from flowcore.http.answers import ClientResponse, ClientStream
 from flowcore.http.client import Client, open_client
 from flowcore.http.failures import BodyTooLarge, ConnectFailed, HttpError, ProtocolFailure
 from flowcore.http.fields import HeaderMap
+from flowcore.http.forwarded import NETWORKS, Forwarding
 from flowcore.http.limits import Limits
 from flowcore.http.messages import Handler, Request, Response, Send, Stream, Tls
 from flowcore.http.server import CannotListen, Server, open_http_server
@@ -12,6 +13,7 @@ from flowcore.http.state import ServerStatistics
 from flowcore.http.url import split_url
 
 __all__ = [
+    "NETWORKS",
     "BodyTooLarge",
     "CannotListen",
     "Client",
@@ -19,6 +21,7 @@ __all__ = [
     "ClientStream",
     "ConnectFailed",
     "EventTooLarge",
+    "Forwarding",
     "Handler",
     "HeaderMap",
     "HttpError",
