@@ -21,10 +21,10 @@ _Network: TypeAlias = ipaddress.IPv4Network | ipaddress.IPv6Network
 _MOST_HOPS = 32
 """Proxies in a row; nobody has as many, and no header may make us look for longer."""
 
-_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
-_PAIR = rf'{_TOKEN}=(?:{_TOKEN}|"(?:[^"\\]|\\.)*")'
+_WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_PAIR = rf'{_WORD}=(?:{_WORD}|"(?:[^"\\]|\\.)*")'
 _ELEMENT = re.compile(rf"[ \t]*({_PAIR}(?:;{_PAIR})*)?[ \t]*(?:,|$)")
-_PAIRS = re.compile(rf'({_TOKEN})=(?:({_TOKEN})|"((?:[^"\\]|\\.)*)")')
+_PAIRS = re.compile(rf'({_WORD})=(?:({_WORD})|"((?:[^"\\]|\\.)*)")')
 _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)|([0-9A-Fa-f:.]+))(?::[0-9]{1,5})?")
 """An address as entries write it: `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`, `2001:db8::1`."""
 

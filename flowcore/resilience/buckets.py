@@ -19,7 +19,7 @@ from flowcore.config import setting
 from flowcore.config import validators as v
 from flowcore.resilience.remembered import Key, Remembered
 
-_ROUNDING = 1e-3
+ROUNDING = 1e-3
 """The part of a token that sums of floats may be wrong by."""
 
 
@@ -50,7 +50,7 @@ class Bucket:
     def __init__(self, rate: Rate) -> None:
         self.rate = rate
         self._token = 1.0 / rate.rate
-        self._depth = (rate.at_once + _ROUNDING) * self._token
+        self._depth = (rate.at_once + ROUNDING) * self._token
         self._full_at = float("-inf")
 
     def wait(self, cost: float, now: float) -> float:
@@ -90,7 +90,7 @@ class Buckets:
     def __init__(self, rate: Rate, most: int = 100_000) -> None:
         self.rate = rate
         self._token = 1.0 / rate.rate
-        self._depth = (rate.at_once + _ROUNDING) * self._token
+        self._depth = (rate.at_once + ROUNDING) * self._token
         self._known = Remembered(most)
         self._until = self._known.until
 

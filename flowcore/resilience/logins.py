@@ -12,12 +12,13 @@ guess at others' for ever.
 from __future__ import annotations
 
 import ipaddress
+import math
 
 import attrs
 
 from flowcore.config import Duration, setting
 from flowcore.config import validators as v
-from flowcore.resilience.buckets import Bucket, Rate
+from flowcore.resilience.buckets import ROUNDING
 from flowcore.resilience.remembered import Key, Remembered
 
 
@@ -42,9 +43,10 @@ class FailedLoginSettings:
 
 @attrs.define(eq=False)
 class _Record:
-    bucket: Bucket
+    full_at: float
+    """When its bucket of failures is full again (see `flowcore.resilience.buckets`)."""
     strikes: int = 0
-    blocked_until: float = float("-inf")
+    blocked_until: float = -math.inf
 
 
 class FailedLogins:
@@ -56,7 +58,8 @@ class FailedLogins:
 
     def __init__(self, settings: FailedLoginSettings) -> None:
         self._settings = settings
-        self._rate = Rate(rate=settings.rate, burst=settings.burst)
+        self._token = 1.0 / settings.rate
+        self._depth = (settings.burst + ROUNDING) * self._token
         self._records: dict[Key, _Record] = {}
         self._known = Remembered(settings.addresses, self._forget)
         self.failures = 0
@@ -87,16 +90,15 @@ class FailedLogins:
         if record is None:
             if self._known.room(now) > 0.0:
                 self._known.forget_soonest()
-            record = self._records[key] = _Record(Bucket(self._rate))
+            record = self._records[key] = _Record(now)
             self._known.add(key, now)
         elif self._known.until[key] <= now:
             record.strikes = 0
-        if record.bucket.wait(1.0, now) == 0.0:
-            record.bucket.take(1.0, now)
-            # long enough for the bucket to be full again
-            needed = now + settings.burst / settings.rate
-            if needed > self._known.until[key]:
-                self._known.until[key] = needed
+        # a clock that went back must not make the bucket emptier than empty
+        full_at = min(max(record.full_at, now), now + self._depth) + self._token
+        if full_at - now <= self._depth:
+            record.full_at = full_at
+            self._known.until[key] = max(self._known.until[key], full_at)
             return 0.0
         wait = min(settings.longest, settings.wait * 2.0 ** min(record.strikes, 64))
         record.strikes += 1
