@@ -8,7 +8,7 @@ had less time than `patience` of its caller, says nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -27,12 +27,14 @@ from flowcore.errors import (
     CallError,
     DeadlineExceeded,
     InternalError,
-    InvalidRequest,
+    InvalidArguments,
     OutcomeUnknown,
     Overloaded,
+    UnknownTarget,
     UpstreamFailure,
 )
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
+from flowcore.requests import Guard
 from flowcore.resilience import (
     Breaker,
     BreakerSet,
@@ -94,21 +96,17 @@ class _Running(Struct, frozen=True, gc=False):
     """As it was then: it grows by the time that the caller is asked something."""
 
 
-class Breakers:
+class Breakers(Guard):
     """The guard: a breaker for each agent, made when it is first called."""
-
-    orders = ("open", "close", "auto")
-    """What `steer` understands."""
 
     def __init__(
         self,
         config: BreakerConfig,
-        now: float,
+        clock: Callable[[], float] = trio.current_time,
         *,
         check: Callable[[str], object] = lambda agent: None,
         emit: Callable[[Event], None] = lambda event: None,
         report: Callable[[Status, str], None] = lambda status, reason: None,
-        clock: Callable[[], float] = trio.current_time,
     ) -> None:
         self._config = config
         self._check = check
@@ -120,7 +118,7 @@ class Breakers:
         for group in config.alternatives:
             members = BreakerSet(config, config.ejected, self._changed)
             for agent in group:
-                self._breakers[agent] = members.add(agent, now)
+                self._breakers[agent] = members.add(agent, clock())
 
     # ---- calls
 
@@ -184,25 +182,27 @@ class Breakers:
 
     # ---- steering and seeing
 
-    def steer(self, order: str, agent: str, now: float) -> dict[str, Any]:
-        """Do as an operator says: `open` or `close` an agent's breaker for good, or let it go (`auto`).
+    def act(self, action: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """`open` or `close` the breaker of an `agent` until told otherwise, or let it go again (`auto`).
 
-        Gives the breaker's status. Raises UnknownTarget, InvalidRequest.
+        Gives the breaker's status. Raises UnknownTarget, InvalidArguments.
         """
+        if action not in _ACTIONS:
+            raise UnknownTarget(
+                f"a breaker can be told {', '.join(_ACTIONS)}, not {action[:100]!r}"
+            )
+        agent = arguments.get("agent")
+        if not isinstance(agent, str) or len(arguments) != 1:
+            raise InvalidArguments("expected one argument: agent, the name of an agent")
         self._check(agent)
+        now = self._clock()
         breaker = self._breakers.get(agent) or self._meet(agent, now)
-        if order == "open":
-            breaker.force_open(now)
-        elif order == "close":
-            breaker.force_closed(now)
-        elif order == "auto":
-            breaker.reset(now)
-        else:
-            raise InvalidRequest(f"expected one of {', '.join(self.orders)}, not {order[:100]!r}")
+        _ACTIONS[action](breaker, now)
         return attrs.asdict(breaker.status(now))
 
-    def status(self, now: float) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """Every breaker as it is now, by agent."""
+        now = self._clock()
         return {
             "agents": {
                 agent: attrs.asdict(breaker.status(now))
@@ -213,16 +213,18 @@ class Breakers:
         }
 
 
+_ACTIONS: dict[str, Callable[[Breaker, float], None]] = {
+    "open": Breaker.force_open,
+    "close": Breaker.force_closed,
+    "auto": Breaker.reset,
+}
+
+
 @asynccontextmanager
 async def open_breaker(config: BreakerConfig, context: Context) -> AsyncGenerator[Breakers]:
     """Breakers, all closed at first."""
-    yield Breakers(
-        config,
-        trio.current_time(),
-        check=context.host.agent,
-        emit=context.host.emit,
-        report=context.report,
-    )
+    host = context.host
+    yield Breakers(config, check=host.agent, emit=host.emit, report=context.report)
 
 
 @hookimpl

@@ -17,6 +17,7 @@ from flowcore.config import setting
 from flowcore.envelope import Envelope, Priority
 from flowcore.errors import CallError, DeadlineExceeded, Overloaded
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
+from flowcore.requests import Guard
 from flowcore.resilience import GradientSettings, Shedder, SheddingSettings
 
 
@@ -24,6 +25,11 @@ from flowcore.resilience import GradientSettings, Shedder, SheddingSettings
 class ConcurrencyConfig:
     """Which calls share a limit, how it is found, and who may use how much of it."""
 
+    priorities: dict[str, Literal["low", "normal", "high"]] = setting(
+        factory=dict,
+        help='the priority of a principal\'s requests, by its name, or by a role: `"role:ops" = "high"`;'
+        " of several the highest",
+    )
     per: Literal["agent", "node"] = setting(
         "agent", help="a limit for each agent by itself, or one for all that pass here"
     )
@@ -42,7 +48,7 @@ class _Running(Struct, frozen=True, gc=False):
     """As it was then: it grows by the time that the caller is asked something."""
 
 
-class Concurrency:
+class Concurrency(Guard):
     """The guard: a limit for each agent, made when it is first called."""
 
     def __init__(self, config: ConcurrencyConfig) -> None:
@@ -50,12 +56,17 @@ class Concurrency:
         self._shedders: dict[str, Shedder] = {}
         self._all = Shedder(config.limit, config.shares) if config.per == "node" else None
         self._running: dict[Envelope, _Running] = {}
+        self._priorities = {
+            name: Priority[priority.upper()] for name, priority in config.priorities.items()
+        }
         self.allowed = 0
         self.refused = [0, 0, 0]
         """By priority."""
 
     def enter(self, envelope: Envelope, now: float) -> None:
         """Let a call in, or raise Overloaded saying when to come back."""
+        if self._priorities:
+            envelope.priority = self._priority(envelope)
         shedder = self._all or self._shedders.get(envelope.agent) or self._meet(envelope.agent)
         if not shedder.admit(envelope.priority, now):
             self.refused[envelope.priority] += 1
@@ -83,14 +94,20 @@ class Concurrency:
         )
         call.shedder.ended(seconds if says else None, now)
 
+    def _priority(self, envelope: Envelope) -> Priority:
+        """The priority that its principal has, or else its own."""
+        principal = envelope.principal
+        names = (principal.name, *(f"role:{role}" for role in principal.roles))
+        found = [self._priorities[name] for name in names if name in self._priorities]
+        return max(found, default=envelope.priority)
+
     def _meet(self, agent: str) -> Shedder:
         """The limit of an agent that is called for the first time; there are as many as agents."""
         made = self._shedders[agent] = Shedder(self._config.limit, self._config.shares)
         return made
 
-    def status(self, now: float) -> dict[str, Any]:
+    def status(self) -> dict[str, Any]:
         """The limits as they are now, and what was refused, by priority; times in seconds."""
-        del now
         shedders = self._shedders if self._all is None else {"*": self._all}
         return {
             "agents": {

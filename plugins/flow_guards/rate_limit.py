@@ -8,17 +8,19 @@ over the limit takes nothing from anybody else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+import trio
 
 from flowcore.config import setting
 from flowcore.config import validators as v
 from flowcore.envelope import Envelope, Principal
-from flowcore.errors import CallError, Overloaded
+from flowcore.errors import Overloaded
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
+from flowcore.requests import Guard
 from flowcore.resilience import Bucket, Buckets, Key, Rate
 
 _LONGEST_NAME = 64
@@ -74,11 +76,14 @@ class RateLimitConfig:
         ]
 
 
-class RateLimit:
+class RateLimit(Guard):
     """The guard: asks every bucket, then takes from all of them."""
 
-    def __init__(self, config: RateLimitConfig) -> None:
+    def __init__(
+        self, config: RateLimitConfig, clock: Callable[[], float] = trio.current_time
+    ) -> None:
         self._config = config
+        self._clock = clock
         self._principals = Buckets(config.principal, config.keys)
         self._named = {name: Buckets(rate, config.keys) for name, rate in config.principals.items()}
         self._agents: dict[str, Bucket | None] = {
@@ -123,9 +128,6 @@ class RateLimit:
         mine.take(key, cost, now)
         self.allowed += 1
 
-    def leave(self, envelope: Envelope, now: float, error: CallError | None) -> None:
-        """Tokens are not given back, whatever came of it."""
-
     def _cost(self, envelope: Envelope) -> float:
         if envelope.method != "tools/call":
             return 1.0
@@ -150,8 +152,9 @@ class RateLimit:
         self.refused[limit] += 1
         raise Overloaded(message, data={"limit": limit}, retry_after=wait)
 
-    def status(self, now: float) -> dict[str, Any]:
-        """What passed and what was refused, counted by the limit that refused it."""
+    def status(self) -> dict[str, Any]:
+        """What passed, what each limit refused, and the tokens that are left."""
+        now = self._clock()
         return {
             "allowed": self.allowed,
             "refused": dict(self.refused),

@@ -18,7 +18,6 @@ from flowcore.errors import (
     DeadlineExceeded,
     InternalError,
     InvalidArguments,
-    InvalidRequest,
     OutcomeUnknown,
     Overloaded,
     PermissionDenied,
@@ -31,7 +30,7 @@ QUICK = {"calls": 2, "probes": 1}
 
 
 def guard(**settings: Any) -> Breakers:
-    return Breakers(BreakerConfig(**settings), 0.0, clock=lambda: 0.0)
+    return Breakers(BreakerConfig(**settings), lambda: 10.0)
 
 
 def asked(agent: str = "mine", *, explicit: bool = False) -> Envelope:
@@ -59,7 +58,7 @@ def done(
 
 def counts(one: Breakers, agent: str = "mine") -> tuple[int, int]:
     """(calls that count, failures)."""
-    status = one.status(10.0)["agents"][agent]
+    status = one.status()["agents"][agent]
     return status["calls"], status["failed"]
 
 
@@ -117,9 +116,9 @@ def test_the_time_in_which_the_caller_is_asked_is_not_slow() -> None:
     envelope.stop_clock(2.0)
     envelope.start_clock(9.0)
     one.leave(envelope, 10.0, None)
-    assert one.status(10.0)["agents"]["mine"]["slow"] == 0
+    assert one.status()["agents"]["mine"]["slow"] == 0
     done(one, None, seconds=5.1)
-    assert one.status(10.0)["agents"]["mine"]["slow"] == 1
+    assert one.status()["agents"]["mine"]["slow"] == 1
 
 
 def test_an_open_breaker_refuses_with_what_a_caller_needs_to_know() -> None:
@@ -134,7 +133,7 @@ def test_an_open_breaker_refuses_with_what_a_caller_needs_to_know() -> None:
         "the breaker of agent 'mine' is open: 10 of 10 calls failed within 60 s"
     )
     one.enter(asked("other"), 12.0)
-    assert one.status(12.0)["refused"] == {"breaker": 1}
+    assert one.status()["refused"] == {"breaker": 1}
 
 
 def test_its_changes_are_told_to_watchers_the_status_and_the_log(
@@ -145,10 +144,9 @@ def test_its_changes_are_told_to_watchers_the_status_and_the_log(
     reports: list[tuple[Status, str]] = []
     one = Breakers(
         BreakerConfig(calls=2, probes=1),
-        0.0,
+        lambda: 5.0,
         emit=events.append,
         report=lambda status, reason: reports.append((status, reason)),
-        clock=lambda: 5.0,
     )
     done(one, InternalError("x"), times=2)
     done(one, None, now=40.0)
@@ -172,24 +170,27 @@ def test_an_operator_steers_it_for_each_agent() -> None:
         if agent not in ("mine", "other"):
             raise UnknownTarget(f"there is no agent {agent!r}")
 
-    one = Breakers(BreakerConfig(), 0.0, check=check, clock=lambda: 0.0)
-    assert one.steer("open", "mine", 1.0)["state"] == "forced open"
+    one = Breakers(BreakerConfig(), lambda: 1.0, check=check)
+    assert one.act("open", {"agent": "mine"})["state"] == "forced open"
     with pytest.raises(AgentUnavailable, match="is forced open: by an operator"):
         one.enter(asked(), 1.0)
-    assert one.steer("close", "mine", 2.0)["state"] == "forced closed"
+    assert one.act("close", {"agent": "mine"})["state"] == "forced closed"
     done(one, InternalError("x"), times=50)
-    assert one.steer("auto", "mine", 3.0)["state"] == "closed"
-    with pytest.raises(UnknownTarget):
-        one.steer("open", "theirs", 4.0)
-    with pytest.raises(InvalidRequest, match="expected one of open, close, auto, not 'explode'"):
-        one.steer("explode", "mine", 4.0)
+    assert one.act("auto", {"agent": "mine"})["state"] == "closed"
+    with pytest.raises(UnknownTarget, match="there is no agent 'theirs'"):
+        one.act("open", {"agent": "theirs"})
+    with pytest.raises(UnknownTarget, match="can be told open, close, auto, not 'explode'"):
+        one.act("explode", {"agent": "mine"})
+    for wrong in ({}, {"agent": 7}, {"agent": "mine", "more": 1}):
+        with pytest.raises(InvalidArguments, match="expected one argument: agent"):
+            one.act("open", wrong)
 
 
 def test_of_alternatives_one_is_always_left_in() -> None:
     one = guard(**QUICK, alternatives=(("a", "b"),))
     for agent in ("a", "b", "c"):
         done(one, InternalError("x"), times=2, agent=agent)
-    states = {agent: about["state"] for agent, about in one.status(1.0)["agents"].items()}
+    states = {agent: about["state"] for agent, about in one.status()["agents"].items()}
     assert states == {"a": "open", "b": "closed", "c": "open"}
 
 

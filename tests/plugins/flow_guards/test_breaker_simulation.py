@@ -47,7 +47,7 @@ class Weather:
     @property
     def state(self) -> str:
         assert self.breakers is not None
-        about = self.breakers.status(trio.current_time())["agents"].get("mine")
+        about = self.breakers.status()["agents"].get("mine")
         return "closed" if about is None else str(about["state"])
 
     async def work(self, envelope: Envelope) -> Reply:
@@ -83,7 +83,7 @@ async def test_what_a_breaker_promises(seed: int, autojump_clock: trio.testing.M
         changes.append(event)
 
     config = BreakerConfig(probes=PROBES, open=20.0)
-    breakers = weather.breakers = Breakers(config, trio.current_time(), emit=emit)
+    breakers = weather.breakers = Breakers(config, emit=emit)
     outcomes = {"result": 0, "refused": 0, "failed": 0, "cancelled": 0}
 
     async def ask(seed: int) -> None:
@@ -114,7 +114,7 @@ async def test_what_a_breaker_promises(seed: int, autojump_clock: trio.testing.M
             nursery.cancel_scope.cancel()
         weather.mood = "well"
         end = trio.current_time() + 120.0
-        while breakers.status(trio.current_time())["agents"]["mine"]["state"] != "closed":
+        while breakers.status()["agents"]["mine"]["state"] != "closed":
             assert trio.current_time() < end, "an agent that is well is used again"
             with trio.move_on_after(5.0):
                 try:

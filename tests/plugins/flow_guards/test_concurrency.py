@@ -9,7 +9,7 @@ import trio
 import trio.testing
 
 from flow_guards.concurrency import Concurrency, ConcurrencyConfig
-from flowcore.envelope import Envelope, Priority, Reply
+from flowcore.envelope import Envelope, Principal, Priority, Reply
 from flowcore.errors import CallError, DeadlineExceeded, InternalError, Overloaded
 from flowcore.resilience import GradientSettings
 from support.doers import OK, ScriptedAgent, call, requests_of
@@ -40,13 +40,28 @@ def test_each_agent_has_its_own_limit_of_which_each_priority_has_its_part() -> N
     assert fill(one, priority=Priority.NORMAL) == 2
     assert fill(one, priority=Priority.HIGH) == 1
     assert fill(one, agent="other") == 9
-    assert one.status(0.0)["refused"] == {"low": 1, "normal": 2, "high": 1}
-    assert one.status(0.0)["agents"]["mine"] == {
+    assert one.status()["refused"] == {"low": 1, "normal": 2, "high": 1}
+    assert one.status()["agents"]["mine"] == {
         "limit": 10.0,
         "running": 10,
         "took": 0.0,
         "usually": 0.0,
     }
+
+
+def test_principals_and_roles_have_priorities() -> None:
+    one = guard(priorities={"batch": "low", "role:ops": "high"})
+    batch = Principal(name="batch")
+    both = Principal(name="batch", roles=frozenset({"ops", "dev"}))
+    for principal, expected in (
+        (batch, Priority.LOW),
+        (both, Priority.HIGH),
+        (Principal(name="ada"), Priority.NORMAL),
+    ):
+        envelope = asked()
+        envelope.principal = principal
+        one.enter(envelope, 0.0)
+        assert envelope.priority is expected, "its place in the agent's queue follows"
 
 
 def test_one_limit_can_be_for_all() -> None:
@@ -57,7 +72,7 @@ def test_one_limit_can_be_for_all() -> None:
         Overloaded, match="^9 calls are under way, which is as many as it can take$"
     ):
         one.enter(asked(), 0.0)
-    assert list(one.status(0.0)["agents"]) == ["*"]
+    assert list(one.status()["agents"]) == ["*"]
 
 
 def test_a_refusal_is_typed_and_says_when_to_come_back() -> None:
@@ -86,8 +101,8 @@ def test_only_results_and_slow_expiries_teach_it(error: CallError | None, learns
         envelope = asked()
         one.enter(envelope, float(second))
         one.leave(envelope, second + 0.5, error)
-    assert (one.status(0.0)["agents"]["mine"]["usually"] > 0) is learns
-    assert one.status(0.0)["agents"]["mine"]["running"] == 0
+    assert (one.status()["agents"]["mine"]["usually"] > 0) is learns
+    assert one.status()["agents"]["mine"]["running"] == 0
 
 
 def test_callers_without_patience_do_not_make_it_look_quick() -> None:
@@ -100,7 +115,7 @@ def test_callers_without_patience_do_not_make_it_look_quick() -> None:
         one.leave(
             envelope, now + (0.001 if hasty else 0.5), DeadlineExceeded("x") if hasty else None
         )
-    assert one.status(0.0)["agents"]["mine"]["took"] == pytest.approx(0.5)
+    assert one.status()["agents"]["mine"]["took"] == pytest.approx(0.5)
 
 
 def test_the_time_in_which_the_caller_is_asked_does_not_count() -> None:
@@ -111,7 +126,7 @@ def test_the_time_in_which_the_caller_is_asked_does_not_count() -> None:
         envelope.stop_clock(number + 0.1)
         envelope.start_clock(number + 0.7)
         one.leave(envelope, number + 0.8, None)
-    assert one.status(0.0)["agents"]["mine"]["took"] == pytest.approx(0.2)
+    assert one.status()["agents"]["mine"]["took"] == pytest.approx(0.2)
 
 
 async def test_nothing_stays_behind_whatever_becomes_of_a_request(
@@ -132,5 +147,5 @@ async def test_nothing_stays_behind_whatever_becomes_of_a_request(
             await requests.submit(call(deadline=1.0))
         with trio.move_on_after(1.0):
             await requests.submit(call())
-    assert one.status(0.0)["agents"]["mine"]["running"] == 0
+    assert one.status()["agents"]["mine"]["running"] == 0
     assert not one._running
