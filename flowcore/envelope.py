@@ -26,6 +26,10 @@ class Priority(enum.IntEnum):
     HIGH = 2
 
 
+Owner = tuple[str, str]
+"""A principal's scheme and name: who it is, over time and connections."""
+
+
 @attrs.frozen(kw_only=True)
 class Principal:
     """Who asks: a name that limits, permissions and audit speak of."""
@@ -34,6 +38,12 @@ class Principal:
     scheme: str = "anonymous"
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
+
+    @property
+    def owner(self) -> Owner:
+        """Whom what it leaves here (tasks, idempotency keys) belongs to: one name may be known to several
+        schemes, and is somebody else in each."""
+        return (self.scheme, self.name)
 
 
 ANONYMOUS = Principal(name="anonymous")

@@ -209,6 +209,8 @@ class Flow:
                 for name in sorted(self.agents)
             ],
             "requests": attrs.asdict(self.requests.statistics()),
+            "tasks": attrs.asdict(self.requests.tasks.statistics()),
+            "idempotency": attrs.asdict(self.requests.keys.statistics()),
             "collisions": list(self.directory.collisions),
             "plugins": {
                 state: sum(one.state == state for one in self.plugins.found)

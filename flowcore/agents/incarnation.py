@@ -220,6 +220,7 @@ def limits(settings: AgentSettings, source: WorkerSource) -> PoolLimits:
         concurrency=defaults.concurrency if pool.concurrency is None else pool.concurrency,
         idle_timeout=pool.idle_timeout,
         queue=pool.queue,
+        ageing=pool.ageing,
         max_starting=pool.max_starting,
         retry_base=settings.restart.base,
         retry_cap=settings.restart.cap,

@@ -23,6 +23,9 @@ from flowcore.interfaces import Balancer, Load
 
 logger = logging.getLogger(__name__)
 
+_HIGHEST = 2
+"""The highest priority."""
+
 
 @attrs.frozen(kw_only=True)
 class PoolLimits:
@@ -33,6 +36,9 @@ class PoolLimits:
     concurrency: int
     idle_timeout: float
     queue: int
+    ageing: float = 5.0
+    """How long somebody waits until they count as of the next higher priority, and again as long for the
+    one after: so a constant stream of high priority keeps nobody waiting for ever."""
     max_starting: int = 4
     retry_base: float = 1.0
     """How long nothing is started after a failed start; doubled with each further one."""
@@ -56,7 +62,7 @@ class Waiter:
 
     wake: Callable[[], None]
     priority: int
-    """0 to 2, higher goes first."""
+    """0 to 2, higher goes first; it counts for more with the time (`PoolLimits.ageing`)."""
     affinity: bytes | None
     since: float
     slot: Slot | None = None
@@ -81,6 +87,8 @@ class PoolStatistics:
     active: int
     free: int
     waiting: int
+    leaving: int
+    """Workers that take no further call and are still there: they end what they do."""
     grants: int
     waits: int
     refused: int
@@ -196,12 +204,26 @@ class Pool:
         return max(waits, default=0.0)
 
     def _serve(self, now: float) -> None:
+        while self._free and self.waiting:
+            waiter = self._first(now).popleft()
+            self.waiting -= 1
+            waiter.slot = self.take(waiter.affinity, now)
+            waiter.wake()
+
+    def _first(self, now: float) -> deque[Waiter]:
+        """The queue whose head goes next: of the highest priority it has come to, and of equals the one
+        that came first. In each queue the head is the oldest, so no other of it can go before."""
+        best: deque[Waiter] | None = None
+        highest = (-1, 0.0)
         for queue in reversed(self._queues):
-            while queue and self._free:
-                waiter = queue.popleft()
-                self.waiting -= 1
-                waiter.slot = self.take(waiter.affinity, now)
-                waiter.wake()
+            if queue:
+                head = queue[0]
+                aged = head.priority + int((now - head.since) / self.limits.ageing)
+                rank = (min(aged, _HIGHEST), -head.since)
+                if best is None or rank > highest:
+                    best, highest = queue, rank
+        assert best is not None
+        return best
 
     def _pick(self, free: list[Slot], affinity: bytes | None, now: float) -> int:
         try:
@@ -321,6 +343,7 @@ class Pool:
             active=self.active,
             free=len(self._free),
             waiting=self.waiting,
+            leaving=len(self._slots) - self._staying,
             grants=self._grants,
             waits=self._waits,
             refused=self._refused,

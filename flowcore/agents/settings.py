@@ -29,6 +29,11 @@ class PoolSettings:
         30.0, validator=v.gt(0), help="how long a worker beyond `min` may have nothing to do"
     )
     queue: int = setting(100, validator=v.ge(0), help="most calls that wait for a worker")
+    ageing: Duration = setting(
+        5.0,
+        validator=v.gt(0),
+        help="how long a call waits until it counts as of the next higher priority",
+    )
     start_timeout: Duration = setting(
         30.0, validator=v.gt(0), help="how long a worker may take to become ready"
     )

@@ -66,7 +66,9 @@ def parser() -> argparse.ArgumentParser:
     call.add_argument("--idempotency-key", metavar="KEY")
     commands.add_parser("tools", parents=[common], help="the public names of all tools")
     commands.add_parser(
-        "tasks", parents=[common], help="requests under way, and those that ended lately"
+        "tasks",
+        parents=[common],
+        help="tasks and requests under way, and those that ended lately",
     )
     return top
 
@@ -292,6 +294,12 @@ def _tasks(options: argparse.Namespace, node: NodeClient) -> int:
     if options.json:
         print(json.dumps(answer, indent=2))
         return EXIT_OK
+    counts = answer["statistics"]
+    names = ("begun", "running", "completed", "failed", "cancelled", "refused", "kept")
+    print("tasks: " + ", ".join(f"{counts[name]} {name}" for name in names))
+    if answer["tasks"]:
+        print(_tasks_table(answer["tasks"]))
+    print()
     rows = [
         [
             one["id"],
@@ -306,6 +314,22 @@ def _tasks(options: argparse.Namespace, node: NodeClient) -> int:
     ]
     print(table(["request", "agent", "name", "state", "took", "by", ""], rows, state=3))
     return EXIT_OK
+
+
+def _tasks_table(tasks: list[dict[str, Any]]) -> str:
+    rows = [
+        [
+            one["request"],
+            one["agent"],
+            one["name"],
+            one["state"],
+            seconds(one["seconds"]),
+            one["principal"],
+            one["message"],
+        ]
+        for one in tasks
+    ]
+    return table(["task of request", "agent", "name", "state", "took", "by", ""], rows, state=3)
 
 
 COMMANDS = {"status": _status, "agents": _agents, "call": _call, "tools": _tools, "tasks": _tasks}

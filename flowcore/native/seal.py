@@ -65,5 +65,5 @@ def _about(envelope: Envelope) -> str:
     """A digest of who asks what: requests asked again have the same one."""
     raw = envelope.params.get("arguments")
     arguments = {} if raw is None else msgspec.json.decode(raw)
-    asked = [envelope.principal.name, envelope.method, envelope.name, arguments]
+    asked = [envelope.principal.owner, envelope.method, envelope.name, arguments]
     return hashlib.sha256(msgspec.json.encode(asked, order="deterministic")).hexdigest()

@@ -5,6 +5,7 @@ from flowcore.envelope import (
     DEAF,
     LOCAL,
     Envelope,
+    Owner,
     Peer,
     Principal,
     Priority,
@@ -15,6 +16,7 @@ from flowcore.envelope import (
 )
 from flowcore.requests.guards import Guard, Guards
 from flowcore.requests.idempotency import META_KEY as IDEMPOTENCY_META
+from flowcore.requests.idempotency import KeyStatistics
 from flowcore.requests.pipeline import Requests, open_requests
 from flowcore.requests.settings import RequestSettings
 from flowcore.requests.tasks import Question, Task, Tasks, TaskState, TaskStatistics
@@ -29,7 +31,9 @@ __all__ = [
     "Envelope",
     "Guard",
     "Guards",
+    "KeyStatistics",
     "Outcome",
+    "Owner",
     "Peer",
     "Principal",
     "Priority",

@@ -18,7 +18,7 @@ from collections.abc import Callable
 import attrs
 import msgspec
 
-from flowcore.envelope import Envelope, Reply
+from flowcore.envelope import Envelope, Owner, Reply
 from flowcore.errors import (
     CallCancelled,
     CallError,
@@ -53,11 +53,15 @@ def fingerprint(envelope: Envelope) -> bytes:
     return digest.digest()
 
 
+Key = tuple[Owner, str, str]
+"""Whose it is, the agent it is for, and the key as it came."""
+
+
 @attrs.define(eq=False)
 class Reservation:
     """One key: reserved when its request begins, settled with its outcome."""
 
-    key: tuple[str, str, str]
+    key: Key
     fingerprint: bytes
     since: float
     settled: bool = False
@@ -84,22 +88,57 @@ class Reservation:
         return isinstance(self.error, _UNKNOWN)
 
 
-class Keys:
-    """The keys of one node. A key belongs to a principal and an agent.
+@attrs.define(eq=False)
+class _Owned:
+    """The keys of one principal."""
 
-    Outcomes are kept `keep` seconds, for at most `most` keys, and results of at most `most_bytes` bytes in
-    all: the oldest results are let go first, their keys are not.
+    running: int = 0
+    settled: OrderedDict[Key, Reservation] = attrs.field(factory=OrderedDict)
+
+    def __len__(self) -> int:
+        return self.running + len(self.settled)
+
+
+@attrs.frozen(kw_only=True)
+class KeyStatistics:
+    """The idempotency keys that are known now, and what was refused since the flow opened."""
+
+    running: int
+    kept: int
+    kept_bytes: int
+    """Bytes that the kept results take."""
+    refused: int
+    """For want of room: too many keys were being worked on, of one principal or of all."""
+
+
+class Keys:
+    """The keys of one node. A key belongs to a principal (its scheme and name) and an agent.
+
+    Outcomes are kept `keep` seconds, for at most `most` keys, `each` of one principal, and results of at
+    most `most_bytes` bytes in all: the oldest results are let go first, their keys are not. A new key takes
+    the place of its own principal's oldest before anybody else's.
     """
 
-    def __init__(self, *, join: bool, keep: float, most: int, most_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self,
+        *,
+        join: bool,
+        keep: float,
+        most: int,
+        each: int | None = None,
+        most_bytes: int = 64 << 20,
+    ) -> None:
         self._join = join
         self._keep = keep
         self._most = most
+        self._each = most if each is None else min(each, most)
         self._most_bytes = most_bytes
-        self._running: dict[tuple[str, str, str], Reservation] = {}
-        self._settled: OrderedDict[tuple[str, str, str], Reservation] = OrderedDict()
-        self._results: OrderedDict[tuple[str, str, str], Reservation] = OrderedDict()
+        self._running: dict[Key, Reservation] = {}
+        self._settled: OrderedDict[Key, Reservation] = OrderedDict()
+        self._results: OrderedDict[Key, Reservation] = OrderedDict()
+        self._owned: dict[Owner, _Owned] = {}
         self._bytes = 0
+        self._refused = 0
 
     def __len__(self) -> int:
         return len(self._running) + len(self._settled)
@@ -116,14 +155,15 @@ class Keys:
 
         If it is not: the reservation is settled, or is to be waited for. `repeatable` work whose outcome is
         unknown is done again. Raises InvalidRequest for a key that is none, IdempotencyConflict for another
-        payload, StillRunning where running keys are refused, Overloaded if every key there is room for is
-        being worked on.
+        payload, StillRunning where running keys are refused, Overloaded if every key there is room for, in
+        all or for this principal, is being worked on.
         """
         text = envelope.idempotency_key
         if not text or len(text) > MAX_KEY or not text.isprintable():
             raise InvalidRequest(f"an idempotency key has 1 to {MAX_KEY} printable characters")
         self._forget(now)
-        key = (envelope.principal.name, envelope.agent, text)
+        owner = envelope.principal.owner
+        key = (owner, envelope.agent, text)
         mark = fingerprint(envelope)
         known = self._running.get(key) or self._settled.get(key)
         if known is not None:
@@ -136,7 +176,8 @@ class Keys:
             if not (repeatable and known.unknown):
                 return known, False
             self._drop(known)
-        self._make_room()
+        owned = self._make_room(owner)
+        owned.running += 1
         known = self._running[key] = Reservation(key, mark, now)
         return known, True
 
@@ -149,17 +190,22 @@ class Keys:
         error: CallError | None = None,
     ) -> None:
         """Store the outcome, and call who waits. What never began is no outcome: the key is free again."""
-        del self._running[reservation.key]
+        key = reservation.key
+        del self._running[key]
+        owned = self._owned[key[0]]
+        owned.running -= 1
         reservation.settled = True
         reservation.since = now
         reservation.error = None if error is None else fresh(error)
         reservation.reply = None if reply is None else Reply(reply.result.copy(), reply.modern)
         if error is None or error.began:
-            self._settled[reservation.key] = reservation
+            self._settled[key] = owned.settled[key] = reservation
             if reply is not None:
-                self._results[reservation.key] = reservation
+                self._results[key] = reservation
                 self._bytes += reservation.size
                 self._shrink()
+        elif not owned:
+            del self._owned[key[0]]
         waiters = tuple(reservation.waiters)
         reservation.waiters.clear()
         for wake in waiters:
@@ -172,20 +218,41 @@ class Keys:
                 return
             self._drop(oldest)
 
-    def _make_room(self) -> None:
-        """One key more must not be one too many."""
+    def _make_room(self, owner: Owner) -> _Owned:
+        """One key more must not be one too many; the keys of its principal."""
+        owned = self._owned.get(owner) or _Owned()
+        while len(owned) >= self._each:
+            if not owned.settled:
+                raise self._full(f"{self._each} requests with idempotency keys of {owner[1]!r}")
+            self._drop(next(iter(owned.settled.values())))
         while len(self) >= self._most:
             if not self._settled:
-                raise Overloaded(
-                    f"{self._most} requests with idempotency keys are running, which is the limit",
-                    retry_after=1.0,
-                )
+                raise self._full(f"{self._most} requests with idempotency keys")
             self._drop(next(iter(self._settled.values())))
+        return self._owned.setdefault(owner, owned)
+
+    def _full(self, what: str) -> Overloaded:
+        self._refused += 1
+        return Overloaded(f"{what} are running, which is the limit", retry_after=1.0)
 
     def _drop(self, reservation: Reservation) -> None:
-        del self._settled[reservation.key]
-        if self._results.pop(reservation.key, None) is not None:
+        key = reservation.key
+        del self._settled[key]
+        owned = self._owned[key[0]]
+        del owned.settled[key]
+        if not owned:
+            del self._owned[key[0]]
+        if self._results.pop(key, None) is not None:
             self._bytes -= reservation.size
+
+    def statistics(self) -> KeyStatistics:
+        """The keys as they are now."""
+        return KeyStatistics(
+            running=len(self._running),
+            kept=len(self._settled),
+            kept_bytes=self._bytes,
+            refused=self._refused,
+        )
 
     def _shrink(self) -> None:
         while self._bytes > self._most_bytes:

@@ -75,10 +75,11 @@ class Requests:
         self.schemas = SchemaChecks()
         self._agents = agents
         self.guards = guards or Guards()
-        self._keys = Keys(
+        self.keys = Keys(
             join=settings.idempotency.running == "join",
             keep=settings.idempotency.keep,
             most=settings.idempotency.most,
+            each=settings.idempotency.each,
             most_bytes=settings.idempotency.keep_bytes,
         )
         self._retries = Retries(settings.retry, chance)
@@ -204,7 +205,7 @@ class Requests:
     async def _work_once(self, agent: Doer, envelope: Envelope, tool: Tool | None) -> Reply:
         """Do the work if its key is new; else give the outcome that the key has or will have."""
         while True:
-            reservation, first = self._keys.reserve(
+            reservation, first = self.keys.reserve(
                 envelope, trio.current_time(), repeatable=repeatable(tool)
             )
             if first:
@@ -231,7 +232,7 @@ class Requests:
                     "the request with this idempotency key was cut off: its outcome is unknown",
                     began=envelope.began,
                 )
-            self._keys.settle(reservation, trio.current_time(), reply=reply, error=error)
+            self.keys.settle(reservation, trio.current_time(), reply=reply, error=error)
         return reply
 
     async def _settled(self, reservation: Reservation, envelope: Envelope) -> None:

@@ -34,6 +34,11 @@ class IdempotencySettings:
     )
     keep: Duration = setting(3600.0, validator=v.gt(0), help="how long an outcome answers its key")
     most: int = setting(100_000, validator=v.ge(1), help="most keys that are remembered")
+    each: int = setting(
+        50_000,
+        validator=v.ge(1),
+        help="most keys of one principal that are remembered, of those; its own oldest go first",
+    )
     keep_bytes: Size = setting(
         64 << 20,
         validator=v.ge(0),
@@ -71,6 +76,9 @@ class RequestSettings:
         256 << 20, validator=v.ge(0), help="most memory that kept results of tasks take"
     )
     tasks: int = setting(1000, validator=v.ge(0), help="most tasks that run at a time")
+    tasks_each: int = setting(
+        250, validator=v.ge(0), help="most tasks of one principal that run at a time"
+    )
     task_deadline: Duration = setting(
         3600.0, validator=v.gt(0), help="how long a task may run where nothing shorter is asked for"
     )

@@ -1,7 +1,7 @@
 """Tasks: requests whose caller does not wait. What the MCP extension `io.modelcontextprotocol/tasks` needs.
 
-A task belongs to the principal that began it; to anybody else it does not exist. It lives in the memory of
-its node.
+A task belongs to the principal that began it, that is its scheme and its name; to anybody else it does not
+exist. It lives in the memory of its node.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import enum
 import logging
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
@@ -18,7 +18,7 @@ import msgspec
 import trio
 from msgspec import Raw
 
-from flowcore.envelope import Envelope, Peer, Reply
+from flowcore.envelope import Envelope, Owner, Peer, Reply
 from flowcore.errors import (
     CallCancelled,
     CallError,
@@ -65,7 +65,7 @@ class Task:
     """One task, as it stands. Times are in seconds on trio's clock, `created` and `updated` of the day."""
 
     id: str
-    owner: str
+    owner: Owner
     agent: str
     name: str
     request: str
@@ -137,6 +137,8 @@ class Tasks:
         self._submit = submit
         self._nursery = nursery
         self._running: dict[str, Task] = {}
+        self._of: Counter[Owner] = Counter()
+        """How many of those run, by whose they are."""
         self._ended: OrderedDict[str, Task] = OrderedDict()
         self._bytes = 0
         self._begun = self._refused = 0
@@ -154,21 +156,22 @@ class Tasks:
 
         `long` work has the deadline `[requests] task_deadline` instead of its agent's. The final task is kept
         for `keep` seconds, `[requests] keep` at most and where nothing is said. `submit` takes the place of
-        `Requests.submit` for an edge that has more to do for a reply. Raises Overloaded if too many run.
+        `Requests.submit` for an edge that has more to do for a reply. Raises Overloaded if too many run, in
+        all or of this principal.
         """
         settings = self._settings
+        owner = envelope.principal.owner
         if len(self._running) >= settings.tasks:
-            self._refused += 1
-            raise Overloaded(
-                f"{len(self._running)} tasks are running, which is the limit", retry_after=1.0
-            )
+            raise self._full(f"{len(self._running)} tasks")
+        if self._of[owner] >= settings.tasks_each:
+            raise self._full(f"{self._of[owner]} tasks of {owner[1]!r}")
         now, today = trio.current_time(), datetime.now(UTC)
         if long:
             envelope.deadline = now + settings.task_deadline
             envelope.explicit = True
         task = Task(
             id=secrets.token_urlsafe(24),
-            owner=envelope.principal.name,
+            owner=owner,
             agent=envelope.agent,
             name=envelope.name,
             request=envelope.id,
@@ -181,6 +184,7 @@ class Tasks:
         # a last resort: the request's own deadline comes first, unless it waits for an answer
         task.scope.deadline = task.until + settings.grace
         self._running[task.id] = task
+        self._of[owner] += 1
         self._begun += 1
         envelope.peer = _TaskPeer(task, envelope)
         self._nursery.start_soon(self._run, task, envelope, submit or self._submit)
@@ -219,11 +223,18 @@ class Tasks:
         task.questions.clear()
         self._counts[task.state] += 1
         del self._running[task.id]
+        self._of[task.owner] -= 1
+        if not self._of[task.owner]:
+            del self._of[task.owner]
         self._ended[task.id] = task
         self._bytes += _size(task)
         self._forget()
 
-    def find(self, id_: str, owner: str) -> Task:
+    def _full(self, what: str) -> Overloaded:
+        self._refused += 1
+        return Overloaded(f"{what} are running, which is the limit", retry_after=1.0)
+
+    def find(self, id_: str, owner: Owner) -> Task:
         """A task of this owner. Raises UnknownTarget, for others' tasks too."""
         self._forget()
         task = self._running.get(id_) or self._ended.get(id_)
@@ -231,7 +242,7 @@ class Tasks:
             raise UnknownTarget("there is no such task", data={"taskId": id_[:200]})
         return task
 
-    def cancel(self, id_: str, owner: str) -> Task:
+    def cancel(self, id_: str, owner: Owner) -> Task:
         """Ask a task to end. A final one stays as it is. Raises UnknownTarget."""
         task = self.find(id_, owner)
         if not task.final:
@@ -239,7 +250,7 @@ class Tasks:
             task.become(TaskState.CANCELLED, "cancelled by its owner")
         return task
 
-    def answer(self, id_: str, owner: str, answers: dict[str, Raw]) -> Task:
+    def answer(self, id_: str, owner: Owner, answers: dict[str, Raw]) -> Task:
         """Give answers to what a task asked, by key; unknown keys are ignored.
 
         Raises UnknownTarget, and InvalidArguments for an answer that is no object, taking none of them.

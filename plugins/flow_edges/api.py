@@ -7,7 +7,7 @@
 | `GET /status` | everything that is true of the node now |
 | `GET /agents`, `GET /agents/NAME` | agents with pools and figures |
 | `POST /agents/NAME/pause`, `.../resume`, `.../restart` | steer an agent |
-| `GET /tasks` | requests under way, and those that ended lately |
+| `GET /tasks` | tasks and requests under way, and those that ended lately |
 | `GET /tools` | the public names of all tools |
 | `POST /call` | call a tool: `{"tool": .., "arguments": {..}, "deadline": SECONDS, "idempotencyKey": ..}` |
 
@@ -32,7 +32,7 @@ from flowcore.errors import CallError, InvalidRequest, UnknownMethod, UnknownTar
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.http import Limits, Request, Response, open_http_server
 from flowcore.interfaces import Edge, Host
-from flowcore.requests import Entry, Envelope, Principal, tool_params
+from flowcore.requests import Entry, Envelope, Principal, Task, tool_params
 
 JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 OPERATOR = Principal(name="operator", scheme="loopback")
@@ -164,7 +164,13 @@ class Api:
             _entry(one, now)
             for one, _ in zip(self._host.requests.tracker.entries(), range(1000), strict=False)
         ]
-        return _json({"requests": entries})
+        tasks = self._host.requests.tasks
+        body = {
+            "requests": entries,
+            "tasks": [_task(one, now) for one in tasks.list()[:1000]],
+            "statistics": attrs.asdict(tasks.statistics()),
+        }
+        return _json(body)
 
     async def _tools(self, request: Request, parts: list[str]) -> Response:
         del request, parts
@@ -220,6 +226,21 @@ def _entry(entry: Entry, now: float) -> dict[str, Any]:
         "error": entry.error,
         "seconds": round((now if entry.outcome is None else entry.ended) - entry.accepted, 6),
         "ago": round(now - entry.accepted, 3),
+    }
+
+
+def _task(task: Task, now: float) -> dict[str, Any]:
+    """A task for an operator; by its request's id, since its own is its owner's to know."""
+    return {
+        "request": task.request,
+        "agent": task.agent,
+        "name": task.name,
+        "principal": task.owner[1],
+        "scheme": task.owner[0],
+        "state": task.state.value,
+        "message": task.message,
+        "seconds": round((now if task.ended is None else task.ended) - task.began, 6),
+        "ago": round(now - task.began, 3),
     }
 
 

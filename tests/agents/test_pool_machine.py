@@ -30,9 +30,13 @@ class Caller:
 
     priority: int
     arrived: int
+    since: float
     waiter: Waiter | None = None
     slot: Slot | None = None
     woken: int = 0
+
+
+AGEING = 1.0
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -61,6 +65,7 @@ class PoolMachine(RuleBasedStateMachine):
             concurrency=concurrency,
             idle_timeout=30.0,
             queue=queue,
+            ageing=AGEING,
             max_starting=at_once,
         )
         self.pool = Pool(self.limits, FirstFree())
@@ -70,7 +75,7 @@ class PoolMachine(RuleBasedStateMachine):
     @rule(priority=st.integers(0, 2))
     def call(self, priority: int) -> None:
         self.arrivals += 1
-        caller = Caller(priority, self.arrivals)
+        caller = Caller(priority, self.arrivals, self.now)
         caller.slot = self.pool.take(None, self.now)
         if caller.slot is not None:
             assert not self.queue, "nobody overtakes those who wait"
@@ -131,7 +136,10 @@ class PoolMachine(RuleBasedStateMachine):
         assert self.pool.waiting == 0
 
     def settle(self) -> None:
-        """Take note of whom the pool has granted a worker: the first of the highest priority."""
+        """Take note of whom the pool has granted a worker: the first of the highest priority it has come to.
+
+        So whoever has waited long enough to count as of high priority goes before all that came later.
+        """
         granted = [c for c in self.queue if c.waiter is not None and c.waiter.slot is not None]
         waiting = [c for c in self.queue if c not in granted]
         for caller in granted:
@@ -139,9 +147,15 @@ class PoolMachine(RuleBasedStateMachine):
             assert caller.waiter is not None
             caller.slot = caller.waiter.slot
             for other in waiting:
-                assert (caller.priority, -caller.arrived) > (other.priority, -other.arrived)
+                assert self.rank(caller) > self.rank(other)
+                assert caller.since <= other.since or self.now - other.since < 2 * AGEING
         self.holders += granted
         self.queue = waiting
+
+    def rank(self, caller: Caller) -> tuple[int, float, int, int]:
+        """Higher goes first: a step up for each time of ageing, then by arrival."""
+        aged = caller.priority + math.floor((self.now - caller.since) / AGEING)
+        return (min(2, aged), -caller.since, caller.priority, -caller.arrived)
 
     # ---- workers
 

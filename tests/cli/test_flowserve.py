@@ -81,7 +81,10 @@ def test_flowctl_shows_and_steers_a_node(config: pathlib.Path) -> None:
         assert node.ctl_json("agents", "show", "demo")["name"] == "demo"
         tasks = node.ctl_json("tasks")["requests"]
         assert [one["state"] for one in tasks if one["name"] == "echo"] == ["result"]
-        assert "echo" in node.ctl("tasks").stdout
+        said = node.ctl("tasks").stdout
+        assert "echo" in said
+        assert said.startswith("tasks: 0 begun, 0 running")
+        assert node.ctl_json("status")["tasks"]["begun"] == 0
 
 
 @pytest.mark.parametrize(

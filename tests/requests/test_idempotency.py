@@ -30,8 +30,15 @@ from flowcore.requests.idempotency import Keys, Reservation, fingerprint
 DONE = Reply(Raw(b'{"done":1}'))
 
 
-def keys(*, join: bool = True, keep: float = 100.0, most: int = 10, most_bytes: int = 1000) -> Keys:
-    return Keys(join=join, keep=keep, most=most, most_bytes=most_bytes)
+def keys(
+    *,
+    join: bool = True,
+    keep: float = 100.0,
+    most: int = 10,
+    each: int | None = None,
+    most_bytes: int = 1000,
+) -> Keys:
+    return Keys(join=join, keep=keep, most=most, each=each, most_bytes=most_bytes)
 
 
 def keyed(
@@ -39,6 +46,7 @@ def keyed(
     arguments: str = '{"a":1}',
     *,
     who: str = "ann",
+    scheme: str = "token",
     agent: str = "mine",
     name: str = "tool",
 ) -> Envelope:
@@ -46,7 +54,7 @@ def keyed(
         agent=agent,
         name=name,
         params={"arguments": Raw(arguments.encode())},
-        principal=Principal(name=who),
+        principal=Principal(name=who, scheme=scheme),
         deadline=1.0,
         idempotency_key=key,
     )
@@ -83,6 +91,7 @@ def test_a_key_belongs_to_a_principal_and_an_agent() -> None:
     one = keys()
     one.reserve(keyed(), 0.0)
     assert one.reserve(keyed(who="bob", arguments="{}"), 0.0)[1]
+    assert one.reserve(keyed(scheme="jwt", arguments="{}"), 0.0)[1], "another ann"
     assert one.reserve(keyed(agent="other", arguments="{}"), 0.0)[1]
 
 
@@ -202,6 +211,36 @@ def test_too_many_keys_push_out_the_oldest_that_has_ended() -> None:
         one.reserve(keyed("5"), 0.0)
     one.settle(running, 0.0, reply=DONE)
     assert one.reserve(keyed("5"), 0.0)[1]
+
+
+def test_a_principal_with_many_keys_pushes_out_its_own_and_nobody_elses() -> None:
+    one = keys(most=4, each=2)
+    bobs, _ = one.reserve(keyed(who="bob"), 0.0)
+    one.settle(bobs, 0.0, reply=DONE)
+    for number in range(10):
+        done, _ = one.reserve(keyed(str(number)), 1.0)
+        one.settle(done, 1.0, reply=DONE)
+    assert not one.reserve(keyed(who="bob"), 2.0)[1]
+    assert not one.reserve(keyed("8"), 2.0)[1]
+    assert (len(one), one.bytes) == (3, 30)
+    one.reserve(keyed("10"), 2.0)
+    one.reserve(keyed("11"), 2.0)
+    with pytest.raises(Overloaded, match="2 requests with idempotency keys of 'ann'") as caught:
+        one.reserve(keyed("12"), 2.0)
+    assert (caught.value.began, caught.value.retry_after) == (False, 1.0)
+    assert one.reserve(keyed(scheme="jwt"), 2.0)[1]
+    statistics = one.statistics()
+    assert (statistics.running, statistics.kept, statistics.refused) == (3, 1, 1)
+
+
+def test_who_has_no_key_any_more_takes_no_room() -> None:
+    one = keys(keep=10.0)
+    for number in range(5):
+        first, _ = one.reserve(keyed(who=str(number)), float(number))
+        error = AgentUnavailable("down") if number % 2 else None
+        one.settle(first, float(number), reply=None if error else DONE, error=error)
+    one.reserve(keyed(), 100.0)
+    assert len(one._owned) == 1
 
 
 def test_a_result_that_is_let_go_leaves_its_key_used() -> None:

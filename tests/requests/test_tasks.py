@@ -31,6 +31,7 @@ from support.doers import OK, ScriptedAgent, call, requests_of
 from support.natives import ScriptedPeer
 
 ANN = Principal(name="ann")
+STRANGERS = (Principal(name="bob"), Principal(name="ann", scheme="jwt"))
 FORM = Raw(b'{"message":"who?","requestedSchema":{"type":"object"}}')
 
 
@@ -55,13 +56,13 @@ async def test_a_task_runs_to_its_result() -> None:
         envelope = mine()
         task = requests.tasks.begin(envelope)
         assert (task.state, task.final, task.reply) == (TaskState.WORKING, False, None)
-        assert (task.owner, task.agent, task.name) == ("ann", "mine", "work")
+        assert (task.owner, task.agent, task.name) == (ANN.owner, "mine", "work")
         assert task.request == envelope.id
         assert task.created.tzinfo is UTC
-        assert requests.tasks.find(task.id, "ann") is task
+        assert requests.tasks.find(task.id, ANN.owner) is task
         await ended(task)
         assert (task.state, task.reply, task.error) == (TaskState.COMPLETED, OK, None)
-        assert requests.tasks.find(task.id, "ann") is task
+        assert requests.tasks.find(task.id, ANN.owner) is task
         assert requests.statistics().results == 1
 
 
@@ -91,15 +92,16 @@ async def test_a_fault_of_the_edge_fails_the_task_and_nothing_else(
         assert (await ended(requests.tasks.begin(mine()))).state is TaskState.COMPLETED
 
 
-async def test_a_task_belongs_to_whoever_began_it() -> None:
+@pytest.mark.parametrize("stranger", STRANGERS, ids=["another name", "another scheme"])
+async def test_a_task_belongs_to_whoever_began_it(stranger: Principal) -> None:
     async with requests_of(ScriptedAgent([forever])) as requests:
         tasks = requests.tasks
         task = tasks.begin(mine())
         operations: list[Callable[[], Task]] = [
-            lambda: tasks.find(task.id, "bob"),
-            lambda: tasks.cancel(task.id, "bob"),
-            lambda: tasks.answer(task.id, "bob", {}),
-            lambda: tasks.find("x" * 10_000, "ann"),
+            lambda: tasks.find(task.id, stranger.owner),
+            lambda: tasks.cancel(task.id, stranger.owner),
+            lambda: tasks.answer(task.id, stranger.owner, {}),
+            lambda: tasks.find("x" * 10_000, ANN.owner),
         ]
         for operation in operations:
             with pytest.raises(UnknownTarget) as caught:
@@ -113,13 +115,13 @@ async def test_a_task_can_be_cancelled_once() -> None:
     async with requests_of(ScriptedAgent([forever, OK])) as requests:
         task = requests.tasks.begin(mine())
         await trio.testing.wait_all_tasks_blocked()
-        assert requests.tasks.cancel(task.id, "ann") is task
+        assert requests.tasks.cancel(task.id, ANN.owner) is task
         assert task.state is TaskState.CANCELLED
         await ended(task)
         assert isinstance(task.error, CallCancelled)
         assert requests.statistics().cancelled == 1
         done = await ended(requests.tasks.begin(mine()))
-        requests.tasks.cancel(done.id, "ann")
+        requests.tasks.cancel(done.id, ANN.owner)
         assert done.state is TaskState.COMPLETED
 
 
@@ -132,7 +134,7 @@ async def test_a_result_that_comes_after_the_cancel_is_dropped() -> None:
     async with requests_of(ScriptedAgent([deaf])) as requests:
         task = requests.tasks.begin(mine())
         await trio.lowlevel.checkpoint()
-        requests.tasks.cancel(task.id, "ann")
+        requests.tasks.cancel(task.id, ANN.owner)
         await ended(task)
         assert (task.state, task.reply) == (TaskState.CANCELLED, None)
         assert requests.tasks.statistics().kept_bytes == 0
@@ -162,6 +164,23 @@ async def test_tasks_are_bounded_in_number() -> None:
         assert requests.tasks.statistics().refused == 1
 
 
+async def test_nobody_takes_all_the_room_for_tasks() -> None:
+    async with requests_of(ScriptedAgent([forever]), tasks=3, tasks_each=2) as requests:
+        tasks = requests.tasks
+        first, _ = tasks.begin(mine()), tasks.begin(mine())
+        with pytest.raises(Overloaded, match="2 tasks of 'ann' are running") as caught:
+            tasks.begin(mine())
+        assert not caught.value.began
+        same_name = tasks.begin(call(principal=Principal(name="ann", scheme="jwt")))
+        with pytest.raises(Overloaded, match="3 tasks are running"):
+            tasks.begin(call(principal=Principal(name="bob")))
+        tasks.cancel(first.id, ANN.owner)
+        await ended(first)
+        tasks.begin(mine())
+        assert not same_name.final
+        assert tasks.statistics().refused == 2
+
+
 async def test_final_tasks_are_kept_for_their_time(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
@@ -177,12 +196,12 @@ async def test_final_tasks_are_kept_for_their_time(
         await ended(task)
         assert (task.ttl, brief.ttl) == (120.0, 25.0)
         await trio.sleep(5.5)
-        assert requests.tasks.find(task.id, "ann") is task
+        assert requests.tasks.find(task.id, ANN.owner) is task
         with pytest.raises(UnknownTarget):
-            requests.tasks.find(brief.id, "ann")
+            requests.tasks.find(brief.id, ANN.owner)
         await trio.sleep(95.0)
         with pytest.raises(UnknownTarget):
-            requests.tasks.find(task.id, "ann")
+            requests.tasks.find(task.id, ANN.owner)
         assert requests.tasks.list() == ()
 
 
@@ -217,7 +236,7 @@ async def test_statistics_count_tasks() -> None:
         await ended(requests.tasks.begin(mine()))
         cancelled, running = requests.tasks.begin(mine()), requests.tasks.begin(mine())
         await trio.testing.wait_all_tasks_blocked()
-        requests.tasks.cancel(cancelled.id, "ann")
+        requests.tasks.cancel(cancelled.id, ANN.owner)
         await ended(cancelled)
         assert requests.tasks.list()[0] is running
         assert attrs.asdict(requests.tasks.statistics()) == {
@@ -293,12 +312,12 @@ async def test_a_task_asks_and_goes_on_with_the_answers(
         assert task.questions[first].params == FORM
         await trio.sleep(100.0)  # the person's time is not the agent's
         with pytest.raises(InvalidArguments, match="must be an object"):
-            tasks.answer(task.id, "ann", {first: Raw(b"5"), second: Raw(b"{}")})
-        tasks.answer(task.id, "ann", {first: Raw(b'{"n":1}'), "unknown": Raw(b"7")})
+            tasks.answer(task.id, ANN.owner, {first: Raw(b"5"), second: Raw(b"{}")})
+        tasks.answer(task.id, ANN.owner, {first: Raw(b'{"n":1}'), "unknown": Raw(b"7")})
         assert list(task.questions) == [second]
         assert task.state is TaskState.INPUT_REQUIRED
-        tasks.answer(task.id, "ann", {first: Raw(b'{"n":9}')})
-        tasks.answer(task.id, "ann", {second: Raw(b'{"n":2}')})
+        tasks.answer(task.id, ANN.owner, {first: Raw(b'{"n":9}')})
+        tasks.answer(task.id, ANN.owner, {second: Raw(b'{"n":2}')})
         assert task.state.value == "working"
         await ended(task)
         assert task.state.value == "completed"

@@ -51,7 +51,7 @@ class HandshakeHttp:
         session_id = request.headers.get(SESSION)
         session = None
         if session_id is not None:
-            session = self.sessions.find(session_id, principal.name)
+            session = self.sessions.find(session_id, principal.owner)
             if session is None:
                 return refused(404, "no such session: send initialize again")
         if type(message) is Asked:
@@ -126,7 +126,7 @@ class HandshakeHttp:
 
     def open_or_end(self, request: Request, principal: Principal) -> Response | Stream:
         """GET opens the session's stream, DELETE ends the session."""
-        session = self.sessions.find(request.headers[SESSION], principal.name)
+        session = self.sessions.find(request.headers[SESSION], principal.owner)
         if session is None:
             return refused(404, "no such session: send initialize again")
         if request.method == "DELETE":
@@ -168,7 +168,7 @@ class HandshakeHttp:
         """The answer to a JSON-RPC batch, which 2025-03-26 alone knows: one JSON array."""
         session_id, session = request.headers.get(SESSION), None
         if session_id is not None:
-            session = self.sessions.find(session_id, principal.name)
+            session = self.sessions.find(session_id, principal.owner)
             if session is None:
                 return refused(404, "no such session: send initialize again")
         version = request.headers.get(VERSION, b"").decode("latin-1")

@@ -17,6 +17,7 @@ from msgspec import Raw
 
 from flow_edges.mcp.running import Running
 from flowcore.errors import InvalidArguments, Overloaded
+from flowcore.requests import Owner
 
 _decode = msgspec.json.decode
 _encode = msgspec.json.encode
@@ -25,7 +26,7 @@ _encode = msgspec.json.encode
 @attrs.frozen
 class _Parked:
     running: Running
-    principal: str
+    owner: Owner
     digest: bytes
     until: float
 
@@ -46,7 +47,7 @@ class Parking:
         """Whether a state is one of ours; others are the agents' own."""
         return state.startswith(self._prefix)
 
-    def park(self, running: Running, principal: str, digest: bytes) -> str:
+    def park(self, running: Running, owner: Owner, digest: bytes) -> str:
         """Keep a call until its retry; the state to give to the client. Raises Overloaded if full."""
         self._forget()
         if len(self._parked) >= self._most:
@@ -57,14 +58,14 @@ class Parking:
         state = self._prefix + secrets.token_urlsafe(24)
         until = trio.current_time() + self._seconds
         running.scope.deadline = until
-        self._parked[state] = _Parked(running, principal, digest, until)
+        self._parked[state] = _Parked(running, owner, digest, until)
         return state
 
-    def resume(self, state: str, principal: str, digest: bytes) -> Running:
+    def resume(self, state: str, owner: Owner, digest: bytes) -> Running:
         """The call a state names. Raises InvalidArguments if it names none, or none of this request."""
         self._forget()
         parked = self._parked.get(state)
-        if parked is None or parked.principal != principal or parked.digest != digest:
+        if parked is None or parked.owner != owner or parked.digest != digest:
             raise InvalidArguments("requestState is not, or no longer, valid for this request")
         del self._parked[state]
         parked.running.scope.deadline = float("inf")

@@ -12,6 +12,7 @@ from flow_edges.mcp.conversation import Conversation
 from flow_edges.mcp.outbox import Outbox
 from flow_edges.mcp.settings import SessionSettings
 from flowcore.errors import Overloaded
+from flowcore.requests import Owner
 
 
 @attrs.define(eq=False)
@@ -53,10 +54,10 @@ class Sessions:
         self._sessions[session.id.encode()] = session
         return session
 
-    def find(self, session_id: bytes, principal: str) -> Session | None:
+    def find(self, session_id: bytes, owner: Owner) -> Session | None:
         """A session of this principal, marked as used; None if there is none."""
         session = self._sessions.get(session_id)
-        if session is None or session.conversation.client.principal.name != principal:
+        if session is None or session.conversation.client.principal.owner != owner:
             return None
         session.used = trio.current_time()
         self._sessions.move_to_end(session_id)

@@ -96,7 +96,7 @@ class Shared:
         """
         answers = input_responses(params)
         digest = digest_of(method.name, params)
-        running = self.parking.resume(state, client.principal.name, digest)
+        running = self.parking.resume(state, client.principal.owner, digest)
         if running.peer is not None:
             running.peer.client = client
             running.peer.token = meta.get(PROGRESS_TOKEN)
@@ -167,7 +167,7 @@ class Shared:
     ) -> Exchange:
         def park(running: Running) -> bytes:
             digest = digest_of(method.name, params)
-            state = self.parking.park(running, client.principal.name, digest)
+            state = self.parking.park(running, client.principal.owner, digest)
             questions = {
                 key: (question.method, question.params)
                 for key, question in running.questions.items()

@@ -95,7 +95,7 @@ class TaskFace:
         task_id = text_member(params, "taskId")
         if task_id is None:
             raise InvalidArguments("params.taskId is missing")
-        tasks, owner = self._service.host.requests.tasks, client.principal.name
+        tasks, owner = self._service.host.requests.tasks, client.principal.owner
         if method == "tasks/get":
             return self._service.stamp.modern(_encode(self.detailed(tasks.find(task_id, owner))))
         if method == "tasks/update":
@@ -132,7 +132,7 @@ class TaskFace:
     def find(self, task_id: str, client: Client) -> Task | None:
         """A task of this client's principal; None if there is none."""
         try:
-            return self._service.host.requests.tasks.find(task_id, client.principal.name)
+            return self._service.host.requests.tasks.find(task_id, client.principal.owner)
         except CallError:
             return None
 

@@ -67,18 +67,22 @@ async def test_a_parked_call_whose_client_stays_away_is_cancelled(
     running = Running(backlog=2)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(running.run, work)
-        state = parking.park(running, "ann", b"digest")
+        state = parking.park(running, ("token", "ann"), b"digest")
         assert parking.owns(state)
         assert not Parking(most=1, seconds=60).owns(state)
         with pytest.raises(Overloaded):
-            parking.park(Running(backlog=2), "ann", b"digest")
-        for principal, digest in (("bob", b"digest"), ("ann", b"other")):
+            parking.park(Running(backlog=2), ("token", "ann"), b"digest")
+        for owner, digest in (
+            (("token", "bob"), b"digest"),
+            (("jwt", "ann"), b"digest"),
+            (("token", "ann"), b"other"),
+        ):
             with pytest.raises(InvalidArguments):
-                parking.resume(state, principal, digest)
+                parking.resume(state, owner, digest)
     assert trio.current_time() == pytest.approx(60)
     assert running.cancelled
     with pytest.raises(InvalidArguments):
-        parking.resume(state, "ann", b"digest")
+        parking.resume(state, ("token", "ann"), b"digest")
     assert len(parking) == 0
 
 
@@ -89,9 +93,9 @@ async def test_a_call_that_is_resumed_in_time_goes_on(
     running = Running(backlog=2)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(running.run, work)
-        state = parking.park(running, "ann", b"digest")
+        state = parking.park(running, ("token", "ann"), b"digest")
         await trio.sleep(59)
-        assert parking.resume(state, "ann", b"digest") is running
+        assert parking.resume(state, ("token", "ann"), b"digest") is running
         assert running.scope.deadline == math.inf
         await trio.sleep(100)
         assert not running.ended

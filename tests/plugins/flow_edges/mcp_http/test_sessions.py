@@ -53,10 +53,10 @@ async def test_sessions_end_when_they_are_idle_and_not_while_they_are_busy(
             idle, used, busy = (sessions.open(conversation(flow, shared)) for _ in range(3))
             busy.stream = Outbox(1)
             await trio.sleep(60)
-            assert sessions.find(used.id.encode(), "anonymous") is used
-            assert sessions.find(used.id.encode(), "somebody else") is None
+            assert sessions.find(used.id.encode(), ANONYMOUS.owner) is used
+            assert sessions.find(used.id.encode(), ("jwt", "anonymous")) is None
             await trio.sleep(60)
-            assert sessions.find(idle.id.encode(), "anonymous") is None
+            assert sessions.find(idle.id.encode(), ANONYMOUS.owner) is None
             assert len(sessions) == 2
             await trio.sleep(1000)
             assert len(sessions) == 1
