@@ -25,6 +25,7 @@ from flowcore.http.fields import BadMessage
 from flowcore.http.head import RequestHead
 from flowcore.http.incoming import Incoming, Phase, RequestReader
 from flowcore.http.messages import Request, Response, Stream, Tls
+from flowcore.http.room import Mark
 from flowcore.http.state import SWEEP, ServerState
 from flowcore.http.wakeup import Wakeup
 from flowcore.http.wire import Wire
@@ -35,6 +36,12 @@ LINGER = 1.0
 """Seconds that a client has to take the last answer and close, before the server does."""
 AHEAD = 65536
 """Bytes that the lookout reads ahead of their turn; with more unread, the end is looked for otherwise."""
+
+SLOW_HEAD = 1.0
+"""Seconds after which a head that is not whole, or has not begun, is slow: its connection goes first."""
+SLOW_BODY = 5.0
+"""The same for a body, and for an answer that is not read."""
+_SLOW, _IDLE, _NEW = range(3)
 
 _TEXT = ((b"content-type", b"text/plain; charset=utf-8"),)
 _LATER = (*_TEXT, (b"retry-after", b"1"))
@@ -50,7 +57,8 @@ class Connection:
     ) -> None:
         self._number = number
         self._wire = wire
-        self._client = client
+        self.client = client
+        """The other side's address, as text."""
         self._tls = tls
         self._state = state
         self._limits = state.limits
@@ -92,6 +100,28 @@ class Connection:
         """The server is draining: end, unless a request has begun to come."""
         if not self._busy and not self._ahead and self._reader.phase is Phase.BETWEEN:
             self._end()
+
+    # ---- when the server is full
+
+    def dispensable(self) -> Mark | None:
+        """See `Guest`: first whoever is slow, then whoever asks nothing, then whoever has just begun to."""
+        now, blocked = trio.current_time(), self._wire.blocked_since
+        if self._busy:
+            return (_SLOW, blocked) if now - blocked >= SLOW_BODY else None
+        if self._phase is Phase.BETWEEN and self._served:
+            return (_IDLE, self._since)
+        slow = SLOW_BODY if self._phase is Phase.BODY else SLOW_HEAD
+        return (_SLOW if now - self._since >= slow else _NEW, self._since)
+
+    def evict(self) -> bool:
+        """End at once, politely if nothing was asked; False if something has come and is not read yet."""
+        if not self._busy and self._wire.stale():
+            return False
+        if self._phase is Phase.BETWEEN and not self._busy:
+            self._end()
+        else:
+            self._scope.cancel()
+        return True
 
     # ---- deadlines, looked at by the sweep
 
@@ -259,7 +289,7 @@ class Connection:
             head.target,
             head.headers,
             body,
-            self._client,
+            self.client,
             self._number,
             state.draining,
             self._tls,

@@ -23,9 +23,18 @@ class Limits:
     bodies: Size = setting(
         256 << 20, validator=v.ge(0), help="most bytes of bodies held at a time, in all (503)"
     )
-    connections: int = setting(1000, validator=v.ge(1), help="most connections at a time (503)")
+    connections: int = setting(
+        1000,
+        validator=v.ge(1),
+        help="most connections at a time; beyond it the slowest or idlest goes, or the new one gets 503",
+    )
+    connections_per_address: int = setting(
+        500, validator=v.ge(1), help="most connections of one address (IPv6: of one /64), likewise"
+    )
     handshakes: int = setting(
-        1000, validator=v.ge(1), help="most TLS handshakes under way at a time"
+        1000,
+        validator=v.ge(1),
+        help="most TLS handshakes under way at a time; beyond it the oldest is given up",
     )
     streams: int = setting(
         800, validator=v.ge(0), help="most answers that are streams at a time (503)"

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import errno
 import logging
+import math
 import socket
 import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
+import attrs
 import trio
 
 from flowcore.config import Address
@@ -17,6 +19,7 @@ from flowcore.http.connection import LINGER, Connection
 from flowcore.http.encoding import CLOSE, encode_response
 from flowcore.http.limits import Limits
 from flowcore.http.messages import Handler, Response, Tls
+from flowcore.http.room import Mark, Room
 from flowcore.http.state import SWEEP, ServerState, ServerStatistics
 from flowcore.http.wire import SocketWire, StreamWire, Wire
 
@@ -26,6 +29,10 @@ Context = Callable[[], ssl.SSLContext]
 """Gives the SSLContext of the next connection, so that certificates and CAs can be exchanged."""
 
 _FULL = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_RETRY = 0.05
+"""Seconds until the next try to accept when a connection had to go for it."""
+_COMPLAIN = 60.0
+"""Seconds between two complaints that no connection can be accepted."""
 _TURNED_AWAY = 100
 """Most connections at a time that are told that there are too many; more are closed without a word."""
 
@@ -55,7 +62,10 @@ class Server:
         self._nursery = nursery
         self._accepting = trio.CancelScope()
         self._connections: set[Connection] = set()
-        self._handshakes = 0
+        self._room = Room(limits.connections, limits.connections_per_address)
+        self._handshakes: set[_Handshake] = set()
+        self._anteroom = Room(limits.handshakes, limits.connections_per_address)
+        self._complained = -math.inf
         self._turned_away = 0
         self._next = 0
         self._emptied = trio.Event()
@@ -67,11 +77,12 @@ class Server:
 
     def statistics(self) -> ServerStatistics:
         """What it has done since it opened."""
-        return self._state.statistics(open_now=self._open)
+        evicted = self._room.evicted + self._anteroom.evicted
+        return self._state.statistics(open_now=self._open, evicted=evicted)
 
     @property
     def _open(self) -> int:
-        return len(self._connections) + self._handshakes
+        return len(self._connections) + len(self._handshakes)
 
     async def drain(self, seconds: float) -> bool:
         """Take no new connection, let requests end within `seconds`; whether all of them did.
@@ -91,40 +102,31 @@ class Server:
     # ---- connections
 
     async def _accept(self, listener: socket.socket) -> None:
-        full = False
         with listener, self._accepting:
             while True:
                 await trio.lowlevel.wait_readable(listener)
                 try:
                     connected, peer = listener.accept()
                 except OSError as error:
-                    if error.errno not in _FULL:
-                        continue  # that one went away while it waited: accept(2), ERRORS
-                    if not full:
-                        logger.error("no connection can be accepted: %s", error)
-                    full = True
-                    await trio.sleep(SWEEP)
-                    continue
-                full = False
+                    if error.errno in _FULL:
+                        await self._wait_for_room(error)
+                    continue  # else that one went away while it waited: accept(2), ERRORS
                 self._state.connections += 1
                 self._nursery.start_soon(self._serve, connected, str(peer[0]))
 
+    async def _wait_for_room(self, error: OSError) -> None:
+        """The system has no room for another connection: let one go, and say so now and then."""
+        now = trio.current_time()
+        if now - self._complained >= _COMPLAIN:
+            self._complained = now
+            logger.error("no connection can be accepted for want of resources: %s", error)
+        await trio.sleep(_RETRY if self._anteroom.evict() or self._room.evict() else SWEEP)
+
     async def _serve(self, connected: socket.socket, client: str) -> None:
         """One connection, whatever becomes of it: nothing that happens here may reach another."""
-        limits = self._state.limits
         try:
-            wire = SocketWire(connected)
             if self._context is None:
-                if len(self._connections) >= limits.connections:
-                    await self._turn_away(wire)
-                else:
-                    await self._serve_wire(wire, client, None)
-            elif (
-                self._handshakes >= limits.handshakes
-                or len(self._connections) >= limits.connections
-            ):
-                self._state.refuse(0)
-                await wire.close(polite=False)
+                await self._serve_wire(SocketWire(connected), client, None)
             else:
                 await self._serve_tls(connected, client, self._context)
         except Exception:
@@ -141,29 +143,45 @@ class Server:
             context(),
             server_side=True,
         )
-        self._handshakes += 1
-        try:
-            with trio.fail_after(self._state.limits.handshake_timeout):
-                await stream.do_handshake()
-        except (trio.TooSlowError, trio.BrokenResourceError) as error:
-            self._state.timeouts += isinstance(error, trio.TooSlowError)
+        if not await self._shake_hands(stream, client):
             self._state.refuse(0)
             await trio.aclose_forcefully(stream)
             return
-        finally:
-            self._handshakes -= 1
         await self._serve_wire(StreamWire(stream), client, _secured(stream))
+
+    async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream], client: str) -> bool:
+        """Whether the handshake was done, within its time and with room for it."""
+        handshake = _Handshake(client, trio.current_time())
+        if not self._anteroom.admit(handshake):
+            return False
+        self._handshakes.add(handshake)
+        try:
+            with handshake.scope, trio.fail_after(self._state.limits.handshake_timeout):
+                await stream.do_handshake()
+                return True
+        except trio.TooSlowError:
+            self._state.timeouts += 1
+        except trio.BrokenResourceError:
+            return False
+        finally:
+            self._anteroom.leave(handshake)
+            self._handshakes.discard(handshake)
+        return False
 
     async def _serve_wire(self, wire: Wire, client: str, tls: Tls | None) -> None:
         self._next += 1
         connection = Connection(self._next, wire, client, tls, self._state)
+        if not self._room.admit(connection):
+            await self._turn_away(wire)
+            return
         self._connections.add(connection)
         try:
             await connection.serve()
         finally:
+            self._room.leave(connection)
             self._connections.discard(connection)
 
-    async def _turn_away(self, wire: SocketWire) -> None:
+    async def _turn_away(self, wire: Wire) -> None:
         """Say that there are too many connections, if that is soon done."""
         self._state.refuse(503)
         if self._turned_away < _TURNED_AWAY:
@@ -189,6 +207,24 @@ class Server:
             state.now = trio.current_time()
             for connection in tuple(self._connections):
                 connection.look(state.now)
+
+
+@attrs.define(eq=False)
+class _Handshake:
+    """A TLS handshake under way."""
+
+    client: str
+    since: float
+    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+
+    def dispensable(self) -> Mark:
+        """See `Guest`: the oldest goes first."""
+        return 0, self.since
+
+    def evict(self) -> bool:
+        """Give up."""
+        self.scope.cancel()
+        return True
 
 
 def _secured(stream: trio.SSLStream[trio.SocketStream]) -> Tls:

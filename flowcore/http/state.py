@@ -30,6 +30,8 @@ class ServerStatistics:
     """Requests whose handler raised."""
     disconnects: int
     """Requests whose client went away before the end of their answer, so that they were cancelled."""
+    evicted: int
+    """Connections and handshakes that had to go because another came and there was no room."""
     timeouts: int
     """Connections ended because a head, a body, a handshake or the reading of an answer took too long."""
     bytes_in: int
@@ -60,7 +62,7 @@ class ServerState:
         """Count an answer that the handler never saw."""
         self.refused[status] = self.refused.get(status, 0) + 1
 
-    def statistics(self, *, open_now: int) -> ServerStatistics:
+    def statistics(self, *, open_now: int, evicted: int) -> ServerStatistics:
         """All counts as of now."""
         return ServerStatistics(
             open=open_now,
@@ -71,6 +73,7 @@ class ServerState:
             refused=dict(self.refused),
             failures=self.failures,
             disconnects=self.disconnects,
+            evicted=evicted,
             timeouts=self.timeouts,
             bytes_in=self.bytes_in,
             bytes_out=self.bytes_out,

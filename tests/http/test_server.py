@@ -523,22 +523,6 @@ async def test_more_streams_than_allowed_are_refused_and_closed() -> None:
             assert server.statistics().refused == {503: 2}
 
 
-async def test_more_connections_than_allowed_are_turned_away() -> None:
-    async with serving(limits=Limits(connections=2)) as (server, address):
-        async with open_peer(address) as first, open_peer(address) as second:
-            await first.ask(GET)
-            await second.ask(GET)
-            async with open_peer(address) as third:
-                reply = await third.ask(GET)
-                assert (reply.status, reply.headers[b"connection"]) == (503, b"close")
-                assert await third.rest() == b""
-            assert (await first.ask(GET)).status == 200
-        await trio.testing.wait_all_tasks_blocked(0.05)
-        async with open_peer(address) as fourth:
-            assert (await fourth.ask(GET)).status == 200
-        assert server.statistics().refused == {503: 1}
-
-
 async def test_two_servers_live_side_by_side() -> None:
     async with open_http_server(_pong, LOCAL) as one, open_http_server(_pong, LOCAL) as other:
         for server in (one, other):

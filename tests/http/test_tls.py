@@ -179,15 +179,30 @@ async def test_a_stalled_handshake_ends_and_costs_nobody_else(autojump_clock: Mo
 async def test_handshakes_are_bounded_apart_from_connections() -> None:
     limits = Limits(handshakes=2, connections=1)
     async with serving(limits=limits, context=lambda: SERVER) as (server, address):
-        async with open_peer(address), open_peer(address), open_peer(address) as third:
-            assert await third.rest() == b""
-            assert server.statistics().open == 2
-            assert server.statistics().refused == {0: 1}
-        await trio.testing.wait_all_tasks_blocked(0.05)
-        async with open_peer(address, client_context()) as peer:
-            assert (await peer.ask(GET)).status == 200
-            async with open_peer(address) as second:
-                assert await second.rest() == b""
+        async with open_peer(address) as first, open_peer(address) as second:
+            await trio.testing.wait_all_tasks_blocked(0.01)
+            async with open_peer(address, client_context()) as peer:
+                assert await first.rest() == b""  # the oldest is given up
+                assert (await peer.ask(GET)).status == 200
+                statistics = server.statistics()
+                assert (statistics.open, statistics.evicted) == (2, 1)
+                assert statistics.refused == {0: 1}
+            await trio.aclose_forcefully(second.stream)
+
+
+async def test_a_full_server_says_so_over_tls() -> None:
+    async def handler(request: Request) -> Response:
+        await trio.sleep_forever()
+        raise AssertionError
+
+    limits = Limits(connections=1)
+    async with serving(handler, limits, context=lambda: SERVER) as (_, address):
+        async with open_peer(address, client_context()) as busy:
+            await busy.send(GET)
+            await trio.testing.wait_all_tasks_blocked(0.02)
+            async with open_peer(address, client_context()) as second:
+                reply = await second.ask(GET)
+                assert (reply.status, reply.headers[b"connection"]) == (503, b"close")
 
 
 async def test_the_end_is_told_by_tls() -> None:
