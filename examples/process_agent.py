@@ -1,5 +1,6 @@
-"""A process agent in plain Python, with nothing installed: `[agent.sums] type = "process"`,
-`command = ["python", "-I", "-S", "examples/process_agent.py"]`.
+"""A process agent in plain Python, with nothing installed: `[agent.sums] type = "process"`, and either
+`command = ["python", "-I", "-S", "examples/process_agent.py"]`, which starts it anew for each process, or
+`template = "examples/process_agent.py:main"`, which imports it once and forks its processes.
 
 One JSON object a line comes in on stdin, one goes out on stdout for each; see docs/agents-process.md.
 """
@@ -43,15 +44,22 @@ def call(number: int, tool: str, arguments: dict[str, Any]) -> Any:
     return f"counted to {arguments['to']}"
 
 
-for line in sys.stdin:
-    request = json.loads(line)
-    number, method, params = request.get("id"), request["method"], request.get("params", {})
-    if method == "describe":
-        send(id=number, result={"tools": TOOLS})
-    elif method == "call":
-        try:
-            send(id=number, result=call(number, params["tool"], params["arguments"]))
-        except Exception as error:
-            send(id=number, error={"code": -32000, "message": f"{type(error).__name__}: {error}"})
-    elif method == "ping":
-        send(id=number, result={})
+def main() -> None:
+    for line in sys.stdin:
+        request = json.loads(line)
+        number, method, params = request.get("id"), request["method"], request.get("params", {})
+        if method == "describe":
+            send(id=number, result={"tools": TOOLS})
+        elif method == "call":
+            try:
+                send(id=number, result=call(number, params["tool"], params["arguments"]))
+            except Exception as error:
+                send(
+                    id=number, error={"code": -32000, "message": f"{type(error).__name__}: {error}"}
+                )
+        elif method == "ping":
+            send(id=number, result={})
+
+
+if __name__ == "__main__":
+    main()

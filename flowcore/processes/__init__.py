@@ -17,6 +17,8 @@ from flowcore.processes.errors import (
     LineTooLong,
     ProcessError,
     SpawnFailed,
+    TemplateFailed,
+    TemplateLost,
 )
 from flowcore.processes.exit_status import ExitStatus
 from flowcore.processes.input import Outgoing
@@ -29,6 +31,7 @@ from flowcore.processes.launcher import (
 )
 from flowcore.processes.output import Lines
 from flowcore.processes.process import Process
+from flowcore.processes.template import Template
 
 __all__ = [
     "INHERITED",
@@ -47,6 +50,9 @@ __all__ = [
     "ProcessError",
     "SharedLauncher",
     "SpawnFailed",
+    "Template",
+    "TemplateFailed",
+    "TemplateLost",
     "child_environment",
     "open_launcher",
     "open_shared_launcher",

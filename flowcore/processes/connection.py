@@ -71,12 +71,12 @@ class Connection:
         self._more = trio.Event()
         self._deaf = False
 
-    def spawn(self, life: Life, payload: bytes, streams: tuple[int, ...]) -> None:
-        """Ask for a process; the file descriptors are closed once they are sent."""
+    def spawn(self, life: Life, operation: int, payload: bytes, streams: tuple[int, ...]) -> None:
+        """Ask for a process by SPAWN, TEMPLATE or FORK; the file descriptors are closed once sent."""
         self.lives[life.number] = life
         if self.lost.is_set():
             life.end(ExitStatus())
-        self._post(frames.frame(frames.SPAWN, life.number, payload), streams)
+        self._post(frames.frame(operation, life.number, payload), streams)
 
     def signal(self, life: Life, number: int) -> None:
         """Send a signal to everything of a process."""

@@ -5,7 +5,9 @@ FlowError
     ├── SpawnFailed              the process was not started
     │   ├── CommandNotFound
     │   ├── CommandNotExecutable
-    │   └── BadDirectory
+    │   ├── BadDirectory
+    │   └── TemplateLost         the template it should have been forked from is gone
+    ├── TemplateFailed           a program cannot be a template
     ├── LauncherFailed           the launcher does not start, or was lost
     ├── LineTooLong              the process wrote a line beyond the bound
     └── InputClosed              the process reads no more
@@ -34,6 +36,14 @@ class CommandNotExecutable(SpawnFailed):
 
 class BadDirectory(SpawnFailed):
     """The working directory cannot be entered."""
+
+
+class TemplateLost(SpawnFailed):
+    """The template has ended, or does not fork; another one can be opened."""
+
+
+class TemplateFailed(ProcessError):
+    """A program cannot be a template; the text says why, stderr may say more."""
 
 
 class LauncherFailed(ProcessError):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import errno
 import itertools
 import logging
 import os
@@ -12,23 +11,17 @@ from contextlib import asynccontextmanager
 import attrs
 import trio
 
+from flowcore.processes import template
 from flowcore.processes.background import Background, open_background
 from flowcore.processes.command import argument_vector, child_environment
 from flowcore.processes.connection import Connection, Life, open_connection
-from flowcore.processes.errors import (
-    BadDirectory,
-    CommandNotExecutable,
-    CommandNotFound,
-    LauncherFailed,
-    SpawnFailed,
-)
+from flowcore.processes.errors import LauncherFailed
 from flowcore.processes.launcher_program import frames
 from flowcore.processes.process import Process
+from flowcore.processes.running import Manner, Order, run_process
+from flowcore.processes.template import Template
 
 logger = logging.getLogger(__name__)
-
-KILL_PATIENCE = 10.0
-"""Seconds to wait for the end of a killed process; only one that hangs in the kernel takes longer."""
 
 
 @attrs.frozen(kw_only=True)
@@ -97,37 +90,71 @@ class Launcher:
         Raises CommandNotFound, CommandNotExecutable, BadDirectory or another SpawnFailed; LauncherFailed;
         ValueError for a command or an environment that cannot be.
         """
-        arguments = argument_vector(command)
-        environment = child_environment(env)
-        directory = os.fspath(cwd) if cwd is not None else ""
         connection = await self.connect()
         life = Life(next(self._numbers))
-        environment[frames.MARK] = f"{self._marker}.{life.number}"
+        order = self._order(frames.SPAWN, life, command, env, cwd)
+        manner = Manner(
+            stderr_lines=stderr_lines,
+            on_stderr=on_stderr,
+            close_grace=close_grace,
+            term_grace=term_grace,
+        )
+        async with run_process(connection, life, order, manner) as process:
+            self._spawned += 1
+            yield process
+
+    @asynccontextmanager
+    async def open_template(
+        self,
+        target: str,
+        *,
+        python: Sequence[str] = ("python",),
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+        on_stderr: Callable[[str], None] | None = None,
+    ) -> AsyncGenerator[Template]:
+        """Import a Python program once, to fork it for each process of it that is wanted.
+
+        `target` is `module:function` or `./file.py:function`; `python` the interpreter and its options, with
+        a first word that is exactly "python" for this one; the rest is as in `open_process`. The program must
+        have no second thread and no event loop once it is imported. Its forks do not end with it.
+
+        Raises TemplateFailed, and what `open_process` raises.
+        """
+        connection = await self.connect()
+        life = Life(next(self._numbers))
+        command = [*python, str(template.PROGRAM), target]
+        order = self._order(frames.TEMPLATE, life, command, env, cwd)
+        manner = Manner(stderr_lines=50, on_stderr=on_stderr, close_grace=0.5, term_grace=0.5)
+        async with run_process(connection, life, order, manner) as process:
+            self._spawned += 1
+            await template.wait_ready(target, process)
+            yield Template(target, process, connection, life.number, self._marker, self._numbers)
+
+    def _order(
+        self,
+        operation: int,
+        life: Life,
+        command: Sequence[str],
+        env: Mapping[str, str] | None,
+        cwd: str | os.PathLike[str] | None,
+    ) -> Order:
+        arguments = argument_vector(command)
+        environment = child_environment(env)
+        environment[frames.MARK] = frames.mark_of(self._marker, life.number)
+        directory = os.fspath(cwd) if cwd is not None else ""
         payload = frames.spawn_payload(
             os.fsencode(directory),
             [os.fsencode(one) for one in arguments],
             [os.fsencode(f"{name}={value}") for name, value in environment.items()],
         )
-        ours, theirs = _open_pipes()
-        process = Process(tuple(arguments), connection, life, ours, stderr_lines, on_stderr)
-        connection.spawn(life, payload, theirs)
-        try:
-            await life.settled.wait()
-            if life.failure is not None:
-                raise _why_not_started(life.failure, arguments[0], directory, environment["PATH"])
-            if not life.pid:
-                raise LauncherFailed("the launcher was lost while it started a process")
-            self._spawned += 1
-            async with open_background() as background:
-                background.start_soon(process.drain)
-                background.start_soon(process.flush)
-                try:
-                    yield process
-                finally:
-                    await process.end(close_grace, term_grace)
-        finally:
-            await _kill(connection, life)
-            process.close()
+        return Order(
+            operation=operation,
+            payload=payload,
+            arguments=tuple(arguments),
+            directory=directory,
+            path=environment["PATH"],
+        )
 
     async def connect(self) -> Connection:
         """The connection to the launcher program, started if it does not run. Raises LauncherFailed."""
@@ -177,62 +204,6 @@ class Launcher:
         for life in self._bereft:
             life.gone.set()
         self._bereft.clear()
-
-
-def _open_pipes() -> tuple[tuple[int, int, int], tuple[int, int, int]]:
-    """Three pipes for stdin, stdout and stderr: our ends, which do not block, and the child's.
-
-    Raises SpawnFailed if there are too many open files.
-    """
-    opened: list[int] = []
-    try:
-        for _ in range(3):
-            opened += os.pipe2(os.O_CLOEXEC)
-    except OSError as error:
-        for one in opened:
-            os.close(one)
-        raise SpawnFailed(f"no pipes can be opened for a process: {error.strerror}") from error
-    stdin, to_stdin, from_stdout, stdout, from_stderr, stderr = opened
-    ours = (to_stdin, from_stdout, from_stderr)
-    for one in ours:
-        os.set_blocking(one, False)
-    return ours, (stdin, stdout, stderr)
-
-
-def _why_not_started(
-    failure: tuple[int, int], program: str, directory: str, path: str
-) -> SpawnFailed:
-    step, number = failure
-    reason = os.strerror(number).lower()
-    if step == frames.STEP_DIRECTORY:
-        return BadDirectory(f"the working directory {directory!r} cannot be entered: {reason}")
-    if step == frames.STEP_INTERPRETER:
-        return CommandNotExecutable(
-            f"{program!r} cannot be run: the interpreter that its first line, or its format, names is missing"
-        )
-    if step == frames.STEP_EXECUTE:
-        if number == errno.ENOENT:
-            where = "" if "/" in program else f" on the PATH {path!r}"
-            return CommandNotFound(f"the command {program!r} was not found{where}")
-        if number == errno.EACCES:
-            return CommandNotExecutable(f"{program!r} cannot be run: {reason}")
-        if number == errno.ENOEXEC:
-            return CommandNotExecutable(
-                f"{program!r} cannot be run: it is no program, and its first line names none (#!...)"
-            )
-    return SpawnFailed(f"{program!r} cannot be started: {reason}")
-
-
-async def _kill(connection: Connection, life: Life) -> None:
-    """End what is left of a process at once, whoever is cancelled; return when it is gone."""
-    if life.gone.is_set():
-        return
-    with trio.CancelScope(shield=True):
-        connection.end(life, 0)
-        with trio.move_on_after(KILL_PATIENCE):
-            await life.gone.wait()
-    if not life.gone.is_set():
-        logger.warning("the process %d does not end, though it was killed", life.pid)
 
 
 @asynccontextmanager

@@ -11,44 +11,54 @@ import json
 import os
 import signal
 import sys
+from typing import NoReturn
 
 
-def stay() -> None:
+def stay(ready: int) -> NoReturn:
     os.write(ready, b"%d\n" % os.getpid())
     os.close(ready)
     while True:
         signal.pause()
 
 
-for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
-    signal.signal(number, signal.SIG_IGN)
-heard, ready = os.pipe()
-if os.fork() == 0:
-    stay()
-if os.fork() == 0:
-    os.setsid()
-    stay()
-middle = os.fork()
-if middle == 0:
-    os.setsid()
+def main() -> None:
+    for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+        signal.signal(number, signal.SIG_IGN)
+    heard, ready = os.pipe()
     if os.fork() == 0:
-        if sys.argv[1:] == ["wiped"]:
-            os.set_inheritable(ready, True)
-            code = (
-                f"import os, signal; os.write({ready}, b'%d\\n' % os.getpid()); os.close({ready})\n"
-                "while True: signal.pause()"
-            )
+        stay(ready)
+    if os.fork() == 0:
+        os.setsid()
+        stay(ready)
+    middle = os.fork()
+    if middle == 0:
+        os.setsid()
+        if os.fork() == 0:
+            if sys.argv[1:] == ["wiped"]:
+                wipe(ready)
             for fd in (0, 1, 2):
                 os.close(fd)
-            os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", code], {})
-        for fd in (0, 1, 2):
-            os.close(fd)
-        stay()
-    os._exit(0)
-os.waitpid(middle, 0)
-os.close(ready)
-with os.fdopen(heard) as lines:
-    pids = [int(lines.readline()) for _ in range(3)]
-print(json.dumps([os.getpid(), *pids]), flush=True)
-while True:
-    signal.pause()
+            stay(ready)
+        os._exit(0)
+    os.waitpid(middle, 0)
+    os.close(ready)
+    with os.fdopen(heard) as lines:
+        pids = [int(lines.readline()) for _ in range(3)]
+    print(json.dumps([os.getpid(), *pids]), flush=True)
+    while True:
+        signal.pause()
+
+
+def wipe(ready: int) -> NoReturn:
+    os.set_inheritable(ready, True)
+    code = (
+        f"import os, signal; os.write({ready}, b'%d\\n' % os.getpid()); os.close({ready})\n"
+        "while True: signal.pause()"
+    )
+    for fd in (0, 1, 2):
+        os.close(fd)
+    os.execve(sys.executable, [sys.executable, "-I", "-S", "-c", code], {})
+
+
+if __name__ == "__main__":
+    main()

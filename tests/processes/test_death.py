@@ -37,11 +37,14 @@ how, *command = sys.argv[1:]
 async def hold():
     async with (
         open_launcher() as launcher,
+        launcher.open_template(command[-1] + ":main") as template,
         launcher.open_process(command) as one,
         launcher.open_process([*command, "wiped"]) as two,
+        template.open_process() as three,
     ):
-        family = json.loads(await anext(one.lines())) + json.loads(await anext(two.lines()))
-        pids = [launcher.statistics().pid, *family]
+        pids = [launcher.statistics().pid, template.pid]
+        for process in (one, two, three):
+            pids += json.loads(await anext(process.lines()))
         if how == "forked":  # a copy of us that goes on, with all our file descriptors
             copy = os.fork()
             if copy == 0:
@@ -76,7 +79,7 @@ async def open_holder(how: str) -> AsyncGenerator[tuple[subprocess.Popen[bytes],
 @pytest.mark.parametrize("how", ["main", "thread"])
 async def test_all_die_with_us_even_by_sigkill(how: str) -> None:
     async with open_holder(how) as (holder, pids):
-        assert len(pids) == 1 + 2 * 4
+        assert len(pids) == 1 + 1 + 3 * 4
         assert all(map(alive, pids))
         holder.send_signal(signal.SIGKILL)
         await wait_dead(pids)

@@ -25,7 +25,10 @@ def open_oracle() -> Generator[Ask]:
     """One Erlang process that runs any number of programs."""
     with tempfile.TemporaryDirectory() as folder:
         subprocess.run(["erlc", "-o", folder, str(SOURCE)], check=True, capture_output=True)
-        command = ["erl", "-noshell", "-pa", folder, "-s", "oracle", "main"]
+        # on one scheduler nothing is half done while another process looks whether all is quiet: a process
+        # that exits tells its monitors before its links, and with two schedulers may be caught in between
+        erl = ["erl", "+S", "1:1", "+sbwt", "none"]
+        command = [*erl, "-noshell", "-pa", folder, "-s", "oracle", "main"]
         with subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         ) as process:

@@ -41,19 +41,21 @@ class Fault(Exception):  # pragma: no cover
         self.number = number or 0
 
 
-def give_birth(streams: list[int], payload: bytes) -> tuple[int, int]:
+def give_birth(streams: list[int], payload: bytes, channel: int = -1) -> tuple[int, int]:
     """Start what a SPAWN frame asks for, with these as its stdin, stdout and stderr.
+
+    Unless it is -1, the process keeps `channel`, and is given its number as a last argument.
 
     Gives its process id, and the reading end of a pipe which ends when the program runs, or else says, in
     the payload of FAILED, why not. Raises OSError if there can be no fork.
     """
     parent = os.getpid()
-    fault, tell = os.pipe2(os.O_CLOEXEC)
+    fault, tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
     try:
         pid = os.fork()
         if pid == 0:  # pragma: no cover
             try:
-                _become(parent, streams, *spawn_parts(payload))
+                _become(parent, streams, channel, *spawn_parts(payload))
             except Fault as error:
                 os.write(tell, FAILURE.pack(error.step, error.number))
             except OSError as error:
@@ -71,6 +73,7 @@ def give_birth(streams: list[int], payload: bytes) -> tuple[int, int]:
 def _become(  # pragma: no cover
     parent: int,
     streams: list[int],
+    channel: int,
     directory: bytes,
     arguments: list[bytes],
     environment: dict[bytes, bytes],
@@ -87,6 +90,9 @@ def _become(  # pragma: no cover
     signal.pthread_sigmask(signal.SIG_SETMASK, ())
     for target, stream in enumerate(streams):
         os.dup2(stream, target)
+    if channel >= 0:
+        os.set_inheritable(channel, True)
+        arguments.append(b"%d" % channel)
     if directory:
         try:
             os.chdir(directory)

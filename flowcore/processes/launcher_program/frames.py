@@ -24,13 +24,25 @@ EXITED = 7
 """From the launcher: i32 wait status."""
 GONE = 8
 """From the launcher: asked to END, nothing of the process is left; its number is forgotten."""
+TEMPLATE = 9
+"""To the launcher: SPAWN a process that forks others (see `flowcore.processes.template_program`). It is given
+the number of its channel as a last argument more."""
+FORK = 10
+"""To the launcher: start a process by a fork of a template. Payload: u32 number of the template, and the
+mark; with three file descriptors."""
 
-STEP_FORK, STEP_DIRECTORY, STEP_EXECUTE, STEP_INTERPRETER = range(4)
+STEP_FORK, STEP_DIRECTORY, STEP_EXECUTE, STEP_INTERPRETER, STEP_TEMPLATE = range(5)
 
 MARK = "FLOWCORE_PROCESS"
 
 _HEAD = struct.Struct("<IBI")
 FAILURE = struct.Struct("<BI")
+PID = struct.Struct("<I")
+
+
+def mark_of(marker: str, number: int) -> str:
+    """What a process has as MARK in its environment; for one marker always of the same length."""
+    return f"{marker}.{number:010d}"
 
 
 def frame(operation: int, number: int, payload: bytes = b"") -> bytes:

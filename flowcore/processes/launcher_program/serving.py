@@ -22,14 +22,19 @@ from flowcore.processes.launcher_program.frames import (
     EXITED,
     FAILED,
     FAILURE,
+    FORK,
     GONE,
     MARK,
+    PID,
     READY,
     SIGNAL,
     SPAWN,
     STARTED,
     STEP_FORK,
+    STEP_TEMPLATE,
+    TEMPLATE,
     frame,
+    mark_of,
     take_frames,
 )
 from flowcore.processes.launcher_program.kinship import (
@@ -50,8 +55,11 @@ class Child:
     def __init__(self, number: int, pid: int, fault: int) -> None:
         self.number = number
         self.pid = pid
+        """0 as long as a template has not forked it, and it has not told its id."""
         self.fault = fault
         """The reading end of a pipe that closes when the program runs, or says why not; -1 once read."""
+        self.channel: socket.socket | None = None
+        """To a template: which forks it is asked for."""
         self.reaped = False
         self.kill_at: float | None = None
         """Set once it is to end: when what is left of it is killed."""
@@ -125,9 +133,16 @@ class Launcher:
             return
         self.inbox += data
         for operation, number, payload in take_frames(self.inbox):
-            if operation == SPAWN:
+            if operation in (SPAWN, TEMPLATE, FORK):
                 streams, self.streams[:3] = self.streams[:3], []
-                self.spawn(number, streams, payload)
+                try:
+                    if operation == FORK:
+                        self.fork(number, streams, payload)
+                    else:
+                        self.spawn(number, streams, payload, template=operation == TEMPLATE)
+                finally:
+                    for stream in streams:
+                        os.close(stream)
             elif number in self.children:
                 child = self.children[number]
                 if operation == SIGNAL:
@@ -151,31 +166,77 @@ class Launcher:
 
     # ---- the life of a child
 
-    def spawn(self, number: int, streams: list[int], payload: bytes) -> None:
+    def spawn(self, number: int, streams: list[int], payload: bytes, *, template: bool) -> None:
+        ours = theirs = None
         try:
-            pid, fault = give_birth(streams, payload)
+            if template:
+                ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                ours.setblocking(False)
+            pid, fault = give_birth(streams, payload, theirs.fileno() if theirs else -1)
         except OSError as error:
             self.report(FAILED, number, FAILURE.pack(STEP_FORK, error.errno or 0))
+            if ours is not None:
+                ours.close()
             return
         finally:
-            for stream in streams:
-                os.close(stream)
+            if theirs is not None:
+                theirs.close()
+        child = self.await_birth(number, pid, fault)
+        child.channel = ours
+        self.by_pid[pid] = child
+
+    def fork(self, number: int, streams: list[int], payload: bytes) -> None:
+        """Ask a template for a child: it becomes ours, and tells its id through its `fault` pipe."""
+        template = self.children.get(*PID.unpack_from(payload))
+        if template is None or template.channel is None:
+            self.report(FAILED, number, FAILURE.pack(STEP_TEMPLATE, 0))
+            return
+        fault, tell = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        try:
+            socket.send_fds(template.channel, [payload[PID.size :]], [*streams, tell])
+        except OSError as error:
+            os.close(fault)
+            self.report(FAILED, number, FAILURE.pack(STEP_TEMPLATE, error.errno or 0))
+        else:
+            self.await_birth(number, 0, fault)
+        finally:
+            os.close(tell)
+
+    def await_birth(self, number: int, pid: int, fault: int) -> Child:
         child = Child(number, pid, fault)
-        self.children[number] = self.by_pid[pid] = self.watched[fault] = child
+        self.children[number] = self.watched[fault] = child
         self.poll.register(fault, select.POLLIN)
+        return child
 
     def settle(self, child: Child) -> None:
-        """The program runs, or has told why it cannot."""
-        failure = os.read(child.fault, FAILURE.size)
+        """The program runs, or has told why it cannot; if it has not said anything yet, wait on."""
+        try:
+            said = os.read(child.fault, FAILURE.size)
+        except BlockingIOError:
+            return
         self.poll.unregister(child.fault)
         del self.watched[child.fault]
         os.close(child.fault)
         child.fault = -1
-        if failure:
+        if not child.pid:
+            if len(said) == PID.size:
+                (child.pid,) = PID.unpack(said)
+                self.by_pid[child.pid] = child
+                said = b""
+            else:
+                said = said or FAILURE.pack(STEP_TEMPLATE, 0)
+        if said:
             del self.children[child.number]
-            self.report(FAILED, child.number, failure)
+            self.report(FAILED, child.number, said)
         else:
-            self.report(STARTED, child.number, struct.pack("<I", child.pid))
+            self.report(STARTED, child.number, PID.pack(child.pid))
+
+    def child_of(self, pid: int) -> Child | None:
+        """The child that has ended with this id, no more to be found by it; None if it is an orphan."""
+        if pid not in self.by_pid:  # it may have told its id just before it ended
+            for child in [one for one in self.watched.values() if not one.pid]:
+                self.settle(child)
+        return self.by_pid.pop(pid, None)
 
     def reap(self) -> bool:
         """Take the exit status of everything that ended, orphans too. False if no child is left."""
@@ -186,9 +247,12 @@ class Launcher:
                 return False
             if pid == 0:
                 return True
-            child = self.by_pid.pop(pid, None)
+            child = self.child_of(pid)
             if child is not None:
                 child.reaped = True
+                if child.channel is not None:
+                    child.channel.close()
+                    child.channel = None
                 if child.fault >= 0:
                     self.settle(child)
                 if child.number in self.children:
@@ -198,7 +262,7 @@ class Launcher:
         """The living processes that a child is and has started."""
         if child.reaped and not self.strays():
             return {}
-        mark = f"{MARK}={self.marker}.{child.number}\0".encode()
+        mark = f"{MARK}={mark_of(self.marker, child.number)}\0".encode()
         mine: dict[int, Kin] = {}
         for pid, one in descendants().items():
             if (
@@ -233,7 +297,7 @@ class Launcher:
                 kill(pid, number)
 
     def end(self, child: Child, grace: float) -> None:
-        if grace > 0 and child.kill_at is None:
+        if grace > 0 and child.kill_at is None and child.pid:
             self.signal(child, signal.SIGTERM)
         at = time.monotonic() + grace
         child.kill_at = at if child.kill_at is None else min(child.kill_at, at)
@@ -243,10 +307,11 @@ class Launcher:
 
         SIGCHLD wakes us meanwhile: whatever is left of a child that has ended has come to us.
         """
-        leaving = [one for one in self.children.values() if one.kill_at is not None]
-        if not leaving:
+        if not any(one.kill_at is not None for one in self.children.values()):
             return None
         self.reap()
+        # one that is not born yet is ended once it is
+        leaving = [one for one in self.children.values() if one.kill_at is not None and one.pid]
         now = time.monotonic()
         soonest = float("inf")
         for child in leaving:

@@ -40,7 +40,7 @@ from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.interfaces import AgentPort, PoolDefaults, Worker, WorkerSource
 
 if TYPE_CHECKING:
-    from flowcore.processes import Launcher
+    from flow_agents.process.spawning import Spawn
 
 
 @attrs.frozen(kw_only=True)
@@ -48,8 +48,18 @@ class ProcessConfig:
     """A program of your own that speaks JSON-RPC on stdin and stdout, in any language."""
 
     command: tuple[str, ...] = setting(
-        validator=v.non_empty(),
-        help='the program and its arguments; "python" as the program is the interpreter of flowcore',
+        (),
+        help='the program and its arguments; "python" as the program is the interpreter of flowcore; with a'
+        ' template only the interpreter and its options, ["python"] if unset',
+    )
+    template: str | None = setting(
+        None,
+        validator=v.matches(
+            r"[^:]+:[A-Za-z_][\w.]*",
+            'a function such as "package.module:main" or "./agent.py:main"',
+        ),
+        help="a Python function that is the program, as package.module:name or ./file.py:name: imported once"
+        " and forked for each process, which takes milliseconds instead of a start",
     )
     env: dict[str, str | Secret] = setting(
         factory=dict,
@@ -72,6 +82,10 @@ class ProcessConfig:
         2.0, validator=v.ge(0), help="time to exit after SIGTERM, before SIGKILL"
     )
 
+    def __attrs_post_init__(self) -> None:
+        if not self.command and self.template is None:
+            raise ValueError("expected a command, or a template")
+
 
 class ProcessSource:
     """Makes workers, a process each."""
@@ -79,14 +93,9 @@ class ProcessSource:
     heartbeat = True
     pool_defaults = PoolDefaults(min=0, max=100, concurrency=1)
 
-    def __init__(self, config: ProcessConfig, launcher: Launcher, config_dir: pathlib.Path) -> None:
+    def __init__(self, config: ProcessConfig, spawn: Spawn) -> None:
         self._config = config
-        self._launcher = launcher
-        self._cwd = config_dir if config.cwd is None else config.cwd
-        self._env = {
-            name: value.reveal() if isinstance(value, Secret) else value
-            for name, value in config.env.items()
-        }
+        self._spawn = spawn
 
     @asynccontextmanager
     async def open_worker(self, port: AgentPort) -> AsyncGenerator[Worker]:
@@ -94,14 +103,7 @@ class ProcessSource:
         from flow_agents.process.worker import ProcessWorker
 
         config = self._config
-        async with self._launcher.open_process(
-            config.command,
-            env=self._env,
-            cwd=self._cwd,
-            on_stderr=port.stderr,
-            close_grace=config.close_grace,
-            term_grace=config.term_grace,
-        ) as process:
+        async with self._spawn(port) as process:
             async with trio.open_nursery() as nursery:
                 worker = ProcessWorker(
                     port,
@@ -122,7 +124,24 @@ async def open_process_agent(
     config: ProcessConfig, context: Context
 ) -> AsyncGenerator[WorkerSource]:
     """The maker of the agent's processes."""
-    yield ProcessSource(config, await context.launcher(), context.config_dir)
+    from flow_agents.process.spawning import Circumstances, from_command, open_templates
+
+    given = Circumstances(
+        env={
+            name: value.reveal() if isinstance(value, Secret) else value
+            for name, value in config.env.items()
+        },
+        cwd=context.config_dir if config.cwd is None else config.cwd,
+        close_grace=config.close_grace,
+        term_grace=config.term_grace,
+    )
+    launcher = await context.launcher()
+    if config.template is None:
+        yield ProcessSource(config, from_command(launcher, config.command, given))
+        return
+    python = config.command or ("python",)
+    async with open_templates(launcher, config.template, python, given) as spawn:
+        yield ProcessSource(config, spawn)
 
 
 @hookimpl

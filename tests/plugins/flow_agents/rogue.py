@@ -1,6 +1,7 @@
 """A process agent whose tools are all that a process can do, right and wrong. The name of the tool says it.
 
-Arguments of the program: how it describes itself (a key of DESCRIPTIONS), and further words.
+Arguments of the program: how it describes itself (a key of DESCRIPTIONS, ROGUE in the environment where it
+is a template's), and further words.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def tools(*names: str) -> dict[str, Any]:
 
 DESCRIPTIONS: dict[str, Any] = {
     "well": tools(*NAMES.split()),
+    "stubborn": tools(*NAMES.split()),
     "concurrent": {**tools(*NAMES.split()), "concurrent": True, "instructions": "ask nicely"},
     "no_tools": {},
     "no_object": [1],
@@ -33,7 +35,7 @@ DESCRIPTIONS: dict[str, Any] = {
     "twice": tools("a", "a"),
     "bad_schema": {"tools": [{"name": "a", "inputSchema": 7}]},
 }
-MODE = sys.argv[1] if len(sys.argv) > 1 else "well"
+MODE = os.environ.get("ROGUE") or (sys.argv[1] if len(sys.argv) > 1 else "well")
 held: list[int] = []
 out = sys.stdout.buffer
 
@@ -148,27 +150,31 @@ def call(number: int, tool: str, arguments: Any, params: Any) -> None:
     send(id=number, result=result)
 
 
-if MODE == "exit":
-    print("cannot go on", file=sys.stderr)
-    sys.exit(4)
-if MODE == "stubborn":
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    MODE = "well"
-for line in sys.stdin:
-    request = json.loads(line)
-    number, method, params = request.get("id"), request["method"], request.get("params", {})
-    if method == "describe":
-        if MODE == "refuses":
-            send(id=number, error={"code": 1, "message": "rather not"})
-        else:
-            send(id=number, result=DESCRIPTIONS[MODE])
-    elif method == "call":
-        call(number, params["tool"], params["arguments"], params)
-    elif method == "ping":
-        if "deaf" in sys.argv:
-            continue
-        send(id=number, result="pong")
-    elif method == "cancel" and params["id"] in held:
-        held.remove(params["id"])
-        print(f"cancelled {params['id']}", file=sys.stderr, flush=True)
-        send(id=params["id"], error={"code": -1, "message": "cancelled"})
+def main() -> None:
+    if MODE == "exit":
+        print("cannot go on", file=sys.stderr)
+        sys.exit(4)
+    if MODE == "stubborn":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for line in sys.stdin:
+        request = json.loads(line)
+        number, method, params = request.get("id"), request["method"], request.get("params", {})
+        if method == "describe":
+            if MODE == "refuses":
+                send(id=number, error={"code": 1, "message": "rather not"})
+            else:
+                send(id=number, result=DESCRIPTIONS[MODE])
+        elif method == "call":
+            call(number, params["tool"], params["arguments"], params)
+        elif method == "ping":
+            if "deaf" in sys.argv:
+                continue
+            send(id=number, result="pong")
+        elif method == "cancel" and params["id"] in held:
+            held.remove(params["id"])
+            print(f"cancelled {params['id']}", file=sys.stderr, flush=True)
+            send(id=params["id"], error={"code": -1, "message": "cancelled"})
+
+
+if __name__ == "__main__":
+    main()
