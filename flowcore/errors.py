@@ -6,7 +6,8 @@
     └── CallError                one request's typed outcome; crosses the wire as code, message, data
         ├── InvalidRequest       -32600  the request is not well formed
         ├── UnknownMethod        -32601
-        ├── InvalidArguments     -32602  the arguments do not fit the schema
+        ├── InvalidArguments     -32602  a parameter is missing or of the wrong form
+        │   ├── SchemaViolation  -32602  the arguments do not fit the tool's schema
         │   └── UnknownTarget    -32602  no such tool, prompt, resource or agent
         ├── InternalError        -32603  a fault of ours; says nothing of its inside
         ├── Overloaded           -31050  a queue is full; `retry_after` seconds
@@ -98,6 +99,10 @@ class UnknownMethod(CallError):
 class InvalidArguments(CallError):
     code = -32602
     http_status = 400
+
+
+class SchemaViolation(InvalidArguments):
+    pass
 
 
 class UnknownTarget(InvalidArguments):

@@ -156,6 +156,21 @@ class AuthScheme(Protocol):
 
 
 @runtime_checkable
+class TokenScheme(AuthScheme, Protocol):
+    """A scheme of tokens that OAuth authorization servers give out: edges tell clients which (RFC 9728)."""
+
+    @property
+    def issuers(self) -> tuple[str, ...]:
+        """The issuer URLs of the authorization servers whose tokens are taken; () if that is not known."""
+        ...
+
+    @property
+    def scopes(self) -> tuple[str, ...]:
+        """The scopes that a client should ask them for; () if it needs none."""
+        ...
+
+
+@runtime_checkable
 class Edge(Protocol):
     """A face to the outside. It serves from the moment it is yielded until its block is left."""
 

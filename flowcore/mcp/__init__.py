@@ -43,6 +43,8 @@ from flowcore.mcp.codes import (
 from flowcore.mcp.definitions import array, renamed
 from flowcore.mcp.eras import (
     BATCHES,
+    ELICITING,
+    EXPLAINING,
     HANDSHAKE,
     KNOWN,
     LATEST_HANDSHAKE,
@@ -81,7 +83,9 @@ from flowcore.mcp.methods import ASKS, LIST_CHANGED, LISTS, METHODS, Method
 __all__ = [
     "ASKS",
     "BATCHES",
+    "ELICITING",
     "EMPTY",
+    "EXPLAINING",
     "HANDSHAKE",
     "HEADER_MISMATCH",
     "INTERNAL_ERROR",

@@ -17,13 +17,20 @@ _decode_anything = msgspec.json.Decoder().decode
 
 
 def parse_capabilities(raw: Raw | bytes | None) -> dict[str, Raw]:
-    """A client's capabilities by name; {} if it declared none. Raises InvalidArguments if no object."""
+    """A client's capabilities by name; {} if it declared none, and without those that are null.
+
+    Raises InvalidArguments if they, or one of them, are no object.
+    """
     if raw is None:
         return {}
     try:
-        return _decode_members(raw)
+        declared = _decode_members(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise InvalidArguments("capabilities must be an object") from None
+    for name, value in declared.items():
+        if bytes(value)[:1] not in (b"{", b"n"):
+            raise InvalidArguments(f"the capability {name[:100]!r} must be an object")
+    return {name: value for name, value in declared.items() if bytes(value) != b"null"}
 
 
 def lacking(capabilities: Mapping[str, Raw], method: str, params: Raw | bytes) -> dict[str, Any]:

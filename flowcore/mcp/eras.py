@@ -35,6 +35,14 @@ BATCHES: Final = frozenset({"2025-03-26"})
 """The only version that knows JSON-RPC batches."""
 
 
+ELICITING: Final = frozenset({"2025-11-25"})
+"""The only version in which a server tells that what it sent a person to a page for is done."""
+
+EXPLAINING: Final = frozenset({"2026-07-28", "2025-11-25"})
+"""The versions in which arguments that do not fit a tool's schema are a result that says so, for the model
+to read, and no protocol error (SEP-1303; server/tools, error handling)."""
+
+
 def era_of(version: str) -> Era | None:
     """The era of a version; None if we do not know the version."""
     if version in MODERN:

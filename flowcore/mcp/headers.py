@@ -18,9 +18,11 @@ METHOD: Final = b"mcp-method"
 NAME: Final = b"mcp-name"
 PARAM_PREFIX: Final = b"mcp-param-"
 SESSION: Final = b"mcp-session-id"
+LAST_EVENT: Final = b"last-event-id"
 
 _ENCODED = re.compile(r"=\?base64\?(.*)\?=", re.DOTALL)
 _PLAIN = re.compile(r"[\x21-\x7e](?:[\x20-\x7e\t]*[\x21-\x7e])?")
+_VISIBLE = re.compile(r"[\x20-\x7e\t]*")
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _DECIMAL = re.compile(r"-?[0-9]{1,40}(?:\.0+)?")
 _TYPES = frozenset({"string", "integer", "boolean"})
@@ -34,10 +36,11 @@ def encode_value(text: str) -> str:
 
 
 def decode_value(value: str) -> str | None:
-    """The text a header value stands for; None if its encoding is malformed."""
+    """The text a header value stands for; None if its encoding is malformed, or it has characters that only
+    an encoded one may stand for."""
     match = _ENCODED.fullmatch(value)
     if match is None:
-        return value
+        return value if _VISIBLE.fullmatch(value) else None
     try:
         raw = base64.b64decode(match[1], validate=True)
         return raw.decode() if base64.b64encode(raw).decode() == match[1] else None

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from flowcore.agents.catalog import Catalog, Tool
-from flowcore.errors import InvalidArguments
+from flowcore.errors import SchemaViolation
 from flowcore.requests.expansion import expansion
 
 logger = logging.getLogger(__name__)
@@ -36,7 +36,7 @@ class ToolCheck:
         self._ready = tool.input_schema is None
 
     def check(self, arguments: msgspec.Raw | None) -> None:
-        """Raise InvalidArguments, naming the place, if the arguments do not fit the tool's schema."""
+        """Raise SchemaViolation, naming the place, if the arguments do not fit the tool's schema."""
         if not self._ready:
             assert self.tool.input_schema is not None
             self._validator = self._checks.validator(self._name, bytes(self.tool.input_schema))
@@ -50,7 +50,7 @@ class ToolCheck:
                 return
             self._refuse(validator, value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise InvalidArguments(
+            raise SchemaViolation(
                 f"arguments of {self.tool.name!r}: {error}", data={"tool": self.tool.name}
             ) from None
 
@@ -58,7 +58,7 @@ class ToolCheck:
         for error in validator.iter_errors(value):
             path = error.instance_path
             place = "".join(f"[{one}]" if isinstance(one, int) else f".{one}" for one in path)
-            raise InvalidArguments(
+            raise SchemaViolation(
                 f"arguments{_cut(place)} of {self.tool.name!r}: {_cut(error.message)}",
                 data={"path": [_cut(str(one)) for one in path], "tool": self.tool.name},
             )

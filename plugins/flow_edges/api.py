@@ -11,8 +11,9 @@
 | `GET /tools` | the public names of all tools |
 | `POST /call` | call a tool: `{"tool": .., "arguments": {..}, "deadline": SECONDS, "idempotencyKey": ..}` |
 
-It listens on loopback only. A browser's page cannot use it: a request with an Origin header, or for another
-host than the one it listens on, is refused.
+It listens on loopback only, unless `auth` says who may come in; then all but the first two ask who it is, and
+the guards of the edge what they may do. A browser's page cannot use it: a request with an Origin header, or
+for another host than the one it listens on, is refused.
 """
 
 from __future__ import annotations
@@ -26,9 +27,12 @@ import attrs
 import msgspec
 import trio
 
-from flowcore.agents import Agent
+from flow_edges.resource import Resource, host_of
+from flowcore.access import Access, is_local
+from flowcore.agents import Agent, Tool
 from flowcore.config import Address, setting
-from flowcore.errors import CallError, InvalidRequest, UnknownMethod, UnknownTarget
+from flowcore.config import validators as v
+from flowcore.errors import CallError, InvalidRequest, Unauthenticated, UnknownMethod, UnknownTarget
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.http import Limits, Request, Response, open_http_server
 from flowcore.interfaces import Edge, Host
@@ -43,6 +47,15 @@ class ApiConfig:
     """Health, status and steering over HTTP, for flowctl and for machines that watch."""
 
     bind: Address = setting(Address("127.0.0.1", 7301), help="where to listen")
+    public_url: str = setting(
+        "",
+        validator=v.matches(r"(https?://[^\s/?#@]+(/[^\s?#]*)?)?"),
+        help="the URL under which it is reached, if it is another than that of `bind`: tokens must be meant"
+        " for it",
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        (), help="further host names under which it is reached"
+    )
     limits: Limits = setting(factory=Limits, help="what is taken, and how long is waited")
     drain: float = setting(1.0, help="seconds that requests may go on when the edge closes")
 
@@ -59,9 +72,22 @@ class CallBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 class Api:
     """Answers requests about one host."""
 
-    def __init__(self, host: Host, bind: Address) -> None:
+    def __init__(self, host: Host, config: ApiConfig, access: Access, edge: str) -> None:
+        """`edge` is the edge's name in the configuration."""
         self._host = host
-        self._hosts = {"localhost", "127.0.0.1", "[::1]", _bracketed(bind.host)}
+        self._access = access
+        self._edge = edge
+        own = _bracketed(config.bind.host)
+        hosts = {"localhost", "127.0.0.1", "[::1]", own, *config.allowed_hosts}
+        self._hosts = frozenset(name.lower() for name in hosts)
+        self.resource = Resource(
+            config.bind,
+            "/",
+            public_url=config.public_url,
+            hosts=config.allowed_hosts,
+            local=is_local(config.bind.host) or config.bind.host == "localhost",
+        )
+        """The edge's own URI."""
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; never raises for what a client did."""
@@ -76,23 +102,35 @@ class Api:
             headers = [*JSON]
             if retry is not None:
                 headers.append((b"retry-after", b"%d" % math.ceil(retry)))
+            if isinstance(error, Unauthenticated):
+                told = (one.challenge for one in self._access.schemes if one.challenge)
+                headers += [(b"www-authenticate", one.encode()) for one in told]
             return Response(status, headers, msgspec.json.encode({"error": error.wire()}))
 
     def _refused(self, request: Request) -> Response | None:
         if b"origin" in request.headers:
             return _problem(403, "requests of web pages are refused here")
-        name = request.headers.get(b"host", b"").decode("latin-1")
-        host = name.rpartition(":")[0] if name.rpartition("]")[2].count(":") else name
-        if host.lower() not in self._hosts:
+        host = host_of(request)
+        if host not in self._hosts:
             return _problem(421, f"this server is not {host[:100]!r}")
         return None
 
+    async def _caller(self, request: Request) -> Principal:
+        """Who asks. Raises CallError for who may not come in."""
+        if not self._access.schemes:
+            return OPERATOR
+        return await self._access.identify(request, self.resource.uri(request))
+
+    async def _admit(self, request: Request, action: str, target: str = "") -> Principal:
+        """Who asks for this, if they may have it. Raises CallError."""
+        principal = await self._caller(request)
+        self._host.requests.guards.admit(self._edge, principal, action, target)
+        return principal
+
     async def _route(self, request: Request) -> Response:
         parts = request.path.strip("/").split("/")
-        if request.path != "/" + "/".join(parts):
-            raise UnknownTarget(f"there is nothing at {request.path[:200]!r}")
         route = self._routes().get((len(parts), parts[0]))
-        if route is None:
+        if route is None or request.path != "/" + "/".join(parts):
             return _problem(404, f"there is nothing at {request.path[:200]!r}")
         method, answer = route
         if request.method != method and not (method == "GET" and request.method == "HEAD"):
@@ -121,20 +159,23 @@ class Api:
     async def _readyz(self, request: Request, parts: list[str]) -> Response:
         del request, parts
         status = self._host.status()
-        unwell = [one for one in status["components"] if one["status"] != "ok"]
-        body = {"ready": status["ready"], "draining": status["draining"], "unwell": unwell}
+        body = {"ready": status["ready"], "draining": status["draining"]}
+        if not self._access.schemes:  # who has not said who they are is told no more
+            body["unwell"] = [one for one in status["components"] if one["status"] != "ok"]
         return _json(body, 200 if status["ready"] else 503)
 
     async def _status(self, request: Request, parts: list[str]) -> Response:
-        del request, parts
+        del parts
+        await self._admit(request, "status")
         return _json(self._host.status())
 
     async def _agents(self, request: Request, parts: list[str]) -> Response:
-        del request, parts
+        del parts
+        await self._admit(request, "agents")
         return _json({"agents": self._host.status()["agents"]})
 
     async def _agent(self, request: Request, parts: list[str]) -> Response:
-        del request
+        await self._admit(request, "agents", parts[1])
         return _json(self._find(parts[1]).status())
 
     def _find(self, name: str) -> Agent:
@@ -144,7 +185,7 @@ class Api:
             raise NotThere(error.message, data=error.data) from None
 
     async def _steer(self, request: Request, parts: list[str]) -> Response:
-        del request
+        await self._admit(request, f"agents.{parts[2]}", parts[1])
         agent = self._find(parts[1])
         steps: dict[str, Callable[[], None]] = {
             "pause": agent.pause,
@@ -158,7 +199,8 @@ class Api:
         return _json({"agent": agent.name, "done": parts[2], "state": agent.state.value})
 
     async def _tasks(self, request: Request, parts: list[str]) -> Response:
-        del request, parts
+        del parts
+        await self._admit(request, "tasks")
         now = trio.current_time()
         entries = [
             _entry(one, now)
@@ -173,13 +215,21 @@ class Api:
         return _json(body)
 
     async def _tools(self, request: Request, parts: list[str]) -> Response:
-        del request, parts
+        del parts
+        principal = await self._caller(request)
         listing = self._host.directory.listing("tools")
-        tools = [{"name": one.name, "agent": one.agent} for one in listing.entries]
+        guards = self._host.requests.guards
+        tools = [
+            {"name": one.name, "agent": one.agent}
+            for one in listing.entries
+            if isinstance(one.offer, Tool)
+            and guards.shows(self._edge, principal, one.agent, "tools", one.offer.name)
+        ]
         return _json({"tools": tools, "missing": list(listing.missing)})
 
     async def _call(self, request: Request, parts: list[str]) -> Response:
         del parts
+        principal = await self._caller(request)
         kind = request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if kind != b"application/json":
             return _problem(415, "expected application/json")
@@ -197,7 +247,9 @@ class Api:
             deadline=math.inf if body.deadline is None else trio.current_time() + body.deadline,
             explicit=body.deadline is not None,
             idempotency_key=body.idempotency_key,
-            principal=OPERATOR,
+            principal=principal,
+            edge=self._edge,
+            client=self._access.address(request),
         )
         reply = await self._host.submit(envelope)
         return Response(
@@ -262,8 +314,9 @@ class ApiEdge:
 @asynccontextmanager
 async def open_api(config: ApiConfig, context: Context) -> AsyncGenerator[Edge]:
     """Listen, and answer about the flow."""
-    api = Api(context.host, config.bind)
+    api = Api(context.host, config, context.access, context.name.removeprefix("edge."))
     async with open_http_server(api.handle, config.bind, limits=config.limits) as server:
+        api.resource.port = server.addresses[0].port
         yield ApiEdge(tuple(f"http://{address}" for address in server.addresses))
         await server.drain(config.drain)
 

@@ -31,7 +31,16 @@ def test_every_text_survives_a_header(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "header", ["=?base64?a?=", "=?base64?_w==?=", "=?base64?/w==?=", "=?base64?YR==?="]
+    "header",
+    [
+        "=?base64?a?=",
+        "=?base64?_w==?=",
+        "=?base64?/w==?=",
+        "=?base64?YR==?=",
+        "\xfc",
+        "a\x01",
+        "a\nb",
+    ],
 )
 def test_a_malformed_encoding_is_no_value(header: str) -> None:
     assert decode_value(header) is None

@@ -195,7 +195,7 @@ async def test_arguments_are_checked_before_the_agent_sees_them() -> None:
     async with requests_of(agent) as requests:
         with pytest.raises(InvalidArguments, match=r"arguments\.text of 'work'"):
             await requests.submit(call(arguments={"text": 7}))
-        assert last(requests).error == "InvalidArguments"
+        assert last(requests).error == "SchemaViolation"
         with pytest.raises(InvalidArguments, match="Additional properties"):
             await requests.submit(call(arguments={"other": 7}))
     assert agent.calls == []
@@ -444,7 +444,7 @@ async def test_guards_see_every_request_come_and_go() -> None:
         log.clear()
         with pytest.raises(InvalidArguments):
             await requests.submit(call(arguments=[]))
-        assert log[-1] == "a leaves with InvalidArguments"
+        assert log[-1] == "a leaves with SchemaViolation"
         log.clear()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(requests.submit, call())

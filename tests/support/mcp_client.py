@@ -77,7 +77,8 @@ class Raw:
         )
         kind = response.headers.get(b"content-type", b"")
         if kind.startswith(b"text/event-stream"):
-            messages = [json.loads(event.data) for event in SseDecoder().feed(response.body)]
+            events = SseDecoder().feed(response.body)
+            messages = [json.loads(event.data) for event in events if event.data]
         else:
             messages = [json.loads(response.body)] if response.body else []
         return Answer(response.status, response.headers, messages)
@@ -174,6 +175,10 @@ class Messages:
 
     def __init__(self, stream: ClientStream) -> None:
         self.status = stream.status
+        self.last_id = ""
+        """The id of the last event, for `Last-Event-ID`."""
+        self.retry: int | None = None
+        """The time to wait before coming back that was told last, in milliseconds."""
         self._stream = stream
         self._decoder = SseDecoder()
         self._waiting: Iterator[Any] = iter(())
@@ -186,6 +191,9 @@ class Messages:
         """The next message. Raises EOFError at the end."""
         while True:
             for event in self._waiting:
+                self.last_id, self.retry = event.id, event.retry
+                if not event.data:
+                    continue
                 message: dict[str, Any] = json.loads(event.data)
                 return message
             data = await self._stream.receive()

@@ -1,7 +1,8 @@
 """MCP over Streamable HTTP: one endpoint for every version from 2025-03-26 on.
 
-Read in this order: `endpoint` (which request goes which way), `http_modern` and `http_handshake` (the two
-eras), `service` (requests become envelopes), `running`, `exchange`, `parking` (calls that speak and ask).
+Read in this order: `endpoint` (which request goes which way), `door` (who may come in), `http_modern` and
+`http_handshake` (the two eras), `service` (requests become envelopes), `running`, `exchange`, `parking`
+(calls that speak and ask), `channel` (streams that outlive their connections).
 """
 
 from __future__ import annotations
@@ -36,15 +37,18 @@ async def open_mcp(config: McpSettings, context: Context) -> AsyncGenerator[McpE
     """Serve until the block is left; then let streams end and requests finish."""
     import trio
 
+    from flow_edges.mcp.door import Door
     from flow_edges.mcp.endpoint import Endpoint
     from flow_edges.mcp.shared import open_shared
     from flowcore.http import open_http_server
 
-    async with open_shared(context.host, config) as shared:
-        endpoint = Endpoint(shared, config)
+    async with open_shared(context.host, config, context.name) as shared:
+        door = Door(context.access, config)
+        endpoint = Endpoint(shared, config, door)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(endpoint.handshake.sessions.expire)
             async with open_http_server(endpoint.handle, config.bind, limits=config.http) as server:
+                door.resource.port = server.addresses[0].port
                 try:
                     yield McpEdge(server, config.path)
                 finally:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import trio
 
 from flow_edges.mcp import handshake
+from flow_edges.mcp.client import Caller
 from flow_edges.mcp.conversation import Conversation
 from flow_edges.mcp.service import Service, supported
 from flowcore.errors import CallError, InvalidArguments, InvalidRequest
@@ -20,7 +21,6 @@ from flowcore.mcp import (
     error_for,
     split_meta,
 )
-from flowcore.requests import Principal
 
 Item = Message | InvalidRequest | InvalidArguments
 
@@ -29,7 +29,7 @@ async def answer_batch(
     service: Service,
     conversation: Conversation | None,
     items: Sequence[Item],
-    principal: Principal,
+    caller: Caller,
     other: Callable[[Message], None],
 ) -> bytes | None:
     """The answers to a batch as one JSON array; None if nothing in it wants one.
@@ -40,7 +40,7 @@ async def answer_batch(
     answers: list[bytes] = []
 
     async def one(item: Request) -> None:
-        answers.append(await _answer(service, conversation, item, principal))
+        answers.append(await _answer(service, conversation, item, caller))
 
     async with trio.open_nursery() as nursery:
         for item in items:
@@ -54,9 +54,9 @@ async def answer_batch(
 
 
 async def _answer(
-    service: Service, conversation: Conversation | None, message: Request, principal: Principal
+    service: Service, conversation: Conversation | None, message: Request, caller: Caller
 ) -> bytes:
-    client = handshake.stateless_client(UNDECLARED, principal)
+    client = handshake.stateless_client(UNDECLARED, caller)
     name, params = message.method, message.params
     try:
         if name == "initialize":
@@ -66,7 +66,7 @@ async def _answer(
         if method.asks:
             target = service.target(method, params)
             envelope = service.envelope(method, target, params, meta, client)
-            result = await service.submit(envelope, method)
+            result = await service.submit(envelope, method, client)
         else:
             result = await handshake.answer(service, conversation, name, params, meta, client)
     except CallError as error:

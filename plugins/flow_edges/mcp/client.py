@@ -10,6 +10,14 @@ from flowcore.requests import Principal
 OFF = "off"
 
 
+@attrs.frozen
+class Caller:
+    """Who sent one HTTP request, and from where."""
+
+    principal: Principal
+    address: str = ""
+
+
 @attrs.define(kw_only=True, eq=False)
 class Client:
     """The asking side of one request. Never written to; not frozen, since many are made."""
@@ -18,6 +26,8 @@ class Client:
     version: str
     principal: Principal
     capabilities: dict[str, Raw]
+    address: str = ""
+    """Where it came from, as far as the edge believes it; "" where there is no address."""
     affinity: bytes | None = None
     """What its requests have in common, if they should meet the same worker."""
     level: str | None = None

@@ -10,7 +10,7 @@ import msgspec
 import trio
 from msgspec import Raw
 
-from flow_edges.mcp.client import Client
+from flow_edges.mcp.client import Caller, Client
 from flow_edges.mcp.hub import Hub
 from flow_edges.mcp.interests import Interests
 from flow_edges.mcp.peers import wanted
@@ -82,6 +82,17 @@ class Conversation:
         self._most_subscriptions = most_subscriptions
         self._input_timeout = input_timeout
         hub.add(self)
+
+    def belongs_to(self, principal: Principal) -> bool:
+        """Whether it was begun by this principal, whatever scopes either had or has."""
+        return self.client.principal.owner == principal.owner
+
+    def client_as(self, caller: Caller) -> Client:
+        """The client with what its principal may do now: between two requests that may change."""
+        client = self.client
+        if caller.principal is client.principal and caller.address == client.address:
+            return client
+        return attrs.evolve(client, principal=caller.principal, address=caller.address)
 
     def close(self) -> None:
         """It is over: cancel its calls, hold no resource, hear no more."""
@@ -166,13 +177,14 @@ class Conversation:
             raise InvalidArguments(f"params.level must be one of {', '.join(LEVELS)}")
         self.client = attrs.evolve(self.client, level=level)
 
-    async def subscribe(self, params: dict[str, Raw]) -> None:
-        """`resources/subscribe`. Raises CallError."""
+    async def subscribe(self, params: dict[str, Raw], client: Client) -> None:
+        """`resources/subscribe`, as `client` asks for it. Raises CallError."""
         uri = _uri(params)
         if uri in self._subscriptions:
             return
         if len(self._subscriptions) >= self._most_subscriptions:
             raise Overloaded(f"at most {self._most_subscriptions} subscriptions are allowed")
+        self._interests.check(uri, client.principal)
         await self._interests.hold(uri)
         if self._closed or uri in self._subscriptions:
             self._interests.release(uri)
@@ -194,8 +206,12 @@ class Conversation:
         if self.outlet is not None and uri in self._subscriptions:
             self.outlet(encode_notification("notifications/resources/updated", params))
 
-    def logged(self, params: Raw) -> None:
-        if self.outlet is not None and wanted(self.client, params):
+    def logged(self, agent: str, params: Raw) -> None:
+        if (
+            self.outlet is not None
+            and wanted(self.client, params)
+            and self._hub.shows(agent, self.client)
+        ):
             self.outlet(encode_notification("notifications/message", params))
 
 

@@ -17,6 +17,8 @@ from flowcore.mcp import INVALID_REQUEST, encode_error
 JSON = ((b"content-type", b"application/json"),)
 _HOST = re.compile(r"(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
 _ORIGIN = re.compile(r"(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?")
+_READABLE = b"Mcp-Session-Id, WWW-Authenticate, Retry-After"
+_ZERO = re.compile(rb"q[ \t]*=[ \t]*0(\.0*)?")
 _REMEMBERED = 256
 Headers = tuple[tuple[bytes, bytes], ...]
 _BOTH = (b"application/json", b"text/event-stream")
@@ -56,7 +58,7 @@ class Guard:
             return ()
         return (
             (b"access-control-allow-origin", origin),
-            (b"access-control-expose-headers", b"Mcp-Session-Id"),
+            (b"access-control-expose-headers", _READABLE),
             (b"vary", b"Origin"),
         )
 
@@ -116,11 +118,21 @@ def unacceptable(request: Request) -> Response | None:
 
 
 def accepts(accept: bytes, *kinds: bytes) -> bool:
-    """Whether an Accept header takes all of these media types (their weights are not looked at)."""
-    accept = accept.lower()
-    if b"*/*" in accept:
-        return True
-    return all(kind in accept or kind.split(b"/")[0] + b"/*" in accept for kind in kinds)
+    """Whether an Accept header takes all of these media types (RFC 9110 section 12.5.1).
+
+    Of weights, only 0 matters: what has it is not taken.
+    """
+    taken: set[bytes] = set()
+    never: set[bytes] = set()
+    for one in accept.lower().split(b","):
+        kind, *parameters = (part.strip() for part in one.split(b";"))
+        zero = any(_ZERO.fullmatch(parameter) for parameter in parameters)
+        (never if zero else taken).add(kind)
+    for kind in kinds:
+        names = (kind, kind.split(b"/")[0] + b"/*", b"*/*")  # the most telling one decides
+        if not next((name in taken for name in names if name in taken | never), False):
+            return False
+    return True
 
 
 def _is_json(kind: bytes) -> bool:

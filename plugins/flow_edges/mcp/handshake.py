@@ -6,23 +6,23 @@ from typing import Final
 
 from msgspec import Raw
 
-from flow_edges.mcp.client import OFF, Client
+from flow_edges.mcp.client import OFF, Caller, Client
 from flow_edges.mcp.conversation import Conversation
 from flow_edges.mcp.service import Service
 from flowcore.errors import InvalidRequest, UnknownMethod
 from flowcore.mcp import LISTS, UNDECLARED
-from flowcore.requests import Principal
 
 _EMPTY: Final = b"{}"
 _NONE: dict[str, Raw] = {}
 
 
-def stateless_client(version: str | None, principal: Principal) -> Client:
+def stateless_client(version: str | None, caller: Caller) -> Client:
     """A client that uses no session: nothing is known of it, so it can be asked nothing."""
     return Client(
         modern=False,
         version=version or UNDECLARED,
-        principal=principal,
+        principal=caller.principal,
+        address=caller.address,
         capabilities=_NONE,
         level=OFF,
     )
@@ -54,7 +54,7 @@ async def answer(
     if method == "logging/setLevel":
         conversation.set_level(params)
     elif method == "resources/subscribe":
-        await conversation.subscribe(params)
+        await conversation.subscribe(params, client)
     elif method == "resources/unsubscribe":
         conversation.unsubscribe(params)
     elif method == "initialize":

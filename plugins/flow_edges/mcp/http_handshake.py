@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
+from functools import partial
+from typing import Final
 
 import trio
 from msgspec import Raw
 
 from flow_edges.mcp.batches import answer_batch
+from flow_edges.mcp.channel import Channel
+from flow_edges.mcp.client import Caller
+from flow_edges.mcp.exchange import Exchange
 from flow_edges.mcp.guard import JSON, accepts, refused
 from flow_edges.mcp.handshake import answer, stateless_client
-from flow_edges.mcp.outbox import Outbox
-from flow_edges.mcp.replies import EVENTS, accepted, answered, failed, send_alive, succeeded
+from flow_edges.mcp.replies import accepted, answered, failed, succeeded
 from flow_edges.mcp.service import supported
-from flow_edges.mcp.sessions import Session, Sessions
+from flow_edges.mcp.sessions import OWN_STREAM, Session, Sessions
 from flow_edges.mcp.settings import McpSettings
-from flow_edges.mcp.shared import Shared
+from flow_edges.mcp.shared import Shared, put_all
+from flow_edges.mcp.streams import ALIVE, carried, place, primer
 from flowcore.errors import CallError, InternalError, InvalidRequest
-from flowcore.http import Request, Response, Send, Stream
+from flowcore.http import Request, Response, Stream
 from flowcore.mcp import (
     BATCHES,
     UNDECLARED,
@@ -27,10 +33,12 @@ from flowcore.mcp import (
 )
 from flowcore.mcp import Request as Asked
 from flowcore.mcp import Response as Answer
-from flowcore.mcp.headers import SESSION, VERSION
-from flowcore.requests import Principal
+from flowcore.mcp.headers import LAST_EVENT, SESSION, VERSION
 
 logger = logging.getLogger(__name__)
+
+PRIMING_SINCE: Final = "2025-11-25"
+"""The first version whose clients expect an event without data, which gives them an id to come back with."""
 
 
 class HandshakeHttp:
@@ -42,26 +50,27 @@ class HandshakeHttp:
         self._keep_alive = settings.keep_alive
         self._limits = settings.limits
         self._sessionless = settings.sessions.max == 0
-        self.sessions = Sessions(settings.sessions)
+        self._replay = settings.sessions.replay
+        self.sessions = Sessions(settings.sessions, backlog=settings.limits.backlog)
 
     async def post(
-        self, request: Request, message: Message, meta: dict[str, Raw], principal: Principal
+        self, request: Request, message: Message, meta: dict[str, Raw], caller: Caller
     ) -> Response | Stream:
         """The answer to one message; `meta` was taken out of its params."""
         session_id = request.headers.get(SESSION)
         session = None
         if session_id is not None:
-            session = self.sessions.find(session_id, principal.owner)
+            session = self.sessions.find(session_id, caller.principal)
             if session is None:
                 return refused(404, "no such session: send initialize again")
         if type(message) is Asked:
             try:
-                return await self._request(request, session, message, meta, principal)
+                return await self._request(request, session, message, meta, caller)
             except CallError as error:
-                return failed(message.id, error, modern=False, status=200)
+                return failed(message.id, error, modern=False)
             except Exception:
                 logger.exception("a request failed within the edge")
-                return failed(message.id, InternalError("internal error"), status=200)
+                return failed(message.id, InternalError("internal error"), modern=False)
         self._heed(session, message)
         return accepted()
 
@@ -79,19 +88,17 @@ class HandshakeHttp:
         session: Session | None,
         message: Asked,
         meta: dict[str, Raw],
-        principal: Principal,
+        caller: Caller,
     ) -> Response | Stream:
         name, params = message.method, message.params
         if session is None and name == "initialize":
-            return self._initialize(message, principal)
+            return self._initialize(message, caller)
         method = supported(name, modern=False)
         conversation = None if session is None else session.conversation
         if conversation is None:
-            client = stateless_client(
-                request.headers.get(VERSION, b"").decode("latin-1"), principal
-            )
+            client = stateless_client(request.headers.get(VERSION, b"").decode("latin-1"), caller)
         else:
-            client = conversation.client
+            client = conversation.client_as(caller)
         if not method.asks:
             result = await answer(self._service, conversation, name, params, meta, client)
             return succeeded(message.id, result)
@@ -101,19 +108,24 @@ class HandshakeHttp:
         )
         if self._shared.speaks(envelope, client):
             exchange = self._shared.start_for(conversation, message.id, envelope, method, client)
-            return await answered(exchange, modern=False, keep_alive=self._keep_alive)
+            return await answered(
+                exchange,
+                modern=False,
+                keep_alive=self._keep_alive,
+                carry=None if session is None else partial(self._carry, session),
+            )
         if conversation is None:
-            return succeeded(message.id, await self._service.submit(envelope, method))
+            return succeeded(message.id, await self._service.submit(envelope, method, client))
         with trio.CancelScope() as scope:
             conversation.begin(message.id, scope)
             try:
-                return succeeded(message.id, await self._service.submit(envelope, method))
+                return succeeded(message.id, await self._service.submit(envelope, method, client))
             finally:
                 conversation.ended(message.id)
         return accepted()  # the client itself cancelled it and waits for nothing
 
-    def _initialize(self, message: Asked, principal: Principal) -> Response:
-        conversation = self._shared.converse(message.params, principal)
+    def _initialize(self, message: Asked, caller: Caller) -> Response:
+        conversation = self._shared.converse(message.params, caller.principal)
         response = succeeded(message.id, self._service.initialized(conversation.version))
         if self._sessionless:
             conversation.close()
@@ -122,11 +134,11 @@ class HandshakeHttp:
         response.headers = (*JSON, (SESSION, session.id.encode()))
         return response
 
-    # ---- the stream of a session
+    # ---- streams of a session
 
-    def open_or_end(self, request: Request, principal: Principal) -> Response | Stream:
-        """GET opens the session's stream, DELETE ends the session."""
-        session = self.sessions.find(request.headers[SESSION], principal.owner)
+    def open_or_end(self, request: Request, caller: Caller) -> Response | Stream:
+        """GET opens the session's own stream, or goes on with one that broke; DELETE ends the session."""
+        session = self.sessions.find(request.headers[SESSION], caller.principal)
         if session is None:
             return refused(404, "no such session: send initialize again")
         if request.method == "DELETE":
@@ -134,41 +146,71 @@ class HandshakeHttp:
             return Response(204)
         if not accepts(request.headers.get(b"accept", b"*/*"), b"text/event-stream"):
             return refused(406, "the client must accept text/event-stream")
-        if session.stream is not None:
-            return refused(409, "this session has its stream open already")
         if self._shared.hub.streams >= self._limits.streams:
             return refused(429, "too many streams are open", (b"retry-after", b"1"))
-        return self._stream(session, request.draining)
+        if request.draining.is_set():
+            return refused(503, "this server is about to stop", (b"retry-after", b"1"))
+        last = request.headers.get(LAST_EVENT, b"").decode("latin-1")
+        return self._resume(session, last) if last else self._own_stream(session)
 
-    def _stream(self, session: Session, draining: trio.Event) -> Stream:
-        outbox = session.stream = Outbox(self._limits.backlog)
-        session.conversation.outlet = outbox.put_once
+    def _own_stream(self, session: Session) -> Response | Stream:
+        channel = session.stream
+        if channel is None:
+            channel = self.sessions.open_channel(session, OWN_STREAM)
+            session.conversation.outlet = channel.put_once
+        elif channel.attached:
+            return refused(409, "this session has its stream open already")
+        return self._listened(session, channel, channel.position)
+
+    def _resume(self, session: Session, last_event_id: str) -> Response | Stream:
+        known = place(last_event_id)
+        channel = None if known is None else session.channels.get(known[0])
+        if known is None or channel is None or not channel.reaches(known[1]):
+            return refused(400, "there is nothing to go on with after this Last-Event-ID")
+        return self._listened(session, channel, known[1])
+
+    def _listened(self, session: Session, channel: Channel, after: int) -> Stream:
         self._shared.hub.streams += 1
 
-        def close() -> None:
+        def closed() -> None:
             self._shared.hub.streams -= 1
-            session.conversation.outlet = None
-            session.stream = None
             session.used = trio.current_time()
 
-        async def run(send: Send) -> None:
-            await send(b": open\n\n")
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(_close_on, draining, outbox)
-                broken = await _until_gone(send, outbox, self._keep_alive)
-                nursery.cancel_scope.cancel()
-            if broken is not None:
-                raise broken
+        return self._carried(session, channel, after, closed)
 
-        return Stream(200, EVENTS, run, close=close)
+    def _carry(self, session: Session, exchange: Exchange, frames: list[bytes]) -> Stream:
+        """The stream of a call: it outlives its connection for a while."""
+        channel = self.sessions.open_channel(session, session.name())
+        put_all(channel, exchange, frames)
+        stream = self._carried(session, channel, 0)
+        if not exchange.done:
+            self._shared.fill(channel, exchange)
+        return stream
+
+    def _carried(
+        self,
+        session: Session,
+        channel: Channel,
+        after: int,
+        closed: Callable[[], None] | None = None,
+    ) -> Stream:
+        primed = self._replay.messages > 0 and session.conversation.version >= PRIMING_SINCE
+        return carried(
+            channel,
+            after,
+            opening=primer(channel, after, self._replay.retry) if primed else ALIVE,
+            keep_alive=self._keep_alive,
+            within=self._replay.within if self._replay.messages else 0.0,
+            closed=closed,
+        )
 
     # ---- batches
 
-    async def batch(self, request: Request, principal: Principal) -> Response:
+    async def batch(self, request: Request, caller: Caller) -> Response:
         """The answer to a JSON-RPC batch, which 2025-03-26 alone knows: one JSON array."""
         session_id, session = request.headers.get(SESSION), None
         if session_id is not None:
-            session = self.sessions.find(session_id, principal.owner)
+            session = self.sessions.find(session_id, caller.principal)
             if session is None:
                 return refused(404, "no such session: send initialize again")
         version = request.headers.get(VERSION, b"").decode("latin-1")
@@ -186,23 +228,7 @@ class HandshakeHttp:
             self._service,
             None if session is None else session.conversation,
             messages,
-            principal,
+            caller,
             lambda message: self._heed(session, message),
         )
         return accepted() if body is None else Response(200, JSON, body)
-
-
-async def _until_gone(
-    send: Send, outbox: Outbox, keep_alive: float
-) -> trio.BrokenResourceError | None:
-    try:
-        while await send_alive(send, outbox.take, keep_alive):
-            pass
-    except trio.BrokenResourceError as error:
-        return error
-    return None
-
-
-async def _close_on(event: trio.Event, outbox: Outbox) -> None:
-    await event.wait()
-    outbox.close()

@@ -7,19 +7,20 @@ import logging
 import trio
 from msgspec import Raw
 
+from flow_edges.mcp.client import Caller
 from flow_edges.mcp.ladder import check_mirrors, check_params
 from flow_edges.mcp.listen import Listening
 from flow_edges.mcp.modern import Introduction, answer, introduced
-from flow_edges.mcp.replies import EVENTS, accepted, answered, failed, send_alive, succeeded
+from flow_edges.mcp.replies import accepted, answered, failed, succeeded
 from flow_edges.mcp.service import check_version, supported
 from flow_edges.mcp.settings import McpSettings
 from flow_edges.mcp.shared import Shared
+from flow_edges.mcp.streams import EVENTS, events, send_alive
 from flowcore.errors import CallError, InternalError, InvalidArguments, InvalidRequest
 from flowcore.http import Request, Response, Send, Stream, encode_event
 from flowcore.mcp import Message, Notification
 from flowcore.mcp import Request as Asked
 from flowcore.mcp.headers import VERSION
-from flowcore.requests import Principal
 
 logger = logging.getLogger(__name__)
 
@@ -38,13 +39,13 @@ class ModernHttp:
         message: Message,
         meta: dict[str, Raw],
         introduction: Introduction | None,
-        principal: Principal,
+        caller: Caller,
     ) -> Response | Stream:
         """The answer to one message; `meta` was taken out of its params."""
         if type(message) is not Asked:
             return self._other(request, message)
         try:
-            return await self._request(request, message, meta, introduction, principal)
+            return await self._request(request, message, meta, introduction, caller)
         except CallError as error:
             return failed(message.id, error)
         except Exception:
@@ -57,7 +58,7 @@ class ModernHttp:
         message: Asked,
         meta: dict[str, Raw],
         introduction: Introduction | None,
-        principal: Principal,
+        caller: Caller,
     ) -> Response | Stream:
         headers, params = request.headers, message.params
         if introduction is None:
@@ -65,7 +66,7 @@ class ModernHttp:
                 check_version(headers[VERSION].decode("latin-1"))
             introduction = introduced(meta)
         check_mirrors(headers, message, introduction.version)
-        client = introduction.client(principal)
+        client = introduction.client(caller)
         method = supported(message.method, modern=True)
         if not method.asks:
             if message.method == "subscriptions/listen":
@@ -98,7 +99,7 @@ class ModernHttp:
             exchange = self._shared.start(message.id, method, params, target, envelope, client)
             return await answered(exchange, modern=True, keep_alive=self._keep_alive)
         self._service.tasks.wanted(client, target.tool)
-        return succeeded(message.id, await self._service.submit(envelope, method))
+        return succeeded(message.id, await self._service.submit(envelope, method, client))
 
     def _other(self, request: Request, message: Message) -> Response:
         """Notifications are taken and have no effect: closing a stream is how a request is cancelled."""
@@ -114,13 +115,16 @@ class ModernHttp:
         return accepted()
 
     def _listen(self, request: Request, listening: Listening) -> Stream:
+        async def take() -> bytes:
+            return events(await listening.outbox.take())
+
         async def run(send: Send) -> None:
             broken: trio.BrokenResourceError | None = None
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(listening.run)
                 nursery.start_soon(_close_on, request.draining, listening)
                 try:
-                    while await send_alive(send, listening.outbox.take, self._keep_alive):
+                    while await send_alive(send, take, self._keep_alive):
                         pass
                     await send(encode_event(listening.farewell()))
                 except trio.BrokenResourceError as error:

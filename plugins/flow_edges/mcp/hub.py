@@ -7,6 +7,7 @@ from typing import Protocol
 import msgspec
 from msgspec import Raw
 
+from flow_edges.mcp.client import Client
 from flow_edges.mcp.interests import Interests
 from flow_edges.mcp.lists import Lists
 from flowcore.agents import Event, Notification, StateChanged
@@ -31,7 +32,7 @@ class Listener(Protocol):
         """A resource changed (`notifications/resources/updated`)."""
         ...
 
-    def logged(self, params: Raw) -> None:
+    def logged(self, agent: str, params: Raw) -> None:
         """An agent logged something outside any call (`notifications/message`)."""
         ...
 
@@ -62,6 +63,10 @@ class Hub:
         """Tell it no more. Unknown ones are ignored."""
         self._listeners.pop(listener, None)
 
+    def shows(self, agent: str, client: Client) -> bool:
+        """Whether a client is shown anything of an agent: else it does not hear its log either."""
+        return self._lists.has(agent, client.principal)
+
     async def watch_lists(self) -> None:
         """Tell of each list that a client would see differently; changes in one go count once."""
         directory = self._host.directory
@@ -84,7 +89,7 @@ class Hub:
                 self._updated(event.params)
             elif event.method == "notifications/message":
                 for listener in tuple(self._listeners):
-                    listener.logged(event.params)
+                    listener.logged(event.agent, event.params)
 
     def _updated(self, params: Raw) -> None:
         try:

@@ -9,9 +9,10 @@ import msgspec
 import trio
 from msgspec import Raw
 
-from flowcore.errors import CallError, InvalidArguments
+from flow_edges.mcp.sight import Sight
+from flowcore.errors import CallError, InvalidArguments, UnknownTarget
 from flowcore.interfaces import Host
-from flowcore.requests import Envelope
+from flowcore.requests import Envelope, Principal
 
 logger = logging.getLogger(__name__)
 
@@ -31,23 +32,23 @@ class _Interest:
 class Interests:
     """Subscriptions shared by all clients of an edge: the first holder subscribes, the last ends it."""
 
-    def __init__(self, host: Host, nursery: trio.Nursery) -> None:
+    def __init__(self, host: Host, sight: Sight, nursery: trio.Nursery) -> None:
+        self._sight = sight
         self._host = host
         self._nursery = nursery
         self._interests: dict[str, _Interest] = {}
 
-    def known(self, uri: str) -> bool:
-        """Whether some agent here has the resource and announces its changes."""
-        try:
-            self._agent_of(uri)
-        except CallError:
-            return False
-        return True
+    def check(self, uri: str, principal: Principal) -> None:
+        """Raises CallError if nobody has the resource, or its agent does not announce changes, or this
+        principal is not shown it."""
+        agent = self._agent_of(uri)
+        if not self._sight.shows_name(principal, agent, "resources", uri):
+            raise UnknownTarget("resource not found", data={"uri": uri})
 
     async def hold(self, uri: str) -> None:
         """Be told of changes of a resource. Each `hold` that returns needs one `release`.
 
-        Raises CallError if nobody has it, or its agent does not announce changes.
+        Raises CallError if nobody has it, or its agent does not announce changes or refuses.
         """
         interest = self._interests.get(uri)
         if interest is None:

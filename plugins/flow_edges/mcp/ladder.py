@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
+from flowcore.errors import InvalidArguments
 from flowcore.http import HeaderMap
 from flowcore.mcp import (
     METHODS,
@@ -37,7 +38,7 @@ def check_mirrors(headers: HeaderMap, message: Request, version: str) -> None:
     header = headers.get(NAME)
     if header is None:
         raise HeaderMismatch("the header Mcp-Name is missing")
-    if b'"%b"' % header == bytes(raw) and not header.startswith(b"=?"):
+    if b'"%b"' % header == bytes(raw) and header.isascii() and not header.startswith(b"=?"):
         return
     try:
         subject = msgspec.json.decode(raw, type=str)
@@ -50,8 +51,12 @@ def check_mirrors(headers: HeaderMap, message: Request, version: str) -> None:
 def check_params(
     headers: HeaderMap, declared: tuple[ParamHeader, ...], arguments: Raw | None
 ) -> None:
-    """Raises HeaderMismatch unless each header that mirrors an argument agrees with it."""
-    values = {} if arguments is None else msgspec.json.decode(arguments)
+    """Raises HeaderMismatch unless each header that mirrors an argument agrees with it, InvalidArguments for
+    arguments that cannot be read."""
+    try:
+        values = {} if arguments is None else msgspec.json.decode(arguments)
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
+        raise InvalidArguments(f"params.arguments: {problem}") from None
     for one in declared:
         key = one.header.lower().encode()
         value = headers.get(key)

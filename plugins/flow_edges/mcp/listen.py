@@ -72,7 +72,7 @@ class Listening:
         self._request = request
         self._tag = Raw(_encode({SUBSCRIPTION_ID: request}))
         self._lists = {m for m, key in LIST_CHANGED.items() if getattr(wanted, key)}
-        self._uris = {uri for uri in wanted.resourceSubscriptions if interests.known(uri)}
+        self._uris = {uri for uri in wanted.resourceSubscriptions if self._may_hear_of(uri, client)}
         self._tasks: list[Task] = []
         for task_id in dict.fromkeys(wanted.taskIds):
             task = service.tasks.find(task_id, client)
@@ -103,6 +103,11 @@ class Listening:
         }
         return encode_result(self._request, _encode(result))
 
+    def withdrawal(self) -> bytes:
+        """What tells a client on stdio that its subscription was ended (basic/patterns/cancellation)."""
+        params = {"requestId": self._request, "_meta": self._tag}
+        return encode_notification("notifications/cancelled", params)
+
     # ---- what happens
 
     def list_changed(self, method: str) -> None:
@@ -114,10 +119,17 @@ class Listening:
             tagged = with_member(params, "_meta", self._tag)
             self.outbox.put(encode_notification("notifications/resources/updated", tagged))
 
-    def logged(self, params: Raw) -> None:
+    def logged(self, agent: str, params: Raw) -> None:
         """Log messages belong to requests in 2026-07-28, never to this stream."""
 
     # ---- inside
+
+    def _may_hear_of(self, uri: str, client: Client) -> bool:
+        try:
+            self._interests.check(uri, client.principal)
+        except CallError:
+            return False
+        return True
 
     def _acknowledgement(self) -> bytes:
         honoured: dict[str, Any] = {LIST_CHANGED[method]: True for method in sorted(self._lists)}

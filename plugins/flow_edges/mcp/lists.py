@@ -5,21 +5,25 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+from collections.abc import Hashable
 from typing import Final
 
 import attrs
 import msgspec
 from msgspec import Raw
 
+from flow_edges.mcp.sight import Sight
 from flowcore.agents import Directory, Listed, Listing
 from flowcore.errors import InvalidArguments
 from flowcore.mcp import LISTS, array, renamed
 from flowcore.mcp.meta import MISSING, SERVER_INFO
+from flowcore.requests import ANONYMOUS, Principal
 
 logger = logging.getLogger(__name__)
 
 _RENAMED: Final = frozenset({"tools", "prompts"})
 _PARTIAL_TTL_MS: Final = 1000
+_MOST_COMPOSED: Final = 1024
 
 
 @attrs.define(eq=False)
@@ -27,6 +31,10 @@ class _Composed:
     """One list: its entries as bytes, and the finished results that were asked for."""
 
     listing: Listing
+    principal: Principal
+    """One of those who are shown this list."""
+    agents: frozenset[str]
+    """The agents that have something in it."""
     items: dict[tuple[str, int], bytes]
     """Each entry by public name and identity of the offer, which the listing keeps alive."""
     body: bytes
@@ -35,21 +43,38 @@ class _Composed:
 
 
 class Lists:
-    """The four lists of a flow, in both eras."""
+    """The four lists of a flow, in both eras. A principal's lists have what its `sight` shows it; each list
+    is made once for all who are shown the same."""
 
-    def __init__(self, directory: Directory, *, server: bytes, page_size: int, ttl_ms: int) -> None:
+    def __init__(
+        self,
+        directory: Directory,
+        *,
+        server: bytes,
+        page_size: int,
+        ttl_ms: int,
+        sight: Sight | None = None,
+    ) -> None:
         self._directory = directory
+        self._sight = sight
         self._server = Raw(server)
         self._page_size = page_size
         self._ttl_ms = ttl_ms
-        self._composed: dict[str, _Composed] = {}
+        self._composed: dict[tuple[str, Hashable], _Composed] = {}
 
-    def result(self, method: str, cursor: str | None, *, modern: bool) -> bytes:
+    def result(
+        self,
+        method: str,
+        cursor: str | None,
+        *,
+        modern: bool,
+        principal: Principal = ANONYMOUS,
+    ) -> bytes:
         """The result of a list method. Raises InvalidArguments for a cursor that leads nowhere (any more).
 
         What agents that are down would offer is missing; `_meta` names them.
         """
-        composed = self._current(method)
+        composed = self._current(method, self._view(principal), principal)
         start = 0 if cursor is None else self._position(composed, method, cursor)
         result = composed.results.get((modern, start))
         if result is None:
@@ -60,24 +85,51 @@ class Lists:
 
     def changed(self, method: str) -> bool:
         """Compose the list anew if need be; tell whether a client would see a difference."""
-        before = self._composed.get(method)
-        after = self._current(method)
-        return before is not None and before.body != after.body
+        whole = self._composed.get((method, None))
+        after = self._current(method, None, ANONYMOUS)
+        different = whole is not None and whole.body != after.body
+        for (name, view), before in tuple(self._composed.items()):
+            if name == method and view is not None:
+                now = self._current(method, view, before.principal)
+                different = different or before.body != now.body
+        return different
 
-    def _current(self, method: str) -> _Composed:
+    def has(self, agent: str, principal: Principal) -> bool:
+        """Whether a principal is shown anything of an agent."""
+        view = self._view(principal)
+        if view is None:
+            return True
+        return any(agent in self._current(method, view, principal).agents for method in LISTS)
+
+    def _view(self, principal: Principal) -> Hashable:
+        return None if self._sight is None else self._sight.view(principal)
+
+    def _current(self, method: str, view: Hashable, principal: Principal) -> _Composed:
         kind, _ = LISTS[method]
         listing = self._directory.listing(kind)  # type: ignore[arg-type]  # a Listable by the table
-        old = self._composed.get(method)
+        old = self._composed.get((method, view))
         if old is not None and old.listing is listing:
             return old
+        entries = listing.entries
+        if view is not None and self._sight is not None:
+            sight = self._sight
+            entries = tuple(one for one in entries if sight.shows(principal, kind, one))
         known = old.items if old is not None else {}
         items: dict[tuple[str, int], bytes] = {}
-        for entry in listing.entries:
+        for entry in entries:
             key = (entry.name, id(entry.offer))
             item = known.get(key) or _definition(kind, entry)
             if item is not None:
                 items[key] = item
-        self._composed[method] = new = _Composed(listing, items, array(items.values()))
+        if len(self._composed) >= _MOST_COMPOSED:
+            self._composed = {key: one for key, one in self._composed.items() if key[1] is None}
+        self._composed[method, view] = new = _Composed(
+            listing=listing,
+            principal=principal,
+            agents=frozenset(one.agent for one in entries),
+            items=items,
+            body=array(items.values()),
+        )
         return new
 
     def _page(self, composed: _Composed, method: str, start: int, modern: bool) -> bytes:

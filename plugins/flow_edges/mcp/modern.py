@@ -6,7 +6,7 @@ import attrs
 import msgspec
 from msgspec import Raw
 
-from flow_edges.mcp.client import Client
+from flow_edges.mcp.client import Caller, Client
 from flow_edges.mcp.service import Service, check_version
 from flowcore.errors import InvalidArguments, UnknownMethod
 from flowcore.mcp import LATEST_MODERN, LISTS, parse_capabilities, split_meta, text_member
@@ -19,7 +19,6 @@ from flowcore.mcp.meta import (
     PROTOCOL_VERSION,
     TRACE,
 )
-from flowcore.requests import Principal
 
 _LATEST = b'"%b"' % LATEST_MODERN.encode()
 _NONE: dict[str, Raw] = {}
@@ -39,17 +38,22 @@ class Introduction:
     level: str | None
     _last: Client | None = None
 
-    def client(self, principal: Principal) -> Client:
+    def client(self, caller: Caller) -> Client:
         """Who asks. Raises UnsupportedVersion."""
         last = self._last
-        if last is not None and last.principal is principal:
+        if (
+            last is not None
+            and last.principal is caller.principal
+            and last.address == caller.address
+        ):
             return last  # introductions are remembered, and most are of one principal
         if self.version is not LATEST_MODERN:
             check_version(self.version)
         self._last = client = Client(
             modern=True,
             version=self.version,
-            principal=principal,
+            principal=caller.principal,
+            address=caller.address,
             capabilities=self.capabilities,
             level=self.level,
         )

@@ -83,12 +83,19 @@ class Parking:
 def digest_of(method: str, params: dict[str, Raw]) -> bytes:
     """What a retry has in common with its request: the method and all parameters but the input.
 
-    Arguments are compared as values: a client may write the same ones differently. Raises
-    InvalidArguments for what is no JSON within them.
+    Arguments are compared as values: a client may write the same ones differently. Only what cannot be a
+    value here, such as a number too large for one, must be written the same.
     """
     same = {
-        key: _decode(value)
+        key: _value(value)
         for key, value in params.items()
         if key not in ("inputResponses", "requestState")
     }
     return hashlib.blake2b(method.encode() + b"\0" + _encode(same, order="sorted")).digest()
+
+
+def _value(raw: Raw) -> object:
+    try:
+        return _decode(raw)
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return bytes(raw)

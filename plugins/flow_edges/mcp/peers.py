@@ -9,7 +9,7 @@ import trio
 from msgspec import Raw
 
 from flow_edges.mcp.client import OFF, Client
-from flowcore.mcp import MissingCapability, encode_notification, lacking, question_for
+from flowcore.mcp import ELICITING, MissingCapability, encode_notification, lacking, question_for
 from flowcore.mcp.meta import LEVELS, PROGRESS_TOKEN
 from flowcore.requests import Envelope
 
@@ -65,13 +65,16 @@ class Talker:
         return self.client.capabilities
 
     def notify(self, method: str, params: Raw) -> None:
-        """Progress under the client's own token, log messages it wants; anything else is not of a call."""
+        """Progress under the client's own token, log messages it wants, and that what it was sent to a page
+        for is done, where its version knows that (2025-11-25); anything else is not of a call."""
         if method == "notifications/progress":
             if self.token is not None:
                 self._emit(
                     encode_notification(method, with_member(params, PROGRESS_TOKEN, self.token))
                 )
-        elif method == "notifications/message" and wanted(self.client, params):
+        elif (method == "notifications/message" and wanted(self.client, params)) or (
+            method == "notifications/elicitation/complete" and self.client.version in ELICITING
+        ):
             self._emit(encode_notification(method, params))
 
     async def request(self, method: str, params: Raw) -> Raw:

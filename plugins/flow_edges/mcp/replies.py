@@ -1,31 +1,34 @@
-"""HTTP answers of both eras: one JSON object, or a stream of server-sent events."""
+"""HTTP answers of both eras: one JSON object, or a stream of messages."""
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Final
+import math
+from collections.abc import Callable
 
+import attrs
 import trio
 
 from flow_edges.mcp.exchange import Exchange
 from flow_edges.mcp.guard import JSON
-from flowcore.errors import CallError
-from flowcore.http import Response, Send, Stream, encode_event
+from flow_edges.mcp.streams import ALIVE, EVENTS, events, send_alive
+from flowcore.errors import CallError, Overloaded, PermissionDenied, Unauthenticated
+from flowcore.http import Response, Send, Stream
 from flowcore.mcp import Id, encode_error, encode_result, error_for, modern_status
 
-EVENTS: Final = (
-    (b"content-type", b"text/event-stream"),
-    (b"cache-control", b"no-cache, no-transform"),
-    (b"x-accel-buffering", b"no"),
-)
+Carry = Callable[[Exchange, list[bytes]], Stream]
+"""Makes the stream that answers with these messages and whatever an exchange brings after them."""
+
+
+@attrs.define(eq=False)
+class Failure(Response):
+    """A refusal, with what it is for."""
+
+    error: CallError | None = None
 
 
 def accepted() -> Response:
     """The answer to what wants none."""
     return Response(202)
-
-
-_ALIVE: Final = b": alive\n\n"
 
 
 def succeeded(request: Id, result: bytes) -> Response:
@@ -36,49 +39,60 @@ def succeeded(request: Id, result: bytes) -> Response:
 def failed(
     request: Id | None, error: CallError, *, modern: bool = True, status: int | None = None
 ) -> Response:
-    """An error as one JSON object; without `status`, with that of its code in 2026-07-28."""
+    """An error as one JSON object; without `status`, with the one that its era has for it."""
     wire = error_for(error, modern=modern)
-    return Response(
-        modern_status(wire["code"]) if status is None else status, JSON, encode_error(request, wire)
-    )
+    if status is None:
+        status = _status_of(error, wire["code"], modern)
+    return _failure(status, encode_error(request, wire), error)
 
 
-async def answered(exchange: Exchange, *, modern: bool, keep_alive: float) -> Response | Stream:
-    """The answer of a call that runs on its own: JSON if it has nothing to say before, else a stream.
+def _status_of(error: CallError, code: int, modern: bool) -> int:
+    """What HTTP itself has a word for is said by the status, too; else the protocol's version decides."""
+    if isinstance(error, Unauthenticated | PermissionDenied | Overloaded):
+        return error.http_status
+    return modern_status(code) if modern else 200
 
-    Cancelling this cancels the call, and so does the end of the stream before its answer.
+
+def _failure(status: int, body: bytes, error: CallError) -> Failure:
+    if error.retry_after is None:
+        return Failure(status, JSON, body, error=error)
+    wait = (b"retry-after", b"%d" % max(1, math.ceil(error.retry_after)))
+    return Failure(status, (*JSON, wait), body, error=error)
+
+
+async def answered(
+    exchange: Exchange, *, modern: bool, keep_alive: float, carry: Carry | None = None
+) -> Response | Stream:
+    """The answer of a call that runs on its own: JSON if it has nothing to say before, else a stream, which
+    also begins where there is nothing to say for long. `carry` makes it; without, it is of this answer only.
+
+    Cancelling this cancels the call, and so does the end of such a stream before its answer.
     """
+    frames: list[bytes] = []
     try:
-        frames = await exchange.take()
+        with trio.move_on_after(keep_alive):
+            frames = await exchange.take()
     except BaseException:
         exchange.abandon()
         raise
     if exchange.done and len(frames) <= 1:
         if not frames:
             return accepted()  # the client itself cancelled it and waits for nothing
-        status = 200
-        if modern and exchange.error is not None:
-            status = modern_status(error_for(exchange.error, modern=True)["code"])
-        return Response(status, JSON, frames[0])
+        error = exchange.error
+        if error is None:
+            return Response(200, JSON, frames[0])
+        code = error_for(error, modern=modern)["code"]
+        return _failure(_status_of(error, code, modern), frames[0], error)
+    return _streamed(exchange, frames, keep_alive) if carry is None else carry(exchange, frames)
+
+
+def _streamed(exchange: Exchange, frames: list[bytes], keep_alive: float) -> Stream:
+    async def take() -> bytes:
+        return events(await exchange.take())
 
     async def run(send: Send) -> None:
-        await send(b"".join([encode_event(frame) for frame in frames]))
+        await send(events(frames) or ALIVE)
         while not exchange.done:
-            await send_alive(send, exchange.take, keep_alive)
+            await send_alive(send, take, keep_alive)
 
     return Stream(200, EVENTS, run, close=exchange.abandon)
-
-
-async def send_alive(send: Send, take: Callable[[], Awaitable[list[bytes]]], every: float) -> bool:
-    """Send what there is to send next, and a comment whenever nothing is for `every` seconds.
-
-    Gives False once there is nothing any more.
-    """
-    while True:
-        with trio.move_on_after(every):
-            frames = await take()
-            break
-        await send(_ALIVE)
-    if frames:
-        await send(b"".join([encode_event(frame) for frame in frames]))
-    return bool(frames)

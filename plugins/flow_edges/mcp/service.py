@@ -10,73 +10,85 @@ from msgspec import Raw
 
 from flow_edges.mcp.client import OFF, Client
 from flow_edges.mcp.lists import Lists
+from flow_edges.mcp.parameters import (
+    check_progress_token,
+    must_be_object,
+    patience,
+    priority,
+    reference,
+)
 from flow_edges.mcp.peers import SILENT
-from flow_edges.mcp.rounds import as_questions, asks_back, key_of_round, rounds
+from flow_edges.mcp.results import Results, explained
+from flow_edges.mcp.rounds import key_of_round, rounds
 from flow_edges.mcp.settings import ServiceSettings
+from flow_edges.mcp.sight import Sight
 from flow_edges.mcp.tasks import TaskFace
 from flow_edges.mcp.tools import KnownTools
 from flowcore.agents import Target
 from flowcore.errors import (
     InvalidArguments,
+    SchemaViolation,
     UnknownMethod,
     UnknownTarget,
     UpstreamError,
 )
 from flowcore.interfaces import Host
 from flowcore.mcp import (
+    EXPLAINING,
     METHODS,
     MODERN,
     Method,
-    MissingCapability,
-    Stamp,
     UnsupportedVersion,
-    encode_input_required,
     handshake_result,
     implementation,
-    input_required,
-    lacking,
     server_capabilities,
     text_member,
 )
-from flowcore.mcp.meta import AFFINITY, DEADLINE, IDEMPOTENCY_KEY, LOG_LEVEL, PRIORITY
-from flowcore.requests import Envelope, Priority, Reply
+from flowcore.mcp.meta import (
+    AFFINITY,
+    DEADLINE,
+    IDEMPOTENCY_KEY,
+    LOG_LEVEL,
+    PRIORITY,
+    PROGRESS_TOKEN,
+)
+from flowcore.requests import Envelope, Priority
 
 _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
     "tools/call": "tools",
     "resources/read": "resources",
     "prompts/get": "prompts",
 }
-_MOST_ROUNDS = 32
 _encode = msgspec.json.encode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
-
-
-class _Ref(msgspec.Struct, gc=False):
-    type: str
-    name: str | None = None
-    uri: str | None = None
-
-
-_decode_ref = msgspec.json.Decoder(_Ref).decode
-_decode_number = msgspec.json.Decoder(float).decode
 
 
 class Service:
     """What both transports serve. One per edge."""
 
-    def __init__(self, host: Host, settings: ServiceSettings) -> None:
+    def __init__(self, host: Host, settings: ServiceSettings, edge: str) -> None:
+        """`edge` is the edge's name in the configuration."""
         self.host = host
+        self.edge = edge
         self.settings = settings
         self.server = implementation("flowcore", title=settings.title)
-        self.stamp = Stamp(self.server)
+        self.results = Results(self.server)
+        self.sight = Sight(host, edge)
         self.lists = Lists(
             host.directory,
+            sight=self.sight,
             server=self.server,
             page_size=settings.page_size,
             ttl_ms=round(settings.list_ttl * 1000),
         )
         self.tools = KnownTools()
-        self.tasks = TaskFace(self)
+        self.tasks = TaskFace(
+            host,
+            self.tools,
+            self.results,
+            deadline=settings.deadline,
+            after=settings.task_after,
+        )
         self._discovery = self._discover()
 
     # ---- what needs no agent
@@ -104,11 +116,16 @@ class Service:
         if self.settings.instructions:
             result["instructions"] = self.settings.instructions
         ttl = round(self.settings.list_ttl * 1000)
-        return self.stamp.modern(_encode(result), ttl_ms=ttl, scope="public")
+        return self.results.stamp.modern(_encode(result), ttl_ms=ttl, scope="public")
 
     def listed(self, method: str, params: dict[str, Raw], client: Client) -> bytes:
         """The result of a list method. Raises InvalidArguments for a bad cursor."""
-        return self.lists.result(method, text_member(params, "cursor"), modern=client.modern)
+        return self.lists.result(
+            method,
+            text_member(params, "cursor"),
+            modern=client.modern,
+            principal=client.principal,
+        )
 
     # ---- requests that agents answer
 
@@ -119,7 +136,7 @@ class Service:
         if subject is None:
             raise InvalidArguments(f"params.{method.subject} is missing")
         if method.name != "resources/read":
-            _must_be_object(params, "arguments")
+            must_be_object(params, "arguments")
         try:
             return self.host.directory.resolve(_KINDS[method.name], subject)
         except UnknownTarget:
@@ -157,16 +174,18 @@ class Service:
         client: Client,
         key: str | None = None,
     ) -> Envelope:
-        patience = self.settings.deadline
-        priority = Priority.NORMAL
+        seconds = self.settings.deadline
+        importance = Priority.NORMAL
         affinity = client.affinity
         if meta:
             if AFFINITY in meta:
                 affinity = (text_member(meta, AFFINITY) or "").encode()
             if DEADLINE in meta:
-                patience = min(patience, _seconds(meta[DEADLINE]))
+                seconds = min(seconds, patience(meta))
             if PRIORITY in meta:
-                priority = _priority(text_member(meta, PRIORITY))
+                importance = priority(meta)
+            if PROGRESS_TOKEN in meta:
+                check_progress_token(meta)
             if IDEMPOTENCY_KEY in meta:
                 key = text_member(meta, IDEMPOTENCY_KEY)
         if key is not None:
@@ -180,11 +199,13 @@ class Service:
             params=params,
             meta=meta,
             principal=client.principal,
-            deadline=trio.current_time() + patience,
+            deadline=trio.current_time() + seconds,
             explicit=DEADLINE in meta,
-            priority=priority,
+            priority=importance,
             idempotency_key=key,
             affinity=affinity,
+            edge=self.edge,
+            client=client.address,
             modern=client.modern,
             peer=SILENT,
         )
@@ -193,19 +214,12 @@ class Service:
         self, params: dict[str, Raw], meta: dict[str, Raw], client: Client
     ) -> Envelope | None:
         """The envelope of `completion/complete`; None if the agent asked about completes nothing."""
-        raw = params.get("ref")
-        if raw is None:
-            raise InvalidArguments("params.ref is missing")
-        try:
-            ref = _decode_ref(raw)
-        except msgspec.MsgspecError as problem:
-            raise InvalidArguments(f"params.ref: {problem}") from None
-        _must_be_object(params, "argument", required=True)
+        ref = reference(params)
         if ref.type == "ref/prompt" and ref.name is not None:
             target = self.host.directory.resolve("prompts", ref.name)
             agent, name = target.agent, target.name
             if name != ref.name:
-                again = _decode_members(raw)
+                again = _decode_members(params["ref"])
                 again["name"] = Raw(_encode(name))
                 params["ref"] = Raw(_encode(again))
         elif ref.type == "ref/resource" and ref.uri is not None:
@@ -224,55 +238,36 @@ class Service:
                 return entry.agent
         return self.host.directory.resolve("resources", uri).agent
 
-    async def submit(self, envelope: Envelope, method: Method) -> bytes:
+    async def submit(self, envelope: Envelope, method: Method, client: Client) -> bytes:
         """Have an envelope worked on; its result in the form of the asking side's era. Raises CallError."""
+        try:
+            return await self._submit(envelope, method)
+        except SchemaViolation as problem:
+            if client.version not in EXPLAINING:
+                raise
+            result = explained(problem).result
+            return self.results.stamp.modern(result) if client.modern else bytes(result)
+
+    async def _submit(self, envelope: Envelope, method: Method) -> bytes:
         if envelope.modern:
             try:
                 reply = await self.host.submit(envelope)
             except UpstreamError as error:
-                return self._asked_by(error, envelope.peer.capabilities)
-            return self.modern_result(reply, method, envelope.peer.capabilities)
+                return self.results.asked_by(error, envelope.peer.capabilities)
+            return self.results.modern(reply, method, envelope.peer.capabilities)
         reply = await self.host.submit(envelope)
         if not reply.modern:
             return bytes(reply.result)
         whole = await rounds(self.host, envelope, reply, deadline=self.settings.deadline)
         return handshake_result(whole.result)
 
-    def _asked_by(self, error: UpstreamError, capabilities: dict[str, Raw]) -> bytes:
-        """The result that asks what an upstream's error asks. Raises the error if it asks nothing."""
-        questions = as_questions(error)
-        for method, params in questions.values():
-            missing = lacking(capabilities, method, params)
-            if missing:
-                raise MissingCapability(missing) from error
-        if not questions:
-            raise error
-        return encode_input_required(questions, None, self.server)
-
-    def modern_result(
-        self, reply: Reply, method: Method, capabilities: dict[str, Raw] | None = None
-    ) -> bytes:
-        """A reply as a 2026-07-28 result.
-
-        Raises MissingCapability if it asks the client what it did not declare it can be asked.
-        """
-        if not reply.modern:
-            return self.stamp.modern(reply.result, ttl_ms=0 if method.cacheable else None)
-        result = bytes(reply.result)
-        if capabilities is not None and asks_back(reply):
-            for question in input_required(result).inputRequests.values():
-                missing = lacking(capabilities, question.method, question.params)
-                if missing:
-                    raise MissingCapability(missing)
-        return result
-
     async def complete(self, params: dict[str, Raw], meta: dict[str, Raw], client: Client) -> bytes:
         """The result of `completion/complete`. Raises CallError."""
         envelope = self.completion(params, meta, client)
         if envelope is not None:
-            return await self.submit(envelope, METHODS["completion/complete"])
+            return await self.submit(envelope, METHODS["completion/complete"], client)
         nothing = b'{"completion":{"values":[],"total":0,"hasMore":false}}'
-        return self.stamp.modern(nothing) if client.modern else nothing
+        return self.results.stamp.modern(nothing) if client.modern else nothing
 
 
 def supported(method: str, *, modern: bool) -> Method:
@@ -293,29 +288,3 @@ def _capabilities(*, modern: bool) -> dict[str, Any]:
     return server_capabilities(
         modern=modern, completions=True, logging=True, subscribe=True, tasks=True
     )
-
-
-def _must_be_object(params: dict[str, Raw], key: str, *, required: bool = False) -> None:
-    raw = params.get(key)
-    if raw is None:
-        if required:
-            raise InvalidArguments(f"params.{key} is missing")
-    elif bytes(raw)[:1] != b"{":
-        raise InvalidArguments(f"params.{key} must be an object")
-
-
-def _seconds(raw: Raw) -> float:
-    try:
-        seconds = _decode_number(raw)
-    except msgspec.MsgspecError:
-        seconds = -1.0
-    if seconds < 0:
-        raise InvalidArguments(f"{DEADLINE!r} must be a number of seconds")
-    return seconds
-
-
-def _priority(name: str | None) -> Priority:
-    try:
-        return Priority[(name or "normal").upper()]
-    except KeyError:
-        raise InvalidArguments(f"{PRIORITY!r} must be low, normal or high") from None

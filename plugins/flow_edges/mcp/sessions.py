@@ -4,15 +4,21 @@ from __future__ import annotations
 
 import secrets
 from collections import OrderedDict
+from typing import Final
 
 import attrs
 import trio
 
+from flow_edges.mcp.channel import Channel, Memory
 from flow_edges.mcp.conversation import Conversation
-from flow_edges.mcp.outbox import Outbox
 from flow_edges.mcp.settings import SessionSettings
 from flowcore.errors import Overloaded
-from flowcore.requests import Owner
+from flowcore.requests import Principal
+
+_MOST_ENDED: Final = 32
+"""Streams of a session that have ended and can still be resumed."""
+OWN_STREAM: Final = "0"
+"""The name of a session's own stream, which GET opens; those of calls are numbered from 1."""
 
 
 @attrs.define(eq=False)
@@ -23,21 +29,35 @@ class Session:
     conversation: Conversation
     used: float
     """When it was last used, on trio's clock."""
-    stream: Outbox | None = None
-    """What goes out on its GET stream, while one is open."""
+    channels: dict[str, Channel] = attrs.field(factory=dict)
+    """Its streams by name: those that go on, and the last ones that ended."""
+    _named: int = 0
+
+    @property
+    def stream(self) -> Channel | None:
+        """Its own stream, once GET has opened it."""
+        return self.channels.get(OWN_STREAM)
 
     @property
     def busy(self) -> bool:
-        """Whether it has a stream open or a call running."""
-        return self.stream is not None or bool(self.conversation.calls)
+        """Whether a connection carries its own stream, or a call is running."""
+        return bool(self.conversation.calls) or (self.stream is not None and self.stream.attached)
+
+    def name(self) -> str:
+        """A name for the stream of a call."""
+        self._named += 1
+        return str(self._named)
 
 
 class Sessions:
     """The sessions of an endpoint, by id. An id alone opens nothing: its principal must ask, too."""
 
-    def __init__(self, settings: SessionSettings) -> None:
+    def __init__(self, settings: SessionSettings, *, backlog: int) -> None:
+        """`backlog` is how many messages may wait for one slow reader."""
         self._settings = settings
+        self._backlog = backlog
         self._sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self._memory = Memory(settings.replay.size)
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -54,27 +74,38 @@ class Sessions:
         self._sessions[session.id.encode()] = session
         return session
 
-    def find(self, session_id: bytes, owner: Owner) -> Session | None:
+    def find(self, session_id: bytes, principal: Principal) -> Session | None:
         """A session of this principal, marked as used; None if there is none."""
         session = self._sessions.get(session_id)
-        if session is None or session.conversation.client.principal.owner != owner:
+        if session is None or not session.conversation.belongs_to(principal):
             return None
         session.used = trio.current_time()
         self._sessions.move_to_end(session_id)
         return session
 
+    def open_channel(self, session: Session, name: str) -> Channel:
+        """A new stream of a session."""
+        ended = [one for one in session.channels.values() if one.ended and not one.attached]
+        for old in ended[: max(0, len(ended) - _MOST_ENDED + 1)]:
+            del session.channels[old.name]
+            old.close()
+        channel = session.channels[name] = Channel(
+            name, self._memory, keep=self._settings.replay.messages, backlog=self._backlog
+        )
+        return channel
+
     def close(self, session: Session) -> None:
-        """End a session, its stream and its calls."""
+        """End a session, its streams and its calls."""
         self._sessions.pop(session.id.encode(), None)
         session.conversation.close()
-        if session.stream is not None:
-            session.stream.close()
+        for channel in session.channels.values():
+            channel.close()
 
     def close_streams(self) -> None:
-        """End the GET streams, and no session with them."""
+        """End the sessions' own streams, and no session with them."""
         for session in self._sessions.values():
             if session.stream is not None:
-                session.stream.close()
+                session.stream.finish()
 
     def close_all(self) -> None:
         """End them all."""

@@ -12,6 +12,30 @@ from flowcore.http import Limits
 
 
 @attrs.frozen(kw_only=True)
+class ReplaySettings:
+    """Streams of sessions that clients can go on with after their connection broke (`Last-Event-ID`)."""
+
+    messages: int = setting(
+        100,
+        validator=v.ge(0),
+        help="most messages of a stream kept to be sent again. 0: a broken stream is over",
+    )
+    size: Size = setting(
+        16 * 2**20,
+        validator=v.ge(0),
+        help="most bytes kept to be sent again, of all streams together",
+    )
+    within: Duration = setting(
+        30.0,
+        validator=v.ge(0),
+        help="how long a call whose stream broke goes on before it is cancelled",
+    )
+    retry: Duration = setting(
+        1.0, validator=v.gt(0), help="how long a client is asked to wait before it comes back"
+    )
+
+
+@attrs.frozen(kw_only=True)
 class SessionSettings:
     """Sessions of clients that shake hands (versions up to 2025-11-25)."""
 
@@ -22,6 +46,9 @@ class SessionSettings:
     )
     idle_timeout: Duration = setting(
         1800.0, validator=v.gt(0), help="how long a session may be idle before it ends"
+    )
+    replay: ReplaySettings = setting(
+        factory=ReplaySettings, help="what a client can have again whose connection broke"
     )
 
 
@@ -88,6 +115,12 @@ class McpSettings(ServiceSettings):
     bind: Address = setting(Address("127.0.0.1", 7300), help="the address to listen on")
     path: str = setting(
         "/mcp", validator=v.matches(r"/[A-Za-z0-9._~/-]*"), help="the endpoint's path"
+    )
+    public_url: str = setting(
+        "",
+        validator=v.matches(r"(https?://[^\s/?#@]+(/[^\s?#]*)?)?"),
+        help="the URL under which clients reach this endpoint, if it is another than that of `bind` and"
+        " `path`: tokens must be meant for it",
     )
     allowed_hosts: tuple[str, ...] = setting(
         (), help="further host names under which clients reach this endpoint"

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 import trio
 from msgspec import Raw
 
+from flow_edges.mcp.channel import Channel
 from flow_edges.mcp.client import Client
 from flow_edges.mcp.conversation import Conversation
 from flow_edges.mcp.exchange import Exchange
@@ -29,10 +30,12 @@ from flowcore.requests import Envelope, Principal
 class Shared:
     """Made by `open_shared`."""
 
-    def __init__(self, host: Host, settings: ServiceSettings, nursery: trio.Nursery) -> None:
+    def __init__(
+        self, host: Host, settings: ServiceSettings, edge: str, nursery: trio.Nursery
+    ) -> None:
         self.settings = settings
-        self.service = Service(host, settings)
-        self.interests = Interests(host, nursery)
+        self.service = Service(host, settings, edge)
+        self.interests = Interests(host, self.service.sight, nursery)
         self.hub = Hub(host, self.service.lists, self.interests)
         self.parking = Parking(most=settings.limits.parked, seconds=settings.input_timeout)
         self._nursery = nursery
@@ -76,7 +79,7 @@ class Shared:
         async def work() -> bytes:
             if as_task:
                 return await self.service.tasks.call(envelope, target.tool)
-            return await self.service.submit(envelope, method)
+            return await self.service.submit(envelope, method, client)
 
         self._begin(running, envelope, client, running.ask, work)
         return self._exchange(request, running, client, method, params)
@@ -127,7 +130,7 @@ class Shared:
 
         async def work() -> bytes:
             try:
-                return await self.service.submit(envelope, method)
+                return await self.service.submit(envelope, method, client)
             finally:
                 if conversation is not None:
                     conversation.ended(request)
@@ -136,6 +139,10 @@ class Shared:
             conversation.begin(request, running.scope)
         self._begin(running, envelope, client, ask, work)
         return Exchange(request, running, modern=False, park=None)
+
+    def fill(self, channel: Channel, exchange: Exchange) -> None:
+        """Put what a call says into a stream from now on, whoever carries it, until its answer."""
+        self._nursery.start_soon(_fill, channel, exchange)
 
     def state_of(self, method: Method, params: dict[str, Raw]) -> str | None:
         """The state by which a request resumes a parked call; None if it does not."""
@@ -177,11 +184,35 @@ class Shared:
         return Exchange(request, running, modern=True, park=park)
 
 
+async def _fill(channel: Channel, exchange: Exchange) -> None:
+    with channel.scope:
+        try:
+            while not exchange.done:
+                put_all(channel, exchange, await exchange.take())
+        finally:
+            exchange.abandon()
+            channel.finish()
+
+
+def put_all(channel: Channel, exchange: Exchange, frames: list[bytes]) -> None:
+    """Put what was taken from an exchange into a stream; the answer ends it."""
+    last = frames.pop() if exchange.done and frames else None
+    for frame in frames:
+        channel.put(frame)
+    if exchange.done:
+        channel.finish(last)
+
+
 @asynccontextmanager
-async def open_shared(host: Host, settings: ServiceSettings) -> AsyncGenerator[Shared]:
-    """What one edge shares among its clients, with its tasks; all of them end with the block."""
+async def open_shared(
+    host: Host, settings: ServiceSettings, component: str = ""
+) -> AsyncGenerator[Shared]:
+    """What one edge shares among its clients, with its tasks; all of them end with the block.
+
+    `component` is the edge's name as a component, such as `edge.mcp`.
+    """
     async with trio.open_nursery() as nursery:
-        shared = Shared(host, settings, nursery)
+        shared = Shared(host, settings, component.removeprefix("edge."), nursery)
         nursery.start_soon(shared.hub.watch_lists)
         unwatch = host.watch(shared.hub.heed, activity=False)
         try:

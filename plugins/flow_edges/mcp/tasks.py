@@ -7,22 +7,22 @@ it takes longer than `task_after`; only for clients that declared the extension.
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 import trio
 from msgspec import Raw
 
 from flow_edges.mcp.client import Client
+from flow_edges.mcp.results import Results, explained
 from flow_edges.mcp.rounds import asks_back, rounds
+from flow_edges.mcp.tools import KnownTools
 from flowcore.agents import Tool
-from flowcore.errors import CallError, InvalidArguments
+from flowcore.errors import CallError, InvalidArguments, SchemaViolation
+from flowcore.interfaces import Host
 from flowcore.mcp import METHODS, MissingCapability, error_for, has_extension, text_member
 from flowcore.mcp.meta import TASKS
 from flowcore.requests import Envelope, Reply, Task, TaskState
-
-if TYPE_CHECKING:
-    from flow_edges.mcp.service import Service
 
 _POLL_MS = 500
 _GRACE = 0.05
@@ -41,8 +41,16 @@ def required() -> MissingCapability:
 class TaskFace:
     """A flow's tasks as the extension shows them."""
 
-    def __init__(self, service: Service) -> None:
-        self._service = service
+    def __init__(
+        self, host: Host, tools: KnownTools, results: Results, *, deadline: float, after: float
+    ) -> None:
+        """`deadline` is how long each round of a task may take, `after` how long a call may take before
+        it goes on as one, in seconds."""
+        self._host = host
+        self._tools = tools
+        self._results = results
+        self._deadline = deadline
+        self._after = after
 
     def wanted(self, client: Client, tool: Tool | None) -> bool:
         """Whether a call may become a task. Raises MissingCapability if it must and cannot."""
@@ -57,21 +65,22 @@ class TaskFace:
 
         What the call asks of the client before it is a task is asked by its result, as of any call.
         """
-        service, tasks = self._service, self._service.host.requests.tasks
+        tasks = self._host.requests.tasks
         handed = False
 
         async def submit(envelope: Envelope) -> Reply:
-            reply = await service.host.submit(envelope)
+            try:
+                reply = await self._host.submit(envelope)
+            except SchemaViolation as problem:
+                return explained(problem)
             if asks_back(reply) and handed:
-                return await rounds(
-                    service.host, envelope, reply, deadline=service.settings.deadline
-                )
+                return await rounds(self._host, envelope, reply, deadline=self._deadline)
             return reply
 
         declared = self._support_of(tool) in ("required", "optional")
         task = tasks.begin(envelope, long=declared, submit=submit)
         try:
-            with trio.move_on_after(_GRACE if declared else service.settings.task_after):
+            with trio.move_on_after(_GRACE if declared else self._after):
                 while not task.final and task.state is not TaskState.INPUT_REQUIRED:
                     await task.changed.wait()
         except trio.Cancelled:
@@ -82,7 +91,7 @@ class TaskFace:
             if task.error is not None:
                 raise task.error
             assert task.reply is not None
-            return service.modern_result(
+            return self._results.modern(
                 task.reply, METHODS["tools/call"], envelope.peer.capabilities
             )
         handed = True
@@ -95,21 +104,21 @@ class TaskFace:
         task_id = text_member(params, "taskId")
         if task_id is None:
             raise InvalidArguments("params.taskId is missing")
-        tasks, owner = self._service.host.requests.tasks, client.principal.owner
+        tasks, owner = self._host.requests.tasks, client.principal.owner
         if method == "tasks/get":
-            return self._service.stamp.modern(_encode(self.detailed(tasks.find(task_id, owner))))
+            return self._results.stamp.modern(_encode(self.detailed(tasks.find(task_id, owner))))
         if method == "tasks/update":
             tasks.answer(task_id, owner, _answers(params))
         else:
             tasks.cancel(task_id, owner)
-        return self._service.stamp.modern(b"{}")
+        return self._results.stamp.modern(b"{}")
 
     def created(self, task: Task) -> bytes:
         """The result that hands a task to its client."""
         document = {"resultType": "task", **_outline(task)}
         if task.final:
             document["status"] = TaskState.WORKING.value  # what came of it, tasks/get tells
-        return self._service.stamp.modern(_encode(document))
+        return self._results.stamp.modern(_encode(document))
 
     def detailed(self, task: Task) -> dict[str, Any]:
         """A task with what its status brings along: questions, result or error."""
@@ -120,19 +129,19 @@ class TaskFace:
                 for key, question in task.questions.items()
             }
         elif task.state is TaskState.COMPLETED and task.reply is not None:
-            result = self._service.modern_result(task.reply, METHODS["tools/call"])
+            result = self._results.modern(task.reply, METHODS["tools/call"])
             document["result"] = Raw(result)
         elif task.state is TaskState.FAILED and task.error is not None:
             document["error"] = error_for(task.error, modern=True)
         return document
 
     def _support_of(self, tool: Tool | None) -> str | None:
-        return None if tool is None else self._service.tools.facts(tool).tasks
+        return None if tool is None else self._tools.facts(tool).tasks
 
     def find(self, task_id: str, client: Client) -> Task | None:
         """A task of this client's principal; None if there is none."""
         try:
-            return self._service.host.requests.tasks.find(task_id, client.principal.owner)
+            return self._host.requests.tasks.find(task_id, client.principal.owner)
         except CallError:
             return None
 

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 import attrs
 
 from flow_edges.mcp.settings import StdioSettings
+from flowcore.errors import AssemblyError
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 
 
@@ -33,8 +34,12 @@ async def open_mcp_stdio(config: StdioSettings, context: Context) -> AsyncGenera
     from flow_edges.mcp_stdio.connection import StdioConnection
     from flow_edges.mcp_stdio.descriptors import open_standard_streams, stop_process
 
+    if context.access.schemes:
+        raise AssemblyError(
+            f"{context.name}: auth is for edges that strangers reach; the client of this one started it"
+        )
     async with open_standard_streams() as (receive, send):
-        async with open_shared(context.host, config) as shared:
+        async with open_shared(context.host, config, context.name) as shared:
             connection = StdioConnection(shared, config, receive, send)
 
             async def serve() -> None:

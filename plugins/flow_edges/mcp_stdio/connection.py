@@ -10,6 +10,7 @@ from msgspec import Raw
 
 from flow_edges.mcp import handshake, modern
 from flow_edges.mcp.batches import Item, answer_batch
+from flow_edges.mcp.client import Caller
 from flow_edges.mcp.conversation import Conversation
 from flow_edges.mcp.exchange import Exchange
 from flow_edges.mcp.listen import Listening
@@ -45,6 +46,7 @@ logger = logging.getLogger(__name__)
 
 LOCAL_CLIENT = Principal(name="stdio", scheme="process")
 """Who started this process: it needs no further proof of who it is."""
+LOCAL_CALLER = Caller(LOCAL_CLIENT)
 
 
 class StdioConnection:
@@ -112,6 +114,7 @@ class StdioConnection:
                 return
             if line.strip():
                 self._take(line, nursery)
+            await self._writer.room(self._settings.line)  # who does not read is not read from
 
     def _take(self, line: bytes, nursery: trio.Nursery) -> None:
         depth = self._settings.limits.nesting
@@ -231,7 +234,7 @@ class StdioConnection:
                 del self._calls[message.id]
 
     async def _modern_within(self, message: Request, meta: dict[str, Raw]) -> None:
-        client = modern.introduced(meta).client(LOCAL_CLIENT)
+        client = modern.introduced(meta).client(LOCAL_CALLER)
         method = supported(message.method, modern=True)
         params = message.params
         if message.method == "subscriptions/listen":
@@ -277,6 +280,7 @@ class StdioConnection:
                 for frame in frames:
                     self._writer.offer(frame)
             self._writer.put(listening.farewell())
+            self._writer.put(listening.withdrawal())
             nursery.cancel_scope.cancel()
 
     async def _end_when_draining(self, listening: Listening) -> None:
@@ -307,7 +311,7 @@ class StdioConnection:
     async def _answer_batch(self, conversation: Conversation, messages: list[Item]) -> None:
         try:
             answers = await answer_batch(
-                self._service, conversation, messages, LOCAL_CLIENT, self._other
+                self._service, conversation, messages, LOCAL_CALLER, self._other
             )
             if answers is not None:
                 self._writer.put(answers)

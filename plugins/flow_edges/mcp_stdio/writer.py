@@ -20,6 +20,7 @@ class Writer:
         self._news = trio.Event()
         self._written = trio.Event()
         self._writing = False
+        self._size = 0
         self.broken = False
         self.dropped = 0
 
@@ -27,6 +28,7 @@ class Writer:
         """Add a message. It is not dropped unless nobody reads any more."""
         if not self.broken:
             self._lines.append(one_line(frame))
+            self._size += len(frame)
             self._news.set()
 
     def offer(self, frame: bytes) -> None:
@@ -42,7 +44,7 @@ class Writer:
             if not self._lines:
                 self._news = trio.Event()
                 await self._news.wait()
-            lines = list(self._lines)
+            lines, size = list(self._lines), self._size
             self._lines.clear()
             self._writing = True
             try:
@@ -51,7 +53,14 @@ class Writer:
                 self.broken = True
                 self._lines.clear()
             self._writing = False
+            self._size -= size
             self._written.set()
+
+    async def room(self, most: int) -> None:
+        """Wait until less than so many bytes wait to be written, or nobody reads any more."""
+        while self._size >= most and not self.broken:
+            self._written = trio.Event()
+            await self._written.wait()
 
     async def flush(self) -> None:
         """Wait until all that was put has been written, or nobody reads any more."""

@@ -57,8 +57,9 @@ BODIES: list[tuple[bytes | object, int, int]] = [
     (call(name="other"), 400, -32020),
     (call(name=5), 400, -32602),
     (call(arguments="text"), 400, -32602),
-    (call(arguments={}), 400, -32602),
-    (call(arguments={"text": 5}), 400, -32602),
+    (call(_meta={**META, "progressToken": 1.5}), 400, -32602),
+    (call(_meta={**META, "progressToken": {}}), 400, -32602),
+    (call(_meta={VERSION: MODERN, CAPABILITIES: {"elicitation": 7}}), 400, -32602),
     (call(requestState=5), 400, -32602),
 ]
 

@@ -70,7 +70,15 @@ def test_media_types_are_accepted_by_name_or_range() -> None:
     both = (b"application/json", b"text/event-stream")
     assert accepts(b"application/*, Text/Event-Stream;q=0.5", *both)
     assert accepts(b"*/*", *both)
-    assert not accepts(b"application/json", *both)
+    for accept in (
+        b"application/json",
+        b"application/json, text/event-stream;q=0",
+        b"application/json, text/event-stream; Q = 0.00, */*",
+        b"application/jsonx, text/event-streamy",
+        b"",
+    ):
+        assert not accepts(accept, *both)
+    assert accepts(b"application/json, text/event-stream;q=0.01", *both)
 
 
 def test_what_an_edge_takes_for_itself_is_known_before_it_opens() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -10,9 +11,10 @@ import trio.testing
 from msgspec import Raw
 
 from flow_edges.mcp.interests import Interests
+from flow_edges.mcp.sight import Sight
 from flowcore.agents import Catalog, Directory, Resource
-from flowcore.errors import CallError, Overloaded
-from flowcore.requests import Envelope, Reply
+from flowcore.errors import CallError, Overloaded, UnknownTarget
+from flowcore.requests import ANONYMOUS, Envelope, Guards, Reply
 from support.members import Fixed
 
 
@@ -24,6 +26,7 @@ class Subscribable:
         resource = Resource(uri="r:1", definition=Raw(b"{}"))
         self.agent = Fixed("a", Catalog(resources=(resource,), subscriptions=True))
         self.directory.join(self.agent)
+        self.requests = SimpleNamespace(guards=Guards())
         self.told: list[str] = []
         self.refuses = False
 
@@ -38,7 +41,7 @@ class Subscribable:
 async def test_the_first_holder_subscribes_and_the_last_one_ends_it() -> None:
     host: Any = Subscribable()
     async with trio.open_nursery() as nursery:
-        interests = Interests(host, nursery)
+        interests = Interests(host, Sight(host, "mcp"), nursery)
         async with trio.open_nursery() as holders:
             for _ in range(3):
                 holders.start_soon(interests.hold, "r:1")
@@ -62,9 +65,10 @@ async def test_a_refused_subscription_leaves_nothing_behind(
 ) -> None:
     host: Any = Subscribable()
     async with trio.open_nursery() as nursery:
-        interests = Interests(host, nursery)
-        assert interests.known("r:1")
-        assert not interests.known("r:2")
+        interests = Interests(host, Sight(host, "mcp"), nursery)
+        interests.check("r:1", ANONYMOUS)
+        with pytest.raises(UnknownTarget):
+            interests.check("r:2", ANONYMOUS)
         host.refuses = True
         with pytest.raises(Overloaded):
             await interests.hold("r:1")
@@ -86,7 +90,7 @@ async def test_a_refused_subscription_leaves_nothing_behind(
 async def test_who_comes_while_the_last_one_leaves_is_subscribed_again() -> None:
     host: Any = Subscribable()
     async with trio.open_nursery() as nursery:
-        interests = Interests(host, nursery)
+        interests = Interests(host, Sight(host, "mcp"), nursery)
         for _ in range(3):
             await interests.hold("r:1")
             interests.release("r:1")

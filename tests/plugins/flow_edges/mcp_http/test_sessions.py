@@ -13,11 +13,11 @@ from msgspec import Raw
 from flow_edges.mcp import settings
 from flow_edges.mcp.conversation import Conversation
 from flow_edges.mcp.outbox import Outbox
-from flow_edges.mcp.sessions import Sessions
+from flow_edges.mcp.sessions import OWN_STREAM, Sessions
 from flow_edges.mcp.shared import open_shared
 from flowcore import Flow, open_flow
 from flowcore.errors import InvalidArguments, Overloaded
-from flowcore.requests import ANONYMOUS
+from flowcore.requests import ANONYMOUS, Principal
 
 
 async def test_an_outbox_drops_what_exceeds_its_bound_and_ends_when_closed() -> None:
@@ -46,17 +46,18 @@ async def test_sessions_end_when_they_are_idle_and_not_while_they_are_busy(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
     chosen = settings.SessionSettings(max=3, idle_timeout=100)
-    sessions = Sessions(chosen)
+    sessions = Sessions(chosen, backlog=10)
     async with open_flow({}) as flow, open_shared(flow, settings.ServiceSettings()) as shared:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(sessions.expire)
             idle, used, busy = (sessions.open(conversation(flow, shared)) for _ in range(3))
-            busy.stream = Outbox(1)
+            stream = sessions.open_channel(busy, OWN_STREAM)
+            stream.attach(trio.CancelScope())
             await trio.sleep(60)
-            assert sessions.find(used.id.encode(), ANONYMOUS.owner) is used
-            assert sessions.find(used.id.encode(), ("jwt", "anonymous")) is None
+            assert sessions.find(used.id.encode(), ANONYMOUS) is used
+            assert sessions.find(used.id.encode(), Principal(name="x")) is None
             await trio.sleep(60)
-            assert sessions.find(idle.id.encode(), ANONYMOUS.owner) is None
+            assert sessions.find(idle.id.encode(), ANONYMOUS) is None
             assert len(sessions) == 2
             await trio.sleep(1000)
             assert len(sessions) == 1
@@ -65,7 +66,7 @@ async def test_sessions_end_when_they_are_idle_and_not_while_they_are_busy(
             with pytest.raises(Overloaded):
                 sessions.open(conversation(flow, shared))
             sessions.close_all()
-            assert busy.stream.closed
+            assert stream.ended
             nursery.cancel_scope.cancel()
 
 

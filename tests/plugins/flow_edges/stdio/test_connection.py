@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 import trio
+import trio.testing
 
 from flow_edges.mcp.settings import StdioSettings
 from flow_edges.mcp.shared import open_shared
@@ -25,6 +26,20 @@ class Wire:
         self._outgoing, self._from = trio.open_memory_channel[bytes](1000)
         self._messages: list[Any] = []
         self._ids = 0
+        self._reading = trio.Event()
+        self._reading.set()
+
+    def hold(self) -> None:
+        """Read no more, as a client does that has stalled: its pipe is full."""
+        self._reading = trio.Event()
+
+    def let_go(self) -> None:
+        self._reading.set()
+
+    @property
+    def unread(self) -> int:
+        """Messages that were sent and have not been read by the server."""
+        return self._incoming.statistics().current_buffer_used
 
     async def receive(self) -> bytes:
         try:
@@ -33,6 +48,7 @@ class Wire:
             return b""
 
     async def send(self, data: bytes) -> None:
+        await self._reading.wait()
         await self._outgoing.send(data)
 
     def put(self, *messages: object) -> None:
@@ -256,8 +272,8 @@ async def test_the_end_of_the_input_ends_the_edge_after_what_is_under_way() -> N
         ident = wire.old("tools/call", {"name": "echo", "arguments": {"text": "last"}})
         wire.old("tools/call", {"name": "hang", "arguments": {}})
         wire.end()
-        seen = [await wire.next(), await wire.next()]
-        assert {one["id"] for one in seen} == {2, ident}
+        seen = [await wire.next() for _ in range(3)]
+        assert {one["id"] for one in seen if "id" in one} == {2, ident}
         await ended.wait()
 
 
@@ -276,3 +292,29 @@ async def test_a_cancellation_that_names_nothing_is_ignored(params: dict[str, An
         wire.put({"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params})
         wire.put({"jsonrpc": "2.0", "id": 5, "result": {}})
         assert (await wire.answer(wire.old("ping")))["result"] == {}
+
+
+async def test_a_subscription_that_the_server_ends_is_answered_and_withdrawn() -> None:
+    async with open_wire() as (_, wire, ended):
+        request = wire.modern("subscriptions/listen", {"notifications": {"toolsListChanged": True}})
+        assert (await wire.next())["method"] == "notifications/subscriptions/acknowledged"
+        wire.end()
+        answer = await wire.answer(request)
+        assert answer["result"]["resultType"] == "complete"
+        withdrawn = await wire.next()
+        assert withdrawn["method"] == "notifications/cancelled"
+        assert withdrawn["params"]["requestId"] == request
+        await ended.wait()
+
+
+async def test_a_client_that_does_not_read_is_not_read_from() -> None:
+    async with open_wire(line=1024) as (_, wire, _):
+        await wire.initialize()
+        wire.hold()
+        for _ in range(200):
+            wire.old("tools/list")
+        await trio.testing.wait_all_tasks_blocked(0.01)
+        assert wire.unread > 100
+        wire.let_go()
+        for _ in range(200):
+            assert "tools" in (await wire.next())["result"]
