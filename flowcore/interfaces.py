@@ -74,6 +74,15 @@ class AgentPort(Protocol):
         """A line the worker's process wrote to stderr; the last lines are shown in the status."""
         ...
 
+    def left_behind(self, what: str, *, retire: bool) -> Callable[[], None]:
+        """Something that a call began goes on, though the call is over and nobody waits for it.
+
+        It is counted in the status until the returned function is called, once. With `retire` this worker
+        takes no further call, another one takes its place, and it is closed when the calls it has, and all
+        that it left behind, have ended.
+        """
+        ...
+
 
 class WorkerSource(Protocol):
     """What an agent plugin opens once per `[agent.NAME]`: the maker of its workers."""

@@ -83,6 +83,7 @@ class Incarnation:
         self.failure: Exception | None = None
         self.trouble: str | None = None
         """What the last failed worker failed of, until another one has come up."""
+        self.tally = whole.tally
         self._whole = whole
         self._settings = settings
         self._source = source
@@ -162,6 +163,12 @@ class Incarnation:
         if not self.ready:
             self.ready = True
             self._whole.nudge()
+        self.wake()
+
+    def retired(self, life: WorkerLife) -> None:
+        """A worker takes no further call: another one is to take its place."""
+        del life
+        self.tally.retired += 1
         self.wake()
 
     def ended(self, life: WorkerLife, error: Exception | None, *, was_up: bool) -> None:

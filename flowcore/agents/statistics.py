@@ -57,6 +57,10 @@ class AgentStatistics:
     """How often it was opened."""
     crashes: int
     """How many workers failed, in all lives."""
+    left_behind: int
+    """What calls began and still goes on, now, though nobody waits for it."""
+    retired: int
+    """Workers that were replaced for that."""
     durations: Durations
     """Of calls that ran to an end on a worker, from its being granted; in seconds."""
     pool: PoolStatistics | None
@@ -66,7 +70,7 @@ class AgentStatistics:
 class Tally:
     """Counts calls by what came of them."""
 
-    __slots__ = ("calls", "came", "crashes", "durations", "lives")
+    __slots__ = ("calls", "came", "crashes", "durations", "left_behind", "lives", "retired")
 
     def __init__(self) -> None:
         self.calls = 0
@@ -74,6 +78,8 @@ class Tally:
         self.durations = Histogram()
         self.lives = 0
         self.crashes = 0
+        self.left_behind = 0
+        self.retired = 0
 
     def refuse(self) -> None:
         """A call came that could not even wait."""
@@ -89,6 +95,8 @@ class Tally:
             **{came.label: count for came, count in self.came.items()},
             lives=self.lives,
             crashes=self.crashes,
+            left_behind=self.left_behind,
+            retired=self.retired,
             durations=self.durations.durations(),
             pool=pool,
         )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable
 from typing import Any, Protocol
 
 import trio
@@ -13,6 +14,7 @@ from flowcore.agents.catalog import Catalog
 from flowcore.agents.pool import Pool, Slot
 from flowcore.agents.reasons import reason_of
 from flowcore.agents.settings import HeartbeatSettings
+from flowcore.agents.statistics import Tally
 from flowcore.errors import FlowError
 from flowcore.interfaces import Worker, WorkerSource
 
@@ -48,6 +50,12 @@ class Ear(Protocol):
     def notified(self, method: str, params: Raw) -> None: ...
     def wrote(self, worker: str, line: str) -> None: ...
     def came_up(self, life: WorkerLife) -> None: ...
+    def retired(self, life: WorkerLife) -> None:
+        """It takes no further call, and is to be replaced."""
+        ...
+
+    @property
+    def tally(self) -> Tally: ...
     def ended(self, life: WorkerLife, error: Exception | None, *, was_up: bool) -> None: ...
 
 
@@ -57,11 +65,12 @@ class Port:
     Nobody listens to it any more once its worker is being closed.
     """
 
-    __slots__ = ("_ear", "agent", "worker")
+    __slots__ = ("_ear", "_life", "agent", "worker")
 
-    def __init__(self, ear: Ear, worker: str) -> None:
+    def __init__(self, ear: Ear, life: WorkerLife) -> None:
         self.agent = ear.name
-        self.worker = worker
+        self.worker = life.name
+        self._life = life
         self._ear: Ear | None = ear
 
     def announce(self, catalog: Catalog) -> None:
@@ -78,6 +87,10 @@ class Port:
         """A line of the worker's stderr; also its last ones, while it closes."""
         if self._ear is not None:
             self._ear.wrote(self.worker, line[:LONGEST_LINE])
+
+    def left_behind(self, what: str, *, retire: bool) -> Callable[[], None]:
+        """Something that a call began goes on; the function is called when it does no more."""
+        return self._life.left_behind(what, retire=retire)
 
     def close(self) -> None:
         """Listen no more."""
@@ -114,10 +127,13 @@ class WorkerLife:
     __slots__ = (
         "_ear",
         "_heartbeat",
+        "_left_behind",
         "_lost",
         "_opened",
+        "_patience",
         "_pool",
         "_scope",
+        "_slot",
         "_source",
         "_start_timeout",
         "_stop",
@@ -149,20 +165,52 @@ class WorkerLife:
         self._stop: trio.Event | None = None
         self._scope: trio.CancelScope | None = None
         """Bounds opening, and later closing."""
+        self._patience = trio.CancelScope()
+        """Bounds the wait for calls under way, once it was told to leave."""
+        self._slot: Slot | None = None
+        self._left_behind = 0
+        """What has to end before it may be closed."""
 
     def leave(self) -> None:
-        """Let it go: once the calls it is doing have ended; at once if it is still opening."""
+        """Let it go: once the calls it is doing have ended, or have had the time for it; at once if it is
+        still opening."""
         self._told = True
+        self._patience.deadline = min(
+            self._patience.deadline, trio.current_time() + self._ear.grace
+        )
         if self._stop is not None:
             self._stop.set()
         if self._scope is not None and not self._opened:
             self._scope.cancel()
 
+    def left_behind(self, what: str, *, retire: bool) -> Callable[[], None]:
+        """Count what goes on after its call; with `retire`, take no further call and end after it."""
+        tally = self._ear.tally
+        tally.left_behind += 1
+        logger.warning("worker %s was given up on, and %s", self.name, what)
+        if retire:
+            self._left_behind += 1
+            self._retire()
+
+        def over() -> None:
+            tally.left_behind -= 1
+            if retire:
+                self._left_behind -= 1
+                if not self._left_behind and self._stop is not None:
+                    self._stop.set()
+
+        return over
+
+    def _retire(self) -> None:
+        if self._slot is not None and not self._slot.leaving:
+            self._pool.retire(self._slot)
+            self._ear.retired(self)
+
     async def __call__(self, stop: trio.Event, *, task_status: trio.TaskStatus[Any]) -> None:
         self._stop = stop
         if self._told:  # before it had begun
             stop.set()
-        port = Port(self._ear, self.name)
+        port = Port(self._ear, self)
         error: Exception | None = None
         try:
             await self._open_and_serve(port, stop, task_status)
@@ -208,7 +256,7 @@ class WorkerLife:
         """Be in the pool until told to leave, or lost."""
         live = LiveWorker(self, worker)
         weight = float(getattr(worker, "weight", 1.0))
-        slot = self._pool.up(self.number, live, trio.current_time(), weight)
+        slot = self._slot = self._pool.up(self.number, live, trio.current_time(), weight)
         self._ear.came_up(self)
         try:
             if self._source.heartbeat:
@@ -225,7 +273,7 @@ class WorkerLife:
         self._pool.retire(slot)
         if slot.active:
             live.idle = trio.Event()
-            with trio.move_on_after(self._ear.grace):
+            with self._patience:
                 await live.idle.wait()
 
     async def _beat_until(self, stop: trio.Event, slot: Slot, live: LiveWorker) -> None:

@@ -25,6 +25,7 @@ from flowcore.native.questions import (
     ask_roots,
 )
 from flowcore.native.seal import Seal
+from flowcore.native.threads import Threads
 from flowcore.native.worker import NativeWorker
 
 __all__ = [
@@ -44,6 +45,7 @@ __all__ = [
     "Offers",
     "Seal",
     "Text",
+    "Threads",
     "ToolError",
     "ToolResult",
     "ask_form",

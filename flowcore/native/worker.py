@@ -27,6 +27,7 @@ from flowcore.native.offering import Member
 from flowcore.native.offers import Offers
 from flowcore.native.questions import InputRequired
 from flowcore.native.seal import Seal
+from flowcore.native.threads import Threads
 
 logger = logging.getLogger(__name__)
 
@@ -41,9 +42,10 @@ _encode = msgspec.json.encode
 class NativeWorker:
     """One instance of a Python agent.
 
-    `seal` seals what callers keep between two calls, `threads` bounds the threads of functions that are not
-    async. `abandoned` is called when such a function is left behind in its thread, its caller gone: from
-    then on it may be at work beside whatever is called next.
+    `seal` seals what callers keep between two calls, `threads` are those of functions that are not async.
+    `left_behind` is called with a few words when such a function is left behind in its thread, its caller
+    gone, and what it returns when that function has ended: in between it may be at work beside whatever is
+    called next.
     """
 
     def __init__(
@@ -51,14 +53,14 @@ class NativeWorker:
         agent: NativeAgent,
         offers: Offers,
         seal: Seal,
-        threads: trio.CapacityLimiter,
-        abandoned: Callable[[], None] | None = None,
+        threads: Threads,
+        left_behind: Callable[[str], Callable[[], None]],
     ) -> None:
         self._agent = agent
         self._offers = offers
         self._seal = seal
         self._threads = threads
-        self._abandoned = abandoned
+        self._left_behind = left_behind
         self._methods: dict[str, Callable[[Envelope], Awaitable[Reply]]] = {
             "tools/call": self._tool,
             "resources/read": self._resource,
@@ -192,31 +194,13 @@ class NativeWorker:
             arguments[member.signature.context] = context
         if member.asynchronous:
             return await member.function(**arguments)
-        value = await self._in_thread(partial(member.function, **arguments))
+        value = await self._threads.run(
+            partial(member.function, **arguments),
+            partial(
+                self._left_behind, f"{member.mark.kind} {member.name} still runs in its thread"
+            ),
+        )
         return await value if inspect.isawaitable(value) else value
-
-    async def _in_thread(self, work: Callable[[], Any]) -> Any:
-        running = False
-
-        def run() -> tuple[Any]:
-            nonlocal running
-            running = True
-            try:
-                return (work(),)  # in a tuple, for trio takes no awaitable from a thread
-            except StopIteration as error:  # which no coroutine can pass on
-                raise RuntimeError("the function raised StopIteration") from error
-            finally:
-                running = False
-
-        try:
-            (value,) = await trio.to_thread.run_sync(
-                run, abandon_on_cancel=True, limiter=self._threads
-            )
-        except trio.Cancelled:
-            if running and self._abandoned is not None:
-                self._abandoned()
-            raise
-        return value
 
     # ---- questions that end a call
 

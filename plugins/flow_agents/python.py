@@ -11,6 +11,7 @@ import pathlib
 import sys
 from collections.abc import AsyncGenerator, Generator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -44,7 +45,9 @@ class PythonConfig:
         None, help="the tool's name, where the target is a single function; unset: the function's"
     )
     threads: int = setting(
-        40, validator=v.ge(1), help="most calls of functions that are not async at a time"
+        40,
+        validator=v.ge(1),
+        help="most functions that are not async at work at a time, with those whose callers have gone",
     )
     state_key: Secret | None = setting(
         None,
@@ -66,7 +69,7 @@ class PythonSource:
     heartbeat = False
 
     def __init__(self, target: Any, config: PythonConfig) -> None:
-        from flowcore.native import Offering, Seal, offering_of
+        from flowcore.native import Offering, Seal, Threads, offering_of
 
         self._target = target
         self._config = config
@@ -74,7 +77,7 @@ class PythonSource:
         self._added = Offering()
         key = config.state_key
         self._seal = Seal(key.reveal().encode() if key is not None else None)
-        self._threads = trio.CapacityLimiter(config.threads)
+        self._threads = Threads(config.threads)
         self._is_class = inspect.isclass(target)
         if config.options and not self._is_class:
             raise AssemblyError(f"{config.target}: it is no class that could take options")
@@ -94,7 +97,9 @@ class PythonSource:
             if self._is_class:
                 offers.own = self._offering.bound_to(await self._instance(agent, stack))
             port.announce(offers.catalog())
-            yield NativeWorker(agent, offers, self._seal, self._threads)
+            # another instance takes the place of one whose thread goes on; what all share needs none
+            left_behind = partial(port.left_behind, retire=self._is_class)
+            yield NativeWorker(agent, offers, self._seal, self._threads, left_behind)
 
     async def _instance(self, agent: NativeAgent, stack: contextlib.AsyncExitStack) -> Any:
         given = dict(self._config.options)

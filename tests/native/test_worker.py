@@ -12,7 +12,13 @@ import pytest
 import trio
 from msgspec import Raw
 
-from flowcore.errors import InternalError, InvalidArguments, UnknownMethod, UnknownTarget
+from flowcore.errors import (
+    InternalError,
+    InvalidArguments,
+    Overloaded,
+    UnknownMethod,
+    UnknownTarget,
+)
 from flowcore.native import (
     Audio,
     CallContext,
@@ -526,7 +532,6 @@ async def test_functions_that_are_not_async_run_in_threads_up_to_a_limit() -> No
 
 
 async def test_a_thread_whose_caller_is_gone_is_left_behind() -> None:
-    left: list[str] = []
     arrived, go_on, ended = threading.Event(), threading.Event(), threading.Event()
 
     @tool
@@ -536,16 +541,23 @@ async def test_a_thread_whose_caller_is_gone_is_left_behind() -> None:
         context.progress(1)  # nobody is there to hear it, and nothing breaks
         ended.set()
 
-    native = Native(work, threads=1, abandoned=lambda: left.append("left"))
+    native = Native(work, threads=1)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(native.tool, "work")
         await trio.to_thread.run_sync(arrived.wait)
         nursery.start_soon(native.tool, "work")  # waits for the only thread
         await trio.testing.wait_all_tasks_blocked()
         nursery.cancel_scope.cancel()
-    assert left == ["left"]
+    assert native.port.left == ["tool work still runs in its thread"]
+    with pytest.raises(
+        Overloaded, match="all 1 threads are taken by calls that have been given up"
+    ):
+        await native.tool("work")
     go_on.set()
     await trio.to_thread.run_sync(ended.wait)
+    while native.port.left:
+        await trio.lowlevel.checkpoint()
+    assert await native.tool("work") == {"content": []}
 
 
 async def test_what_a_thread_makes_awaitable_is_awaited() -> None:

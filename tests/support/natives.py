@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import attrs
@@ -11,7 +12,7 @@ import trio
 from msgspec import Raw
 
 from flowcore.agents import Catalog
-from flowcore.native import NativeAgent, NativeWorker, Offering, Offers, Seal, offering_of
+from flowcore.native import NativeAgent, NativeWorker, Offering, Offers, Seal, Threads, offering_of
 from flowcore.requests import DEAF, LOCAL, Envelope, Peer, Principal
 
 
@@ -23,6 +24,8 @@ class RecordingPort:
     worker: str = "mine/1"
     catalogs: list[Catalog] = attrs.field(factory=list)
     notes: list[tuple[str, Any]] = attrs.field(factory=list)
+    left: list[str] = attrs.field(factory=list)
+    """What was left behind and has not ended."""
 
     def announce(self, catalog: Catalog) -> None:
         self.catalogs.append(catalog)
@@ -32,6 +35,11 @@ class RecordingPort:
 
     def stderr(self, line: str) -> None:
         raise AssertionError(line)
+
+    def left_behind(self, what: str, *, retire: bool) -> Callable[[], None]:
+        assert retire
+        self.left.append(what)
+        return partial(self.left.remove, what)
 
 
 @attrs.define
@@ -62,14 +70,17 @@ class Native:
         *,
         seal: Seal | None = None,
         threads: int = 10,
-        abandoned: Callable[[], None] | None = None,
     ) -> None:
         self.port = RecordingPort()
         self.offers = Offers(offering_of(target, where="test"), Offering(), "test")
         self.agent = NativeAgent(self.port, self.offers)
         self.seal = seal or Seal()
         self.worker = NativeWorker(
-            self.agent, self.offers, self.seal, trio.CapacityLimiter(threads), abandoned
+            self.agent,
+            self.offers,
+            self.seal,
+            Threads(threads),
+            partial(self.port.left_behind, retire=True),
         )
 
     async def ask(

@@ -49,6 +49,9 @@ class RecordingPort:
         self.notifications.append((method, json.loads(bytes(params))))
         self._wake()
 
+    def left_behind(self, what: str, *, retire: bool) -> Callable[[], None]:
+        raise AssertionError(what)
+
     def stderr(self, line: str) -> None:
         self.lines.append(line)
         self._wake()

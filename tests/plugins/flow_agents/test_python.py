@@ -16,19 +16,25 @@ import flowcore
 from flow_agents.python import PythonConfig, PythonSource, load_target
 from flowcore.agents import State
 from flowcore.config import ConfigError, Secret
-from flowcore.errors import AssemblyError
+from flowcore.errors import AssemblyError, DeadlineExceeded, Overloaded
 from support.natives import RecordingPort
 
 NOTES = '''
 from __future__ import annotations
 
 import sys
+import threading
 
 import trio
 from flowcore.native import CallContext, NativeAgent, ToolError, resource, tool
 
 opened = []
 closed = []
+ended = []
+started = threading.Semaphore(0)
+go_on = threading.Event()
+lingering = trio.Event()
+let_go = trio.Event()
 
 
 class Notes:
@@ -37,6 +43,7 @@ class Notes:
     def __init__(self, agent: NativeAgent, *, greeting: str = "hello") -> None:
         self.agent = agent
         self.greeting = greeting
+        self.busy = False
 
     async def __aenter__(self) -> Notes:
         opened.append(self.agent.worker)
@@ -55,12 +62,35 @@ class Notes:
         return "slow"
 
     @tool
+    def work(self, seconds: float = 60.0) -> str:
+        "In a thread, until it is told that it may end."
+        assert not self.busy, "two calls at once in one instance"
+        self.busy = True
+        started.release()
+        assert go_on.wait(seconds)
+        self.busy = False
+        ended.append(self.agent.worker)
+        return self.agent.worker
+
+    @tool
+    async def linger(self) -> str:
+        lingering.set()
+        await let_go.wait()
+        return self.agent.worker
+
+    @tool
     async def leave(self) -> None:
         sys.exit(1)
 
     @resource("note://all")
     async def all(self) -> str:
         return "all"
+
+
+def wait() -> str:
+    started.release()
+    assert go_on.wait(60)
+    return "waited"
 
 
 def shout(text: str) -> str:
@@ -109,6 +139,96 @@ def type_module(folder: Path) -> str:
         and str(folder) in str(getattr(module, "__file__", ""))
     )
     return name
+
+
+async def give_up_on_work(flow: flowcore.Flow, folder: Path) -> Any:
+    """Call a function that is not async, and go away once it is at work; its module."""
+    module = sys.modules[type_module(folder)]
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(flow.call, "mine.work")
+        await trio.to_thread.run_sync(module.started.acquire)
+        nursery.cancel_scope.cancel()
+    return module
+
+
+async def test_an_instance_whose_thread_goes_on_is_given_no_other_call(folder: Path) -> None:
+    """The caller gives up, the thread does not: another instance takes over, within bounds."""
+    pool = {"min": 1, "max": 1}
+    async with opened(folder, target="notes.py:Notes", pool=pool, threads=2) as flow:
+        await give_up_on_work(flow, folder)
+        module = await give_up_on_work(flow, folder)
+        assert (await flow.call("mine.greet", {"name": "ann"})).text.endswith("from mine/3")
+        one = flow.agents["mine"].statistics()
+        assert (one.left_behind, one.retired, one.crashes) == (2, 2, 0)
+        assert one.pool is not None
+        assert (one.pool.workers, one.pool.leaving, one.pool.free) == (3, 2, 1)
+        with pytest.raises(Overloaded, match="all 2 threads are taken") as caught:
+            await flow.call("mine.work")
+        assert not caught.value.began
+        assert module.closed == []
+        module.go_on.set()
+        with trio.fail_after(60):
+            while len(module.closed) < 2:
+                await trio.lowlevel.checkpoint()
+        assert sorted(module.ended) == sorted(module.closed) == ["mine/1", "mine/2"]
+        one = flow.agents["mine"].statistics()
+        assert (one.left_behind, one.retired, one.running) == (0, 2, 0)
+        assert (await flow.call("mine.work")).text == "mine/3"
+
+
+async def test_an_expired_call_leaves_its_thread_behind_too(folder: Path) -> None:
+    async with opened(folder, target="notes.py:Notes", pool={"min": 1, "max": 1}) as flow:
+        module = sys.modules[type_module(folder)]
+        with pytest.raises(DeadlineExceeded):
+            await flow.call("mine.work", deadline=0.2)
+        assert (await flow.call("mine.greet", {"name": "ann"})).text.endswith("from mine/2")
+        module.go_on.set()
+
+
+async def test_a_worker_that_is_replaced_lets_its_other_calls_end(folder: Path) -> None:
+    """However long they take: nobody told the agent to stop."""
+    pool = {"min": 1, "max": 1, "concurrency": 2}
+    async with opened(folder, target="notes.py:Notes", pool=pool, shutdown="0s") as flow:
+        module = sys.modules[type_module(folder)]
+        said: list[str] = []
+
+        async def linger() -> None:
+            said.append((await flow.call("mine.linger")).text)
+
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(linger)
+            await module.lingering.wait()
+            await give_up_on_work(flow, folder)
+            module.go_on.set()
+            assert (await flow.call("mine.greet", {"name": "ann"})).text.endswith("from mine/2")
+            with trio.fail_after(60):
+                while flow.agents["mine"].statistics().left_behind:
+                    await trio.lowlevel.checkpoint()
+            assert module.closed == []
+            module.let_go.set()
+        assert said == ["mine/1"]
+
+
+async def test_a_node_ends_while_a_thread_goes_on(folder: Path) -> None:
+    async with opened(folder, target="notes.py:Notes", pool={"max": 1}, shutdown="0s") as flow:
+        module = await give_up_on_work(flow, folder)
+    assert module.ended == []
+    assert sorted(module.closed) == ["mine/1", "mine/2"]
+    module.go_on.set()
+
+
+async def test_what_all_share_is_not_replaced(folder: Path) -> None:
+    """A function has no instance that two calls could meet in."""
+    async with opened(folder, target="notes.py:wait") as flow:
+        module = sys.modules[type_module(folder)]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flow.call, "mine.wait")
+            await trio.to_thread.run_sync(module.started.acquire)
+            nursery.cancel_scope.cancel()
+        one = flow.agents["mine"].statistics()
+        assert (one.left_behind, one.retired) == (1, 0)
+        module.go_on.set()
+        assert (await flow.call("mine.wait")).text == "waited"
 
 
 async def test_a_function_is_one_tool_under_the_name_it_is_given(folder: Path) -> None:
@@ -227,7 +347,7 @@ async def test_a_worker_of_a_class_is_opened_with_its_agent(folder: Path) -> Non
     port = RecordingPort()
     async with source.open_worker(port) as worker:
         await worker.ping()
-        assert [len(one.tools) for one in port.catalogs] == [3]
+        assert [len(one.tools) for one in port.catalogs] == [5]
 
 
 async def test_a_class_without_a_signature_is_given_nothing() -> None:
