@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import sys
@@ -129,3 +130,52 @@ async def test_a_call_that_the_official_client_gives_up_is_cancelled() -> None:
             while flow.requests.tracker.running:
                 await trio.lowlevel.checkpoint()
         assert flow.requests.statistics().cancelled == 2
+
+
+class Cutter:
+    """A way to a server that breaks once, after the first event that has a mark."""
+
+    def __init__(self, port: int, mark: bytes) -> None:
+        self._port = port
+        self._mark = mark
+        self.cuts = 0
+
+    async def serve(self, client: trio.SocketStream) -> None:
+        server = await trio.open_tcp_stream("127.0.0.1", self._port)
+        async with client, server, trio.open_nursery() as nursery:
+            nursery.start_soon(self._pass, client, server, nursery.cancel_scope)
+            nursery.start_soon(self._pass, server, client, nursery.cancel_scope)
+
+    async def _pass(
+        self, here: trio.SocketStream, there: trio.SocketStream, scope: trio.CancelScope
+    ) -> None:
+        with contextlib.suppress(trio.BrokenResourceError):  # the other side went away first
+            async for data in here:
+                at = data.find(self._mark)
+                if at >= 0 and not self.cuts:
+                    self.cuts += 1
+                    await there.send_all(data[: data.index(b"\n\n", at) + 2])
+                    break
+                await there.send_all(data)
+        scope.cancel()
+
+
+async def test_the_official_client_has_the_rest_of_a_stream_that_broke() -> None:
+    replay = {"sessions": {"replay": {"retry": "10ms"}}}
+    async with open_talkative(replay) as (flow, raw), trio.open_nursery() as nursery:
+        cutter = Cutter(int(raw.url.rpartition(":")[2].partition("/")[0]), b'"progress":2,')
+        listener = (await nursery.start(trio.serve_tcp, cutter.serve, 0))[0]
+        port = listener.socket.getsockname()[1]
+        async with mcp.Client(f"http://127.0.0.1:{port}/mcp", mode="legacy") as client:
+            seen: list[float] = []
+
+            async def progress(progress: float, total: float | None, message: str | None) -> None:
+                seen.append(progress)
+
+            result = await client.call_tool("steps", {"count": 5}, progress_callback=progress)
+            assert isinstance(result.content[0], types.TextContent)
+            assert result.content[0].text == "done"
+            assert seen == [1, 2, 3, 4, 5]
+            assert cutter.cuts == 1
+            assert flow.requests.statistics().cancelled == 0
+        nursery.cancel_scope.cancel()
