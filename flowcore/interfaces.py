@@ -165,11 +165,11 @@ class AuthScheme(Protocol):
 
 
 @runtime_checkable
-class TokenScheme(AuthScheme, Protocol):
+class OAuthScheme(AuthScheme, Protocol):
     """A scheme of tokens that OAuth authorization servers give out: edges tell clients which (RFC 9728)."""
 
     @property
-    def issuers(self) -> tuple[str, ...]:
+    def authorization_servers(self) -> tuple[str, ...]:
         """The issuer URLs of the authorization servers whose tokens are taken; () if that is not known."""
         ...
 

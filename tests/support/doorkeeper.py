@@ -18,14 +18,14 @@ from flowcore.requests import Envelope, Guard, Principal
 class BadgeConfig:
     """Bearer tokens of the form NAME:SCOPE,SCOPE@AUDIENCE."""
 
-    issuers: tuple[str, ...] = setting(("https://issuer.example",), help="who gives out badges")
+    servers: tuple[str, ...] = setting(("https://issuer.example",), help="who gives out badges")
 
 
 @attrs.define(eq=False)
 class Badges:
     """Takes badges that are meant for the edge."""
 
-    issuers: tuple[str, ...]
+    authorization_servers: tuple[str, ...]
     challenge: str = "Bearer"
     scopes: tuple[str, ...] = ("tools:use",)
 
@@ -43,7 +43,7 @@ class Badges:
 @asynccontextmanager
 async def open_badges(config: BadgeConfig, context: Context) -> AsyncGenerator[Badges]:
     del context
-    yield Badges(config.issuers)
+    yield Badges(config.servers)
 
 
 @attrs.frozen(kw_only=True)
@@ -65,8 +65,8 @@ class Shelf(Guard):
 
     def enter(self, envelope: Envelope, now: float) -> None:
         if not self._open(envelope.principal, envelope.name):
-            scopes = [self._config.scope]
-            raise PermissionDenied(f"{envelope.name!r} is closed", data={"scopes": scopes})
+            scope = {"scope": self._config.scope}
+            raise PermissionDenied(f"{envelope.name!r} is closed", data=scope)
 
     def admit(self, principal: Principal, action: str, target: str) -> None:
         if not self._open(principal, action):

@@ -19,7 +19,7 @@ from flow_edges.resource import Resource
 from flowcore.access import Access
 from flowcore.errors import PermissionDenied
 from flowcore.http import Request, Response
-from flowcore.interfaces import TokenScheme
+from flowcore.interfaces import OAuthScheme
 from flowcore.requests import ANONYMOUS
 
 _WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
@@ -39,8 +39,10 @@ class Door:
             local=is_loopback(settings.bind.host),
         )
         """The endpoint's own URI."""
-        tokens = [one for one in access.schemes if isinstance(one, TokenScheme)]
-        self._issuers = tuple(dict.fromkeys(issuer for one in tokens for issuer in one.issuers))
+        tokens = [one for one in access.schemes if isinstance(one, OAuthScheme)]
+        self._issuers = tuple(
+            dict.fromkeys(issuer for one in tokens for issuer in one.authorization_servers)
+        )
         self._scopes = tuple(dict.fromkeys(scope for one in tokens for scope in one.scopes))
         self._challenges = tuple(one.challenge for one in access.schemes if one.challenge)
         self._bearer = next((one for one in self._challenges if _is_bearer(one)), None)
@@ -128,8 +130,6 @@ def _quotable(text: str) -> str:
 
 
 def _scopes_of(error: PermissionDenied) -> list[str]:
-    """The scopes that a refusal says would do: `data["scopes"]`."""
-    scopes = error.data.get("scopes") if isinstance(error.data, dict) else None
-    return (
-        [one for one in scopes if isinstance(one, str)] if isinstance(scopes, list | tuple) else []
-    )
+    """The scopes that a refusal says would do: `data["scope"]`, with spaces between them."""
+    scope = error.data.get("scope") if isinstance(error.data, dict) else None
+    return scope.split() if isinstance(scope, str) else []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -12,7 +13,7 @@ import trio
 import mcp
 from flowcore import Flow, open_flow
 from flowcore.http import open_client
-from support import doorkeeper
+from support import doorkeeper, tokens
 from support.mcp_client import Answer, Raw
 
 WELL_KNOWN = "/.well-known/oauth-protected-resource"
@@ -203,6 +204,42 @@ async def test_whoever_guesses_is_made_to_wait() -> None:
         assert statuses[-1] == 429
         refused = await client.post(client.old("ping"), badge(client))
         assert (refused.status, int(refused.headers[b"retry-after"]) >= 1) == (429, True)
+
+
+async def test_tokens_of_an_issuer_open_the_door_they_are_meant_for(tmp_path: pathlib.Path) -> None:
+    key = tokens.SigningKey("EdDSA")
+    (tmp_path / "jwks.json").write_bytes(tokens.jwks(key))
+    jwt = {
+        "type": "jwt",
+        "issuer": tokens.ISSUER,
+        "keys": str(tmp_path / "jwks.json"),
+        "scopes": ["tools:use", "lists:read"],
+    }
+    config = {
+        "auth": {"jwt": jwt},
+        "edge": {"mcp": {"type": "mcp", "bind": "127.0.0.1:0", "auth": ["jwt"]}},
+    }
+    async with open_flow(config) as flow, open_client() as http:
+        client = Raw(flow.endpoints["mcp"][0], http)
+        page = Raw(client.url.removesuffix("/mcp") + WELL_KNOWN, http)
+        document = (await page.post(b"", {}, "GET")).last
+        assert document["authorization_servers"] == [tokens.ISSUER]
+        assert document["scopes_supported"] == jwt["scopes"]
+
+        async def status(**claims: Any) -> tuple[int, str]:
+            payload = tokens.claims(
+                **{"aud": client.url, "scope": "lists:read tools:use", **claims}
+            )
+            bearer = {"Authorization": f"Bearer {tokens.token(key, payload).decode()}"}
+            answer = await client.post(client.old("tools/list"), bearer)
+            return answer.status, "" if answer.status == 200 else challenge(answer)
+
+        assert await status() == (200, "")
+        assert (await status(aud="https://elsewhere.example/mcp"))[0] == 401
+        refused, told = await status(scope="lists:read")
+        assert refused == 403
+        assert 'error="insufficient_scope", scope="tools:use lists:read"' in told
+        assert (await client.post(client.old("ping"))).status == 401
 
 
 async def test_the_official_client_comes_in_with_a_token() -> None:
