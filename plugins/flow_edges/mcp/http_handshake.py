@@ -16,7 +16,7 @@ from flow_edges.mcp.client import Caller
 from flow_edges.mcp.exchange import Exchange
 from flow_edges.mcp.guard import JSON, accepts, refused
 from flow_edges.mcp.handshake import answer, stateless_client
-from flow_edges.mcp.replies import accepted, answered, failed, succeeded
+from flow_edges.mcp.replies import accepted, answered, failed, succeeded, withdrawn
 from flow_edges.mcp.service import supported
 from flow_edges.mcp.sessions import OWN_STREAM, Session, Sessions
 from flow_edges.mcp.settings import McpSettings
@@ -122,7 +122,7 @@ class HandshakeHttp:
                 return succeeded(message.id, await self._service.submit(envelope, method, client))
             finally:
                 conversation.ended(message.id)
-        return accepted()  # the client itself cancelled it and waits for nothing
+        return withdrawn()
 
     def _initialize(self, message: Asked, caller: Caller) -> Response:
         conversation = self._shared.converse(message.params, caller.principal)
@@ -174,7 +174,7 @@ class HandshakeHttp:
 
         def closed() -> None:
             self._shared.hub.streams -= 1
-            session.used = trio.current_time()
+            self.sessions.touch(session)
 
         return self._carried(session, channel, after, closed)
 

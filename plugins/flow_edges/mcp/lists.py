@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import logging
+import re
 from collections.abc import Hashable
 from typing import Final
 
@@ -24,6 +25,8 @@ logger = logging.getLogger(__name__)
 _RENAMED: Final = frozenset({"tools", "prompts"})
 _PARTIAL_TTL_MS: Final = 1000
 _MOST_COMPOSED: Final = 1024
+_USUAL: Final = re.compile(r"[A-Za-z0-9_.-]{1,128}")
+"""What a tool's name should be (2026-07-28, server/tools, tool names)."""
 
 
 @attrs.define(eq=False)
@@ -167,6 +170,12 @@ class Lists:
 def _definition(kind: str, entry: Listed) -> bytes | None:
     """The definition under its public name; None, and a warning, if an agent wrote nonsense."""
     definition = entry.offer.definition
+    if kind == "tools" and not _USUAL.fullmatch(entry.name):
+        logger.warning(
+            "tool %r of agent %s: clients may refuse a name that is not 1 to 128 of A-Z a-z 0-9 _ - .",
+            entry.name[:200],
+            entry.agent,
+        )
     if kind not in _RENAMED:
         return bytes(definition)
     try:

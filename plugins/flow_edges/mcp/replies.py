@@ -31,6 +31,12 @@ def accepted() -> Response:
     return Response(202)
 
 
+def withdrawn() -> Response:
+    """The answer to a request that its client cancelled by a notification: it must be of one of two types,
+    and nothing should be said any more, so that it is a stream on which nothing comes."""
+    return Response(200, EVENTS)
+
+
 def succeeded(request: Id, result: bytes) -> Response:
     """A result as one JSON object."""
     return Response(200, JSON, encode_result(request, result))
@@ -77,7 +83,7 @@ async def answered(
         raise
     if exchange.done and len(frames) <= 1:
         if not frames:
-            return accepted()  # the client itself cancelled it and waits for nothing
+            return withdrawn()
         error = exchange.error
         if error is None:
             return Response(200, JSON, frames[0])

@@ -79,9 +79,14 @@ class Sessions:
         session = self._sessions.get(session_id)
         if session is None or not session.conversation.belongs_to(principal):
             return None
-        session.used = trio.current_time()
-        self._sessions.move_to_end(session_id)
+        self.touch(session)
         return session
+
+    def touch(self, session: Session) -> None:
+        """Mark a session as used now."""
+        session.used = trio.current_time()
+        if session.id.encode() in self._sessions:
+            self._sessions.move_to_end(session.id.encode())
 
     def open_channel(self, session: Session, name: str) -> Channel:
         """A new stream of a session."""

@@ -37,6 +37,19 @@ def test_a_list_has_public_names_and_every_other_byte_as_it_was() -> None:
     assert lists.result("tools/list", None, modern=False) == result
 
 
+def test_a_name_that_clients_may_refuse_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    directory = Directory()
+    directory.join(Fixed("a", Catalog(tools=tools("fine", "with space", "x" * 127))))
+    lists = make_lists(directory)
+    for _ in range(2):
+        directory.changed()
+        assert len(json.loads(lists.result("tools/list", None, modern=True))["tools"]) == 3
+    assert [record.args for record in caplog.records] == [
+        ("a.with space", "a"),
+        ("a." + "x" * 127, "a"),
+    ]
+
+
 def test_a_list_that_lacks_an_agent_says_so_and_is_fresh_for_less_long() -> None:
     directory = Directory()
     down = Fixed("down", Catalog(tools=tools("x")))

@@ -70,6 +70,25 @@ async def test_sessions_end_when_they_are_idle_and_not_while_they_are_busy(
             nursery.cancel_scope.cancel()
 
 
+async def test_a_session_whose_stream_ended_late_keeps_no_other_from_ending(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    sessions = Sessions(settings.SessionSettings(idle_timeout=100), backlog=10)
+    async with open_flow({}) as flow, open_shared(flow, settings.ServiceSettings()) as shared:
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(sessions.expire)
+            streaming, idle = (sessions.open(conversation(flow, shared)) for _ in range(2))
+            stream, scope = sessions.open_channel(streaming, OWN_STREAM), trio.CancelScope()
+            stream.attach(scope)
+            await trio.sleep(99)
+            stream.detach(scope, 0)
+            sessions.touch(streaming)
+            await trio.sleep(5)
+            assert sessions.find(idle.id.encode(), ANONYMOUS) is None
+            assert sessions.find(streaming.id.encode(), ANONYMOUS) is streaming
+            nursery.cancel_scope.cancel()
+
+
 async def test_a_question_that_is_not_answered_in_time_is_withdrawn(
     autojump_clock: trio.testing.MockClock,
 ) -> None:
