@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import time
 from collections.abc import AsyncGenerator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import attrs
 import msgspec
@@ -183,7 +183,7 @@ async def _agent(source: Source, balancer: Balancer) -> AsyncGenerator[Agent]:
         "pool",
         AgentSettings(pool=PoolSettings(max_starting=1)),
         source.open,
-        balancer,
+        lambda: nullcontext(balancer),
         chance=random.Random(1),
         watchers=Watchers(),
         changed=lambda _: None,

@@ -9,7 +9,6 @@ Nothing is global: any number of flows live in one process, each in the block th
 from __future__ import annotations
 
 import math
-import pathlib
 import random
 from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
@@ -27,16 +26,15 @@ from flowcore.assembly import (
     Plugins,
     Source,
     StatusBoard,
-    discover_for,
-    make_plan,
     open_components,
-    read_config,
+    read,
 )
 from flowcore.config import differences
 from flowcore.envelope import tool_params
 from flowcore.errors import UnknownTarget
 from flowcore.requests import DEAF, LOCAL, Envelope, Peer, Principal, Priority, Reply, Requests
 from flowcore.result import Result
+from flowcore.supervise import Supervisor
 
 Kind = Literal["tools", "resources", "prompts"]
 
@@ -44,7 +42,10 @@ Kind = Literal["tools", "resources", "prompts"]
 class Flow:
     """One node, running. Made by `open_flow` only."""
 
-    def __init__(self, config: FlowConfig, plan: Plan, plugins: Plugins) -> None:
+    def __init__(
+        self, config: FlowConfig, plan: Plan, plugins: Plugins, *, given: Sequence[object] = ()
+    ) -> None:
+        self._given = tuple(given)
         self.config = config
         self.plan = plan
         self.plugins = plugins
@@ -54,6 +55,8 @@ class Flow:
         self.watchers = Watchers()
         self.agents: dict[str, Agent] = {}
         self.requests: Requests
+        self.root: Supervisor | None = None
+        """The supervisor of everything, while it is open."""
         self.started = trio.current_time()
         self.draining = trio.Event()
         self._endpoints: dict[str, tuple[str, ...]] = {}
@@ -243,15 +246,18 @@ class Flow:
         limit = self.config.node.drain if seconds is None else seconds
         return await self.requests.drain(limit)
 
+    def hurry(self) -> None:
+        """Give nothing the time it may take to stop: for a block that is being left, or is about to be."""
+        if self.root is not None:
+            self.root.hurry()
+
     def reload(self, source: Source, overrides: Sequence[str] = ()) -> tuple[list[str], list[str]]:
         """Read a configuration again and apply what is reloadable.
 
         Gives (paths applied, paths that differ but need a restart). Raises ConfigError, changing
         nothing, if the new one has a problem.
         """
-        plugins = discover_for(source, overrides)
-        new = read_config(source, plugins, overrides)
-        make_plan(new, plugins.registry)
+        new = read(source, overrides, self._given).config
         changed = list(differences(self.config, new))
         applied = [path for path, reloadable in changed if reloadable]
         fixed = [path for path, reloadable in changed if not reloadable]
@@ -267,23 +273,19 @@ class Flow:
 async def open_flow(
     config: Source, *, plugins: Sequence[object] = (), overrides: Sequence[str] = ()
 ) -> AsyncGenerator[Flow]:
-    """Open a flow from a TOML file (a path), TOML text, a mapping or a FlowConfig.
+    """Open a flow from a TOML file (a path, or its name), TOML text, a mapping or a FlowConfig.
 
     `plugins` are further plugin objects or modules, besides those that are installed or named in the
     configuration. Enters when every edge is serving; agents may still be starting (`wait_settled`). Raises
     ConfigError for a configuration that cannot be used, AssemblyError if a component cannot open.
     """
-    found = discover_for(config, overrides, plugins)
-    settings = config if isinstance(config, FlowConfig) else read_config(config, found, overrides)
-    plan = make_plan(settings, found.registry)
-    flow = Flow(settings, plan, found)
-    async with open_components(flow, folder_of(config)):
-        yield flow
-
-
-def folder_of(source: Source) -> pathlib.Path:
-    """The folder that relative paths of a configuration start from."""
-    return source.parent if isinstance(source, pathlib.Path) else pathlib.Path()
+    made = read(config, overrides, plugins)
+    flow = Flow(made.config, made.plan, made.plugins, given=plugins)
+    async with open_components(flow, made.folder):
+        try:
+            yield flow
+        finally:
+            flow.draining.set()
 
 
 def version() -> str:

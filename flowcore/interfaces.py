@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol
 
 import attrs
 from msgspec import Raw
@@ -179,7 +179,6 @@ class OAuthScheme(AuthScheme, Protocol):
         ...
 
 
-@runtime_checkable
 class Edge(Protocol):
     """A face to the outside. It serves from the moment it is yielded until its block is left."""
 

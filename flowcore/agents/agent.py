@@ -1,10 +1,11 @@
 """An agent: its state, its life after life, and the calls it takes.
 
-    async with open_agent("time", settings, open_source, balancer, ...) as agent:
+    async with open_agent("time", settings, open_source, open_balancer, ...) as agent:
         reply = await agent.call(envelope)
 
-It is given what opens its source of workers, and keeps opening it: a life (`Incarnation`) that fails is
-followed by another one, after a wait that grows. It starts in the background and fails alone.
+It is given what opens its source of workers and its balancer, and keeps opening them: a life
+(`Incarnation`) that fails is followed by another one, after a wait that grows. It starts in the background
+and fails alone.
 """
 
 from __future__ import annotations
@@ -25,7 +26,12 @@ from msgspec import Raw
 from flowcore.agents.catalog import EMPTY, Catalog
 from flowcore.agents.directory import LISTED, unavailable
 from flowcore.agents.events import CatalogChanged, Notification, StateChanged
-from flowcore.agents.incarnation import Incarnation, OpenSource, open_incarnation
+from flowcore.agents.incarnation import (
+    Incarnation,
+    OpenBalancer,
+    OpenSource,
+    open_incarnation,
+)
 from flowcore.agents.reasons import reason_of
 from flowcore.agents.settings import AgentSettings
 from flowcore.agents.state import FOLLOWS, State
@@ -36,7 +42,6 @@ from flowcore.envelope import Envelope, Reply
 from flowcore.errors import (
     AgentUnavailable,
 )
-from flowcore.interfaces import Balancer
 
 logger = logging.getLogger(__name__)
 
@@ -52,7 +57,7 @@ class Agent:
         name: str,
         settings: AgentSettings,
         open_source: OpenSource,
-        balancer: Balancer,
+        open_balancer: OpenBalancer,
         chance: random.Random,
         watchers: Watchers,
         changed: Callable[[Agent], None],
@@ -63,7 +68,7 @@ class Agent:
         self.capabilities = frozenset(settings.capabilities)
         self.bare = settings.names == "bare"
         self._open_source = open_source
-        self._balancer = balancer
+        self._open_balancer = open_balancer
         self._random = chance
         self._watchers = watchers
         self._changed = changed
@@ -243,7 +248,9 @@ class Agent:
             self._watchers.stirred(self.name, old, state, self._since)
             return
         self._changed(self)
-        logger.info("agent %s is %s%s", self.name, state.value, f": {reason}" if reason else "")
+        level = logging.WARNING if state is State.FAILED else logging.INFO
+        said = f": {reason}" if reason else ""
+        logger.log(level, "agent %s is %s%s", self.name, state.value, said)
         self._watchers.emit(StateChanged(self.name, old, state, reason, self._since))
         if (old in LISTED) != (state in LISTED):
             self._catalog_changed(EMPTY)
@@ -306,7 +313,6 @@ class Agent:
     async def _fail(self, error: Exception, failures: int) -> None:
         """Be failed for a while, with jitter so that agents that failed together do not return together."""
         self._become(State.FAILED, reason_of(error))
-        logger.warning("agent %s failed: %s", self.name, self._reason)
         settings = self.settings.restart
         longest = min(settings.cap, settings.base * settings.factor ** min(failures, 64))
         again = self._next_try = trio.current_time() + longest * self._random.uniform(0.5, 1.0)
@@ -328,7 +334,7 @@ class Agent:
             with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
                 self._opening = scope
                 async with open_incarnation(
-                    self, settings, self._open_source, self._balancer
+                    self, settings, self._open_source, self._open_balancer
                 ) as life:
                     self._opening = None
                     opened = True
@@ -336,7 +342,7 @@ class Agent:
                     failure = await self._live_through(life)
                     scope.deadline = trio.current_time() + life.closing
         except Exception as error:
-            logger.warning("the source of agent %s failed", self.name, exc_info=error)
+            logger.debug("agent %s did not open", self.name, exc_info=error)
             return failure or error
         finally:
             self._opening = None
@@ -457,7 +463,7 @@ async def open_agent(
     name: str,
     settings: AgentSettings,
     open_source: OpenSource,
-    balancer: Balancer,
+    open_balancer: OpenBalancer,
     *,
     chance: random.Random,
     watchers: Watchers,
@@ -469,7 +475,7 @@ async def open_agent(
     `watchers` are told every event; `changed` is called when what it offers, or whether it does, changes.
     It may not block or raise.
     """
-    agent = Agent(name, settings, open_source, balancer, chance, watchers, changed)
+    agent = Agent(name, settings, open_source, open_balancer, chance, watchers, changed)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(agent.live, stop)

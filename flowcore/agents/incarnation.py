@@ -21,6 +21,7 @@ from flowcore.interfaces import Balancer, WorkerSource
 from flowcore.supervise import Child, Intensity, Restart, Supervisor, open_supervisor
 
 OpenSource = Callable[[], AbstractAsyncContextManager[WorkerSource]]
+OpenBalancer = Callable[[], AbstractAsyncContextManager[Balancer]]
 
 
 LEAST_TO_CLOSE = 1.0
@@ -201,13 +202,13 @@ class Incarnation:
 
 @asynccontextmanager
 async def open_incarnation(
-    whole: Whole, settings: AgentSettings, open_source: OpenSource, balancer: Balancer
+    whole: Whole, settings: AgentSettings, open_source: OpenSource, open_balancer: OpenBalancer
 ) -> AsyncGenerator[Incarnation]:
-    """Open the source and start its workers in the background: entering waits for the source alone.
+    """Open balancer and source and start the workers in the background: entering waits for those two alone.
 
     Leaving ends what `wind_down` has not.
     """
-    async with open_source() as source:
+    async with open_balancer() as balancer, open_source() as source:
         async with open_supervisor(whole.name, dynamic=True) as supervisor:
             life = Incarnation(whole, settings, source, balancer, supervisor)
             async with trio.open_nursery() as nursery:

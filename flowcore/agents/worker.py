@@ -245,9 +245,9 @@ class WorkerLife:
                 finally:
                     scope.deadline = trio.current_time() + self._ear.closing
         if scope.cancelled_caught:
-            if self._opened:
+            if self._opened and trio.current_time() >= scope.deadline:
                 logger.warning("worker %s took too long to close and was cut off", self.name)
-            elif not stop.is_set():
+            elif not self._opened and not stop.is_set():
                 self._lost = WorkerLost(
                     f"worker {self.name} was not ready within {self._start_timeout:g} s"
                 )

@@ -3,7 +3,7 @@
 from flowcore.assembly.build import open_components
 from flowcore.assembly.discovery import Found, Plugins, discover
 from flowcore.assembly.plan import Component, Plan, make_plan
-from flowcore.assembly.read import Source, discover_for, listing, read_config
+from flowcore.assembly.read import Reading, Source, discover_for, listing, read, read_config
 from flowcore.assembly.registry import Broken, FactoryRegistry, Registered
 from flowcore.assembly.settings import FlowConfig
 from flowcore.assembly.status import ComponentStatus, Status, StatusBoard
@@ -17,6 +17,7 @@ __all__ = [
     "Found",
     "Plan",
     "Plugins",
+    "Reading",
     "Registered",
     "Source",
     "Status",
@@ -26,5 +27,6 @@ __all__ = [
     "listing",
     "make_plan",
     "open_components",
+    "read",
     "read_config",
 ]

@@ -8,10 +8,16 @@ fails the start, for then nobody could reach the node.
 
 from __future__ import annotations
 
+import inspect
 import pathlib
 import random
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import (
+    AbstractAsyncContextManager,
+    AsyncExitStack,
+    asynccontextmanager,
+    nullcontext,
+)
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -19,12 +25,15 @@ import attrs
 import trio
 
 from flowcore.agents import Agent, AgentSettings, open_agent
+from flowcore.agents.incarnation import OpenBalancer, OpenSource
+from flowcore.agents.reasons import reason_of
 from flowcore.assembly.builtin import BUILTIN, open_builtin
 from flowcore.assembly.context import OpenContext
+from flowcore.assembly.kinds import lacks
 from flowcore.assembly.plan import Component
 from flowcore.assembly.status import Status
-from flowcore.errors import AssemblyError
-from flowcore.interfaces import Balancer, Edge, WorkerSource
+from flowcore.errors import AssemblyError, PluginError
+from flowcore.interfaces import Balancer, Edge
 from flowcore.processes import SharedLauncher, open_shared_launcher
 from flowcore.requests import Guard, Guards, open_requests
 from flowcore.supervise import (
@@ -101,9 +110,7 @@ class _Building:
     @asynccontextmanager
     async def open_part(self, component: Component) -> AsyncGenerator[Any]:
         """What only others use: an authentication scheme, a guard."""
-        async with component.factory.open(
-            component.selection.config, self.context(component)
-        ) as handle:
+        async with self._open(component) as handle:
             self.handles[component.path] = handle
             yield handle
 
@@ -111,22 +118,22 @@ class _Building:
     async def open_agent(self, component: Component) -> AsyncGenerator[Agent]:
         selection = component.selection
         settings: AgentSettings = selection.common
-        source = partial(self._open_source, component)
-        async with self._open_balancer(component) as balancer:
-            async with self._joined(component.name, settings, source, balancer) as agent:
-                yield agent
+        source = partial(self._open, component)
+        balancer = partial(self._open, self.flow.plan.find(f"{component.path}.balancer"))
+        async with self._joined(component.name, settings, source, balancer) as agent:
+            self.handles[component.path] = agent
+            yield agent
 
     @asynccontextmanager
     async def open_builtin(self) -> AsyncGenerator[Agent]:
-        balancer = FirstFree()
         settings = AgentSettings(description="the node itself: its agents and its status")
         source = partial(open_builtin, self.flow)
-        async with self._joined(BUILTIN, settings, source, balancer) as agent:
+        async with self._joined(BUILTIN, settings, source, _open_first_free) as agent:
             yield agent
 
     @asynccontextmanager
     async def _joined(
-        self, name: str, settings: AgentSettings, source: Any, balancer: Balancer
+        self, name: str, settings: AgentSettings, source: OpenSource, balancer: OpenBalancer
     ) -> AsyncGenerator[Agent]:
         flow = self.flow
 
@@ -153,23 +160,35 @@ class _Building:
                 flow.directory.leave(name)
                 del flow.agents[name]
 
-    def _open_source(self, component: Component) -> AbstractAsyncContextManager[WorkerSource]:
-        opened: AbstractAsyncContextManager[WorkerSource] = component.factory.open(
-            component.selection.config, self.context(component)
-        )
-        return opened
-
     @asynccontextmanager
-    async def _open_balancer(self, component: Component) -> AsyncGenerator[Balancer]:
-        inner = self.flow.plan.find(f"{component.path}.balancer")
-        async with inner.factory.open(inner.selection.config, self.context(inner)) as balancer:
-            yield balancer
+    async def _open(self, component: Component) -> AsyncGenerator[Any]:
+        """What a plugin opens, checked: its mistakes are its component's failures and no more."""
+        factory = component.factory
+        opening = factory.open(component.selection.config, self.context(component))
+        if not isinstance(opening, AbstractAsyncContextManager):
+            if inspect.iscoroutine(opening):
+                opening.close()
+            raise PluginError(
+                f"open of {factory.kind} type {factory.type!r} gives {type(opening).__name__!r},"
+                " not an async context manager; is @asynccontextmanager missing?"
+            )
+        try:
+            async with opening as opened:
+                lacking = lacks(factory.kind, opened)
+                if lacking:
+                    raise PluginError(
+                        f"open of {factory.kind} type {factory.type!r} yields {opened!r:.100},"
+                        f" which has no {', '.join(lacking)}"
+                    )
+                yield opened
+        except SystemExit as error:
+            raise PluginError(
+                f"{factory.kind} type {factory.type!r} called sys.exit({error.code!r})"
+            ) from error
 
     @asynccontextmanager
     async def open_edge(self, component: Component) -> AsyncGenerator[Edge]:
-        async with component.factory.open(
-            component.selection.config, self.context(component)
-        ) as edge:
+        async with self._open(component) as edge:
             self.handles[component.path] = edge
             self.flow.serve_at(component.name, edge.endpoints)
             yield edge
@@ -239,7 +258,7 @@ class _Building:
             What.STOPPED: Status.STOPPED,
             What.OVERDUE: Status.STOPPING,
         }[happening.what]
-        reason = "" if happening.error is None else str(happening.error)
+        reason = "" if happening.error is None else reason_of(happening.error)
         self.flow.board.set(path, self.flow.plan.find(path).factory.type, status, reason)
 
 
@@ -260,6 +279,10 @@ class FirstFree:
         del worker
 
 
+def _open_first_free() -> AbstractAsyncContextManager[Balancer]:
+    return nullcontext(FirstFree())
+
+
 @asynccontextmanager
 async def open_components(flow: Flow, config_dir: pathlib.Path) -> AsyncGenerator[None]:
     """Open every component of the flow's plan; leaving the block closes them in reverse.
@@ -271,7 +294,7 @@ async def open_components(flow: Flow, config_dir: pathlib.Path) -> AsyncGenerato
         launcher = await stack.enter_async_context(open_shared_launcher())
         building = _Building(flow, config_dir, launcher)
         try:
-            await stack.enter_async_context(
+            flow.root = await stack.enter_async_context(
                 open_supervisor(
                     flow.name,
                     building.children(),
@@ -295,4 +318,7 @@ def _innermost(error: BaseException) -> str:
     names = [
         str(one).split("'")[1] for one in chain if isinstance(one, StartFailed) and "'" in str(one)
     ]
-    return f"{'.'.join(names).replace('edges.', 'edge.').replace('agents.', 'agent.')}: {chain[-1]}"
+    path = ".".join(names).replace("edges.", "edge.").replace("agents.", "agent.")
+    last = chain[-1]
+    told = isinstance(last, OSError) and str(last)
+    return f"{path}: {told or reason_of(last)}"

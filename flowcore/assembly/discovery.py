@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import importlib.util
+import inspect
+import itertools
 import logging
 import os
 import pathlib
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from importlib import metadata
 
 import attrs
@@ -24,6 +27,7 @@ from flowcore.assembly.registry import Broken, FactoryRegistry
 from flowcore.errors import PluginError
 
 GROUP = "flowcore.plugins"
+HOOK = "flow_register"
 DISABLE_VARIABLE = "FLOWCORE_DISABLE_PLUGINS"
 TRACE_VARIABLE = "FLOWCORE_TRACE_PLUGINS"
 
@@ -61,12 +65,14 @@ def discover(
     entry points to skip; the environment's FLOWCORE_DISABLE_PLUGINS (comma separated) adds to it. Raises
     PluginError for a disabled name that no plugin has.
     """
-    return _Discovery().run(_disabled(disable), files, given)
-
-
-def _disabled(configured: Iterable[str]) -> set[str]:
     from_environment = os.environ.get(DISABLE_VARIABLE, "").split(",")
-    return {name.strip() for name in (*configured, *from_environment) if name.strip()}
+    disabled = {*disable, *(name.strip() for name in from_environment if name.strip())}
+    return _Discovery().run(disabled, files, given)
+
+
+def installed() -> list[metadata.EntryPoint]:
+    """The entry points of every installed plugin, by name."""
+    return sorted(metadata.entry_points(group=GROUP), key=lambda point: point.name)
 
 
 class _Discovery:
@@ -84,47 +90,69 @@ class _Discovery:
     def run(
         self, disabled: set[str], files: Sequence[pathlib.Path], given: Sequence[object]
     ) -> Plugins:
-        installed = sorted(metadata.entry_points(group=GROUP), key=lambda point: point.name)
-        unknown = disabled - {point.name for point in installed}
+        points = installed()
+        unknown = disabled - {point.name for point in points}
         if unknown:
             raise PluginError(
                 f"no installed plugin is named {', '.join(map(repr, sorted(unknown)))}, so it cannot be"
-                f" disabled (installed: {', '.join(point.name for point in installed)})"
+                f" disabled (installed: {', '.join(point.name for point in points)})"
             )
-        for point in installed:
+        for point in points:
             origin = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
             if point.name in disabled:
+                self.registry.disabled.append(point.name)
                 self.found.append(Found(point.name, origin, "disabled"))
             else:
                 self._take(point.name, origin, point.load)
         for path in files:
-            self._take(path.stem, str(path), lambda path=path: load_file(path))
+            self._take(self._free(path.stem, str(path)), str(path), partial(load_file, path))
         for plugin in given:
             name = getattr(plugin, "__name__", type(plugin).__name__)
-            self._take(name, "given", lambda plugin=plugin: plugin)
+            self._take(self._free(name, f"{name} of {plugin!r}"), "given", partial(_given, plugin))
         return Plugins(self.registry, tuple(self.found))
 
-    def _take(self, name: str, origin: str, load: object) -> None:
-        assert callable(load)
+    def _free(self, name: str, longer: str) -> str:
+        """The first of the two names that no plugin has yet, or the longer one with a number."""
+        taken = {one.name for one in self.found}
+        names = itertools.chain((name, longer), (f"{longer} ({n})" for n in itertools.count(2)))
+        return next(one for one in names if one not in taken)
+
+    def _take(self, name: str, origin: str, load: Callable[[], object]) -> None:
         try:
             with self.registry.providing(name):
                 plugin = load()
+                _check_hook(name, plugin)
                 self.manager.register(plugin, name)
-                self._check_hooks(name, plugin)
-        except Exception as error:
+                self.manager.check_pending()
+        except (Exception, SystemExit) as error:
             # one broken plugin disturbs no other: it is listed, and named when its type is asked for
-            logger.warning("plugin %r is left out: %s: %s", name, type(error).__name__, error)
             if self.manager.has_plugin(name):
                 self.manager.unregister(name=name)
-            self.registry.broken.append(Broken(name, error))
+            broken = Broken(name, error)
+            logger.warning("%s", broken)
+            self.registry.broken.append(broken)
             self.found.append(Found(name, origin, "broken"))
         else:
             self.found.append(Found(name, origin, "loaded"))
 
-    def _check_hooks(self, name: str, plugin: object) -> None:
-        self.manager.check_pending()
-        if not self.manager.get_hookcallers(plugin):
-            raise PluginError(f"plugin {name!r} implements no hook; flow_register is missing")
+
+def _check_hook(name: str, plugin: object) -> None:
+    """Raise PluginError for what pluggy would pass over in silence."""
+    hook = getattr(plugin, HOOK, None)
+    if inspect.iscoroutinefunction(hook):
+        raise PluginError(f"{HOOK} of plugin {name!r} is async: it is called without await")
+    marked = (getattr(one, f"{hookspecs.PROJECT}_impl", None) for one in _members(plugin))
+    if not any(marked):
+        advice = "is not marked with @hookimpl" if hook is not None else "is missing"
+        raise PluginError(f"plugin {name!r} implements no hook; {HOOK} {advice}")
+
+
+def _given(plugin: object) -> object:
+    return plugin
+
+
+def _members(plugin: object) -> Iterator[object]:
+    return (getattr(plugin, name, None) for name in dir(plugin))
 
 
 def load_file(path: pathlib.Path) -> object:

@@ -7,9 +7,8 @@ code as a start. All that is wrong with a plan is reported at once.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
-from typing import Any
 
 import attrs
 
@@ -68,29 +67,43 @@ def make_plan(config: FlowConfig, registry: FactoryRegistry) -> Plan:
     Raises ConfigError with every cycle, every exclusive thing that two claim, and every edge that would
     be reachable from other machines without authentication.
     """
-    components = {one.path: one for one in _components(config, registry)}
-    problems = [*_claimed_twice(components), *_exposed(components)]
-    order: list[str] = []
-    try:
-        graph = {path: one.requires for path, one in components.items()}
-        order = list(TopologicalSorter(graph).static_order())
-    except CycleError as cycle:
-        path = " → ".join(reversed(cycle.args[1]))
-        first = components[cycle.args[1][0]].selection
-        problems.append(_problem(first, f"components require each other in a circle: {path}"))
+    tables = (config.auth, config.guard, config.agent, config.edge)
+    chosen = [one for table in tables for one in table.values()]
+    problems = plan_problems(chosen, registry)
     if problems:
         raise ConfigError(problems)
-    return Plan(tuple(components[path] for path in order))
+    components = {one.path: one for one in _components(chosen, registry)}
+    graph = {path: one.requires for path, one in components.items()}
+    return Plan(tuple(components[path] for path in TopologicalSorter(graph).static_order()))
 
 
-def _components(config: FlowConfig, registry: FactoryRegistry) -> Iterator[Component]:
-    agents = tuple(one.path for one in config.agent.values())
-    for selection in (
-        *config.auth.values(),
-        *config.guard.values(),
-        *config.agent.values(),
-        *config.edge.values(),
-    ):
+def plan_problems(chosen: Sequence[Selection], registry: FactoryRegistry) -> list[Problem]:
+    """What keeps these components from being opened together."""
+    components = {one.path: one for one in _components(chosen, registry)}
+    return [*_claimed_twice(components), *_exposed(components), *_circles(components)]
+
+
+def _circles(components: Mapping[str, Component]) -> Iterator[Problem]:
+    graph = {
+        path: [required for required in one.requires if required in components]
+        for path, one in components.items()
+    }
+    while True:
+        try:
+            TopologicalSorter(graph).prepare()
+        except CycleError as error:
+            circle = error.args[1]
+            way = " → ".join(reversed(circle))
+            first = components[circle[0]].selection
+            yield _problem(first, f"components require each other in a circle: {way}")
+            graph[circle[1]].remove(circle[0])  # open it, to see whether there is another one
+        else:
+            return
+
+
+def _components(chosen: Sequence[Selection], registry: FactoryRegistry) -> Iterator[Component]:
+    agents = tuple(one.path for one in chosen if one.kind == "agent")
+    for selection in chosen:
         inner = tuple(_inner(selection, registry))
         for one in inner:
             yield _component(one, registry, ())
@@ -148,7 +161,12 @@ def _claimed_twice(components: Mapping[str, Component]) -> Iterator[Problem]:
     for one in components.values():
         if one.factory.claims is None:
             continue
-        for claim in one.factory.claims(one.selection.config):
+        try:
+            claims = tuple(one.factory.claims(one.selection.config))
+        except Exception as error:  # the plugin's fault is told like any other problem
+            yield _problem(one.selection, _fault("claims", error))
+            continue
+        for claim in claims:
             first = takers.setdefault(claim, one)
             if first is not one:
                 yield _problem(one.selection, f"{claim} is claimed here and by {first.path}")
@@ -158,7 +176,11 @@ def _exposed(components: Mapping[str, Component]) -> Iterator[Problem]:
     for one in components.values():
         if one.factory.exposed is None:
             continue
-        host = one.factory.exposed(one.selection.config)
+        try:
+            host = one.factory.exposed(one.selection.config)
+        except Exception as error:  # what cannot tell is not opened
+            yield _problem(one.selection, _fault("exposed", error))
+            continue
         guarded = isinstance(one.selection.common, EdgeSettings) and one.selection.common.auth
         if host is not None and not is_loopback(host) and not guarded:
             yield _problem(
@@ -166,6 +188,10 @@ def _exposed(components: Mapping[str, Component]) -> Iterator[Problem]:
                 f"listens on {host}, beyond this machine, without authentication, which is refused;"
                 " say who may come in with auth = [...], or bind it to 127.0.0.1 (or [::1])",
             )
+
+
+def _fault(what: str, error: Exception) -> str:
+    return f"the plugin's own {what!r} failed: {type(error).__name__}: {error}"
 
 
 def is_loopback(host: str) -> bool:
@@ -180,16 +206,3 @@ def is_loopback(host: str) -> bool:
 
 def _problem(selection: Selection, text: str) -> Problem:
     return Problem(where=selection.where, path=selection.path, message=text)
-
-
-def describe(plan: Plan) -> list[dict[str, Any]]:
-    """The plan as plain data: path, kind, type and requirements of each component, in order."""
-    return [
-        {
-            "path": one.path,
-            "kind": one.kind,
-            "type": one.factory.type,
-            "requires": list(one.requires),
-        }
-        for one in plan.components
-    ]

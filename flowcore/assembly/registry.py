@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 
 import attrs
 
+from flowcore.assembly.kinds import KINDS
 from flowcore.config import check_class
+from flowcore.config.problems import known_words
 from flowcore.errors import PluginError
 from flowcore.hookspecs import Factory
 
@@ -31,9 +32,8 @@ class Broken:
     error: BaseException
 
     def __str__(self) -> str:
-        return (
-            f"plugin {self.plugin!r} could not be loaded: {type(self.error).__name__}: {self.error}"
-        )
+        said = " ".join(str(self.error).split())  # one line, however many the error has
+        return f"plugin {self.plugin!r} could not be loaded: {type(self.error).__name__}: {said}"
 
 
 class FactoryRegistry:
@@ -43,6 +43,7 @@ class FactoryRegistry:
         self._factories: dict[tuple[str, str], Registered] = {}
         self._plugin: str | None = None
         self.broken: list[Broken] = []
+        self.disabled: list[str] = []
 
     def add(self, factory: Factory) -> None:
         """Take a factory in. Raises PluginError for a taken name or a factory that cannot be one."""
@@ -54,7 +55,7 @@ class FactoryRegistry:
         if taken is not None:
             raise PluginError(
                 f"{factory.kind} type {factory.type!r} is claimed by plugin {self._plugin!r}"
-                f" and by plugin {taken.plugin!r}; disable one of them under [plugins]"
+                f" and by plugin {taken.plugin!r}; leave one of them out under [plugins]"
             )
         self._factories[key] = Registered(factory, self._plugin)
 
@@ -62,6 +63,22 @@ class FactoryRegistry:
         if not isinstance(factory, Factory):
             raise PluginError(
                 f"plugin {self._plugin!r} registered {factory!r}, which is no Factory"
+            )
+        if factory.kind not in KINDS:
+            raise PluginError(
+                f"plugin {self._plugin!r} registered a factory of kind {factory.kind!r}"
+                f"{known_words(str(factory.kind), sorted(KINDS))}"
+            )
+        type_: object = factory.type  # a plugin need not be type-checked
+        if not isinstance(type_, str) or not type_:
+            raise PluginError(
+                f"plugin {self._plugin!r} registered an {factory.kind} whose type is"
+                f" {factory.type!r}, which is no name"
+            )
+        if not callable(factory.open):
+            raise PluginError(
+                f"{factory.kind} {factory.type!r} of plugin {self._plugin!r}:"
+                f" its open must be an async context manager function, not {factory.open!r}"
             )
         if not attrs.has(factory.config):
             raise PluginError(
@@ -83,14 +100,12 @@ class FactoryRegistry:
     @contextmanager
     def providing(self, plugin: str) -> Generator[None]:
         """Whatever is added within comes from this plugin; if the block fails, all of it is taken back."""
-        before = self._plugin
+        before, factories = self._plugin, dict(self._factories)
         self._plugin = plugin
         try:
             yield
         except BaseException:
-            self._factories = {
-                key: known for key, known in self._factories.items() if known.plugin != plugin
-            }
+            self._factories = factories
             raise
         finally:
             self._plugin = before
@@ -100,10 +115,8 @@ class FactoryRegistry:
         known = self._factories.get((kind, type_))
         if known is not None:
             return known.factory
-        near = difflib.get_close_matches(type_, self.known(kind), n=1)
-        hint = f", did you mean {near[0]!r}?" if near else ""
         raise PluginError(
-            f"there is no {kind} type {type_!r}{hint} (known: {', '.join(self.known(kind))})"
+            f"there is no {kind} type {type_!r}{known_words(type_, self.known(kind))}"
         )
 
     def lookup(self, kind: str, type_: str) -> type | None:
@@ -116,9 +129,10 @@ class FactoryRegistry:
         return sorted(type_ for of, type_ in self._factories if of == kind)
 
     def note(self, kind: str, type_: str) -> str | None:
-        """What else to say of an unknown type: a broken plugin may be the one that has it."""
+        """What else to say of an unknown type: a broken or disabled plugin may be the one that has it."""
         del kind, type_
-        return "; ".join(str(one) for one in self.broken) or None
+        disabled = [f"disabled: {', '.join(self.disabled)}"] if self.disabled else []
+        return "; ".join([*map(str, self.broken), *disabled]) or None
 
     def all(self) -> tuple[Registered, ...]:
         """Everything registered, by kind and type."""

@@ -3,32 +3,32 @@
 from __future__ import annotations
 
 import argparse
-import http.client
 import json
 import os
 import sys
 from collections.abc import Sequence
 from typing import Any
-from urllib.parse import quote, urlsplit
+from urllib.parse import quote
 
+import msgspec
+
+from flowcore.cli.answers import (
+    AgentLine,
+    AgentsAnswer,
+    CallAnswer,
+    RequestLine,
+    StatusAnswer,
+    Steered,
+    TaskLine,
+    TasksAnswer,
+    ToolsAnswer,
+)
+from flowcore.cli.node_client import NodeClient, Refused, Unreachable
 from flowcore.cli.tables import seconds, table
 
-EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 DEFAULT_URL = "http://127.0.0.1:7301"
 URL_VARIABLE = "FLOWCTL_URL"
-
-
-class Unreachable(Exception):
-    """There is no node, or what answers is none."""
-
-
-class Refused(Exception):
-    """The node answered with an error."""
-
-    def __init__(self, status: int, error: dict[str, Any]) -> None:
-        super().__init__(str(error.get("message", f"HTTP {status}")))
-        self.status = status
-        self.error = error
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,7 +45,8 @@ def parser() -> argparse.ArgumentParser:
         prog="flowctl",
         description="Look at a running node, and steer it.",
         parents=[common],
-        epilog="exit codes: 0 done, 1 the node refused, is not ready or cannot be reached, 2 wrong usage",
+        epilog="exit codes: 0 done, 1 the tool failed, or the node refused, is not ready or cannot be"
+        " reached, 2 wrong usage",
     )
     commands = top.add_subparsers(dest="command", required=True, metavar="COMMAND")
     commands.add_parser("status", parents=[common], help="the node and its components")
@@ -80,103 +81,74 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run flowctl; its exit code."""
-    options = parser().parse_args(arguments)
-    options.json = getattr(options, "json", False)
-    node = NodeClient(
-        getattr(options, "url", None) or os.environ.get(URL_VARIABLE) or DEFAULT_URL,
-        getattr(options, "timeout", 60.0),
-    )
+    options = _options(parser(), arguments)
     try:
+        url = getattr(options, "url", None) or os.environ.get(URL_VARIABLE) or DEFAULT_URL
+        node = NodeClient(url, getattr(options, "timeout", 60.0))
         return COMMANDS[options.command](options, node)
     except Unreachable as error:
-        print(f"flowctl: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return _failed(options, str(error), {"message": str(error)})
     except Refused as error:
-        if options.json:
-            print(json.dumps({"error": error.error}, indent=2))
-        print(f"flowctl: {error}", file=sys.stderr)
-        return EXIT_FAILED
+        return _failed(options, str(error), error.error)
     except ValueError as error:
         print(f"flowctl: {error}", file=sys.stderr)
         return EXIT_USAGE
+    except BrokenPipeError:
+        return EXIT_FAILED
+    except KeyboardInterrupt:
+        return EXIT_INTERRUPTED
 
 
-class NodeClient:
-    """Asks one node, one request a connection."""
-
-    def __init__(self, url: str, timeout: float) -> None:
-        parts = urlsplit(url if "//" in url else f"http://{url}")
-        if parts.scheme != "http" or not parts.hostname:
-            raise SystemExit(f"flowctl: expected a URL such as {DEFAULT_URL}, not {url!r}")
-        self._url = url
-        self._host, self._port = parts.hostname, parts.port or 80
-        self._timeout = timeout
-
-    def get(self, path: str) -> tuple[int, dict[str, Any]]:
-        """GET a path: (status, JSON)."""
-        return self._ask("GET", path, None)
-
-    def post(self, path: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-        """POST a path; raises Refused unless it succeeded."""
-        status, answer = self._ask("POST", path, body or {})
-        return _accepted(status, answer)
-
-    def _ask(
-        self, method: str, path: str, body: dict[str, Any] | None
-    ) -> tuple[int, dict[str, Any]]:
-        connection = http.client.HTTPConnection(self._host, self._port, timeout=self._timeout)
-        try:
-            data = None if body is None else json.dumps(body)
-            headers = {"content-type": "application/json"} if body is not None else {}
-            connection.request(method, path, data, headers)
-            response = connection.getresponse()
-            answer = json.loads(response.read())
-        except TimeoutError:
-            raise Unreachable(f"{self._url} did not answer within {self._timeout:g} s") from None
-        except (OSError, http.client.HTTPException) as error:
-            reason = getattr(error, "strerror", None) or str(error) or type(error).__name__
-            raise Unreachable(f"no node at {self._url}: {reason}") from None
-        except ValueError:
-            raise Unreachable(f"what answers at {self._url} is no flowcore node") from None
-        finally:
-            connection.close()
-        if not isinstance(answer, dict):
-            raise Unreachable(f"what answers at {self._url} is no flowcore node")
-        return response.status, answer
+def _options(top: argparse.ArgumentParser, arguments: Sequence[str] | None) -> argparse.Namespace:
+    """The command line; a call's KEY=VALUE may stand anywhere, which argparse alone does not take."""
+    options, rest = top.parse_known_args(arguments)
+    if options.command == "call":
+        options.arguments += [word for word in rest if not word.startswith("-")]
+        rest = [word for word in rest if word.startswith("-")]
+    if rest:
+        top.error(f"unrecognized arguments: {' '.join(rest)}")
+    options.json = getattr(options, "json", False)
+    return options
 
 
-def _accepted(status: int, answer: dict[str, Any]) -> dict[str, Any]:
-    if status >= 400:
-        raise Refused(status, answer.get("error", {}))
-    return answer
+def _failed(options: argparse.Namespace, text: str, error: dict[str, Any]) -> int:
+    if options.json:
+        _print_json({"error": error})
+    print(f"flowctl: {text}", file=sys.stderr)
+    return EXIT_FAILED
+
+
+def _print_json(answer: Any) -> None:
+    print(json.dumps(answer, indent=2))
 
 
 def _status(options: argparse.Namespace, node: NodeClient) -> int:
-    status = _accepted(*node.get("/status"))
+    answer, status = node.get("/status", StatusAnswer)
     if options.json:
-        print(json.dumps(status, indent=2))
+        _print_json(answer)
     else:
-        requests = status["requests"]
-        word = "ready" if status["ready"] else "draining" if status["draining"] else "not ready"
-        print(
-            f"node {status['node']} (flowcore {status['version']}): {word}, up {seconds(status['uptime'])}"
-        )
-        for name, urls in status["endpoints"].items():
-            print(f"  {name}: {', '.join(urls)}")
-        print(
-            f"requests: {requests['accepted']} accepted, {requests['running']} running,"
-            f" {requests['results']} results, {requests['errors']} errors, {requests['cancelled']} cancelled,"
-            f" {requests['expired']} expired, {requests['refused']} refused;"
-            f" p50 {seconds(requests['durations']['p50'])}, p99 {seconds(requests['durations']['p99'])}\n"
-        )
-        rows = [
-            [one["component"], one["type"], one["status"], seconds(one["for"]), one["reason"]]
-            for one in status["components"]
-        ]
-        print(table(["component", "type", "status", "for", ""], rows, state=2))
-        for text in status["collisions"]:
-            print(f"note: {text}")
-    return EXIT_OK if status["ready"] else EXIT_FAILED
+        _show_status(status)
+    return EXIT_OK if status.ready else EXIT_FAILED
+
+
+def _show_status(status: StatusAnswer) -> None:
+    word = "ready" if status.ready else "draining" if status.draining else "not ready"
+    print(f"node {status.node} (flowcore {status.version}): {word}, up {seconds(status.uptime)}")
+    for name, urls in status.endpoints.items():
+        print(f"  {name}: {', '.join(urls)}")
+    counts, took = status.requests, status.requests.durations
+    print(
+        f"requests: {counts.accepted} accepted, {counts.running} running, {counts.results} results,"
+        f" {counts.errors} errors, {counts.cancelled} cancelled, {counts.expired} expired,"
+        f" {counts.refused} refused; p50 {seconds(took.p50)}, p99 {seconds(took.p99)}\n"
+    )
+    rows = [
+        [one.component, one.type, one.status, seconds(one.seconds), one.reason]
+        for one in status.components
+    ]
+    print(table(["component", "type", "status", "for", ""], rows, state=2))
+    for text in status.collisions:
+        print(f"note: {text}")
 
 
 def _agents(options: argparse.Namespace, node: NodeClient) -> int:
@@ -186,150 +158,134 @@ def _agents(options: argparse.Namespace, node: NodeClient) -> int:
         raise ValueError(f"agents {options.action} needs the name of an agent")
     path = f"/agents/{quote(options.name, safe='')}"
     if options.action == "show":
-        answer = _accepted(*node.get(path))
-        print(json.dumps(answer, indent=2))
+        _print_json(node.get(path, AgentLine)[0])
+        return EXIT_OK
+    answer, _ = node.post(f"{path}/{options.action}", {}, Steered)
+    done = {"pause": "paused", "resume": "resumed", "restart": "restarting"}[options.action]
+    if options.json:
+        _print_json(answer)
     else:
-        answer = node.post(f"{path}/{options.action}")
-        done = {"pause": "paused", "resume": "resumed", "restart": "restarting"}[options.action]
-        print(json.dumps(answer, indent=2) if options.json else f"{options.name}: {done}")
+        print(f"{options.name}: {done}")
     return EXIT_OK
+
+
+AGENT_COLUMNS = (
+    *("agent", "state", "tools", "workers", "active", "waiting"),
+    *("calls", "failed", "p50", "p99", ""),
+)
 
 
 def _list_agents(options: argparse.Namespace, node: NodeClient) -> int:
-    answer = _accepted(*node.get("/agents"))
+    if options.name is not None:
+        raise ValueError("agents list takes no name; to see one: flowctl agents show NAME")
+    answer, listed = node.get("/agents", AgentsAnswer)
     if options.json:
-        print(json.dumps(answer, indent=2))
-        return EXIT_OK
-    rows = []
-    for one in answer["agents"]:
-        pool = one["pool"] or {"workers": 0, "active": 0, "waiting": 0}
-        rows.append(
-            [
-                one["name"],
-                one["state"],
-                str(one["offers"]["tools"]),
-                str(pool["workers"]),
-                str(pool["active"]),
-                str(pool["waiting"]),
-                str(one["calls"]),
-                str(one["failed"] + one["faulty"] + one["expired"] + one["lost"]),
-                seconds(one["durations"]["p50"]),
-                seconds(one["durations"]["p99"]),
-                one["reason"],
-            ]
-        )
-    head = [
-        "agent",
-        "state",
-        "tools",
-        "workers",
-        "active",
-        "waiting",
-        "calls",
-        "failed",
-        "p50",
-        "p99",
-        "",
-    ]
-    print(table(head, rows, state=1))
+        _print_json(answer)
+    else:
+        print(table(AGENT_COLUMNS, [_agent_row(one) for one in listed.agents], state=1))
     return EXIT_OK
+
+
+def _agent_row(one: AgentLine) -> list[str]:
+    pool = one.pool
+    workers = ("0", "0", "0")
+    if pool is not None:
+        workers = (str(pool.workers), str(pool.active), str(pool.waiting))
+    failed = one.failed + one.faulty + one.expired + one.lost
+    took = (seconds(one.durations.p50), seconds(one.durations.p99))
+    counts = (str(one.calls), str(failed))
+    return [one.name, one.state, str(one.offers.tools), *workers, *counts, *took, one.reason]
 
 
 def _call(options: argparse.Namespace, node: NodeClient) -> int:
     body: dict[str, Any] = {"tool": options.tool, "arguments": _call_arguments(options)}
     if options.deadline is not None:
-        body["deadline"] = options.deadline
+        body["deadline"] = _deadline(options.deadline)
     if options.idempotency_key is not None:
         body["idempotencyKey"] = options.idempotency_key
-    answer = node.post("/call", body)
-    result = answer["result"]
+    answer, called = node.post("/call", body, CallAnswer)
+    result = called.result
     if options.json:
-        print(json.dumps(answer, indent=2))
+        _print_json(answer)
+    elif not result.content and result.structured_content is not None:
+        _print_json(result.structured_content)
     else:
-        for block in result.get("content", []):
-            kind = block.get("type")
-            print(
-                block["text"]
-                if kind == "text"
-                else f"[{kind} {block.get('mimeType', '')}]".replace(" ]", "]")
-            )
-    return EXIT_FAILED if result.get("isError") else EXIT_OK
+        for block in result.content:
+            print(_block(block))
+    return EXIT_FAILED if result.is_error else EXIT_OK
+
+
+def _deadline(seconds_: float) -> float:
+    if not 0 < seconds_ < float("inf"):
+        raise ValueError(f"expected a deadline of more than 0 seconds, not {seconds_:g}")
+    return seconds_
+
+
+def _block(block: dict[str, Any]) -> str:
+    """A block of content as text: what is no text is named."""
+    if block.get("type") == "text":
+        return str(block.get("text", ""))
+    named = [block.get(key) for key in ("type", "mimeType", "uri")]
+    return f"[{' '.join(str(one) for one in named if one)}]"
 
 
 def _call_arguments(options: argparse.Namespace) -> dict[str, Any]:
     arguments: dict[str, Any] = {}
     if options.whole is not None:
         try:
-            whole = json.loads(options.whole)
-        except ValueError as error:
+            arguments = json.loads(options.whole)
+        except (ValueError, RecursionError) as error:
             raise ValueError(f"--arguments: expected a JSON object: {error}") from None
-        if not isinstance(whole, dict):
+        if not isinstance(arguments, dict):
             raise ValueError("--arguments: expected a JSON object")
-        arguments.update(whole)
     for pair in options.arguments:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise ValueError(f"expected KEY=VALUE, not {pair!r}")
+        if key in arguments:
+            raise ValueError(f"the argument {key!r} is given twice")
         try:
             arguments[key] = json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             arguments[key] = text
     return arguments
 
 
 def _tools(options: argparse.Namespace, node: NodeClient) -> int:
-    answer = _accepted(*node.get("/tools"))
+    answer, listed = node.get("/tools", ToolsAnswer)
     if options.json:
-        print(json.dumps(answer, indent=2))
+        _print_json(answer)
         return EXIT_OK
-    for one in answer["tools"]:
-        print(one["name"])
-    if answer["missing"]:
-        print(f"missing now: {', '.join(answer['missing'])}", file=sys.stderr)
+    for one in listed.tools:
+        print(one.name)
+    if listed.missing:
+        print(f"missing now: {', '.join(listed.missing)}", file=sys.stderr)
     return EXIT_OK
 
 
 def _tasks(options: argparse.Namespace, node: NodeClient) -> int:
-    answer = _accepted(*node.get("/tasks"))
+    answer, listed = node.get("/tasks", TasksAnswer)
     if options.json:
-        print(json.dumps(answer, indent=2))
+        _print_json(answer)
         return EXIT_OK
-    counts = answer["statistics"]
-    names = ("begun", "running", "completed", "failed", "cancelled", "refused", "kept")
-    print("tasks: " + ", ".join(f"{counts[name]} {name}" for name in names))
-    if answer["tasks"]:
-        print(_tasks_table(answer["tasks"]))
+    counts = msgspec.structs.asdict(listed.statistics)
+    print("tasks: " + ", ".join(f"{count} {name}" for name, count in counts.items()))
+    columns = ["agent", "name", "state", "took", "by", ""]
+    if listed.tasks:
+        rows = [_request_row(one.request, one, one.message) for one in listed.tasks]
+        print(table(["task of request", *columns], rows, state=3))
     print()
-    rows = [
-        [
-            one["id"],
-            one["agent"],
-            one["name"],
-            one["state"],
-            seconds(one["seconds"]),
-            one["principal"],
-            one["error"],
-        ]
-        for one in answer["requests"]
-    ]
-    print(table(["request", "agent", "name", "state", "took", "by", ""], rows, state=3))
+    rows = [_request_row(one.id, one, one.error) for one in listed.requests]
+    print(table(["request", *columns], rows, state=3))
     return EXIT_OK
 
 
-def _tasks_table(tasks: list[dict[str, Any]]) -> str:
-    rows = [
-        [
-            one["request"],
-            one["agent"],
-            one["name"],
-            one["state"],
-            seconds(one["seconds"]),
-            one["principal"],
-            one["message"],
-        ]
-        for one in tasks
-    ]
-    return table(["task of request", "agent", "name", "state", "took", "by", ""], rows, state=3)
+def _request_row(id_: str, one: RequestLine | TaskLine, said: str) -> list[str]:
+    return [id_, one.agent, one.name, one.state, seconds(one.seconds), one.principal, said]
 
 
 COMMANDS = {"status": _status, "agents": _agents, "call": _call, "tools": _tools, "tasks": _tasks}
+
+
+if __name__ == "__main__":
+    main()

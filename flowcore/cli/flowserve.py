@@ -6,12 +6,31 @@ import argparse
 import json
 import pathlib
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 from flowcore.cli.tables import table
+from flowcore.config.problems import known_words
 from flowcore.errors import AssemblyError, FlowError
 
+if TYPE_CHECKING:
+    from flowcore.assembly import Plugins, Registered
+
 EXIT_OK, EXIT_FAILED, EXIT_USAGE = 0, 1, 2
+
+
+class _Also(argparse.Action):
+    """Appends to what stood before the command as well; `append` begins anew behind it."""
+
+    said: list[str]
+
+    def __init__(self, *arguments: Any, **settings: Any) -> None:
+        super().__init__(*arguments, **settings)
+        self.said = []
+
+    def __call__(self, parser: Any, namespace: Any, value: Any, option: str | None = None) -> None:
+        self.said.append(value)
+        setattr(namespace, self.dest, list(self.said))
 
 
 def parser() -> argparse.ArgumentParser:
@@ -26,7 +45,7 @@ def parser() -> argparse.ArgumentParser:
     )
     common.add_argument(
         "--set",
-        action="append",
+        action=_Also,
         metavar="KEY=VALUE",
         help="override one key, such as node.name=beta; may be given often",
         default=argparse.SUPPRESS,
@@ -73,6 +92,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         return _dispatch(options)
     except BrokenPipeError:
         return EXIT_FAILED
+    except OSError as error:
+        print(f"flowserve: {error}", file=sys.stderr)
+        return EXIT_FAILED
     except AssemblyError as error:
         print(f"flowserve: {error}", file=sys.stderr)
         return EXIT_FAILED
@@ -96,6 +118,11 @@ def _dispatch(options: argparse.Namespace) -> int:
     if options.config is None:
         print(
             "flowserve: --config FILE is needed, such as configs/quickstart.toml", file=sys.stderr
+        )
+        return EXIT_USAGE
+    if options.check_config and options.command is not None:
+        print(
+            f"flowserve: --check-config and {options.command} do not go together", file=sys.stderr
         )
         return EXIT_USAGE
     if options.command in ("config", "graph") or options.check_config:
@@ -133,62 +160,49 @@ def _first(error: BaseException) -> BaseException:
 
 
 def _look(options: argparse.Namespace) -> int:
-    from flowcore.assembly import discover_for, make_plan, read_config
+    from flowcore.assembly import read
     from flowcore.config import show
 
-    plugins = discover_for(options.config, options.set)
-    config = read_config(options.config, plugins, options.set)
-    plan = make_plan(config, plugins.registry)
+    made = read(options.config, options.set)
     if options.command == "config":
-        print(show(config), end="")
+        print(show(made.config), end="")
     elif options.command == "graph":
-        print(plan.mermaid(), end="")
+        print(made.plan.mermaid(), end="")
     else:
-        print(
-            f"{options.config}: {len(config.agent)} agents, {len(config.edge)} edges, no problems"
-        )
+        agents, edges = len(made.config.agent), len(made.config.edge)
+        words = f"{_count(agents, 'agent')}, {_count(edges, 'edge')}, no problems"
+        broken = [one.plugin for one in made.plugins.registry.broken]
+        left_out = f"; left out, for they are broken: {', '.join(broken)}" if broken else ""
+        print(f"{options.config}: {words}{left_out}")
     return EXIT_OK
 
 
-def _plugins(options: argparse.Namespace) -> int:
+def _count(number: int, what: str) -> str:
+    return f"{number} {what}" if number == 1 else f"{number} {what}s"
+
+
+def _discover(options: argparse.Namespace) -> Plugins:
+    """The plugins of a configuration, or those that are installed."""
     from flowcore.assembly import discover, discover_for
 
-    plugins = discover() if options.config is None else discover_for(options.config, options.set)
+    return discover() if options.config is None else discover_for(options.config, options.set)
+
+
+def _plugins(options: argparse.Namespace) -> int:
+    plugins = _discover(options)
     if options.show:
         return _show_plugin(options, plugins)
-    registered = plugins.registry.all()
     origins = {found.name: found.origin for found in plugins.found}
+    registered = plugins.registry.all()
     if options.json:
-        rows = [
-            {
-                "kind": one.factory.kind,
-                "type": one.factory.type,
-                "stability": one.factory.stability,
-                "plugin": one.plugin,
-                "origin": origins.get(one.plugin, ""),
-            }
-            for one in registered
-        ]
+        types = [_described(one, origins) for one in registered]
         states = [
             {"plugin": one.name, "origin": one.origin, "state": one.state} for one in plugins.found
         ]
-        print(json.dumps({"types": rows, "plugins": states}, indent=2))
+        print(json.dumps({"types": types, "plugins": states}, indent=2))
         return EXIT_OK
-    print(
-        table(
-            ["kind", "type", "stability", "plugin", "from"],
-            [
-                [
-                    one.factory.kind,
-                    one.factory.type,
-                    one.factory.stability,
-                    one.plugin,
-                    origins.get(one.plugin, ""),
-                ]
-                for one in registered
-            ],
-        )
-    )
+    rows = [list(_described(one, origins).values()) for one in registered]
+    print(table(["kind", "type", "stability", "plugin", "from"], rows))
     for broken in plugins.registry.broken:
         print(f"BROKEN: {broken}")
     for found in plugins.found:
@@ -197,11 +211,18 @@ def _plugins(options: argparse.Namespace) -> int:
     return EXIT_OK
 
 
-def _show_plugin(options: argparse.Namespace, plugins: object) -> int:
-    from flowcore.assembly import Plugins
-    from flowcore.config import settings_table
+def _described(one: Registered, origins: Mapping[str, str]) -> dict[str, str]:
+    factory = one.factory
+    return {
+        "kind": factory.kind,
+        "type": factory.type,
+        "stability": factory.stability,
+        "plugin": one.plugin,
+        "origin": origins.get(one.plugin, ""),
+    }
 
-    assert isinstance(plugins, Plugins)
+
+def _show_plugin(options: argparse.Namespace, plugins: Plugins) -> int:
     if options.name is None:
         print(
             "flowserve: plugins show needs a type, such as: flowserve plugins show mcp",
@@ -209,47 +230,59 @@ def _show_plugin(options: argparse.Namespace, plugins: object) -> int:
         )
         return EXIT_USAGE
     kind, _, type_ = options.name.rpartition(".")
+    registered = plugins.registry.all()
     chosen = [
         one
-        for one in plugins.registry.all()
-        if one.factory.type == type_ and kind in ("", one.factory.kind)
+        for one in registered
+        if (one.factory.type == type_ and kind in ("", one.factory.kind))
+        or one.plugin == options.name
     ]
     if not chosen:
-        known = ", ".join(
-            f"{one.factory.kind}.{one.factory.type}" for one in plugins.registry.all()
-        )
-        print(f"flowserve: no plugin offers {options.name!r} (known: {known})", file=sys.stderr)
+        known = [f"{one.factory.kind}.{one.factory.type}" for one in registered]
+        text = f"no plugin offers {options.name!r}{known_words(options.name, known)}"
+        print(f"flowserve: {text}", file=sys.stderr)
         for broken in plugins.registry.broken:
             print(f"BROKEN: {broken}", file=sys.stderr)
         return EXIT_USAGE
+    if options.json:
+        origins = {found.name: found.origin for found in plugins.found}
+        print(json.dumps([_in_full(one, origins) for one in chosen], indent=2))
+        return EXIT_OK
     for one in chosen:
-        print(
-            f"{one.factory.kind} {one.factory.type} ({one.factory.stability}), plugin {one.plugin}"
-        )
-        print((one.factory.config.__doc__ or "").strip())
-        rows = settings_table(one.factory.config)
-        print(
-            table(["key", "form", "default", "meaning"], rows) if rows else "no settings of its own"
-        )
+        full = _in_full(one, {})
+        print(f"{full['kind']} {full['type']} ({full['stability']}), plugin {full['plugin']}")
+        print(f"{full['about']}\n")
+        rows = [list(setting.values()) for setting in full["settings"]]
+        print(table(SETTING, rows) if rows else "no settings of its own")
         print()
     return EXIT_OK
 
 
+SETTING = ("key", "form", "default", "meaning")
+
+
+def _in_full(one: Registered, origins: Mapping[str, str]) -> dict[str, Any]:
+    from flowcore.config import settings_table
+
+    own = one.factory.config
+    settings = [dict(zip(SETTING, row, strict=True)) for row in settings_table(own)]
+    about = (own.__doc__ or "").strip()
+    return {**_described(one, origins), "about": about, "settings": settings}
+
+
 def _schema(options: argparse.Namespace) -> int:
-    from flowcore.assembly import FlowConfig, discover, discover_for, listing
+    from flowcore.assembly import FlowConfig, listing
     from flowcore.config import json_schema
 
-    plugins = discover() if options.config is None else discover_for(options.config, options.set)
-    print(json.dumps(json_schema(FlowConfig, listing(plugins.registry)), indent=2))
+    print(json.dumps(json_schema(FlowConfig, listing(_discover(options).registry)), indent=2))
     return EXIT_OK
 
 
 def _reference(options: argparse.Namespace) -> int:
-    from flowcore.assembly import FlowConfig, discover, discover_for, listing
+    from flowcore.assembly import FlowConfig, listing
     from flowcore.config import reference_markdown
 
-    plugins = discover() if options.config is None else discover_for(options.config, options.set)
-    print(reference_markdown(FlowConfig, listing(plugins.registry)), end="")
+    print(reference_markdown(FlowConfig, listing(_discover(options).registry)), end="")
     return EXIT_OK
 
 

@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 
 import msgspec
 
+from flowcore.agents.reasons import reason_of
+
 LEVELS = {
     "debug": logging.DEBUG,
     "info": logging.INFO,
@@ -25,7 +27,7 @@ class TextFormatter(logging.Formatter):
         if record.exc_info and record.levelno >= logging.ERROR:
             text += "\n" + self.formatException(record.exc_info)
         elif record.exc_info and record.exc_info[1] is not None:
-            text += f": {type(record.exc_info[1]).__name__}: {record.exc_info[1]}"
+            text += f": {reason_of(record.exc_info[1])}"
         return text
 
 

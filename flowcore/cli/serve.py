@@ -18,7 +18,8 @@ import trio
 from flowcore.cli.logs import set_up_logs
 from flowcore.cli.report import agents_report, endpoints_report
 from flowcore.cli.systemd import notify
-from flowcore.config import ConfigError
+from flowcore.cli.tables import say
+from flowcore.errors import FlowError
 from flowcore.flow import Flow, open_flow
 
 logger = logging.getLogger("flowcore.serve")
@@ -36,73 +37,82 @@ class Node:
     overrides: Sequence[str]
     log_level: str | None
     log_format: str | None
+    _flow: Flow | None = attrs.field(default=None, init=False)
+    _stop: trio.Event = attrs.field(factory=trio.Event, init=False)
+    """Set by the first TERM: drain."""
+    _now: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
+    """Cancelled by the second one: everything ends, in order."""
 
     async def run(self) -> None:
         """Serve until TERM or INT; raises what keeps the node from starting or running."""
         with trio.open_signal_receiver(*SIGNALS) as signals:
             async with trio.open_nursery() as nursery:
-                stop = trio.Event()
-                now = trio.CancelScope()
-                flow_opened: list[Flow] = []
-                nursery.start_soon(self._listen, signals, flow_opened, stop, now)
-                with now:
+                nursery.start_soon(self._listen, signals)
+                with self._now:
                     async with open_flow(self.config, overrides=self.overrides) as flow:
-                        flow_opened.append(flow)
-                        await self._serve(flow, stop)
+                        self._flow = flow
+                        await self._serve(flow)
                 notify("STATUS=stopped")
                 logger.info("stopped")
                 nursery.cancel_scope.cancel()
 
-    async def _serve(self, flow: Flow, stop: trio.Event) -> None:
+    async def _serve(self, flow: Flow) -> None:
         settle_garbage()
         self.apply_logs(flow)
         out = sys.stderr if any("stdio" in urls for urls in flow.endpoints.values()) else sys.stdout
-        print(endpoints_report(flow.status(), seconds_since_start()), file=out, flush=True)
+        say(endpoints_report(flow.status(), seconds_since_start()), out)
         notify("READY=1", f"STATUS=serving {len(flow.agents)} agents")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._report_agents, flow, out)
-            await stop.wait()
+            await self._stop.wait()
             nursery.cancel_scope.cancel()
         notify("STOPPING=1", "STATUS=draining")
         logger.info("draining: up to %g s", flow.config.node.drain)
         if not await flow.drain():
             logger.warning("%d requests were still running", flow.requests.statistics().running)
 
-    async def _report_agents(self, flow: Flow, out: TextIO) -> None:
+    async def _report_agents(self, flow: Flow, out: TextIO | None) -> None:
         with trio.move_on_after(REPORT_WAIT):
             await flow.wait_settled()
-        print(f"\n{agents_report(flow.status())}\n", file=out, flush=True)
+        say(f"\n{agents_report(flow.status())}\n", out)
 
     def apply_logs(self, flow: Flow) -> None:
         """Level and form of log lines as configured, unless the command line says otherwise."""
         log = flow.config.log
         set_up_logs(self.log_level or log.level, self.log_format or log.format)
 
-    async def _listen(
-        self,
-        signals: AsyncIterator[int],
-        opened: list[Flow],
-        stop: trio.Event,
-        now: trio.CancelScope,
-    ) -> None:
+    async def _listen(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:
             if number == signal.SIGUSR1:
                 print_tasks(sys.stderr)
             elif number == signal.SIGHUP:
-                if opened:
-                    self.reload(opened[0])
-            elif stop.is_set() or not opened:
-                logger.warning("stopping at once")
-                now.cancel()
+                if self._flow is None or self._stop.is_set():
+                    logger.warning("not reloaded: the node is starting or stopping")
+                else:
+                    self.reload(self._flow)
             else:
-                stop.set()
+                self._end(self._flow)
+
+    def _end(self, flow: Flow | None) -> None:
+        """TERM or INT: drain; the second time end at once, in order; the third time leave everything."""
+        if self._now.cancel_called:
+            logger.error("something does not end when it is cancelled: leaving without it")
+            logging.shutdown()
+            os._exit(1)  # child processes see that the node is gone, and end
+        if flow is not None and not self._stop.is_set():
+            self._stop.set()
+            return
+        logger.warning("stopping at once")
+        self._now.cancel()
+        if flow is not None:
+            flow.hurry()
 
     def reload(self, flow: Flow) -> None:
         """Read the configuration again; on any problem keep running with the old one."""
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
             applied, fixed = flow.reload(self.config, self.overrides)
-        except ConfigError as error:
+        except FlowError as error:
             logger.error("not reloaded, running on with the old configuration:\n%s", error)
         else:
             self.apply_logs(flow)
@@ -129,10 +139,10 @@ def seconds_since_start() -> float:
     return time.clock_gettime(time.CLOCK_BOOTTIME) - ticks / os.sysconf("SC_CLK_TCK")
 
 
-def print_tasks(out: TextIO) -> None:
+def print_tasks(out: TextIO | None) -> None:
     """The tree of trio tasks with where each is, as text."""
     import stackscope
 
     root = trio.lowlevel.current_root_task()
-    print(stackscope.extract(root, recurse_child_tasks=True), file=out)
-    print("end of the task tree", file=out, flush=True)
+    tree = stackscope.extract(root, recurse_child_tasks=True)
+    say(f"{tree}\nend of the task tree", out)

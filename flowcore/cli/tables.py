@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import shutil
 import sys
+import textwrap
 from collections.abc import Sequence
+from typing import TextIO
+
+logger = logging.getLogger(__name__)
 
 COLOURS = {"green": "32", "yellow": "33", "red": "31", "grey": "90", "bold": "1"}
 STATE_COLOURS = {
@@ -18,34 +24,56 @@ STATE_COLOURS = {
     "failed": "red",
     "stopped": "grey",
 }
+LEAST_TEXT = 24
+"""Columns below which a cell is not wrapped: the terminal does that as well."""
+
+
+def say(text: str, out: TextIO | None) -> None:
+    """Print to an output that may be closed, or be gone: what is said is never worth an end."""
+    try:
+        print(text, file=out, flush=True)
+    except OSError as error:
+        logger.warning("nobody reads what flowserve prints: %s", error.strerror)
+
+
+def on_terminal() -> bool:
+    """Whether a person sees what is printed (a closed output is None)."""
+    return sys.stdout is not None and sys.stdout.isatty()
 
 
 def colour(text: str, name: str | None) -> str:
     """The text in a colour, where the terminal can show it and nobody asked for none."""
-    if name is None or os.environ.get("NO_COLOR") or not sys.stdout.isatty():
+    if name is None or os.environ.get("NO_COLOR") or not on_terminal():
         return text
     return f"\033[{COLOURS[name]}m{text}\033[0m"
 
 
 def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, state: int | None = None) -> str:
-    """Columns of text under their heads; the column numbered `state` is coloured by what it says."""
-    widths = [len(title) for title in head]
+    """Columns of text under their heads; the column numbered `state` is coloured by what it says.
+
+    On a terminal, what does not fit into the last column is wrapped within it.
+    """
+    widths = [max(map(len, column)) for column in zip(head, *rows, strict=True)]
+    indent = sum(widths[:-1]) + 2 * (len(widths) - 1)
+    room = shutil.get_terminal_size().columns - indent if on_terminal() else 0
+    lines = [colour(_line(head, widths), "bold")]
     for row in rows:
-        widths = [max(width, len(cell)) for width, cell in zip(widths, row, strict=True)]
-    lines = [
-        colour("  ".join(t.ljust(w) for t, w in zip(head, widths, strict=True)).rstrip(), "bold")
-    ]
-    for row in rows:
-        cells = []
-        for index, (cell, width) in enumerate(zip(row, widths, strict=True)):
-            padded = cell.ljust(width) if index < len(row) - 1 else cell
-            cells.append(
-                padded
-                if index != state
-                else colour(cell, STATE_COLOURS.get(cell)) + padded[len(cell) :]
-            )
+        first, *rest = _wrapped(row[-1], room)
+        cells = [*map(str.ljust, row[:-1], widths), first]
+        if state is not None:
+            said = row[state]
+            cells[state] = colour(said, STATE_COLOURS.get(said)) + cells[state][len(said) :]
         lines.append("  ".join(cells).rstrip())
+        lines.extend(" " * indent + text for text in rest)
     return "\n".join(lines)
+
+
+def _line(cells: Sequence[str], widths: Sequence[int]) -> str:
+    return "  ".join(map(str.ljust, cells, widths)).rstrip()
+
+
+def _wrapped(text: str, room: int) -> list[str]:
+    return textwrap.wrap(text, room) or [""] if room >= LEAST_TEXT else [text]
 
 
 def seconds(value: float | None) -> str:

@@ -12,12 +12,13 @@ from flowcore.config.render import (
 )
 from flowcore.config.settings import Selection, about, reference, references, selection, setting
 from flowcore.config.shapes import Listing, Lookup
-from flowcore.config.structure import NothingKnown, structure, structure_part
+from flowcore.config.structure import Attempt, NothingKnown, attempt, structure
 from flowcore.config.tables import check_class
 from flowcore.config.values import Address, Duration, Secret, Size
 
 __all__ = [
     "Address",
+    "Attempt",
     "ConfigError",
     "Document",
     "Duration",
@@ -30,6 +31,7 @@ __all__ = [
     "Size",
     "Where",
     "about",
+    "attempt",
     "check_class",
     "differences",
     "dotted",
@@ -43,5 +45,4 @@ __all__ = [
     "settings_table",
     "show",
     "structure",
-    "structure_part",
 ]

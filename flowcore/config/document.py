@@ -36,6 +36,10 @@ class Document:
         for key in around:  # what an override has replaced has no line of its own any more
             if key in self.overridden:
                 return Where(self.overridden[key])
+        if path not in self.lines:
+            for key, place in self.overridden.items():  # a table that only an override has made
+                if path and key[: len(path)] == path:
+                    return Where(place)
         for key in around:
             if key in self.lines:
                 return Where(self.source, self.lines[key])
@@ -45,19 +49,32 @@ class Document:
 def load(
     source: pathlib.Path | Mapping[str, Any] | str, *, overrides: Sequence[str] = ()
 ) -> Document:
-    """Read a TOML file (a path), TOML text (a str) or a plain mapping, and apply `key=value` overrides.
+    """Read a TOML file (a path), TOML text or a plain mapping, and apply `key=value` overrides.
 
-    Raises ConfigError for what cannot be read at all.
+    A str is TOML text, unless it is a line that can only be meant as a file's name. Raises ConfigError for
+    what cannot be read at all, TypeError for anything else.
     """
+    if isinstance(source, str) and _names_a_file(source):
+        source = pathlib.Path(source)
     if isinstance(source, pathlib.Path):
         document = _parse(_read(source), str(source), source.parent)
     elif isinstance(source, str):
         document = _parse(source, TEXT, pathlib.Path())
-    else:
+    elif isinstance(source, Mapping):
         document = Document(tree=source, folder=pathlib.Path())
+    else:
+        raise TypeError(
+            f"expected a configuration as a path, TOML text or a mapping, not {source!r:.100}"
+        )
     for override in overrides:
         document = _override(document, override)
     return document
+
+
+def _names_a_file(text: str) -> bool:
+    """Whether a text is one line that TOML cannot be: neither a pair, a table's head nor a comment."""
+    line = text.strip()
+    return bool(line) and text.isprintable() and line[0] != "[" and not {"=", "#"} & set(line)
 
 
 def _read(path: pathlib.Path) -> str:
@@ -66,6 +83,8 @@ def _read(path: pathlib.Path) -> str:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise _fail(str(path), 0, f"the file cannot be read: {error.strerror}") from None
+    except ValueError as error:  # a name that no file can have
+        raise _fail(str(path), 0, f"the file cannot be read: {error}") from None
     if len(content) > MAX_BYTES:
         raise _fail(str(path), 0, f"the file has more than {MAX_BYTES:,} bytes")
     try:
@@ -101,8 +120,6 @@ def _parse(text: str, source: str, folder: pathlib.Path) -> Document:
         line = int(place[1]) if place and place[1] else text.rstrip("\n").count("\n") + 1
         column = f", column {place[2]}" if place and place[2] else ""
         message = _said(_PLACE.sub("", str(error)))
-        if source == TEXT and "\n" not in text and text.endswith(".toml"):
-            column += "; to read a file, give a pathlib.Path"
         raise _fail(source, line, f"this is not TOML: {message}{column}") from None
     except RecursionError:
         raise _fail(source, 0, "this TOML is nested too deeply") from None

@@ -31,7 +31,9 @@ class Problem:
     message: str
 
     def __str__(self) -> str:
-        return ": ".join(part for part in (str(self.where), self.path, self.message) if part)
+        where = str(self.where)
+        path = "" if where.endswith(f" {self.path}") else self.path  # `--set a.b` has said it
+        return ": ".join(part for part in (where, path, self.message) if part)
 
 
 class ConfigError(FlowError):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import enum
 import math
+import os
 import pathlib
 import re
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ import attrs
 from flowcore.config import values
 from flowcore.config.lines import Key, dotted, toml_string
 from flowcore.config.problems import Problem, Where, clipped, known_words
+from flowcore.config.settings import Selection
 
 
 class Lookup(Protocol):
@@ -46,6 +48,8 @@ class Walk:
     place: Callable[[Key], Where]
     root: Mapping[str, Any]
     problems: list[Problem] = attrs.field(factory=list)
+    selections: list[Selection] = attrs.field(factory=list)
+    """Every component that was chosen without a problem."""
 
     def wrong(self, path: Key, message: str) -> Any:
         """Note a problem; gives WRONG so that a reader can return it."""
@@ -121,6 +125,8 @@ class Plain:
                 return walk.wrong(path, "expected a finite number, and this one is too large")
         if type(value) is not self.of:
             return walk.wrong(path, f"expected {self.words()}, not {kind_of(value)}")
+        if isinstance(value, int) and not -(2**63) <= value < 2**63:
+            return walk.wrong(path, "expected an integer of 64 bits, and this one is larger")
         if isinstance(value, float) and not math.isfinite(value):
             return walk.wrong(path, f"expected a finite number, not {value}")
         return value
@@ -180,6 +186,8 @@ class Text:
     """A regular expression for editors: what it refuses is wrong, what it takes may still be."""
 
     def read(self, value: Any, path: Key, walk: Walk) -> Any:
+        if isinstance(value, os.PathLike) and self is PATH:  # from a program
+            value = os.fspath(value)
         if not isinstance(value, str):
             return walk.wrong(path, f"expected {self.form}, not {kind_of(value)}")
         try:

@@ -2,36 +2,52 @@
 
 from __future__ import annotations
 
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any, Generic, TypeVar
+
+import attrs
 
 from flowcore.config.document import Document
-from flowcore.config.problems import ConfigError
+from flowcore.config.lines import Key
+from flowcore.config.problems import ConfigError, Problem
+from flowcore.config.settings import Selection
 from flowcore.config.shapes import WRONG, Lookup, Walk
 from flowcore.config.tables import Table
 
 T = TypeVar("T")
 
 
+@attrs.frozen
+class Attempt(Generic[T]):
+    """What came of reading a table: an object where nothing is wrong, and what was right where not."""
+
+    made: T | None
+    problems: tuple[Problem, ...]
+    selections: tuple[Selection, ...]
+    """Every component that was chosen without a problem, also where others have one."""
+
+
+def attempt(
+    document: Document,
+    cls: type[T],
+    lookup: Lookup,
+    *,
+    at: Key = (),
+    table: Mapping[str, Any] | None = None,
+) -> Attempt[T]:
+    """Read the document as a `cls`, or another `table` as what stands `at` a path of it."""
+    walk = Walk(lookup, document.folder, document.where, document.tree)
+    result = Table(cls).read(document.tree if table is None else table, at, walk)
+    made = None if walk.problems or result is WRONG else result
+    return Attempt(made, tuple(walk.problems), tuple(walk.selections))
+
+
 def structure(document: Document, cls: type[T], lookup: Lookup) -> T:
     """An object of `cls` from the document. Raises ConfigError with every problem."""
-    walk = Walk(lookup, document.folder, document.where, document.tree)
-    result = Table(cls).read(document.tree, (), walk)
-    if walk.problems:
-        raise ConfigError(walk.problems)
-    assert result is not WRONG
-    made: T = result
-    return made
-
-
-def structure_part(document: Document, key: str, cls: type[T], lookup: Lookup) -> T:
-    """An object of `cls` from one table of the document alone; {} where it is not there."""
-    walk = Walk(lookup, document.folder, document.where, document.tree)
-    table: Any = document.tree.get(key, {})
-    result = Table(cls).read(table, (key,), walk)
-    if walk.problems:
-        raise ConfigError(walk.problems)
-    made: T = result
-    return made
+    tried = attempt(document, cls, lookup)
+    if tried.made is None:
+        raise ConfigError(tried.problems)
+    return tried.made
 
 
 class NothingKnown:

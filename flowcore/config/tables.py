@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import difflib
 import enum
 import pathlib
 import types
@@ -29,6 +30,7 @@ from flowcore.config.shapes import (
     Choice,
     Either,
     Listing,
+    Lookup,
     Maybe,
     Named,
     Plain,
@@ -77,25 +79,12 @@ class Select:
         if not isinstance(table, Mapping):
             return walk.wrong(path, f"expected {self.words()}, not {kind_of(value)}")
         type_ = table.get("type")
-        if not isinstance(type_, str):
-            got = "" if type_ is None else f", not {kind_of(type_)}"
-            return walk.wrong(
-                path if type_ is None else (*path, "type"),
-                f"the type of this {self.kind} is missing{known_words('', walk.lookup.known(self.kind))}"
-                if type_ is None
-                else f"expected the type of the {self.kind} as a string{got}",
-            )
-        own = walk.lookup.lookup(self.kind, type_)
-        if own is None:
-            note = walk.lookup.note(self.kind, type_)
-            known = known_words(type_, walk.lookup.known(self.kind))
-            where = path if isinstance(value, str) else (*path, "type")
+        own = walk.lookup.lookup(self.kind, type_) if isinstance(type_, str) else None
+        if not isinstance(type_, str) or own is None:
             if self.common is not None:  # these can be checked whatever the type
                 _read_class(self.common, table, path, walk)
-            return walk.wrong(
-                where,
-                f"unknown {self.kind} type {clipped(type_)}{known}" + (f"; {note}" if note else ""),
-            )
+            where = path if type_ is None or isinstance(value, str) else (*path, "type")
+            return walk.wrong(where, self._no_type(type_, table, walk.lookup))
         classes = (own,) if self.common is None else (own, self.common)
         try:
             check_class(*classes)
@@ -105,7 +94,7 @@ class Select:
         objects = read_keys(classes, rest, path, walk)
         if any(one is WRONG for one in objects):
             return WRONG
-        return Selection(
+        chosen = Selection(
             kind=self.kind,
             type=type_,
             name=str(path[-1]),
@@ -114,6 +103,22 @@ class Select:
             path=dotted(path),
             where=walk.place(path),
         )
+        walk.selections.append(chosen)
+        return chosen
+
+    def _no_type(self, type_: Any, table: Mapping[str, Any], lookup: Lookup) -> str:
+        """What is wrong with a type that is missing, no text or unknown."""
+        if isinstance(type_, str):
+            note = lookup.note(self.kind, type_)
+            known = known_words(type_, lookup.known(self.kind))
+            return f"unknown {self.kind} type {clipped(type_)}{known}" + (
+                f"; {note}" if note else ""
+            )
+        if type_ is not None:
+            return f"expected the type of the {self.kind} as a string, not {kind_of(type_)}"
+        near = difflib.get_close_matches("type", [*map(str, table)], n=1)
+        meant = f", did you mean 'type' by {near[0]!r}?" if near else ""
+        return f"the type of this {self.kind} is missing{meant}{known_words('', lookup.known(self.kind))}"
 
     def show(self, value: Any) -> str:
         if isinstance(value, str):
@@ -206,6 +211,8 @@ def _read_class(cls: type, table: Mapping[str, Any], path: Key, walk: Walk) -> A
         return cls(**arguments)
     except ValueError as error:
         return walk.wrong(path, str(error))
+    except Exception as error:  # a plugin's class fails: that is told like any other problem
+        return walk.wrong(path, _fault(error))
 
 
 def _checked(said: About, shape: Shape, value: Any, written: Any, path: Key, walk: Walk) -> Any:
@@ -223,7 +230,13 @@ def _checked(said: About, shape: Shape, value: Any, written: Any, path: Key, wal
         if shown and not (isinstance(written, str) and repr(written) in message):
             message += f", not {clipped(written)}"
         return walk.wrong(path, message)
+    except Exception as error:  # a plugin's validator fails
+        return walk.wrong(path, _fault(error))
     return value
+
+
+def _fault(error: Exception) -> str:
+    return f"this cannot be checked, for the check itself failed: {type(error).__name__}: {error}"
 
 
 def owned_fields(classes: tuple[type, ...]) -> dict[str, type]:

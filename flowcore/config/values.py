@@ -123,6 +123,11 @@ class Address:
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    def claims(self) -> tuple[str, ...]:
+        """What listening here takes for itself (see `Factory.claims`); nothing where the system chooses."""
+        hosts = ("127.0.0.1", "::1") if self.host == "localhost" else (self.host,)
+        return tuple(f"tcp {Address(host, self.port)}" for host in hosts) if self.port else ()
+
 
 _HOST = re.compile(r"(?!-)[A-Za-z0-9-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9-]{1,63}(?<!-))*", re.ASCII)
 ADDRESS_FORM = 'an address such as "127.0.0.1:7300" or "[::1]:7300"'

@@ -46,6 +46,11 @@ class Instance:
         self.error: BaseException | None = None
         self.exit = Exit.NORMAL
 
+    @property
+    def cut_off(self) -> bool:
+        """Whether it was cancelled, rather than having ended when it was told to."""
+        return self.scope.cancelled_caught
+
     def started(self, value: Any = None) -> None:
         """The child says that it is ready (this is trio's TaskStatus interface)."""
         self.handle = value

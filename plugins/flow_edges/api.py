@@ -30,7 +30,7 @@ import trio
 from flow_edges.resource import Resource, host_of
 from flowcore.access import Access, is_local
 from flowcore.agents import Agent, Tool
-from flowcore.config import Address, setting
+from flowcore.config import Address, Duration, setting
 from flowcore.config import validators as v
 from flowcore.errors import CallError, InvalidRequest, Unauthenticated, UnknownMethod, UnknownTarget
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
@@ -57,7 +57,7 @@ class ApiConfig:
         (), help="further host names under which it is reached"
     )
     limits: Limits = setting(factory=Limits, help="what is taken, and how long is waited")
-    drain: float = setting(1.0, help="seconds that requests may go on when the edge closes")
+    drain: Duration = setting(1.0, help="how long requests may go on when the edge closes")
 
 
 class CallBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
@@ -330,7 +330,7 @@ def flow_register(registry: Registry) -> None:
             ApiConfig,
             open_api,
             stability="beta",
-            claims=lambda config: (f"tcp {config.bind}",) if config.bind.port else (),
+            claims=lambda config: config.bind.claims(),
             exposed=lambda config: config.bind.host,
         )
     )

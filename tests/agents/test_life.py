@@ -6,7 +6,7 @@ import itertools
 import logging
 import random
 from collections.abc import AsyncGenerator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, nullcontext
 
 import msgspec
 import pytest
@@ -223,7 +223,7 @@ async def test_what_a_failed_agent_offers_leaves_the_directory_and_returns(
         "a",
         settings_,
         source.open,
-        FirstFree(),
+        lambda: nullcontext(FirstFree()),
         chance=random.Random(1),
         watchers=watch.watchers,
         changed=lambda _: directory.changed(),

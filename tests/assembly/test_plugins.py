@@ -110,6 +110,34 @@ def test_a_factory_that_is_none_breaks_its_plugin(wrong: Factory, says: str) -> 
     assert says in str(broken)
 
 
+@attrs.frozen
+class NotMadeBySetting:
+    x: int = 1
+
+
+@attrs.frozen(kw_only=True)
+class NoFormInToml:
+    x: set[int] = setting(factory=set, help="a set")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (Factory("agnet", "x", NoConfig, open_nothing), "of kind 'agnet', did you mean 'agent'?"),
+        (Factory("agent", "", NoConfig, open_nothing), "whose type is '', which is no name"),
+        (Factory("agent", 3, NoConfig, open_nothing), "whose type is 3, which is no name"),  # type: ignore[arg-type]
+        (Factory("agent", "x", NoConfig, None), "must be an async context manager function"),  # type: ignore[arg-type]
+        (Factory("agent", "x", NotMadeBySetting, open_nothing), "is not made by setting()"),
+        (Factory("agent", "x", NoFormInToml, open_nothing), "cannot have the annotation set"),
+    ],
+)
+def test_a_factory_with_a_wrong_part_breaks_its_plugin(wrong: Factory, says: str) -> None:
+    plugins = discover(given=[plugin("odd", factory("fine"), wrong)])
+    (broken,) = plugins.registry.broken
+    assert says in str(broken)
+    assert "fine" not in plugins.registry.known("balancer")
+
+
 def test_a_plugin_without_hooks_is_broken() -> None:
     (broken,) = discover(given=[types.SimpleNamespace(__name__="empty")]).registry.broken
     assert "implements no hook" in str(broken)
@@ -130,6 +158,67 @@ def test_one_file_plugins_load_by_path(tmp_path: pathlib.Path) -> None:
     assert "there is no plugin file" in note
 
 
+HOOK = """
+from flowcore import Factory, hookimpl
+from flowcore.config import setting
+import attrs
+from contextlib import asynccontextmanager
+
+@attrs.frozen(kw_only=True)
+class Config:
+    x: int = setting(1, help="a number")
+
+@asynccontextmanager
+async def open_nothing(config, context):
+    yield
+
+"""
+REGISTER = "    registry.add(Factory('edge', TYPE, Config, open_nothing))\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("import sys; sys.exit(3)", "SystemExit: 3"),
+        ("def flow_register(:", "SyntaxError: invalid syntax"),
+        ("1 / 0", "ZeroDivisionError"),
+        ("", "implements no hook; flow_register is missing"),
+        ("def flow_register(registry): pass", "flow_register is not marked with @hookimpl"),
+        (f"{HOOK}@hookimpl\nasync def flow_register(registry): pass", "is async"),
+        (f"{HOOK}@hookimpl\ndef flow_register(registry): raise SystemExit", "SystemExit"),
+        (f"{HOOK}@hookimpl\ndef flow_register(registry, more): pass", "Argument(s) {'more'}"),
+        (f"{HOOK}@hookimpl\ndef flow_regster(registry): pass", "unknown hook 'flow_regster'"),
+    ],
+)
+def test_a_plugin_file_breaks_alone(tmp_path: pathlib.Path, text: str, says: str) -> None:
+    path = tmp_path / "odd.py"
+    path.write_text(text)
+    plugins = discover(files=[path])
+    (broken,) = plugins.registry.broken
+    assert says in str(broken)
+    assert "\n" not in str(broken)
+    assert {"mcp", "python"} <= set(plugins.registry.known("agent"))
+
+
+def test_a_plugin_file_named_like_another_plugin_takes_nothing_from_it(
+    tmp_path: pathlib.Path,
+) -> None:
+    files = []
+    for folder, type_ in (("one", "first"), ("two", "second")):
+        path = tmp_path / folder / "api.py"
+        path.parent.mkdir()
+        register = REGISTER.replace("TYPE", repr(type_))
+        path.write_text(f"{HOOK}@hookimpl\ndef flow_register(registry):\n{register}")
+        files.append(path)
+    plugins = discover(files=files)
+    assert plugins.registry.broken == []
+    assert {"api", "first", "second"} <= set(plugins.registry.known("edge"))
+    again = discover(files=[files[0], files[0]])
+    (broken,) = again.registry.broken
+    assert "edge type 'first' is claimed by plugin" in str(broken)
+    assert {"api", "first"} <= set(again.registry.known("edge"))
+
+
 def test_a_disabled_plugin_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOWCORE_DISABLE_PLUGINS", "weighted, ")
     plugins = discover(disable=["peak_ewma"])
@@ -138,6 +227,7 @@ def test_a_disabled_plugin_is_not_imported(monkeypatch: pytest.MonkeyPatch) -> N
         "peak_ewma",
     }
     assert "weighted" not in plugins.registry.known("balancer")
+    assert plugins.registry.note("balancer", "weighted") == "disabled: peak_ewma, weighted"
     with pytest.raises(PluginError, match="no installed plugin is named 'nobody'"):
         discover(disable=["nobody"])
 
@@ -146,7 +236,7 @@ def test_factories_are_added_by_plugins_only() -> None:
     registry = FactoryRegistry()
     with pytest.raises(PluginError, match="flow_register hook only"):
         registry.add(factory("x"))
-    with pytest.raises(PluginError, match=r"there is no balancer type 'x' \(known: \)"):
+    with pytest.raises(PluginError, match=r"there is no balancer type 'x' \(known: none\)"):
         registry.factory("balancer", "x")
 
 

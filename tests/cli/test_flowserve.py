@@ -117,7 +117,6 @@ def test_flowctl_without_a_node_says_so() -> None:
     done = run("flowctl", "status", "--url", f"http://127.0.0.1:{port}")
     assert done.returncode == 1
     assert f"no node at http://127.0.0.1:{port}: Connection refused" in done.stderr
-    assert run("flowctl", "status", "--url", "ftp://x").returncode == 1
 
 
 def test_two_signals_stop_at_once_while_a_call_runs(config: pathlib.Path) -> None:
@@ -210,7 +209,7 @@ def test_check_config_reports_all_problems_and_exits_with_2(config: pathlib.Path
     bad = run("flowserve", "--check-config", "--config", str(config), "--set", "node.nam=x")
     assert bad.returncode == 2
     assert bad.stderr.splitlines() == [
-        "--set node.nam: node.nam: unknown key, did you mean 'name'? (known: data_dir, drain, name, seed)",
+        "--set node.nam: unknown key, did you mean 'name'? (known: data_dir, drain, name, seed)",
         f"{config}:22: agent.flow: this name is the node's own (flow.agents, flow.status); take another",
         f"{config}:23: agent.flow.type: unknown agent type 'pyton', did you mean 'python'?"
         f" (known: {_agent_types()})",

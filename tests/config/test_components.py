@@ -20,6 +20,7 @@ from flowcore.config import (
     Secret,
     Selection,
     Size,
+    attempt,
     check_class,
     differences,
     json_schema,
@@ -32,7 +33,6 @@ from flowcore.config import (
     settings_table,
     show,
     structure,
-    structure_part,
 )
 from flowcore.config import validators as v
 
@@ -228,7 +228,7 @@ def test_a_secret_is_in_no_problem_and_no_traceback() -> None:
         assert CANARY not in repr(raised.value.problems)
     said = report("", f"auth.t.token={CANARY}", "auth.t.type=token")
     assert said == (
-        "--set auth.t.token: auth.t.token: a secret is not written in the file:"
+        "--set auth.t.token: a secret is not written in the file:"
         ' expected { env = "VARIABLE" } or { file = "path" }'
     )
 
@@ -325,26 +325,49 @@ def test_a_mapping_is_checked_like_a_file(tree: dict[Any, Any], says: str) -> No
 def test_the_place_of_an_overridden_value_is_the_override() -> None:
     text = '[first]\nhost = "a:1"\nwait = "1s"\n'
     assert report(text, 'first={ host = "a" }').startswith("--set first: first.host: expected")
-    assert report(text, "first.wait=7").startswith("--set first.wait: first.wait: expected")
-    assert report(text, '"first"."x=y"=7').startswith('--set first."x=y": first."x=y": unknown key')
+    assert report(text, "first.wait=7").startswith("--set first.wait: expected")
+    assert report(text, '"first"."x=y"=7').startswith('--set first."x=y": unknown key')
 
 
 def test_an_override_is_one_value_and_nothing_more() -> None:
     assert "not 'a:1\\nx = 2'" in report("", "first.host=a:1\nx = 2")
     assert read("", "first.host= a:1 ").first == Peer(host=Address("a", 1))
-    assert report("", "size=" + "[" * 5000).startswith("--set size: size: expected a size")
-    assert report("", "size=" + "1" * 5000).startswith("--set size: size: expected a size")
+    assert report("", "size=" + "[" * 5000).startswith("--set size: expected a size")
+    assert report("", "size=" + "1" * 5000).startswith("--set size: expected a size")
 
 
 def test_one_table_can_be_read_alone() -> None:
     document = load('[first]\nhost = "a:1"\n[edge]\nwrong = 1\n')
-    assert structure_part(document, "first", Peer, Known()).host == Address("a", 1)
-    with pytest.raises(ConfigError, match="the key 'host' is missing"):
-        structure_part(document, "second", Peer, Known())
+    made = attempt(document, Peer, Known(), at=("first",), table=document.tree["first"]).made
+    assert made == Peer(host=Address("a", 1))
+    tried = attempt(document, Peer, Known(), at=("second",), table={})
+    assert tried.made is None
+    assert "the key 'host' is missing" in str(tried.problems[0])
 
 
-def test_a_file_named_in_a_text_is_told_how_to_be_read() -> None:
-    assert report("flow.toml").endswith("; to read a file, give a pathlib.Path")
+@pytest.mark.parametrize("name", ["flow.toml", "flow", " a b/flow.conf ", "C-3.TOML"])
+def test_a_line_that_toml_cannot_be_is_a_files_name(name: str) -> None:
+    assert report(name) == f"{name}: the file cannot be read: No such file or directory"
+
+
+@pytest.mark.parametrize("text", ["", "  ", "# flow.toml", "[node]", "size = '1B'"])
+def test_any_other_text_is_toml(text: str) -> None:
+    assert load(text).source == "<text>"
+    with pytest.raises(ConfigError, match="this is not TOML"):
+        load(f"{text}\nflow.toml")
+
+
+@pytest.mark.parametrize("source", [None, b"[node]", 3, ["flow.toml"]])
+def test_what_is_no_configuration_is_refused(source: Any) -> None:
+    with pytest.raises(
+        TypeError, match="expected a configuration as a path, TOML text or a mapping"
+    ):
+        load(source)
+
+
+def test_the_place_of_a_table_that_an_override_has_made_is_the_override() -> None:
+    assert report("", "frist.host=a:1").startswith("--set frist.host: frist: unknown key")
+    assert report("[first]\n", "second.x=1").startswith("--set second.x: ")
 
 
 @pytest.mark.parametrize("name", ["missing.toml", "."])

@@ -10,7 +10,7 @@ import pathlib
 
 import pytest
 
-from flowcore.assembly import discover_for, make_plan, read_config
+from flowcore.assembly import read
 from flowcore.config import ConfigError
 
 FOLDER = pathlib.Path(__file__).parent / "wrong"
@@ -23,8 +23,7 @@ def report_of(path: pathlib.Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.delenv("FLOWCORE_TEST_UNSET", raising=False)
     name = pathlib.Path(path.name)
     try:
-        plugins = discover_for(name)
-        make_plan(read_config(name, plugins), plugins.registry)
+        read(name)
     except ConfigError as error:
         return f"{error}\n".replace(f"{path.parent}/", "")
     return "nothing is wrong\n"

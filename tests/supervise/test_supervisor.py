@@ -6,6 +6,7 @@ import logging
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from typing import Any
 
 import pytest
@@ -221,6 +222,55 @@ async def test_what_the_block_raises_comes_out_as_it_is() -> None:
     with pytest.raises(ZeroDivisionError):
         async with open_supervisor("s", [Script().child("a")]):
             raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(7)])
+async def test_what_ends_a_program_comes_out_of_the_block_as_it_is(error: BaseException) -> None:
+    script = Script()
+    with pytest.raises(type(error)) as raised:
+        async with open_supervisor("top", [script.child("a")]):
+            raise error
+    assert raised.value is error
+    assert script.log == ["+a", "-a"]
+
+
+async def test_hurrying_ends_a_graceful_stop_under_every_supervisor(
+    autojump_clock: MockClock,
+) -> None:
+    script = Script()
+    inner = [script.child("b", linger=50, shutdown=60), script.child("c", linger=50, shutdown=60)]
+    branch = supervisor_child("branch", partial(open_supervisor, "branch", inner))
+    began = trio.current_time()
+    async with trio.open_nursery() as nursery:
+        children = [script.child("a", linger=50, shutdown=60), branch]
+        async with open_supervisor("top", children) as top:
+
+            async def hurry() -> None:
+                await trio.sleep(1)
+                top.hurry()
+
+            nursery.start_soon(hurry)
+    assert script.log == ["+a", "+b", "+c", "cancelled c", "cancelled b", "cancelled a"]
+    assert trio.current_time() - began == pytest.approx(1)
+
+
+async def test_a_child_that_fails_or_is_cut_off_while_it_stops_is_told_of(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def fail(stop: trio.Event, *, task_status: trio.TaskStatus[None]) -> None:
+        task_status.started()
+        await stop.wait()
+        raise OSError("it would not close")
+
+    logging.disable(logging.NOTSET)
+    slow = Script().child("slow", linger=50, shutdown=5)
+    async with open_supervisor("top", [slow, Child(name="failing", run=fail)]):
+        pass
+    told = [record.getMessage() for record in caplog.records]
+    assert told == [
+        "top: child 'failing' failed to stop",
+        "top: child 'slow' did not stop within 5 s",
+    ]
 
 
 async def test_stopping_interrupts_a_slow_restart(autojump_clock: MockClock) -> None:

@@ -86,15 +86,21 @@ def run(program: str, *arguments: str, **settings: Any) -> subprocess.CompletedP
 @contextlib.contextmanager
 def serving(config: pathlib.Path, *arguments: str, **settings: Any) -> Generator[Node]:
     """A flowserve of this configuration, ready; stdout and stderr are read as one."""
+    with started(config, *arguments, **settings) as node:
+        node.wait_for("ready in ")
+        node.wait_for("agent ")
+        yield node
+
+
+@contextlib.contextmanager
+def started(config: pathlib.Path, *arguments: str, **settings: Any) -> Generator[Node]:
+    """The same as it starts, before it has said anything."""
     command = [str(BIN / "flowserve"), "--config", str(config), *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **settings
     ) as process:
-        node = Node(process, [])
         try:
-            node.wait_for("ready in ")
-            node.wait_for("agent ")
-            yield node
+            yield Node(process, [])
         finally:
             if process.poll() is None:
                 process.kill()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import AsyncGenerator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, nullcontext
 from typing import Any
 
 import attrs
@@ -229,7 +229,7 @@ def agent(
         "a",
         settings_ or AgentSettings(),
         open_source or source.open,
-        balancer or FirstFree(),
+        lambda: nullcontext(balancer or FirstFree()),
         chance=random.Random(5),
         watchers=watch.watchers,
         changed=watch.changed,

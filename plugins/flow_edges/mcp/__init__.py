@@ -59,7 +59,7 @@ async def open_mcp(config: McpSettings, context: Context) -> AsyncGenerator[McpE
 
 
 def _claims(config: McpSettings) -> tuple[str, ...]:
-    return (f"tcp {config.bind}",) if config.bind.port else ()
+    return config.bind.claims()
 
 
 def _exposed(config: McpSettings) -> str | None:

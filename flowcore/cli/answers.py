@@ -1,0 +1,166 @@
+"""What flowctl reads of the api edge's answers; whatever else they hold is for `--json`."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+
+class Durations(msgspec.Struct):
+    """How long something took, in seconds; None where nothing was measured yet."""
+
+    p50: float | None
+    p99: float | None
+
+
+class ComponentLine(msgspec.Struct, rename={"seconds": "for"}):
+    """One component of `GET /status`."""
+
+    component: str
+    type: str
+    status: str
+    reason: str
+    seconds: float
+
+
+class RequestCounts(msgspec.Struct):
+    """What has become of requests."""
+
+    accepted: int
+    running: int
+    results: int
+    errors: int
+    cancelled: int
+    expired: int
+    refused: int
+    durations: Durations
+
+
+class StatusAnswer(msgspec.Struct):
+    """What flowctl shows of `GET /status`."""
+
+    node: str
+    version: str
+    ready: bool
+    draining: bool
+    uptime: float
+    endpoints: dict[str, list[str]]
+    requests: RequestCounts
+    components: list[ComponentLine]
+    collisions: list[str]
+
+
+class Offers(msgspec.Struct):
+    """How much an agent offers."""
+
+    tools: int
+
+
+class PoolCounts(msgspec.Struct):
+    """The workers of an agent."""
+
+    workers: int = 0
+    active: int = 0
+    waiting: int = 0
+
+
+class AgentLine(msgspec.Struct):
+    """One agent of `GET /agents`."""
+
+    name: str
+    state: str
+    reason: str
+    offers: Offers
+    pool: PoolCounts | None
+    calls: int
+    failed: int
+    faulty: int
+    expired: int
+    lost: int
+    durations: Durations
+
+
+class AgentsAnswer(msgspec.Struct):
+    """What flowctl shows of `GET /agents`."""
+
+    agents: list[AgentLine]
+
+
+class Steered(msgspec.Struct):
+    """The answer to pause, resume and restart."""
+
+    agent: str
+    state: str
+
+
+class ToolLine(msgspec.Struct):
+    """One tool of `GET /tools`."""
+
+    name: str
+
+
+class ToolsAnswer(msgspec.Struct):
+    """What flowctl shows of `GET /tools`."""
+
+    tools: list[ToolLine]
+    missing: list[str]
+
+
+class RequestLine(msgspec.Struct):
+    """One request of `GET /tasks`."""
+
+    id: str
+    agent: str
+    name: str
+    state: str
+    seconds: float | None
+    principal: str
+    error: str
+
+
+class TaskLine(msgspec.Struct):
+    """One task of `GET /tasks`."""
+
+    request: str
+    agent: str
+    name: str
+    state: str
+    seconds: float | None
+    principal: str
+    message: str
+
+
+class TaskCounts(msgspec.Struct):
+    """What has become of tasks."""
+
+    begun: int
+    running: int
+    completed: int
+    failed: int
+    cancelled: int
+    refused: int
+    kept: int
+
+
+class TasksAnswer(msgspec.Struct):
+    """What flowctl shows of `GET /tasks`."""
+
+    requests: list[RequestLine]
+    tasks: list[TaskLine]
+    statistics: TaskCounts
+
+
+class CallResult(msgspec.Struct, rename="camel"):
+    """The result of a tool."""
+
+    content: list[dict[str, Any]] = []
+    structured_content: Any = None
+    is_error: bool = False
+
+
+class CallAnswer(msgspec.Struct):
+    """The answer to `POST /call`."""
+
+    id: str
+    result: CallResult
