@@ -98,11 +98,11 @@ class Instance:
         if self.done.is_set():
             return
         allowance = self.child.shutdown if graceful else 0.0
-        self.stop.set()
         if allowance == 0:
-            self.scope.cancel()
+            self.scope.cancel()  # first: a child that is a supervisor would else close gracefully
         elif allowance < math.inf:
             self.scope.deadline = trio.current_time() + allowance
+        self.stop.set()
         with trio.move_on_after(allowance + 1.0):
             await self.done.wait()
         if not self.done.is_set():

@@ -254,6 +254,21 @@ async def test_hurrying_ends_a_graceful_stop_under_every_supervisor(
     assert trio.current_time() - began == pytest.approx(1)
 
 
+async def test_cancelling_the_block_gives_no_grace_under_any_supervisor(
+    autojump_clock: MockClock,
+) -> None:
+    script = Script()
+    inner = [script.child("a", linger=50, shutdown=60), script.child("b", linger=50, shutdown=60)]
+    branch = supervisor_child("branch", partial(open_supervisor, "branch", inner))
+    began = trio.current_time()
+    with trio.CancelScope() as scope:
+        async with open_supervisor("top", [branch]):
+            scope.cancel()
+            await trio.lowlevel.checkpoint()
+    assert script.log == ["+a", "+b", "cancelled b", "cancelled a"]
+    assert trio.current_time() == began
+
+
 async def test_a_child_that_fails_or_is_cut_off_while_it_stops_is_told_of(
     autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
 ) -> None:
