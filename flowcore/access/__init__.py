@@ -2,5 +2,6 @@
 
 from flowcore.access.access import Access, is_local
 from flowcore.access.settings import EdgeSettings
+from flowcore.access.tokens import PREFIX, new_token
 
-__all__ = ["Access", "EdgeSettings", "is_local"]
+__all__ = ["PREFIX", "Access", "EdgeSettings", "is_local", "new_token"]

@@ -12,6 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from flowcore.cli import offline
 from flowcore.cli.answers import (
     AgentLine,
     AgentsAnswer,
@@ -71,6 +72,7 @@ def parser() -> argparse.ArgumentParser:
         parents=[common],
         help="tasks and requests under way, and those that ended lately",
     )
+    offline.add_commands(commands, common)
     return top
 
 
@@ -284,7 +286,15 @@ def _request_row(id_: str, one: RequestLine | TaskLine, said: str) -> list[str]:
     return [id_, one.agent, one.name, one.state, seconds(one.seconds), one.principal, said]
 
 
-COMMANDS = {"status": _status, "agents": _agents, "call": _call, "tools": _tools, "tasks": _tasks}
+COMMANDS = {
+    "status": _status,
+    "agents": _agents,
+    "call": _call,
+    "tools": _tools,
+    "tasks": _tasks,
+    "audit": offline.audit,
+    "token": offline.token,
+}
 
 
 if __name__ == "__main__":

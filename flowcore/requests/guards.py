@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from typing import Any
 
 from flowcore.envelope import Envelope, Principal
-from flowcore.errors import CallError, UnknownTarget
+from flowcore.errors import CallError, InternalError, UnknownTarget
+
+logger = logging.getLogger(__name__)
 
 
 class Guard:
@@ -33,6 +36,12 @@ class Guard:
     def admit(self, principal: Principal, action: str, target: str) -> None:
         """Let an operator's call pass, such as ("agents.pause", "time"). Raises CallError to refuse it."""
         del principal, action, target
+
+    def decided(
+        self, principal: Principal, action: str, target: str, error: CallError | None
+    ) -> None:
+        """An operator's call was let pass by all guards, or refused by one of them with this error."""
+        del principal, action, target, error
 
     def shows(self, principal: Principal, agent: str, kind: str, name: str) -> bool:
         """Whether a principal's lists have this offer of an agent's; `kind` is `tools`, `resources`,
@@ -82,8 +91,21 @@ class Guards:
 
     def admit(self, edge: str, principal: Principal, action: str, target: str) -> None:
         """Let an operator's call pass. Raises CallError to refuse it."""
-        for guard in self.before(edge, ""):
-            guard.admit(principal, action, target)
+        guards = self.before(edge, "")
+        error: CallError | None = None
+        try:
+            for guard in guards:
+                guard.admit(principal, action, target)
+        except CallError as refusal:
+            error = refusal
+            raise
+        except Exception as failure:
+            logger.exception("a guard failed, and so refuses")
+            error = InternalError("the guards failed", began=False)
+            raise error from failure
+        finally:
+            for guard in guards:
+                guard.decided(principal, action, target, error)
 
     def shows(self, edge: str, principal: Principal, agent: str, kind: str, name: str) -> bool:
         """Whether a principal's lists have this offer."""

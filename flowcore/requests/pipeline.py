@@ -166,7 +166,11 @@ class Requests:
         finally:
             now = trio.current_time()
             for guard in reversed(passed):
-                guard.leave(envelope, now, error)
+                try:
+                    guard.leave(envelope, now, error)
+                except Exception:
+                    # one guard's fault must not keep the others from giving back what they took
+                    logger.exception("guard %s failed at a request's end", type(guard).__name__)
 
     async def _checked(self, agent: Doer, envelope: Envelope) -> Reply:
         tool = self._check(agent, envelope) if envelope.method == "tools/call" else None

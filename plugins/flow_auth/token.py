@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import datetime
 import hashlib
-import secrets
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -19,20 +18,13 @@ from contextlib import asynccontextmanager
 import attrs
 
 from flow_auth.bearer import CHALLENGE, bearer
+from flowcore.access import PREFIX
 from flowcore.config import setting
 from flowcore.config import validators as v
 from flowcore.errors import Unauthenticated
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.http import Request
 from flowcore.requests import Principal
-
-PREFIX = "flow_"
-
-
-def new_token() -> tuple[str, str]:
-    """A new token, and its digest for the configuration."""
-    token = PREFIX + secrets.token_urlsafe(32)
-    return token, hashlib.sha256(token.encode()).hexdigest()
 
 
 @attrs.frozen(kw_only=True)

@@ -8,7 +8,8 @@ import hashlib
 import pytest
 import trio
 
-from flow_auth.token import TokenConfig, TokenScheme, TokenSettings, new_token
+from flow_auth.token import TokenConfig, TokenScheme, TokenSettings
+from flowcore.access import new_token
 from flowcore.errors import Unauthenticated
 from flowcore.http import HeaderMap, Request
 
