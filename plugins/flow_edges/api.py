@@ -11,9 +11,10 @@
 | `GET /tools` | the public names of all tools |
 | `POST /call` | call a tool: `{"tool": .., "arguments": {..}, "deadline": SECONDS, "idempotencyKey": ..}` |
 
-It listens on loopback only, unless `auth` says who may come in; then all but the first two ask who it is, and
-the guards of the edge what they may do. A browser's page cannot use it: a request with an Origin header, or
-for another host than the one it listens on, is refused.
+It listens on loopback only, unless `auth` says who may come in; then all but the first two ask who it is. The
+guards of the edge are asked about the actions `status`, `tasks`, `agents` and `agents.pause` (or `resume`,
+`restart`), whose target is the agent; calls pass them as any request does. A browser's page cannot use it: a
+request with an Origin header, or for another host than the one it listens on, is refused.
 """
 
 from __future__ import annotations

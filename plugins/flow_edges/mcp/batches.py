@@ -64,7 +64,7 @@ async def _answer(
         meta = split_meta(params)
         method = supported(name, modern=False)
         if method.asks:
-            target = service.target(method, params)
+            target = service.target(method, params, client)
             envelope = service.envelope(method, target, params, meta, client)
             result = await service.submit(envelope, method, client)
         else:

@@ -102,7 +102,7 @@ class HandshakeHttp:
         if not method.asks:
             result = await answer(self._service, conversation, name, params, meta, client)
             return succeeded(message.id, result)
-        target = self._service.target(method, params)
+        target = self._service.target(method, params, client)
         envelope = self._service.envelope(
             method, target, params, meta, client, request.headers.get(b"idempotency-key")
         )

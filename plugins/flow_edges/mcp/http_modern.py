@@ -87,7 +87,7 @@ class ModernHttp:
         if state is not None:
             exchange = self._shared.resume(message.id, state, method, params, client, meta)
             return await answered(exchange, modern=True, keep_alive=self._keep_alive)
-        target = self._service.target(method, params)
+        target = self._service.target(method, params, client)
         if target.tool is not None:
             mirrored = self._service.tools.facts(target.tool).headers
             if mirrored:

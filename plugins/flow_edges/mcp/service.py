@@ -129,7 +129,7 @@ class Service:
 
     # ---- requests that agents answer
 
-    def target(self, method: Method, params: dict[str, Raw]) -> Target:
+    def target(self, method: Method, params: dict[str, Raw], client: Client) -> Target:
         """Whom a request is for. Raises CallError if it is not well formed, or names nobody's offer."""
         assert method.subject is not None
         subject = text_member(params, method.subject)
@@ -139,10 +139,13 @@ class Service:
             must_be_object(params, "arguments")
         try:
             return self.host.directory.resolve(_KINDS[method.name], subject)
-        except UnknownTarget:
-            if method.name != "resources/read":
+        except UnknownTarget as error:
+            if method.name == "resources/read":
+                raise UnknownTarget("resource not found", data={"uri": subject}) from None
+            if self.sight.view(client.principal) is None:
                 raise
-            raise UnknownTarget("resource not found", data={"uri": subject}) from None
+            what = _KINDS[method.name].removesuffix("s")  # no hint at what is not shown
+            raise UnknownTarget(f"unknown {what} {subject[:200]!r}", data=error.data) from None
 
     def envelope(
         self,

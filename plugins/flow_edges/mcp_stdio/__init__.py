@@ -36,7 +36,7 @@ async def open_mcp_stdio(config: StdioSettings, context: Context) -> AsyncGenera
 
     if context.access.schemes:
         raise AssemblyError(
-            f"{context.name}: auth is for edges that strangers reach; the client of this one started it"
+            "auth is for edges that strangers reach: the client of this one started it"
         )
     async with open_standard_streams() as (receive, send):
         async with open_shared(context.host, config, context.name) as shared:

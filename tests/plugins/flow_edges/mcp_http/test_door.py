@@ -145,6 +145,8 @@ async def test_lists_and_notifications_have_what_the_principal_may_use() -> None
             assert "echo" in tools
             assert ("add" in tools) is has
             assert ("flow.status" in tools) is has
+            unknown = await ask(client, mine, "tools/call", name="ad", arguments={})
+            assert unknown.error["message"] == "unknown tool 'ad'"
             listed = (await ask(client, mine, "resources/list")).result["resources"]
             assert bool(listed) is has
             body, headers = client.modern(
