@@ -14,7 +14,7 @@ import msgspec
 from msgspec import Raw
 
 from flowcore.errors import CallError, UnknownTarget, UpstreamError, UpstreamFailure
-from flowcore.mcp import codes
+from flowcore.mcp.codes import INVALID_PARAMS, RESOURCE_NOT_FOUND
 from flowcore.mcp.meta import SERVER_INFO
 
 Scope = Literal["public", "private"]
@@ -134,10 +134,10 @@ def error_for(error: CallError, *, modern: bool) -> dict[str, Any]:
     """
     wire = error.wire()
     if modern:
-        if isinstance(error, UpstreamError) and wire["code"] == codes.RESOURCE_NOT_FOUND:
-            wire["code"] = codes.INVALID_PARAMS
+        if isinstance(error, UpstreamError) and wire["code"] == RESOURCE_NOT_FOUND:
+            wire["code"] = INVALID_PARAMS
     elif isinstance(error, UnknownTarget) and isinstance(error.data, dict) and "uri" in error.data:
-        wire["code"] = codes.RESOURCE_NOT_FOUND
+        wire["code"] = RESOURCE_NOT_FOUND
     return wire
 
 

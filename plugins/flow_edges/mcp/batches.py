@@ -6,9 +6,9 @@ from collections.abc import Callable, Sequence
 
 import trio
 
-from flow_edges.mcp import handshake
 from flow_edges.mcp.client import Caller
 from flow_edges.mcp.conversation import Conversation
+from flow_edges.mcp.handshake import answer, stateless_client
 from flow_edges.mcp.service import Service, supported
 from flowcore.errors import CallError, InvalidArguments, InvalidRequest
 from flowcore.mcp import (
@@ -56,7 +56,7 @@ async def answer_batch(
 async def _answer(
     service: Service, conversation: Conversation | None, message: Request, caller: Caller
 ) -> bytes:
-    client = handshake.stateless_client(UNDECLARED, caller)
+    client = stateless_client(UNDECLARED, caller)
     name, params = message.method, message.params
     try:
         if name == "initialize":
@@ -68,7 +68,7 @@ async def _answer(
             envelope = service.envelope(method, target, params, meta, client)
             result = await service.submit(envelope, method, client)
         else:
-            result = await handshake.answer(service, conversation, name, params, meta, client)
+            result = await answer(service, conversation, name, params, meta, client)
     except CallError as error:
         return encode_error(message.id, error_for(error, modern=False))
     return encode_result(message.id, result)

@@ -83,10 +83,6 @@ class Conversation:
         self._input_timeout = input_timeout
         hub.add(self)
 
-    def belongs_to(self, principal: Principal) -> bool:
-        """Whether it was begun by this principal, whatever scopes either had or has."""
-        return self.client.principal.owner == principal.owner
-
     def client_as(self, caller: Caller) -> Client:
         """The client with what its principal may do now: between two requests that may change."""
         client = self.client

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from typing import Final
 
 import attrs
@@ -13,7 +13,7 @@ from flow_edges.mcp.channel import Channel, Memory
 from flow_edges.mcp.conversation import Conversation
 from flow_edges.mcp.settings import SessionSettings
 from flowcore.errors import Overloaded
-from flowcore.requests import Principal
+from flowcore.requests import Owner, Principal
 
 _MOST_ENDED: Final = 32
 """Streams of a session that have ended and can still be resumed."""
@@ -32,6 +32,11 @@ class Session:
     channels: dict[str, Channel] = attrs.field(factory=dict)
     """Its streams by name: those that go on, and the last ones that ended."""
     _named: int = 0
+
+    @property
+    def owner(self) -> Owner:
+        """Whose it is."""
+        return self.conversation.client.principal.owner
 
     @property
     def stream(self) -> Channel | None:
@@ -63,9 +68,10 @@ class Sessions:
         return len(self._sessions)
 
     def open(self, conversation: Conversation) -> Session:
-        """A new session. The one idle for longest gives way if there are too many; Overloaded if none is."""
+        """A new session. If there are too many, one that is idle gives way: of the principals that have idle
+        ones, the one with the most sessions loses the one idle for longest. Raises Overloaded if none is."""
         if len(self._sessions) >= self._settings.max:
-            idle = next((one for one in self._sessions.values() if not one.busy), None)
+            idle = self._dispensable()
             if idle is None:
                 conversation.close()
                 raise Overloaded("all sessions are busy", retry_after=1.0)
@@ -74,10 +80,19 @@ class Sessions:
         self._sessions[session.id.encode()] = session
         return session
 
+    def _dispensable(self) -> Session | None:
+        """Which session gives way: whoever opens many takes none from others who have fewer."""
+        many = Counter(one.owner for one in self._sessions.values())
+        first: dict[Owner, Session] = {}
+        for session in self._sessions.values():
+            if not session.busy:
+                first.setdefault(session.owner, session)
+        return max(first.values(), key=lambda one: many[one.owner], default=None)
+
     def find(self, session_id: bytes, principal: Principal) -> Session | None:
         """A session of this principal, marked as used; None if there is none."""
         session = self._sessions.get(session_id)
-        if session is None or not session.conversation.belongs_to(principal):
+        if session is None or session.owner != principal.owner:
             return None
         self.touch(session)
         return session

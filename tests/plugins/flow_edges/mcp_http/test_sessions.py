@@ -36,10 +36,25 @@ async def test_an_outbox_drops_what_exceeds_its_bound_and_ends_when_closed() -> 
     assert await outbox.take() == []
 
 
-def conversation(flow: Flow, shared: Any) -> Conversation:
+def conversation(flow: Flow, shared: Any, principal: Principal = ANONYMOUS) -> Conversation:
     params = {"protocolVersion": Raw(b'"2025-11-25"'), "capabilities": Raw(b'{"roots":{}}')}
-    made: Conversation = shared.converse(params, ANONYMOUS)
+    made: Conversation = shared.converse(params, principal)
     return made
+
+
+async def test_who_opens_many_sessions_takes_none_from_who_has_few() -> None:
+    sessions = Sessions(settings.SessionSettings(max=5), backlog=10)
+    ann, bob = Principal(name="ann"), Principal(name="bob")
+    async with open_flow({}) as flow, open_shared(flow, settings.ServiceSettings()) as shared:
+        few = sessions.open(conversation(flow, shared, ann))
+        many = [sessions.open(conversation(flow, shared, bob)) for _ in range(20)]
+        assert sessions.find(few.id.encode(), ann) is few
+        left = [one for one in many if sessions.find(one.id.encode(), bob)]
+        assert left == many[-4:]
+        for one in left:
+            one.conversation.calls[1] = trio.CancelScope()
+        sessions.open(conversation(flow, shared, bob))  # all of bob's own are busy
+        assert sessions.find(few.id.encode(), ann) is None
 
 
 async def test_sessions_end_when_they_are_idle_and_not_while_they_are_busy(
