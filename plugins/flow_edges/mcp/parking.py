@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 
 import attrs
 import msgspec
@@ -48,9 +48,12 @@ class Parking:
         return state.startswith(self._prefix)
 
     def park(self, running: Running, owner: Owner, digest: bytes) -> str:
-        """Keep a call until its retry; the state to give to the client. Raises Overloaded if full."""
+        """Keep a call until its retry; the state to give to the client.
+
+        Raises Overloaded if there is no room; it is made at the cost of who has more calls waiting.
+        """
         self._forget()
-        if len(self._parked) >= self._most:
+        if len(self._parked) >= self._most and not self._make_room(owner):
             raise Overloaded(
                 f"{self._most} calls wait for their clients' input, which is the limit",
                 retry_after=1.0,
@@ -60,6 +63,17 @@ class Parking:
         running.scope.deadline = until
         self._parked[state] = _Parked(running, owner, digest, until)
         return state
+
+    def _make_room(self, owner: Owner) -> bool:
+        many = Counter(one.owner for one in self._parked.values())
+        first: dict[Owner, str] = {}
+        for state, parked in self._parked.items():
+            first.setdefault(parked.owner, state)
+        most = max(first, key=many.__getitem__, default=owner)
+        if many[most] <= many[owner] + 1:
+            return False
+        self._parked.pop(first[most]).running.scope.cancel()
+        return True
 
     def resume(self, state: str, owner: Owner, digest: bytes) -> Running:
         """The call a state names. Raises InvalidArguments if it names none, or none of this request."""

@@ -108,3 +108,18 @@ def test_a_retry_is_recognised_however_its_client_writes_it() -> None:
     assert digest_of("m", one) == digest_of("m", two)
     assert digest_of("m", one) != digest_of("n", one)
     assert digest_of("m", one) != digest_of("m", {**one, "arguments": Raw(b"{}")})
+
+
+async def test_who_parks_many_calls_makes_room_for_who_has_few() -> None:
+    parking = Parking(most=4, seconds=60)
+    ann, bob = ("token", "ann"), ("token", "bob")
+    many = [Running(backlog=2) for _ in range(4)]
+    for running in many:
+        parking.park(running, bob, b"digest")
+    few = [Running(backlog=2) for _ in range(2)]
+    states = [parking.park(running, ann, b"digest") for running in few]
+    assert [one.scope.cancel_called for one in many] == [True, True, False, False]
+    for owner in (ann, bob):
+        with pytest.raises(Overloaded):
+            parking.park(Running(backlog=2), owner, b"digest")
+    assert [parking.resume(state, ann, b"digest") for state in states] == few
