@@ -181,7 +181,7 @@ class Conversation:
         if len(self._subscriptions) >= self._most_subscriptions:
             raise Overloaded(f"at most {self._most_subscriptions} subscriptions are allowed")
         self._interests.check(uri, client.principal)
-        await self._interests.hold(uri)
+        await self._interests.hold(uri, client.principal)
         if self._closed or uri in self._subscriptions:
             self._interests.release(uri)
         else:

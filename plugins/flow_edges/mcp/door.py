@@ -79,7 +79,7 @@ class Door:
         if refusal.status == 401:
             told = [self._told(request, one, refusal) for one in self._challenges]
         elif refusal.status == 403 and self._bearer is not None:
-            told = [self._insufficient(request, self._bearer, refusal)]
+            told = self._insufficient(request, self._bearer, refusal)
         else:
             return
         headers = [(b"www-authenticate", one.encode("latin-1", "replace")) for one in told]
@@ -95,14 +95,19 @@ class Door:
             parameters["scope"] = " ".join(self._scopes)
         return _with(challenge, {**parameters, "resource_metadata": self._metadata(request)})
 
-    def _insufficient(self, request: Request, challenge: str, refusal: Failure) -> str:
-        parameters = {"error": "insufficient_scope"}
-        if isinstance(refusal.error, PermissionDenied):
-            needed = _scopes_of(refusal.error)
-            if needed:
-                parameters["scope"] = " ".join(needed)
-            parameters["error_description"] = refusal.error.message
-        return _with(challenge, {**parameters, "resource_metadata": self._metadata(request)})
+    def _insufficient(self, request: Request, challenge: str, refusal: Failure) -> list[str]:
+        """The challenge of a refusal that a further scope would lift; none if no token would help."""
+        error = refusal.error
+        needed = _scopes_of(error) if isinstance(error, PermissionDenied) else []
+        if error is None or not needed:
+            return []
+        parameters = {
+            "error": "insufficient_scope",
+            "scope": " ".join(needed),
+            "resource_metadata": self._metadata(request),
+            "error_description": error.message,
+        }
+        return [_with(challenge, parameters)]
 
     def _metadata(self, request: Request) -> str:
         resource = self.resource.uri(request)

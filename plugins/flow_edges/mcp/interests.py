@@ -12,7 +12,7 @@ from msgspec import Raw
 from flow_edges.mcp.sight import Sight
 from flowcore.errors import CallError, InvalidArguments, UnknownTarget
 from flowcore.interfaces import Host
-from flowcore.requests import Envelope, Principal
+from flowcore.requests import ANONYMOUS, Envelope, Principal
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +24,8 @@ _WITHIN = 30.0
 class _Interest:
     uri: str
     agent: str
+    principal: Principal
+    """Who wanted it first: the agent is asked in this name."""
     holders: int = 0
     subscribed: bool = False
     turn: trio.StrictFIFOLock = attrs.field(factory=trio.StrictFIFOLock)
@@ -45,14 +47,17 @@ class Interests:
         if not self._sight.shows_name(principal, agent, "resources", uri):
             raise UnknownTarget("resource not found", data={"uri": uri})
 
-    async def hold(self, uri: str) -> None:
-        """Be told of changes of a resource. Each `hold` that returns needs one `release`.
+    async def hold(self, uri: str, principal: Principal = ANONYMOUS) -> None:
+        """Be told of changes of a resource, in the name of a principal.
+
+        Each `hold` that returns needs one `release`.
 
         Raises CallError if nobody has it, or its agent does not announce changes or refuses.
         """
         interest = self._interests.get(uri)
         if interest is None:
-            interest = self._interests[uri] = _Interest(uri, self._agent_of(uri))
+            interest = _Interest(uri, self._agent_of(uri), principal)
+            self._interests[uri] = interest
         interest.holders += 1
         try:
             await self._settle(interest)
@@ -107,6 +112,8 @@ class Interests:
                 method=method,
                 agent=interest.agent,
                 name=interest.uri,
+                principal=interest.principal,
+                edge=self._sight.edge,
                 params={"uri": Raw(msgspec.json.encode(interest.uri))},
                 deadline=trio.current_time() + _WITHIN,
             )

@@ -70,6 +70,7 @@ class Listening:
         self._hub = hub
         self._interests = interests
         self._request = request
+        self._principal = client.principal
         self._tag = Raw(_encode({SUBSCRIPTION_ID: request}))
         self._lists = {m for m, key in LIST_CHANGED.items() if getattr(wanted, key)}
         self._uris = {uri for uri in wanted.resourceSubscriptions if self._may_hear_of(uri, client)}
@@ -142,7 +143,7 @@ class Listening:
     async def _hold(self, uri: str) -> None:
         """Keep an interest in a resource. An agent that refuses it disturbs nothing else."""
         try:
-            await self._interests.hold(uri)
+            await self._interests.hold(uri, self._principal)
         except CallError as error:
             logger.warning("no news of resource %s: %s", uri, error)
             return

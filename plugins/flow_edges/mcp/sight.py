@@ -13,8 +13,8 @@ class Sight:
     """The guards of an edge, as far as lists and notifications go."""
 
     def __init__(self, host: Host, edge: str) -> None:
+        self.edge = edge
         self._host = host
-        self._edge = edge
 
     @property
     def _guards(self) -> Guards:
@@ -22,7 +22,7 @@ class Sight:
 
     def view(self, principal: Principal) -> Hashable:
         """Principals of equal views are shown the same; None: everything."""
-        return self._guards.view(self._edge, principal)
+        return self._guards.view(self.edge, principal)
 
     def shows(self, principal: Principal, kind: str, entry: Listed) -> bool:
         """Whether a principal's lists have an entry."""
@@ -30,7 +30,7 @@ class Sight:
 
     def shows_name(self, principal: Principal, agent: str, kind: str, name: str) -> bool:
         """Whether a principal is shown what an agent itself calls so."""
-        return self._guards.shows(self._edge, principal, agent, kind, name)
+        return self._guards.shows(self.edge, principal, agent, kind, name)
 
 
 def _own_name(entry: Listed) -> str:

@@ -25,11 +25,14 @@ pytestmark = [
 
 
 @asynccontextmanager
-async def open_guarded(**edge: Any) -> AsyncGenerator[tuple[Flow, Raw]]:
+async def open_guarded(
+    guard: dict[str, Any] | None = None, **edge: Any
+) -> AsyncGenerator[tuple[Flow, Raw]]:
+    shelf = {"type": "shelf", "closed": ["add", "status", "test://static"]}
     config = {
         "plugins": {"files": [doorkeeper.__file__]},
         "auth": {"badges": {"type": "badge"}},
-        "guard": {"shelf": {"type": "shelf", "closed": ["add", "status", "test://static"]}},
+        "guard": {"shelf": guard or shelf},
         "agent": {
             "talk": {
                 "type": "python",
@@ -158,6 +161,21 @@ async def test_lists_and_notifications_have_what_the_principal_may_use() -> None
                 assert honoured == ({"resourceSubscriptions": ["test://static"]} if has else {})
 
 
+async def test_a_resource_is_subscribed_to_in_the_name_of_who_wants_it() -> None:
+    async with open_guarded() as (_, client):
+        mine = badge(client, "bob:closed:use")
+        params = {"protocolVersion": "2025-11-25", "capabilities": {}}
+        begun = await client.post(client.old("initialize", params), mine)
+        session = {"Mcp-Session-Id": begun.headers[b"mcp-session-id"].decode()}
+        subscribe = client.old("resources/subscribe", {"uri": "test://static"})
+        assert (await client.post(subscribe, {**mine, **session})).result == {}
+        less = {**badge(client, "bob:"), **session}
+        leave = client.old("resources/unsubscribe", subscribe["params"])
+        assert (await client.post(leave, less)).result == {}
+        refused = await client.post(client.old("resources/subscribe", subscribe["params"]), less)
+        assert refused.error["code"] == -32002
+
+
 async def test_a_session_is_of_the_principal_that_began_it() -> None:
     async with open_guarded() as (_, client):
         ann, bob = badge(client), badge(client, "bob:")
@@ -206,6 +224,21 @@ async def test_whoever_guesses_is_made_to_wait() -> None:
         assert statuses[-1] == 429
         refused = await client.post(client.old("ping"), badge(client))
         assert (refused.status, int(refused.headers[b"retry-after"]) >= 1) == (429, True)
+
+
+async def test_what_no_scope_would_allow_asks_for_none() -> None:
+    rules = [{"allow": ["talk.echo"]}, {"allow": ["talk.add"], "scopes": ["adder"]}]
+    permissions = {"type": "permissions", "rules": rules}
+    async with open_guarded(guard=permissions) as (_, client):
+        mine = badge(client)
+        echoed = await ask(client, mine, "tools/call", name="echo", arguments={"text": "x"})
+        assert echoed.text == "x"
+        refused = await ask(client, mine, "tools/call", name="fail", arguments={})
+        assert (refused.status, b"www-authenticate" in refused.headers) == (403, False)
+        refused = await ask(client, mine, "tools/call", name="add", arguments={"a": 1, "b": 1})
+        assert 'error="insufficient_scope", scope="adder"' in challenge(refused)
+        tools = (await ask(client, mine, "tools/list")).result["tools"]
+        assert [one["name"] for one in tools] == ["echo"]
 
 
 async def test_tokens_of_an_issuer_open_the_door_they_are_meant_for(tmp_path: pathlib.Path) -> None:
