@@ -100,7 +100,7 @@ def closed_loop(
     Raises LoadError if an answer is wrong.
     """
     job = {"kind": "closed", "connections": connections, "seconds": seconds}
-    return _run(server, job | _addressed(url, era, tool))
+    return _run(server, job | addressed(url, era, tool))
 
 
 def open_loop(
@@ -111,10 +111,10 @@ def open_loop(
     Raises LoadError if an answer is wrong.
     """
     job = {"kind": "open", "connections": 16, "rate": rate, "seconds": seconds, "seed": seed}
-    return _run(server, job | _addressed(url, era, tool))
+    return _run(server, job | addressed(url, era, tool))
 
 
-def _addressed(url: str, era: str, tool: str) -> dict[str, Any]:
+def addressed(url: str, era: str, tool: str) -> dict[str, Any]:
     """The part of a job that says what is asked of whom."""
     headers, body = request_of(era, tool)
     parts = urllib.parse.urlsplit(url)

@@ -32,7 +32,17 @@ from flowcore.assembly import (
 from flowcore.config import differences
 from flowcore.envelope import tool_params
 from flowcore.errors import UnknownTarget
-from flowcore.requests import DEAF, LOCAL, Envelope, Peer, Principal, Priority, Reply, Requests
+from flowcore.requests import (
+    DEAF,
+    LOCAL,
+    Envelope,
+    Guard,
+    Peer,
+    Principal,
+    Priority,
+    Reply,
+    Requests,
+)
 from flowcore.result import Result
 from flowcore.supervise import Supervisor
 
@@ -54,6 +64,7 @@ class Flow:
         self.random = random.Random(config.node.seed)
         self.watchers = Watchers()
         self.agents: dict[str, Agent] = {}
+        self.guards: dict[str, Guard] = {}
         self.requests: Requests
         self.root: Supervisor | None = None
         """The supervisor of everything, while it is open."""
@@ -211,6 +222,10 @@ class Flow:
                 {"type": self.type_of(name), **self.agents[name].status()}
                 for name in sorted(self.agents)
             ],
+            "guards": {
+                name: {"type": self.config.guard[name].type, **guard.status()}
+                for name, guard in sorted(self.guards.items())
+            },
             "requests": attrs.asdict(self.requests.statistics()),
             "tasks": attrs.asdict(self.requests.tasks.statistics()),
             "idempotency": attrs.asdict(self.requests.keys.statistics()),
@@ -235,6 +250,15 @@ class Flow:
         except KeyError:
             raise UnknownTarget(
                 f"there is no agent {name!r}", data={"agent": name, "known": sorted(self.agents)}
+            ) from None
+
+    def guard(self, name: str) -> Guard:
+        """A guard by name. Raises UnknownTarget."""
+        try:
+            return self.guards[name]
+        except KeyError:
+            raise UnknownTarget(
+                f"there is no guard {name[:100]!r}", data={"known": sorted(self.guards)}
             ) from None
 
     async def drain(self, seconds: float | None = None) -> bool:

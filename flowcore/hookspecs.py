@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import builtins
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -86,7 +86,8 @@ class Factory:
     `stability` is "stable", "beta" or "experimental". `claims(config)` names the exclusive things that
     an instance will take (such as "tcp 127.0.0.1:7300"), so that a plan with two takers is refused;
     `exposed(config)` is the address it listens on beyond this machine, or None: without authentication
-    such a component is refused.
+    such a component is refused. `mentions(config)` names components that the settings speak of as (kind,
+    name), so that a plan without them is refused; to use one, refer to it (`flowcore.config.reference`).
     """
 
     kind: str
@@ -96,6 +97,7 @@ class Factory:
     stability: str = "beta"
     claims: Callable[[Any], tuple[str, ...]] | None = None
     exposed: Callable[[Any], str | None] | None = None
+    mentions: Callable[[Any], Iterable[tuple[str, str]]] | None = None
 
 
 class Registry(Protocol):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from flowcore.agents.events import Event
     from flowcore.envelope import Envelope, Principal, Reply
     from flowcore.http import Request
+    from flowcore.requests.guards import Guard
     from flowcore.requests.pipeline import Requests
 
 
@@ -241,6 +242,10 @@ class Host(Protocol):
         """An agent by name, to look at or to steer. Raises UnknownTarget."""
         ...
 
+    def guard(self, name: str) -> Guard:
+        """A guard by name, to have it do something. Raises UnknownTarget."""
+        ...
+
     def status(self) -> dict[str, Any]:
-        """What is true now, measured: node, components, agents with pools, requests; JSON-able."""
+        """What is true now, measured: node, components, agents with pools, guards, requests; JSON-able."""
         ...

@@ -16,7 +16,7 @@ from flowcore.access.settings import EdgeSettings
 from flowcore.agents import AccessDenied, Event
 from flowcore.envelope import ANONYMOUS, Principal
 from flowcore.errors import CallError, Overloaded, Unauthenticated
-from flowcore.http import Request
+from flowcore.http import Forwarding, Request
 from flowcore.interfaces import AuthScheme
 from flowcore.resilience import FailedLogins
 
@@ -37,7 +37,7 @@ class Access:
         self._schemes = tuple(schemes)
         self._emit = emit
         self._anonymous = settings.anonymous or not schemes
-        self._trusted = tuple(ipaddress.ip_network(one) for one in settings.trusted_proxies)
+        self._forwarding = Forwarding(settings.trusted_proxies, settings.forwarded_by)
         self._failed = FailedLogins(settings.failed_logins)
 
     @property
@@ -72,24 +72,13 @@ class Access:
         except Exception:
             logger.exception("an authentication scheme of edge %s failed", self._edge)
             raise Unauthenticated("the credentials could not be checked") from None
-        if self._anonymous and is_local(request.client):
+        if self._anonymous and is_local(request.client) and is_local(address):
             return ANONYMOUS
         raise Unauthenticated("credentials are needed")
 
     def address(self, request: Request) -> str:
         """Where a request comes from: the nearest address that is no trusted proxy's."""
-        address = request.client
-        forwarded = request.headers.members(b"x-forwarded-for") if self._trusted else []
-        while forwarded and self._trusts(address):
-            address = forwarded.pop().decode("latin-1")
-        return address
-
-    def _trusts(self, address: str) -> bool:
-        try:
-            here = ipaddress.ip_address(address)
-        except ValueError:
-            return False
-        return any(here in network for network in self._trusted)
+        return self._forwarding.client(request.client, request.headers)
 
     def _deny(self, address: str, error: CallError) -> None:
         self._emit(AccessDenied(self._edge, address, type(error).__name__, error.message))

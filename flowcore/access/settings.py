@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import ipaddress
+from typing import Literal
 
 import attrs
 
 from flowcore.config import reference, setting
+from flowcore.http import NETWORKS
 from flowcore.resilience import FailedLoginSettings
 
 
@@ -27,12 +28,13 @@ class EdgeSettings:
     )
     trusted_proxies: tuple[str, ...] = setting(
         (),
-        help="networks of proxies whose X-Forwarded-For is believed, such as 10.0.0.0/8",
+        validator=NETWORKS,
+        help="proxies, as addresses or networks, whose word for where a request comes from is believed",
+    )
+    forwarded_by: Literal["x-forwarded-for", "forwarded"] = setting(
+        "x-forwarded-for",
+        help="the header in which these proxies say it; the other is not looked at",
     )
     failed_logins: FailedLoginSettings = setting(
         factory=FailedLoginSettings, help="how often an address may bring wrong credentials"
     )
-
-    def __attrs_post_init__(self) -> None:
-        for one in self.trusted_proxies:
-            ipaddress.ip_network(one)  # raises ValueError that names it

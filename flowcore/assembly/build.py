@@ -112,6 +112,8 @@ class _Building:
         """What only others use: an authentication scheme, a guard."""
         async with self._open(component) as handle:
             self.handles[component.path] = handle
+            if component.kind == "guard":
+                self.flow.guards[component.name] = handle
             yield handle
 
     @asynccontextmanager

@@ -13,9 +13,11 @@ from graphlib import CycleError, TopologicalSorter
 import attrs
 
 from flowcore.access import EdgeSettings
+from flowcore.assembly.builtin import BUILTIN
 from flowcore.assembly.registry import FactoryRegistry
 from flowcore.assembly.settings import FlowConfig
 from flowcore.config import ConfigError, Problem, Selection, about, references
+from flowcore.config.problems import known_words
 from flowcore.hookspecs import Factory
 
 
@@ -64,12 +66,12 @@ class Plan:
 def make_plan(config: FlowConfig, registry: FactoryRegistry) -> Plan:
     """Lay out the components of a configuration.
 
-    Raises ConfigError with every cycle, every exclusive thing that two claim, and every edge that would
-    be reachable from other machines without authentication.
+    Raises ConfigError with every cycle, every exclusive thing that two claim, every edge that would
+    be reachable from other machines without authentication, and every name that is nobody's.
     """
     tables = (config.auth, config.guard, config.agent, config.edge)
     chosen = [one for table in tables for one in table.values()]
-    problems = plan_problems(chosen, registry)
+    problems = [*plan_problems(chosen, registry), *_not_there(chosen, registry)]
     if problems:
         raise ConfigError(problems)
     components = {one.path: one for one in _components(chosen, registry)}
@@ -192,6 +194,24 @@ def _exposed(components: Mapping[str, Component]) -> Iterator[Problem]:
 
 def _fault(what: str, error: Exception) -> str:
     return f"the plugin's own {what!r} failed: {type(error).__name__}: {error}"
+
+
+def _not_there(chosen: Sequence[Selection], registry: FactoryRegistry) -> Iterator[Problem]:
+    """Names that settings speak of and nobody has."""
+    there = {("agent", BUILTIN), *((one.kind, one.name) for one in chosen)}
+    for one in chosen:
+        mentions = registry.factory(one.kind, one.type).mentions
+        if mentions is None:
+            continue
+        try:
+            mentioned = dict.fromkeys(mentions(one.config))
+        except Exception as error:
+            yield _problem(one, _fault("mentions", error))
+            continue
+        for kind, name in mentioned:
+            if (kind, name) not in there:
+                known = [other.name for other in chosen if other.kind == kind]
+                yield _problem(one, f"there is no {kind} {name!r}{known_words(name, known)}")
 
 
 def is_loopback(host: str) -> bool:

@@ -138,7 +138,6 @@ class Requests:
             self.tracker.refuse()
             raise DeadlineExceeded("the deadline had passed before the request came", began=False)
         entry = self.tracker.track(envelope, now)
-        self._retries.accepted()
         if self._parked is not None:
             self._parked.set()
             self._parked = None
@@ -194,6 +193,8 @@ class Requests:
 
     async def _work(self, agent: Doer, envelope: Envelope, tool: Tool | None) -> Reply:
         attempt = 1
+        # not sooner: those that a guard refuses must not pay for the retries of others
+        self._retries.accepted()
         while True:
             try:
                 return await agent.call(envelope)

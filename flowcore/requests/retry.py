@@ -20,7 +20,8 @@ class Retries:
     """The budget of a node, and the waits between attempts.
 
     The budget is a bucket of tokens: each request earns a part of one, each retry takes one (as in gRPC's
-    retry throttling, proposal A6). Waits have full jitter (Brooker, "Exponential Backoff And Jitter", 2015).
+    retry throttling, proposal A6). Waits have full jitter (Brooker, "Exponential Backoff And Jitter", 2015),
+    also after a time that the failure itself asks for: those who were told the same do not return together.
     """
 
     def __init__(self, settings: RetrySettings, chance: random.Random) -> None:
@@ -29,7 +30,7 @@ class Retries:
         self._tokens = _FIRST_TOKENS
 
     def accepted(self) -> None:
-        """A request was accepted: it earns its share of a retry, up to a hundred saved."""
+        """A request got as far as the work: it earns its share of a retry, up to a hundred saved."""
         self._tokens = min(_MOST_TOKENS, self._tokens + self._settings.budget)
 
     def wait(self, error: CallError, tool: Tool | None, attempt: int) -> float | None:
@@ -46,7 +47,7 @@ class Retries:
         self._tokens -= 1
         settings = self._settings
         longest = min(settings.cap, settings.base * settings.factor ** (attempt - 2))
-        return max(self._random.uniform(0, longest), error.retry_after or 0.0)
+        return (error.retry_after or 0.0) + self._random.uniform(0, longest)
 
 
 def repeatable(tool: Tool | None) -> bool:

@@ -229,4 +229,15 @@ async def open_breaker(config: BreakerConfig, context: Context) -> AsyncGenerato
 
 @hookimpl
 def flow_register(registry: Registry) -> None:
-    registry.add(Factory("guard", "breaker", BreakerConfig, open_breaker, stability="beta"))
+    registry.add(
+        Factory(
+            "guard",
+            "breaker",
+            BreakerConfig,
+            open_breaker,
+            stability="beta",
+            mentions=lambda config: [
+                ("agent", name) for group in config.alternatives for name in group
+            ],
+        )
+    )

@@ -8,7 +8,7 @@ over the limit takes nothing from anybody else.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -191,6 +191,20 @@ async def open_rate_limit(config: RateLimitConfig, context: Context) -> AsyncGen
     yield RateLimit(config)
 
 
+def _mentioned(config: RateLimitConfig) -> Iterator[tuple[str, str]]:
+    for name in (*config.agents, *(tool.partition(".")[0] for tool in config.weights)):
+        yield "agent", name
+
+
 @hookimpl
 def flow_register(registry: Registry) -> None:
-    registry.add(Factory("guard", "rate_limit", RateLimitConfig, open_rate_limit, stability="beta"))
+    registry.add(
+        Factory(
+            "guard",
+            "rate_limit",
+            RateLimitConfig,
+            open_rate_limit,
+            stability="beta",
+            mentions=_mentioned,
+        )
+    )

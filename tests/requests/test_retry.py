@@ -80,9 +80,14 @@ def test_waits_are_random_below_a_bound_that_doubles_up_to_a_cap() -> None:
     assert wait <= 0.5
 
 
-def test_a_hint_of_when_to_come_back_is_kept_to() -> None:
-    wait = retries().wait(AgentUnavailable("x", retry_after=3.0), None, 2)
-    assert wait == 3.0
+def test_a_hint_of_when_to_come_back_is_kept_to_but_not_by_all_at_once() -> None:
+    one = retries(budget=1.0)
+    waits = set()
+    for _ in range(100):
+        one.accepted()
+        waits.add(one.wait(AgentUnavailable("x", retry_after=3.0), None, 2))
+    assert len(waits) == 100
+    assert all(wait is not None and 3.0 <= wait <= 3.1 for wait in waits)
 
 
 def test_retries_have_a_budget() -> None:
