@@ -19,7 +19,7 @@ import attrs
 import msgspec
 
 from benchmarks.load import MODERN, LoadError, addressed, closed_loop, wait_ready
-from benchmarks.report import Figure, as_table, beside
+from benchmarks.report import Figure, Peer, as_table, beside
 from benchmarks.servers import ON_CLIENTS_CPU, free_port, running
 
 GENERATOR = pathlib.Path(__file__).parent / "crowd.py"
@@ -38,7 +38,7 @@ pool = {{ min = 8, max = 8, concurrency = 1{queue} }}
 [edge.mcp]
 type = "mcp"
 bind = "127.0.0.1:{port}"
-limits = {{ connections = 15000 }}
+http = {{ connections = 15000 }}
 """
 LIMITED = """\
 guards = ["crowd"]
@@ -72,6 +72,12 @@ class Phase(msgspec.Struct, frozen=True):
     refused: Ends
     wrong: Ends
     hung_up: Ends
+
+    @property
+    def told(self) -> float:
+        """The callers that got a result or a refusal in time, in per cent."""
+        told = self.good.count + self.refused.count
+        return 100 * told / max(1, told + self.wrong.count + self.hung_up.count)
 
 
 @attrs.frozen(kw_only=True)
@@ -143,7 +149,8 @@ def run(*, quick: bool = False) -> list[Figure]:
         *,
         least: bool = False,
     ) -> Figure:
-        peers = {"without a limit": beside(value, theirs)}
+        said = Peer(theirs, None, f"{theirs:.4g} {unit}")
+        peers = {"without a limit": beside([value], [theirs]) if value else said}
         return Figure(name=name, value=value, unit=unit, bar=bar, least=least, peers=peers)
 
     over, other = ours.overload, bare.overload
@@ -156,7 +163,7 @@ def run(*, quick: bool = False) -> list[Figure]:
         figure("done: p99 from when due", over.good.p99 * 1e3, other.good.p99 * 1e3, "ms"),
         Figure(name="refused: p50 from when due", value=over.refused.p50 * 1e3, unit="ms"),
         Figure(name="refused: p99 from when due", value=over.refused.p99 * 1e3, unit="ms", bar=10),
-        figure("callers that hung up", over.hung_up.count, other.hung_up.count, "callers"),
+        figure("callers served, or told when to come back", over.told, other.told, "%"),
         figure(
             "normal again: until the last that was not served within 0.25 s",
             ours.after.last_unserved,

@@ -170,6 +170,7 @@ class Requests:
                 except Exception:
                     # one guard's fault must not keep the others from giving back what they took
                     logger.exception("guard %s failed at a request's end", type(guard).__name__)
+            error = None  # or the error, its traceback and this frame would hold each other
 
     async def _checked(self, agent: Doer, envelope: Envelope) -> Reply:
         tool = self._check(agent, envelope) if envelope.method == "tools/call" else None

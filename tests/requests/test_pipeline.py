@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
 import logging
 from typing import Any
 
@@ -553,3 +555,26 @@ async def test_a_stress_of_everything_leaves_nothing_behind(
         assert said.accepted == said.results + said.errors + said.cancelled + said.expired
         assert said.results == ended.count("result")
         assert said.cancelled == ended.count("cancelled")
+
+
+async def test_a_refused_request_leaves_nothing_to_be_collected() -> None:
+    """Under overload most requests are refused: what each left in a cycle would stop the loop for long."""
+
+    class Closed(Guard):
+        def enter(self, envelope: Envelope, now: float) -> None:
+            raise Overloaded("closed", retry_after=1.0)
+
+    async def refused(times: int) -> None:
+        for _ in range(times):
+            with contextlib.suppress(Overloaded):
+                await requests.submit(call())
+
+    async with requests_of(ScriptedAgent(), guards=[Closed()]) as requests:
+        await refused(10)
+        gc.collect()
+        gc.disable()
+        try:
+            await refused(100)
+            assert gc.collect() < 100
+        finally:
+            gc.enable()
