@@ -164,3 +164,17 @@ class CallAnswer(msgspec.Struct):
 
     id: str
     result: CallResult
+
+
+class GuardsAnswer(msgspec.Struct):
+    """What flowctl shows of `GET /guards`: by name, what each guard tells of itself."""
+
+    guards: dict[str, dict[str, Any]]
+
+
+class Acted(msgspec.Struct):
+    """The answer to `POST /guards/NAME/ACTION`."""
+
+    guard: str
+    done: str
+    result: dict[str, Any]

@@ -6,13 +6,13 @@ import argparse
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
-from flowcore.cli import offline
+from flowcore.cli import guards, offline
 from flowcore.cli.answers import (
     AgentLine,
     AgentsAnswer,
@@ -66,6 +66,7 @@ def parser() -> argparse.ArgumentParser:
     )
     call.add_argument("--deadline", type=float, metavar="SECONDS")
     call.add_argument("--idempotency-key", metavar="KEY")
+    guards.add_parser(commands, common)
     commands.add_parser("tools", parents=[common], help="the public names of all tools")
     commands.add_parser(
         "tasks",
@@ -240,17 +241,39 @@ def _call_arguments(options: argparse.Namespace) -> dict[str, Any]:
             raise ValueError(f"--arguments: expected a JSON object: {error}") from None
         if not isinstance(arguments, dict):
             raise ValueError("--arguments: expected a JSON object")
-    for pair in options.arguments:
+    return arguments | _pairs(options.arguments, arguments)
+
+
+def _pairs(words: Sequence[str], known: Container[str] = ()) -> dict[str, Any]:
+    """KEY=VALUE words: values are JSON, other text is text."""
+    arguments: dict[str, Any] = {}
+    for pair in words:
         key, equals, text = pair.partition("=")
         if not equals or not key:
             raise ValueError(f"expected KEY=VALUE, not {pair!r}")
-        if key in arguments:
+        if key in arguments or key in known:
             raise ValueError(f"the argument {key!r} is given twice")
         try:
             arguments[key] = json.loads(text)
         except (ValueError, RecursionError):
             arguments[key] = text
     return arguments
+
+
+def _guards(options: argparse.Namespace, node: NodeClient) -> int:
+    if options.name is None:
+        answer, text = guards.show(node)
+    elif options.action is None:
+        raise ValueError(
+            "guards NAME needs what it is to do, such as: guards breaker open agent=time"
+        )
+    else:
+        answer, text = guards.act(node, options.name, options.action, _pairs(options.arguments))
+    if options.json:
+        _print_json(answer)
+    else:
+        print(text)
+    return EXIT_OK
 
 
 def _tools(options: argparse.Namespace, node: NodeClient) -> int:
@@ -290,6 +313,7 @@ COMMANDS = {
     "status": _status,
     "agents": _agents,
     "call": _call,
+    "guards": _guards,
     "tools": _tools,
     "tasks": _tasks,
     "audit": offline.audit,

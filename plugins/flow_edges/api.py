@@ -7,14 +7,17 @@
 | `GET /status` | everything that is true of the node now |
 | `GET /agents`, `GET /agents/NAME` | agents with pools and figures |
 | `POST /agents/NAME/pause`, `.../resume`, `.../restart` | steer an agent |
+| `GET /guards` | guards with what they let through and refused |
+| `POST /guards/NAME/ACTION` | have a guard do something, such as `open` a breaker: `{"agent": ..}` |
 | `GET /tasks` | tasks and requests under way, and those that ended lately |
 | `GET /tools` | the public names of all tools |
 | `POST /call` | call a tool: `{"tool": .., "arguments": {..}, "deadline": SECONDS, "idempotencyKey": ..}` |
 
 It listens on loopback only, unless `auth` says who may come in; then all but the first two ask who it is. The
 guards of the edge are asked about the actions `status`, `tasks`, `agents` and `agents.pause` (or `resume`,
-`restart`), whose target is the agent; calls pass them as any request does. A browser's page cannot use it: a
-request with an Origin header, or for another host than the one it listens on, is refused.
+`restart`), whose target is the agent, `guards` and `guards.ACTION`, whose target is the guard; calls pass
+them as any request does. A browser's page cannot use it: a request with an Origin header, or for another host
+than the one it listens on, is refused.
 """
 
 from __future__ import annotations
@@ -148,6 +151,8 @@ class Api:
             (1, "agents"): ("GET", self._agents),
             (2, "agents"): ("GET", self._agent),
             (3, "agents"): ("POST", self._steer),
+            (1, "guards"): ("GET", self._guards),
+            (3, "guards"): ("POST", self._act),
             (1, "tasks"): ("GET", self._tasks),
             (1, "tools"): ("GET", self._tools),
             (1, "call"): ("POST", self._call),
@@ -198,6 +203,24 @@ class Api:
             raise NotThere(f"an agent can be told {', '.join(steps)}, not {parts[2][:100]!r}")
         step()
         return _json({"agent": agent.name, "done": parts[2], "state": agent.state.value})
+
+    async def _guards(self, request: Request, parts: list[str]) -> Response:
+        del parts
+        await self._admit(request, "guards")
+        return _json({"guards": self._host.status()["guards"]})
+
+    async def _act(self, request: Request, parts: list[str]) -> Response:
+        _, name, action = parts
+        await self._admit(request, f"guards.{action}", name)
+        try:
+            arguments = msgspec.json.decode(request.body or b"{}", type=dict[str, Any])
+        except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+            raise InvalidRequest(f"expected arguments as a JSON object: {error}") from None
+        try:
+            done = self._host.guard(name).act(action, arguments)
+        except UnknownTarget as error:
+            raise NotThere(error.message, data=error.data) from None
+        return _json({"guard": name, "done": action, "result": done})
 
     async def _tasks(self, request: Request, parts: list[str]) -> Response:
         del parts

@@ -17,7 +17,7 @@ from flowcore.cli import flowctl
 from support.node import BIN, ROOT, run, serving
 
 OK = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%b"
-COMMANDS = ["status", "agents", "tools", "tasks", "call x.y"]
+COMMANDS = ["status", "agents", "guards", "tools", "tasks", "call x.y"]
 
 
 @contextlib.contextmanager
