@@ -45,7 +45,7 @@ class Order:
     patience: float = math.inf
     """Seconds that the start may take."""
     give_up: Callable[[], None] = lambda: None
-    """Called when nobody waits any longer for a process that has not started."""
+    """Called when its template has failed it, or nobody waits any longer for it and it has not started."""
 
 
 @attrs.frozen(kw_only=True)
@@ -85,7 +85,7 @@ async def run_process(
             finally:
                 await process.end(manner.close_grace, manner.term_grace)
     finally:
-        if not life.settled.is_set():
+        if not life.settled.is_set() or (life.failure and life.failure[0] == frames.STEP_TEMPLATE):
             order.give_up()
         await _kill(connection, life)
         process.close()

@@ -38,6 +38,7 @@ class Template:
         self._number = number
         self._marker = marker
         self._numbers = numbers
+        self._given_up = False
 
     @property
     def pid(self) -> int:
@@ -46,8 +47,8 @@ class Template:
 
     @property
     def ended(self) -> bool:
-        """Whether it has ended and can be forked no more. Its forks live on."""
-        return self._process.exit_status is not None
+        """Whether it can be forked no more, since it has ended or did not fork. Its forks live on."""
+        return self._given_up or self._process.exit_status is not None
 
     async def wait(self) -> None:
         """Wait until it has ended."""
@@ -68,7 +69,7 @@ class Template:
         and the working directory of the template, and ends as by `sys.exit(function())`.
 
         Raises TemplateLost if the template has ended, or does not fork within FORK_PATIENCE, upon which it is
-        killed; another SpawnFailed; LauncherFailed.
+        killed, and `ended` is true; another SpawnFailed; LauncherFailed.
         """
         life = Life(next(self._numbers))
         mark = frames.mark_of(self._marker, life.number)
@@ -90,6 +91,7 @@ class Template:
 
     def _kill(self) -> None:
         """It does not do its work: what waits for it is told so by its end."""
+        self._given_up = True
         self._process.send_signal(signal.SIGKILL)
 
 

@@ -34,6 +34,16 @@ class Child:
     start_timeout: float = float("inf")
     """Seconds it may take to call `started`; longer counts as a failed start."""
 
+    def __attrs_post_init__(self) -> None:
+        if not self.shutdown >= 0:
+            raise ValueError(
+                f"expected a shutdown of child {self.name!r} >= 0, not {self.shutdown}"
+            )
+        if not self.start_timeout > 0:
+            raise ValueError(
+                f"expected a start_timeout of child {self.name!r} > 0, not {self.start_timeout}"
+            )
+
 
 def serve_context(open_: Callable[[], AbstractAsyncContextManager[Any]]) -> Run:
     """A run of an async context manager: ready when entered, its handle what is yielded.

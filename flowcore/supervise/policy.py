@@ -73,6 +73,13 @@ class Intensity:
     """In seconds."""
     _times: deque[float] = attrs.field(factory=deque, init=False)
 
+    def __attrs_post_init__(self) -> None:
+        if self.limit < 0 or not self.period > 0:
+            raise ValueError(
+                f"expected an intensity of 0 or more restarts in more than 0 s,"
+                f" not {self.limit} in {self.period} s"
+            )
+
     def allows(self, now: float) -> bool:
         """Count one restart at `now` (seconds, never going back); give whether it is still allowed."""
         self._times.append(now)

@@ -6,8 +6,6 @@ be made again. So no two decisions overlap, and the order of what happens is the
 
 from __future__ import annotations
 
-import logging
-from collections import deque
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import partial
@@ -16,13 +14,11 @@ from typing import Any
 import attrs
 import trio
 
-from flowcore.supervise.child import Child, ChildStatus, Happening, Phase, Run, What, serve_context
+from flowcore.supervise.child import Child, ChildStatus, Phase, Run, What, serve_context
 from flowcore.supervise.instance import GaveUp, Instance, StartFailed
+from flowcore.supervise.journal import Journal, Watch
+from flowcore.supervise.mailbox import Mailbox
 from flowcore.supervise.policy import Exit, Intensity, Restart, Strategy, affected, restarts
-
-logger = logging.getLogger(__name__)
-
-Watch = Callable[[Happening], None]
 
 
 @attrs.define(eq=False)
@@ -64,20 +60,16 @@ class Supervisor:
         self._dynamic = dynamic
         self.strategy = strategy
         self._intensity = intensity
-        self._watch = watch
+        self._journal = Journal(name, watch)
         self._slots: dict[str, _Slot] = {}
         self._nursery: trio.Nursery
-        self._mail: deque[Callable[[], Awaitable[None]]] = deque()
-        self._mail_came = trio.Event()
-        self._asked: set[_Answer] = set()
+        self._mailbox = Mailbox()
         self._starting: trio.CancelScope | None = None
         self._stopping: Instance | None = None
         self._hurried = False
         self._closing = False
         self._failure: GaveUp | None = None
-        self._started = 0
         self._restarted = 0
-        self._crashes = 0
 
     # ---- what can be seen
 
@@ -104,9 +96,9 @@ class Supervisor:
         return SupervisorStatistics(
             children=len(self._slots),
             running=sum(slot.phase is Phase.RUNNING for slot in self._slots.values()),
-            started=self._started,
+            started=self._journal.count(What.STARTED),
             restarts=self._restarted,
-            crashes=self._crashes,
+            crashes=self._journal.crashes,
             recent=self._intensity.count,
         )
 
@@ -138,24 +130,12 @@ class Supervisor:
         """
         self._hurried = True
         if self._stopping is not None:
-            if isinstance(self._stopping.handle, Supervisor):
-                self._stopping.handle.hurry()
             self._stopping.scope.cancel()
 
     async def _ask(self, work: Callable[[], Awaitable[Any]]) -> Any:
         if self._closing:
-            raise RuntimeError(f"supervisor {self.name!r} is closing")
-        answer = _Answer()
-        self._asked.add(answer)
-        self._post(partial(answer.fulfil, work))
-        try:
-            await answer.done.wait()
-        finally:
-            self._asked.discard(answer)
-            answer.abandoned = True
-        if answer.error is not None:
-            raise answer.error
-        return answer.value
+            raise self._refusal()
+        return await self._mailbox.ask(work)
 
     async def _start_child(self, child: Child) -> Any:
         if child.name in self._slots:
@@ -187,16 +167,9 @@ class Supervisor:
 
     # ---- the loop
 
-    def _post(self, message: Callable[[], Awaitable[None]]) -> None:
-        self._mail.append(message)
-        self._mail_came.set()
-
     async def _loop(self) -> None:
         while self._failure is None:
-            if not self._mail:
-                self._mail_came = trio.Event()
-                await self._mail_came.wait()
-            await self._mail.popleft()()
+            await self._mailbox.do_next()
 
     async def _ended(self, slot: _Slot, instance: Instance) -> None:
         """A child ended on its own. Ends of instances that were replaced or stopped are old news."""
@@ -205,11 +178,6 @@ class Supervisor:
         slot.instance = None
         slot.phase = Phase.STOPPED
         slot.error = instance.error
-        if instance.exit is Exit.CRASH:
-            self._crashes += 1
-            logger.warning(
-                "%s: child %r crashed", self.name, slot.child.name, exc_info=instance.error
-            )
         self._tell(What.EXITED, slot, instance.exit, instance.error)
         if restarts(slot.child.restart, instance.exit):
             await self._restart(slot)
@@ -247,7 +215,7 @@ class Supervisor:
             except StartFailed as error:
                 other.phase = Phase.RESTARTING
                 other.error = error
-                self._post(partial(self._again, other))
+                self._mailbox.post(partial(self._again, other))
                 return
 
     def _give_up(self, slot: _Slot) -> None:
@@ -257,7 +225,7 @@ class Supervisor:
         )
         failure.__cause__ = slot.error
         self._failure = failure
-        self._tell_of(self.name, What.GAVE_UP, Exit.SHUTDOWN, failure)
+        self._journal.tell(What.GAVE_UP, self.name, Exit.SHUTDOWN, failure)
 
     async def _start(self, slot: _Slot) -> Any:
         """Start a child and wait until it is ready; give its handle. Raises StartFailed."""
@@ -278,12 +246,9 @@ class Supervisor:
             raise
         finally:
             self._starting = None
-        if (
-            not instance.started_once
-        ):  # the supervisor is closing: what was being started is stopped first
+        if not instance.started_once:  # we are closing: what was being started is stopped first
             await self._stop(slot)
             raise StartFailed(f"child {slot.child.name!r} did not start: the supervisor is closing")
-        self._started += 1
         slot.phase = Phase.RUNNING
         self._tell(What.STARTED, slot)
         return instance.handle
@@ -291,7 +256,7 @@ class Supervisor:
     async def _live(self, slot: _Slot, instance: Instance) -> None:
         await instance.live()
         if instance.started_once:
-            self._post(partial(self._ended, slot, instance))
+            self._mailbox.post(partial(self._ended, slot, instance))
 
     async def _stop(self, slot: _Slot, *, graceful: bool = True) -> None:
         instance, slot.instance = slot.instance, None
@@ -299,7 +264,7 @@ class Supervisor:
         if instance is None:
             return
         slot.phase = Phase.STOPPING
-        overdue = partial(self._overdue, slot)
+        overdue = partial(self._tell, What.OVERDUE, slot)
         self._stopping = instance
         try:
             await instance.end(graceful=graceful and not self._hurried, overdue=overdue)
@@ -311,22 +276,9 @@ class Supervisor:
         slot.phase = Phase.STOPPED
         if instance.error is not None:
             slot.error = instance.error
-        name = slot.child.name
-        if instance.exit is Exit.CRASH:
-            logger.warning("%s: child %r failed to stop", self.name, name, exc_info=instance.error)
-        elif graceful and not self._hurried and slot.child.shutdown and instance.cut_off:
-            took = slot.child.shutdown
-            logger.warning("%s: child %r did not stop within %g s", self.name, name, took)
+        if graceful and not self._hurried and slot.child.shutdown and instance.cut_off:
+            self._journal.cut_off(slot.child.name, slot.child.shutdown)
         self._tell(What.STOPPED, slot, instance.exit, instance.error)
-
-    def _overdue(self, slot: _Slot) -> None:
-        logger.error(
-            "%s: child %r was cancelled and still runs; a task that shields itself or never reaches a"
-            " checkpoint cannot be stopped",
-            self.name,
-            slot.child.name,
-        )
-        self._tell(What.OVERDUE, slot)
 
     # ---- opening and closing
 
@@ -339,13 +291,22 @@ class Supervisor:
             await self._start(slot)
 
     async def _close(self, *, graceful: bool) -> None:
-        """Stop every child, in reverse start order, one at a time."""
+        """Stop every child, in reverse start order, one at a time; once cancelled, without grace."""
         self._closing = True
-        with trio.CancelScope(shield=True):
-            for slot in reversed(self._slots.values()):
-                await self._stop(slot, graceful=graceful)
-        for answer in self._asked:
-            answer.refuse(RuntimeError(f"supervisor {self.name!r} is closing"))
+        try:
+            if graceful:
+                await self._stop_all(graceful=True)
+        finally:
+            with trio.CancelScope(shield=True):
+                await self._stop_all(graceful=False)
+            self._mailbox.refuse(self._refusal)
+
+    async def _stop_all(self, *, graceful: bool) -> None:
+        for slot in reversed(self._slots.values()):
+            await self._stop(slot, graceful=graceful)
+
+    def _refusal(self) -> RuntimeError:
+        return RuntimeError(f"supervisor {self.name!r} is closing")
 
     def _tell(
         self,
@@ -354,46 +315,7 @@ class Supervisor:
         exit_: Exit | None = None,
         error: BaseException | None = None,
     ) -> None:
-        self._tell_of(slot.child.name, what, exit_, error)
-
-    def _tell_of(
-        self, child: str, what: What, exit_: Exit | None, error: BaseException | None
-    ) -> None:
-        if self._watch is not None:
-            self._watch(
-                Happening(
-                    what=what,
-                    supervisor=self.name,
-                    child=child,
-                    exit=exit_,
-                    error=error,
-                    at=trio.current_time(),
-                )
-            )
-
-
-class _Answer:
-    """What somebody who asked the supervisor waits for."""
-
-    def __init__(self) -> None:
-        self.done = trio.Event()
-        self.value: Any = None
-        self.error: Exception | None = None
-        self.abandoned = False
-
-    async def fulfil(self, work: Callable[[], Awaitable[Any]]) -> None:
-        if self.abandoned:
-            return
-        try:
-            self.value = await work()
-        except Exception as error:
-            self.error = error  # raised again where it was asked for
-        self.done.set()
-
-    def refuse(self, error: Exception) -> None:
-        if not self.done.is_set():
-            self.error = error
-            self.done.set()
+        self._journal.tell(what, slot.child.name, exit_, error)
 
 
 @asynccontextmanager
@@ -410,9 +332,10 @@ async def open_supervisor(
     """A supervisor over `children`, entered when all have started, in order.
 
     If one fails to start, those before it are stopped in reverse and StartFailed is raised. Leaving the
-    block stops all in reverse order, one at a time, each within its `shutdown`; a cancelled block stops
-    them in the same order without that grace. More than `intensity` restarts within `period` seconds: the
-    children are stopped, the block is cancelled and GaveUp is raised in its place.
+    block stops all in reverse order, one at a time, each within its `shutdown`; once it is cancelled, also
+    while it stops them, the rest is stopped in the same order without that grace. More than `intensity`
+    restarts within `period` seconds: the children are stopped, the block is cancelled and GaveUp is raised in
+    its place.
 
     A `dynamic` supervisor is for children that come and go in numbers (OTP's simple_one_for_one): it
     forgets a child that ended and is not to be restarted. `watch` is called with each Happening, in order;
@@ -435,7 +358,11 @@ async def open_supervisor(
                 raised = error
             graceful = True
         finally:
-            await supervisor._close(graceful=graceful)
+            try:
+                await supervisor._close(graceful=graceful)
+            except trio.Cancelled:
+                if raised is None and supervisor._failure is None:
+                    raise
     if raised is not None:
         raise raised
     if supervisor._failure is not None:

@@ -114,6 +114,85 @@ async def test_cancelling_the_block_stops_children_one_at_a_time_without_grace(
     assert trio.current_time() == began
 
 
+async def test_a_supervisor_that_is_cancelled_while_it_stops_its_children_gives_them_no_more_time(
+    autojump_clock: MockClock,
+) -> None:
+    script = Script()
+    began = trio.current_time()
+    with trio.move_on_after(7) as scope:
+        async with open_supervisor("s", [script.child(name, linger=4) for name in "abc"]):
+            pass
+    assert scope.cancelled_caught
+    assert script.log == ["+a", "+b", "+c", "-c", "cancelled b", "cancelled a"]
+    assert trio.current_time() - began == pytest.approx(7)
+
+
+async def test_a_failure_is_told_though_the_stop_after_it_is_cancelled(
+    autojump_clock: MockClock,
+) -> None:
+    script = Script()
+    with trio.move_on_after(1), pytest.raises(ZeroDivisionError):
+        async with open_supervisor("s", [script.child("a", linger=4)]):
+            raise ZeroDivisionError
+    with trio.move_on_after(1), pytest.raises(GaveUp):
+        children = [script.child("a", linger=4), script.child("b")]
+        async with open_supervisor("s", children, intensity=0):
+            script.crash["b"].set()
+            await trio.sleep_forever()
+    assert script.log == ["+a", "cancelled a", "+a", "+b", "!b", "cancelled a"]
+
+
+async def test_the_deadline_of_a_nested_supervisor_holds_for_its_children(
+    autojump_clock: MockClock,
+) -> None:
+    script = Script()
+    names = ("a", "b", "c")
+    inner = Child(
+        name="inner",
+        run=serve_context(
+            lambda: open_supervisor("inner", [script.child(one, linger=3) for one in names])
+        ),
+        shutdown=4.0,
+    )
+    async with open_supervisor("outer", [script.child("z", linger=1), inner]):
+        began = trio.current_time()
+    assert script.log == ["+z", "+a", "+b", "+c", "-c", "cancelled b", "cancelled a", "-z"]
+    assert trio.current_time() - began == pytest.approx(4 + 1)
+
+
+async def test_a_nested_supervisor_may_take_as_long_as_its_children_need(
+    autojump_clock: MockClock,
+) -> None:
+    script = Script()
+    children = [script.child(one, linger=100, shutdown=200) for one in "ab"]
+    inner = supervisor_child("inner", lambda: open_supervisor("inner", children))
+    async with open_supervisor("outer", [inner]):
+        began = trio.current_time()
+    assert script.log == ["+a", "+b", "-b", "-a"]
+    assert trio.current_time() - began == pytest.approx(200)
+
+
+@pytest.mark.parametrize(
+    ("settings", "text"),
+    [
+        ({"shutdown": -1.0}, "shutdown"),
+        ({"shutdown": math.nan}, "shutdown"),
+        ({"start_timeout": 0.0}, "start_timeout"),
+        ({"start_timeout": math.nan}, "start_timeout"),
+    ],
+)
+def test_times_that_cannot_be_are_refused(settings: dict[str, float], text: str) -> None:
+    with pytest.raises(ValueError, match=f"{text} of child 'a'"):
+        Script().child("a", **settings)
+
+
+@pytest.mark.parametrize(("limit", "period"), [(-1, 5.0), (1, 0.0), (1, math.nan)])
+async def test_an_intensity_that_cannot_be_is_refused(limit: int, period: float) -> None:
+    with pytest.raises(ValueError, match="intensity"):
+        async with open_supervisor("s", intensity=limit, period=period):
+            pytest.fail("it was opened")
+
+
 async def test_a_dependency_outlives_its_dependant_when_the_block_is_cancelled() -> None:
     alive: dict[str, bool] = {}
 
