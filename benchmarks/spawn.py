@@ -12,6 +12,7 @@ import pathlib
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from statistics import median
 from typing import Any
 
@@ -124,6 +125,9 @@ class _Port:
 
     def stderr(self, line: str) -> None:
         print(line, file=sys.stderr)
+
+    def left_behind(self, what: str, *, retire: bool) -> Callable[[], None]:
+        raise NotImplementedError  # a process leaves nothing behind
 
 
 async def _once(spawn: Spawn) -> float:
