@@ -16,7 +16,8 @@ NAMES = (
     "value error content exit exit_within_a_message close_output close_input not_json not_utf8 "
     "not_an_object wrong_id text_id duplicate null_id ask unknown_notification bad_progress "
     "bad_level long_line endless chatter hang log_to_all log_to_caller progress nested change "
-    "hold release echo_meta stderr sleep_then_answer"
+    "hold release echo_meta stderr sleep_then_answer half_a_line in_pieces crlf empty_line binary "
+    "no_result both no_version bad_error freeze daemon exit_leaving_a_child unread"
 )
 
 
@@ -139,6 +140,51 @@ def call(number: int, tool: str, arguments: Any, params: Any) -> None:
         case "change":
             DESCRIPTIONS[MODE] = tools("change", arguments["name"])
             send(method="changed")
+        case "half_a_line":
+            write(b'{"jsonrpc":"2.0","id":%d,"resu' % number)
+            signal.pause()
+        case "in_pieces":
+            for byte in json.dumps({"jsonrpc": "2.0", "id": number, "result": "whole"}).encode():
+                write(bytes([byte]))
+            write(b"\n")
+            return
+        case "crlf":
+            write(b'{"jsonrpc":"2.0","id":%d,"result":"crlf"}\r\n' % number)
+            return
+        case "empty_line":
+            write(b"\n")
+            signal.pause()
+        case "binary":
+            write(bytes(range(256)) + b"\n")
+            signal.pause()
+        case "no_result":
+            send(id=number)
+            signal.pause()
+        case "both":
+            send(id=number, result=1, error={"code": 1, "message": "also"})
+            signal.pause()
+        case "no_version":
+            write(b'{"id":%d,"result":"x"}\n' % number)
+            signal.pause()
+        case "bad_error":
+            send(id=number, error={"code": "1", "message": "a text for a code"})
+            signal.pause()
+        case "freeze":
+            os.kill(os.getpid(), signal.SIGSTOP)
+        case "daemon":
+            send(id=number, result=daemon())
+            return
+        case "exit_leaving_a_child":
+            child = os.fork()
+            if child == 0:
+                while True:  # with the streams of its parent
+                    signal.pause()
+            print(child, file=sys.stderr, flush=True)
+            os._exit(3)
+        case "unread":
+            send(id=number, result="and no more")
+            while True:  # without reading what it is asked
+                signal.pause()
         case "hold":
             held.append(number)
             return
@@ -148,6 +194,28 @@ def call(number: int, tool: str, arguments: Any, params: Any) -> None:
         case "sleep_then_answer":
             signal.sigtimedwait([signal.SIGUSR1], arguments["seconds"])
     send(id=number, result=result)
+
+
+def daemon() -> int:
+    """Start a process that does all it can to outlive us; its id."""
+    heard, ready = os.pipe()
+    middle = os.fork()
+    if middle == 0:
+        os.setsid()
+        if os.fork() == 0:
+            for number in (signal.SIGTERM, signal.SIGHUP, signal.SIGINT):
+                signal.signal(number, signal.SIG_IGN)
+            for fd in (0, 1, 2):
+                os.close(fd)
+            os.write(ready, str(os.getpid()).encode())
+            while True:
+                signal.pause()
+        os._exit(0)
+    os.waitpid(middle, 0)
+    pid = int(os.read(heard, 100))
+    os.close(heard)
+    os.close(ready)
+    return pid
 
 
 def main() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -277,6 +278,12 @@ async def test_one_that_is_late_but_answers_within_the_grace_lives_on() -> None:
         ("bad_progress", "params of 'progress' are wrong"),
         ("bad_level", "params of 'log' are wrong"),
         ("nested", "nested"),
+        ("empty_line", "not valid JSON"),
+        ("binary", "not valid JSON"),
+        ("no_result", "result"),
+        ("both", "result"),
+        ("no_version", "jsonrpc"),
+        ("bad_error", "error"),
         ("long_line", "line of more than 1,048,576 bytes"),
         ("endless", "line of more than 1,048,576 bytes"),
         ("chatter", "more than 100 notifications a second"),
@@ -289,6 +296,67 @@ async def test_breaking_the_protocol_is_a_typed_error_and_a_restart(tool: str, t
             await flow.call(f"it.{tool}")
         assert (await flow.call("it.value", {"value": 1})).structured == {"result": 1}
         assert not alive(pid)
+
+
+@pytest.mark.parametrize(("tool", "text"), [("in_pieces", "whole"), ("crlf", "crlf")])
+async def test_a_line_is_a_line_however_it_comes(tool: str, text: str) -> None:
+    async with open_rogue() as flow:
+        pid = pid_of(flow)
+        assert (await flow.call(f"it.{tool}")).text == text
+        assert pid_of(flow) == pid
+
+
+@pytest.mark.parametrize("tool", ["half_a_line", "freeze", "hang"])
+async def test_one_that_does_not_go_on_is_killed_after_the_deadline(tool: str) -> None:
+    async with open_rogue("stubborn", cancel_grace="10ms") as flow:
+        pid = pid_of(flow)
+        with pytest.raises(DeadlineExceeded):
+            await flow.call(f"it.{tool}", deadline=0.1)
+        await wait_dead([pid])
+        assert (await flow.call("it.value", {"value": 1})).structured == {"result": 1}
+
+
+async def test_one_that_reads_no_more_is_killed_after_the_deadline() -> None:
+    async with open_rogue(cancel_grace="10ms") as flow:
+        pid = pid_of(flow)
+        assert (await flow.call("it.unread")).text == "and no more"
+        with pytest.raises(DeadlineExceeded):
+            await flow.call("it.value", {"value": "x" * 5_000_000}, deadline=0.1)
+        await wait_dead([pid])
+        assert (await flow.call("it.value", {"value": 1})).structured == {"result": 1}
+
+
+async def test_one_that_freezes_while_it_has_nothing_to_do_is_replaced() -> None:
+    async with open_rogue(heartbeat={"interval": "20ms", "misses": 2}) as flow:
+        pid = pid_of(flow)
+        os.kill(pid, signal.SIGSTOP)
+        await wait_dead([pid])
+        assert (await flow.call("it.value", {"value": 1})).structured == {"result": 1}
+
+
+@pytest.mark.parametrize("how", ["command", "template"])
+async def test_a_daemon_of_its_own_ends_with_it(how: str) -> None:
+    settings: dict[str, Any] = (
+        {"template": f"{ROGUE}:main", "command": ["python"]} if how == "template" else {}
+    )
+    async with open_rogue(pool={"max": 2}, **settings) as flow:
+        first, second = [(await flow.call("it.daemon")).structured["result"] for _ in range(2)]
+        assert alive(first)
+        assert alive(second)
+        with pytest.raises(OutcomeUnknown):
+            await flow.call("it.exit")
+        await wait_dead([first, second])
+        third = (await flow.call("it.daemon")).structured["result"]
+        assert alive(third)
+    assert not alive(third)
+
+
+async def test_a_child_that_holds_its_streams_hides_no_end() -> None:
+    async with open_rogue() as flow:
+        with pytest.raises(OutcomeUnknown, match="exited with code 3"):
+            await flow.call("it.exit_leaving_a_child")
+        [*_, said] = flow.agent("it").status()["stderr"]
+        await wait_dead([int(said.rpartition(" ")[2])])
 
 
 async def test_an_answer_given_twice_breaks_the_protocol_too() -> None:
