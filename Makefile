@@ -74,7 +74,7 @@ node: .node/ready
 # what benchmarks measure beside flowserve, each in an environment of its own; the results name what is missing
 .PHONY: peers
 peers: .peers/mcp1/ready .peers/mcp2/ready
-.peers/%/ready: benchmarks/peers_programs/%.txt .venv/ready
+.peers/%/ready: benchmarks/peers_programs/%.txt | .venv/ready
 	@$(PYTHON) -m venv --clear $(@D)
 	@$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $< && touch $@ \
 	    || { rm -rf $(@D); echo "the peers in $< could not be installed: they are not measured"; }

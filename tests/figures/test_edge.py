@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import attrs
 import pytest
 
@@ -13,7 +15,7 @@ from benchmarks.report import absent
 LOAD = Load(rate=5000, cpu=100, tree_cpu=110, p50=1, p99=2, share=0.2)
 
 
-def _group(**loads: list[float]) -> Group:
+def _group(**loads: Sequence[float]) -> Group:
     """A group of contenders with these CPU microseconds, round by round."""
     group = Group("stdio", HANDSHAKE)
     for name, rounds in loads.items():
