@@ -71,6 +71,8 @@ class HandshakeHttp:
             except Exception:
                 logger.exception("a request failed within the edge")
                 return failed(message.id, InternalError("internal error"), modern=False)
+        if session is None and isinstance(message, Answer):
+            return refused(400, "nobody was asked: an answer needs the session of its question")
         self._heed(session, message)
         return accepted()
 

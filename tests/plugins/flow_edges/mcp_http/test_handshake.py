@@ -102,6 +102,26 @@ async def test_a_client_is_asked_on_the_stream_of_its_call() -> None:
         assert seen[-1]["result"]["content"][0]["text"] == "model says"
 
 
+async def test_an_answer_is_taken_in_the_session_of_its_question_only() -> None:
+    async with open_talkative() as (_, client):
+        await client.initialize(capabilities={"elicitation": {}})
+        other = client.headers()
+        await client.initialize(capabilities={"elicitation": {}})
+        call = client.old("tools/call", {"name": "greet_elicited", "arguments": {}})
+        async with client.stream(call, client.headers()) as stream:
+            number = (await stream.next())["id"]
+            for name, headers, status in (
+                ("Eve", other, 202),
+                ("Mallory", {}, 400),
+                ("Ann", client.headers(), 202),
+                ("Late", client.headers(), 202),
+            ):
+                content = {"action": "accept", "content": {"name": name}}
+                answer = {"jsonrpc": "2.0", "id": number, "result": content}
+                assert (await client.post(answer, headers)).status == status
+            assert (await stream.next())["result"]["content"][0]["text"] == "hello, Ann"
+
+
 async def test_a_clients_own_error_reaches_the_work_as_it_was() -> None:
     async with open_talkative() as (_, client):
         await client.initialize(capabilities={"elicitation": {}})
