@@ -66,9 +66,9 @@ class AgentPort(Protocol):
         """This is what the agent offers now. The last announcement of any worker holds."""
         ...
 
-    def notify(self, method: str, params: Raw) -> None:
+    def notify(self, method: str, params: Raw, *, audience: Principal | None = None) -> None:
         """Something happened outside any call (`notifications/resources/updated`,
-        `notifications/message`): whoever subscribed is told."""
+        `notifications/message`): whoever subscribed is told; with `audience`, only that principal."""
         ...
 
     def stderr(self, line: str) -> None:

@@ -38,7 +38,7 @@ from flowcore.agents.state import FOLLOWS, State
 from flowcore.agents.statistics import AgentStatistics, Came, Tally
 from flowcore.agents.watch import Watchers
 from flowcore.agents.worker import WorkerLost
-from flowcore.envelope import Envelope, Reply
+from flowcore.envelope import Envelope, Principal, Reply
 from flowcore.errors import (
     AgentUnavailable,
 )
@@ -426,9 +426,9 @@ class Agent:
         elif self._state is State.DRAINING:
             self.nudge()
 
-    def notified(self, method: str, params: Raw) -> None:
-        """Something happened outside any call."""
-        self._watchers.emit(Notification(self.name, method, params))
+    def notified(self, method: str, params: Raw, audience: Principal | None) -> None:
+        """Something happened outside any call; `audience` is whom alone it is for."""
+        self._watchers.emit(Notification(self.name, method, params, audience))
 
     def wrote(self, worker: str, line: str) -> None:
         """A line of a worker's stderr."""

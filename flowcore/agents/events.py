@@ -5,6 +5,7 @@ from __future__ import annotations
 from msgspec import Raw, Struct
 
 from flowcore.agents.state import State
+from flowcore.envelope import Principal
 
 
 class StateChanged(Struct, frozen=True, gc=False):
@@ -32,6 +33,8 @@ class Notification(Struct, frozen=True, gc=False):
     agent: str
     method: str
     params: Raw
+    audience: Principal | None = None
+    """Whom alone it is for; None for all who listen."""
 
 
 class AccessDenied(Struct, frozen=True, gc=False):

@@ -16,6 +16,7 @@ from flowcore.agents.reasons import reason_of
 from flowcore.agents.settings import AgentSettings
 from flowcore.agents.statistics import Tally
 from flowcore.agents.worker import WorkerLife
+from flowcore.envelope import Principal
 from flowcore.errors import FlowError
 from flowcore.interfaces import Balancer, WorkerSource
 from flowcore.supervise import Child, Intensity, Restart, Supervisor, open_supervisor
@@ -53,7 +54,7 @@ class Whole(Protocol):
         ...
 
     def announced(self, catalog: Catalog) -> None: ...
-    def notified(self, method: str, params: Raw) -> None: ...
+    def notified(self, method: str, params: Raw, audience: Principal | None) -> None: ...
     def wrote(self, worker: str, line: str) -> None: ...
 
 
@@ -149,9 +150,9 @@ class Incarnation:
         """This is what the agent offers now."""
         self._whole.announced(catalog)
 
-    def notified(self, method: str, params: Raw) -> None:
-        """Something happened outside any call."""
-        self._whole.notified(method, params)
+    def notified(self, method: str, params: Raw, audience: Principal | None) -> None:
+        """Something happened outside any call; `audience` is whom alone it is for."""
+        self._whole.notified(method, params, audience)
 
     def wrote(self, worker: str, line: str) -> None:
         """A line of a worker's stderr."""

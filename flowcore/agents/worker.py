@@ -15,6 +15,7 @@ from flowcore.agents.pool import Pool, Slot
 from flowcore.agents.reasons import reason_of
 from flowcore.agents.settings import HeartbeatSettings
 from flowcore.agents.statistics import Tally
+from flowcore.envelope import Principal
 from flowcore.errors import FlowError
 from flowcore.interfaces import Worker, WorkerSource
 
@@ -47,7 +48,7 @@ class Ear(Protocol):
         ...
 
     def announced(self, catalog: Catalog) -> None: ...
-    def notified(self, method: str, params: Raw) -> None: ...
+    def notified(self, method: str, params: Raw, audience: Principal | None) -> None: ...
     def wrote(self, worker: str, line: str) -> None: ...
     def came_up(self, life: WorkerLife) -> None: ...
     def retired(self, life: WorkerLife) -> None:
@@ -78,10 +79,10 @@ class Port:
         if self._ear is not None:
             self._ear.announced(catalog)
 
-    def notify(self, method: str, params: Raw) -> None:
+    def notify(self, method: str, params: Raw, *, audience: Principal | None = None) -> None:
         """Something happened outside any call."""
         if self._ear is not None:
-            self._ear.notified(method, params)
+            self._ear.notified(method, params, audience)
 
     def stderr(self, line: str) -> None:
         """A line of the worker's stderr; also its last ones, while it closes."""

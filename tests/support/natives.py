@@ -30,7 +30,8 @@ class RecordingPort:
     def announce(self, catalog: Catalog) -> None:
         self.catalogs.append(catalog)
 
-    def notify(self, method: str, params: Raw) -> None:
+    def notify(self, method: str, params: Raw, *, audience: Principal | None = None) -> None:
+        del audience
         self.notes.append((method, msgspec.json.decode(params)))
 
     def stderr(self, line: str) -> None:

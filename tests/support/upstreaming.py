@@ -34,6 +34,7 @@ class RecordingPort:
         self.worker = f"{agent}/1"
         self.catalogs: list[Catalog] = []
         self.notifications: list[tuple[str, dict[str, Any]]] = []
+        self.audiences: list[Principal | None] = []
         self.lines: list[str] = []
         self._news = trio.Event()
 
@@ -45,7 +46,8 @@ class RecordingPort:
         self.catalogs.append(catalog)
         self._wake()
 
-    def notify(self, method: str, params: Raw) -> None:
+    def notify(self, method: str, params: Raw, *, audience: Principal | None = None) -> None:
+        self.audiences.append(audience)
         self.notifications.append((method, json.loads(bytes(params))))
         self._wake()
 

@@ -8,6 +8,7 @@ import attrs
 import trio
 from msgspec import Raw
 
+from flow_agents.mcp.attribution import Owner, Served, Trail, owner_of
 from flowcore.envelope import Envelope
 from flowcore.errors import CallError
 from flowcore.mcp import Response
@@ -34,6 +35,8 @@ class Call:
     """Whose request it is; None for one of our own."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """HTTP headers that mirror its arguments."""
+    answered: bool = False
+    """Whether its response has come."""
     acknowledgement: Acknowledgement | None = None
     """Of a request that opens a subscription: what the upstream confirmed of it."""
     scopes: set[trio.CancelScope] | None = None
@@ -82,7 +85,12 @@ class CallStatistics:
 class Calls:
     """The calls under way on one connection."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, linger: float = 30.0) -> None:
+        """`linger`: seconds that a call may be spoken of after it ended."""
+        self.served = Served()
+        self._linger = linger
+        self._given_up_trail = Trail()
+        self._answered_trail = Trail()
         self._calls: dict[int, Call] = {}
         self._last = 0
         self._late = 0
@@ -101,11 +109,16 @@ class Calls:
         """A new call, under a number that was never given before."""
         self._last += 1
         call = self._calls[self._last] = Call(self._last, method, params, envelope)
+        if envelope is not None:
+            self.served.note(envelope.principal)
         return call
 
     def end(self, call: Call) -> None:
         """It is answered or given up. What is done for it elsewhere is cancelled."""
         del self._calls[call.number]
+        if call.envelope is not None:
+            trail = self._answered_trail if call.answered else self._given_up_trail
+            trail.note(owner_of(call.envelope), trio.current_time())
         if call.scopes:
             for scope in call.scopes:
                 scope.cancel()
@@ -114,16 +127,31 @@ class Calls:
         """The call of a number that came from the upstream; None if there is none."""
         return self._calls.get(number) if type(number) is int else None
 
+    def working(self) -> list[Call]:
+        """The calls under way that somebody waits for, the oldest first."""
+        return [call for call in self._calls.values() if call.envelope is not None]
+
+    def owners(self, *, answered: bool) -> set[Owner]:
+        """Whose calls the upstream may be working on: those under way, and those given up a while ago; with
+        `answered` those that it has answered a while ago, too. Where it is several's, not all are named."""
+        since = trio.current_time() - self._linger
+        owners = {owner_of(call.envelope) for call in self._calls.values() if call.envelope}
+        owners |= self._given_up_trail.since(since)
+        return owners | self._answered_trail.since(since) if answered else owners
+
     def take(self, response: Response) -> None:
         """Give a response to whoever waits for it; count it if nobody does."""
         call = self.get(response.id)
         if call is not None and not call.settled:
             call.settle(response)
-        elif response.id is None and len(self._calls) == 1:
+        elif response.id is None and self._is_of_the_only_one():
             # it could not read what it answers, and there is only one request that can be
             next(iter(self._calls.values())).settle(response)
         else:
             self.unwanted(response)
+
+    def _is_of_the_only_one(self) -> bool:
+        return len(self._calls) == 1 and len(self.owners(answered=False)) <= 1
 
     def unwanted(self, response: Response) -> None:
         """Count a response that nobody waits for."""

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from typing import Final, Protocol
 
 import msgspec
 from msgspec import Raw
 
 from flow_agents.mcp.calls import Call, Calls
+from flowcore.envelope import Principal
 from flowcore.mcp import LIST_CHANGED, Message, Notification, Request, Response
-from flowcore.mcp.meta import HOP, PROGRESS_TOKEN, SUBSCRIPTION_ID
+from flowcore.mcp.meta import HOP, LOG_LEVEL, PROGRESS_TOKEN, SUBSCRIPTION_ID
 
 _encode = msgspec.json.encode
 _decode = msgspec.json.decode
@@ -40,18 +41,29 @@ class Offered(Protocol):
     def missed(self) -> None: ...
 
 
+class Notify(Protocol):
+    """Tells the whole flow; with an audience, only what of it is of that principal."""
+
+    def __call__(self, method: str, params: Raw, *, audience: Principal | None = None) -> None: ...
+
+
 class Hearing:
     """The ears of one connection. Nothing here waits or raises, whatever is heard."""
 
-    def __init__(self, calls: Calls, asked: Asked, notify: Callable[[str, Raw], None]) -> None:
-        """`notify` tells the whole flow."""
+    def __init__(
+        self, calls: Calls, asked: Asked, notify: Notify, *, everyone: bool = False
+    ) -> None:
+        """With `everyone`, a log message that may be of several owners' calls is told to all who listen."""
         self._calls = calls
         self._asked = asked
         self._notify = notify
+        self._everyone = everyone
         self._offered: Offered | None = None
         self._modern = False
         self.ignored = 0
         """Notifications that nobody here knows, or that are about nothing."""
+        self.withheld = 0
+        """Notifications that were told to nobody, since they may be of several owners' calls."""
 
     def attach(self, offered: Offered, *, modern: bool) -> None:
         """The upstream was greeted: who is told that its lists change, and whether it is of 2026-07-28."""
@@ -100,7 +112,12 @@ class Hearing:
             self.ignored += 1
 
     def _progress(self, params: dict[str, Raw], call: Call | None) -> None:
-        call = self._calls.get(_value(params.get(PROGRESS_TOKEN))) or call
+        meant = self._calls.get(_value(params.get(PROGRESS_TOKEN)))
+        if call is not None and meant is not None and meant is not call:
+            meant = None  # what is on a call's stream belongs to it, and to no other
+        elif call is not None:
+            meant = call
+        call = meant
         if call is None or call.envelope is None:
             self.ignored += 1
         else:
@@ -109,30 +126,36 @@ class Hearing:
     def _logged(self, params: dict[str, Raw], call: Call | None) -> None:
         """A log message goes to the call it belongs to.
 
-        Where all share one stream nothing says which call that is: if one is under way it is that one's, if
-        there are none or several everybody is told who listens.
+        Where all share one stream nothing says which call that is. It may be of any that is under way or has
+        just ended: it is told to the latest of them if all are one owner's, else to nobody. One that comes in
+        a silence is told to those who listen, if the connection has only ever worked for their principal.
         """
-        self._about_a_call("notifications/message", params, call)
+        method = "notifications/message"
+        if call is not None or not self._everyone:
+            self._about_a_call(method, params, call)
+        elif len(working := self._calls.working()) == 1:
+            self._tell(method, params, working[0])
+        else:
+            self._notify(method, Raw(_encode(params)))
 
     def _about_a_call(self, method: str, params: dict[str, Raw], call: Call | None) -> None:
-        told = call if call is not None else self._only()
-        raw = Raw(_encode(params))
-        if told is not None and told.envelope is not None:
-            told.envelope.peer.notify(method, raw)
-        elif method in OUTSIDE:
-            self._notify(method, raw)
-        else:
+        if call is not None and call.envelope is not None:
+            self._tell(method, params, call)
+        elif len(self._calls.owners(answered=True)) > 1:
+            self.withheld += 1
+        elif working := self._calls.working():
+            curious = [one for one in working if one.envelope and LOG_LEVEL in one.envelope.meta]
+            self._tell(method, params, (curious or working)[-1])
+        elif method not in OUTSIDE:
             self.ignored += 1
+        elif self._calls.served.several:
+            self.withheld += 1
+        else:
+            self._notify(method, Raw(_encode(params)), audience=self._calls.served.principal)
 
-    def _only(self) -> Call | None:
-        """The one call under way, if there is exactly one."""
-        found: Call | None = None
-        for call in self._calls:
-            if call.envelope is not None:
-                if found is not None:
-                    return None
-                found = call
-        return found
+    def _tell(self, method: str, params: dict[str, Raw], call: Call) -> None:
+        assert call.envelope is not None
+        call.envelope.peer.notify(method, Raw(_encode(params)))
 
     def _cancelled(self, params: dict[str, Raw]) -> None:
         """The upstream takes a question back, or ends a subscription (2026-07-28, cancellation)."""

@@ -3,10 +3,10 @@
 Over HTTP a question comes on the stream of the call it belongs to. Over stdio, and on the stream that belongs
 to no call, nothing in the protocol says whose it is. Then
 
-- a question that comes while one call is under way is that call's;
-- while there are several, it is put to the latest of those whose client declared that it can be asked, as
-  long as all of these are of one principal. If not, it is refused: one person's question is never shown to
-  another. A pool with `concurrency = 1` leaves no such doubt;
+- a question is put to the latest call whose client declared that it can be asked, if all calls that it could
+  be of are one owner's: those under way, and those that were given up a while ago (`linger`) and may go on;
+- if they are not, it is refused: one person's question is never shown to another. Without authentication
+  each session is an owner of its own. A pool with `concurrency = 1` leaves no such doubt;
 - `roots/list` outside any call is answered with the configured roots; `ping` is always answered.
 """
 
@@ -99,18 +99,16 @@ class Questions:
     def _whose(self, name: str) -> Call | None:
         """The call that a question without one most likely belongs to; None if there is none.
 
-        Raises InvalidRequest if it could be one of several principals'.
+        Raises InvalidRequest if it could be one of several owners'.
         """
-        calls = [call for call in self._calls if call.envelope is not None]
-        if len(calls) <= 1:
-            return calls[0] if calls else None
-        able = [call for call in calls if name in _capabilities(call)]
-        if len({_principal(call) for call in able}) > 1:
+        calls = self._calls.working()
+        if calls and len(self._calls.owners(answered=False)) > 1:
             raise InvalidRequest(
-                "the question could be of the calls of several principals, and nobody's question is put "
+                "the question could be of the calls of several clients, and nobody's question is put "
                 "to somebody else"
             )
-        return able[-1] if able else calls[-1]
+        able = [call for call in calls if name in _capabilities(call)]
+        return (able or calls or [None])[-1]
 
     async def _put(self, request: Request, call: Call, scope: trio.CancelScope) -> None:
         assert call.envelope is not None
@@ -143,9 +141,3 @@ class Questions:
 def _capabilities(call: Call) -> dict[str, Raw]:
     assert call.envelope is not None
     return call.envelope.peer.capabilities
-
-
-def _principal(call: Call) -> tuple[str, str]:
-    assert call.envelope is not None
-    principal = call.envelope.principal
-    return principal.scheme, principal.name

@@ -100,6 +100,17 @@ class McpSettings:
         help="file:// URIs that the server is told when it asks for roots; "
         "unset: those of the client that calls it",
     )
+    logs: Literal["owner", "everyone"] = setting(
+        "owner",
+        help="who is told a log message that may be of several calls, as on stdio: with owner nobody, unless "
+        "all of them are of one principal (without authentication: of one session); with everyone all that "
+        "listen, which is for servers that never log what a call was about",
+    )
+    linger: Duration = setting(
+        30.0,
+        validator=v.ge(0),
+        help="how long a call that has ended may still be what the server logs, or asks, about",
+    )
     refresh: Duration | None = setting(
         None,
         validator=v.gt(0),

@@ -40,7 +40,7 @@ class McpSource:
 
     def open_worker(self, port: AgentPort) -> AbstractAsyncContextManager[Upstream]:
         """Start or reach the upstream, and agree with it upon a version."""
-        calls = Calls()
+        calls = Calls(linger=self._settings.linger)
         return open_upstream(self._settings, port, self._memory, calls, self._wire(port, calls))
 
     def _wire(self, port: AgentPort, calls: Calls) -> AbstractAsyncContextManager[Wire]:

@@ -75,7 +75,7 @@ class Upstream:
         questions = Questions(
             calls, wire.tell, errands, allowed=settings.questions, roots=settings.roots
         )
-        self._hearing = Hearing(calls, questions, port.notify)
+        self._hearing = Hearing(calls, questions, port.notify, everyone=settings.logs == "everyone")
         wire.attach(self._hearing, errands)
         self._modern = False
         self._greeting: Greeting
@@ -145,6 +145,7 @@ class Upstream:
                 )
         try:
             response = await self._wire.exchange(call)
+            call.answered = True
         except trio.Cancelled:
             calls.given_up()
             raise

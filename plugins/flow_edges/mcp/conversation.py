@@ -202,7 +202,10 @@ class Conversation:
         if self.outlet is not None and uri in self._subscriptions:
             self.outlet(encode_notification("notifications/resources/updated", params))
 
-    def logged(self, agent: str, params: Raw) -> None:
+    def logged(self, agent: str, params: Raw, audience: Principal | None) -> None:
+        own = self.client.principal
+        if audience is not None and (audience.scheme, audience.name) != (own.scheme, own.name):
+            return
         if (
             self.outlet is not None
             and wanted(self.client, params)

@@ -12,6 +12,7 @@ from flow_edges.mcp.interests import Interests
 from flow_edges.mcp.lists import Lists
 from flowcore.agents import Event, Notification, StateChanged
 from flowcore.interfaces import Host
+from flowcore.requests import Principal
 
 LISTS_OF = {
     "tools/list": "notifications/tools/list_changed",
@@ -32,8 +33,8 @@ class Listener(Protocol):
         """A resource changed (`notifications/resources/updated`)."""
         ...
 
-    def logged(self, agent: str, params: Raw) -> None:
-        """An agent logged something outside any call (`notifications/message`)."""
+    def logged(self, agent: str, params: Raw, audience: Principal | None) -> None:
+        """An agent logged something outside any call (`notifications/message`), for one principal or all."""
         ...
 
 
@@ -89,7 +90,7 @@ class Hub:
                 self._updated(event.params)
             elif event.method == "notifications/message":
                 for listener in tuple(self._listeners):
-                    listener.logged(event.agent, event.params)
+                    listener.logged(event.agent, event.params, event.audience)
 
     def _updated(self, params: Raw) -> None:
         try:

@@ -19,7 +19,7 @@ from flow_edges.mcp.tasks import required
 from flowcore.errors import CallError, InvalidArguments, Overloaded
 from flowcore.mcp import LIST_CHANGED, Id, encode_notification, encode_result, has_extension
 from flowcore.mcp.meta import SERVER_INFO, SUBSCRIPTION_ID
-from flowcore.requests import Task
+from flowcore.requests import Principal, Task
 
 logger = logging.getLogger(__name__)
 
@@ -120,7 +120,7 @@ class Listening:
             tagged = with_member(params, "_meta", self._tag)
             self.outbox.put(encode_notification("notifications/resources/updated", tagged))
 
-    def logged(self, agent: str, params: Raw) -> None:
+    def logged(self, agent: str, params: Raw, audience: Principal | None) -> None:
         """Log messages belong to requests in 2026-07-28, never to this stream."""
 
     # ---- inside

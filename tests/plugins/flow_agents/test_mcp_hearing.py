@@ -14,6 +14,7 @@ from flow_agents.mcp.calls import Acknowledgement, Calls
 from flow_agents.mcp.errands import open_errands
 from flow_agents.mcp.hearing import Hearing
 from flow_agents.mcp.questions import Questions
+from flowcore.envelope import Principal
 from flowcore.errors import AgentUnavailable
 from flowcore.mcp import Notification, Request, Response, decode
 from support.upstreaming import RecordingPeer, tool
@@ -42,7 +43,7 @@ class Heard:
     def missed(self) -> None:
         self.kinds.append("missed")
 
-    def notify(self, method: str, params: Raw) -> None:
+    def notify(self, method: str, params: Raw, *, audience: Principal | None = None) -> None:
         self.told.append((method, json.loads(bytes(params))))
 
     def hear(self, method: str, **params: Any) -> None:
@@ -64,7 +65,7 @@ def test_lists_that_change_are_told_once_somebody_keeps_them() -> None:
     assert heard.kinds == ["tools", "resources", "prompts", "missed"]
 
 
-def test_what_is_about_nothing_is_ignored_and_counted() -> None:
+async def test_what_is_about_nothing_is_ignored_and_counted() -> None:
     heard = Heard()
     heard.hear("notifications/progress", progressToken="x", progress=1)
     heard.hear("notifications/progress")
@@ -80,7 +81,7 @@ def test_what_is_about_nothing_is_ignored_and_counted() -> None:
     assert heard.withdrawn == ["q"]
 
 
-def test_an_elicitation_that_ended_is_told_to_the_one_caller_there_is() -> None:
+async def test_an_elicitation_that_ended_is_told_to_the_one_caller_there_is() -> None:
     heard = Heard()
     peer = RecordingPeer()
     heard.calls.begin("tools/call", {}, tool("x", peer=peer))

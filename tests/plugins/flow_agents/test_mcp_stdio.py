@@ -170,19 +170,6 @@ async def test_a_log_message_reaches_the_one_caller_there_is(era: str) -> None:
         assert up.port.notifications == []
 
 
-async def test_a_log_message_that_could_be_anybodys_is_told_to_all() -> None:
-    first, second = RecordingPeer(), RecordingPeer()
-    async with opened(command=stdio_server()) as up:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(up.worker.call, tool("hang", peer=first))
-            await first.until(lambda: bool(first.told))
-            await up.worker.call(tool("log", peer=second))
-            await up.port.until(lambda: bool(up.port.notifications))
-            nursery.cancel_scope.cancel()
-        assert up.port.notifications[0][1]["data"] == "hello"
-        assert second.told == []
-
-
 async def test_the_upstream_logs_as_much_as_the_most_curious_caller_wants() -> None:
     async with opened(command=stdio_server()) as up:
 
@@ -343,21 +330,6 @@ async def test_a_question_among_several_calls_goes_to_the_latest_who_can_be_aske
             reply = await up.worker.call(tool("ask", peer=unable, method="elicitation/create"))
             assert json.loads(text(reply)) == {"action": "cancel"}
             nursery.cancel_scope.cancel()
-
-
-async def test_a_question_that_could_be_of_several_principals_is_put_to_none() -> None:
-    first = RecordingPeer({"elicitation": {}}, {"action": "accept"})
-    second = RecordingPeer({"elicitation": {}}, {"action": "accept"})
-    async with opened(command=stdio_server()) as up:
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(up.worker.call, tool("hang", peer=first, principal="alice"))
-            await first.until(lambda: bool(first.told))
-            reply = await up.worker.call(
-                tool("ask", peer=second, principal="bob", method="elicitation/create")
-            )
-            assert json.loads(text(reply))["error"]["code"] == -32600
-            nursery.cancel_scope.cancel()
-    assert first.asked == second.asked == []
 
 
 @pytest.mark.parametrize("era", ERAS)

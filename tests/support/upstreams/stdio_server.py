@@ -1,6 +1,7 @@
 """A small MCP server on stdio with a tool for each thing an upstream may do. Standard library only.
 
 Usage: stdio_server.py [--era handshake|modern|both] [--version VERSION] [--slow-start SECONDS] [--no-lists]
+[--log-on-ping]
 """
 
 from __future__ import annotations
@@ -59,6 +60,7 @@ class Server:
         self.subscribed: set[str] = set()
         self.listening: dict[Any, dict[str, Any]] = {}
         self.level = "none"
+        self.later: dict[str, Any] = {}
 
     # ---- the wire
 
@@ -165,6 +167,8 @@ class Server:
                     "instructions": "be kind",
                 }
             case "ping":
+                if self.options.log_on_ping:
+                    self.notify("notifications/message", {"level": "info", "data": "a ping"})
                 return {}
             case "tools/list":
                 half = len(self.tools) // 2
@@ -249,6 +253,12 @@ class Server:
                     "notifications/message", {"level": "info", "logger": "l", "data": "hello"}
                 )
                 return text("logged")
+            case "log_later":
+                self.later = {"level": "info", "data": arguments["text"]}
+                return text("later")
+            case "release":
+                self.notify("notifications/message", self.later)
+                return text("ok")
             case "level":
                 return text(self.level)
             case "ask":
@@ -332,6 +342,7 @@ def main() -> None:
     parser.add_argument("--era", default="handshake", choices=["handshake", "modern", "both"])
     parser.add_argument("--version", default="")
     parser.add_argument("--slow-start", type=float, default=0.0)
+    parser.add_argument("--log-on-ping", action="store_true")
     parser.add_argument("--no-lists", action="store_true")
     Server(parser.parse_args()).run()
 
