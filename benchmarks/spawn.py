@@ -24,6 +24,7 @@ from flow_agents.process import ProcessConfig, ProcessSource
 from flow_agents.process.spawning import Circumstances, Spawn, from_command, open_templates
 from flowcore import Envelope, open_flow
 from flowcore.agents import Catalog
+from flowcore.envelope import Principal
 from flowcore.processes import open_launcher
 from flowcore.supervise import Child, open_supervisor
 
@@ -120,8 +121,8 @@ class _Port:
     def announce(self, catalog: Catalog) -> None:
         del catalog
 
-    def notify(self, method: str, params: Raw) -> None:
-        del method, params
+    def notify(self, method: str, params: Raw, *, audience: Principal | None = None) -> None:
+        del method, params, audience
 
     def stderr(self, line: str) -> None:
         print(line, file=sys.stderr)

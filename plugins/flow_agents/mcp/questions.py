@@ -102,13 +102,15 @@ class Questions:
         Raises InvalidRequest if it could be one of several owners'.
         """
         calls = self._calls.working()
-        if calls and len(self._calls.owners(answered=False)) > 1:
+        if not calls:
+            return None
+        if len(self._calls.owners(answered=False)) > 1:
             raise InvalidRequest(
                 "the question could be of the calls of several clients, and nobody's question is put "
                 "to somebody else"
             )
         able = [call for call in calls if name in _capabilities(call)]
-        return (able or calls or [None])[-1]
+        return (able or calls)[-1]
 
     async def _put(self, request: Request, call: Call, scope: trio.CancelScope) -> None:
         assert call.envelope is not None

@@ -177,7 +177,7 @@ async def test_everyone_is_told_where_that_is_wished() -> None:
 @pytest.mark.parametrize("able", ["both", "the other"])
 async def test_a_question_that_may_be_anothers_is_put_to_nobody(able: str) -> None:
     """Not even where only one of them could be asked: the question may be of the one that cannot."""
-    can = {"elicitation": {}}
+    can: dict[str, Any] = {"elicitation": {}}
     first = RecordingPeer(can, {"action": "accept"})
     second = RecordingPeer(can if able == "both" else {}, {"action": "accept"})
     async with opened(command=stdio_server()) as up:
