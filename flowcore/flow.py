@@ -18,6 +18,7 @@ import attrs
 import msgspec
 import trio
 
+from flowcore.access import Access
 from flowcore.agents import Agent, Directory, Event, State, StateChanged, Watchers
 from flowcore.assembly import (
     ComponentStatus,
@@ -65,6 +66,8 @@ class Flow:
         self.watchers = Watchers()
         self.agents: dict[str, Agent] = {}
         self.guards: dict[str, Guard] = {}
+        self.access: dict[str, Access] = {}
+        """Who may come in, by edge, where credentials are asked for."""
         self.requests: Requests
         self.root: Supervisor | None = None
         """The supervisor of everything, while it is open."""
@@ -222,6 +225,7 @@ class Flow:
                 {"type": self.type_of(name), **self.agents[name].status()}
                 for name in sorted(self.agents)
             ],
+            "access": {name: access.status() for name, access in sorted(self.access.items())},
             "guards": {
                 name: {"type": self.config.guard[name].type, **guard.status()}
                 for name, guard in sorted(self.guards.items())

@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import logging
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import trio
 
@@ -79,6 +80,16 @@ class Access:
     def address(self, request: Request) -> str:
         """Where a request comes from: the nearest address that is no trusted proxy's."""
         return self._forwarding.client(request.client, request.headers)
+
+    def status(self) -> dict[str, Any]:
+        """What came of logins by this edge, measured; times in seconds."""
+        failed = self._failed
+        return {
+            "failed_logins": failed.failures,
+            "refused_logins": failed.refused,
+            "addresses": len(failed),
+            "addresses_waiting": failed.blocked(trio.current_time()),
+        }
 
     def _deny(self, address: str, error: CallError) -> None:
         self._emit(AccessDenied(self._edge, address, type(error).__name__, error.message))

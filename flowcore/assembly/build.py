@@ -82,6 +82,7 @@ class _Building:
             config_dir=self.config_dir,
             chance=random.Random(seed),
             launcher=self.launcher,
+            accesses=self.flow.access,
         )
 
     # ---- what each branch opens

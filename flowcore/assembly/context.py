@@ -28,12 +28,15 @@ class OpenContext:
         config_dir: pathlib.Path,
         chance: random.Random,
         launcher: SharedLauncher,
+        accesses: dict[str, Access],
     ) -> None:
+        """`accesses` is where it is noted who may come in, by edge."""
         self._component = component
         self._board = board
         self._handles = handles
         self._data_dir = data_dir
         self._launcher = launcher
+        self._accesses = accesses
         self.host = host
         self.config_dir = config_dir
         self.random = chance
@@ -57,7 +60,10 @@ class OpenContext:
         if not isinstance(settings, EdgeSettings):
             settings = EdgeSettings()
         schemes = [self.component("auth", name) for name in settings.auth]
-        return Access(self._component.name, settings, schemes, self.host.emit)
+        access = Access(self._component.name, settings, schemes, self.host.emit)
+        if schemes:
+            self._accesses[self._component.name] = access
+        return access
 
     def component(self, kind: str, name: str) -> Any:
         path = f"{kind}.{name}"

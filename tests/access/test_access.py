@@ -14,6 +14,7 @@ from flowcore.agents import AccessDenied, Event
 from flowcore.errors import Overloaded, Unauthenticated
 from flowcore.http import HeaderMap, Request
 from flowcore.requests import ANONYMOUS, Principal
+from flowcore.resilience import FailedLoginSettings
 
 HERE = "https://flow.example/mcp"
 
@@ -149,3 +150,18 @@ async def test_a_forwarded_address_is_believed_from_trusted_proxies_only(
 def test_a_proxy_that_is_no_network_is_refused() -> None:
     with pytest.raises(ValueError, match="expected addresses or networks"):
         EdgeSettings(trusted_proxies=("10.0.0.0/99",))
+
+
+async def test_counts_what_came_of_logins(autojump_clock: MockClock) -> None:
+    door = access(Password("ann"), failed_logins=FailedLoginSettings(rate=1.0, burst=2, wait=5.0))
+    for _ in range(5):
+        with pytest.raises((Unauthenticated, Overloaded)):
+            await door.identify(request(x_ann="guess"), HERE)
+    assert door.status() == {
+        "failed_logins": 3,
+        "refused_logins": 2,
+        "addresses": 1,
+        "addresses_waiting": 1,
+    }
+    await trio.sleep(5.0)
+    assert door.status()["addresses_waiting"] == 0
