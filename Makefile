@@ -47,6 +47,10 @@ docs: .venv/ready
 benchmark: .venv/ready node peers
 	$(BIN)/python -m benchmarks
 
+# these print their figures and keep none
+benchmark-overload benchmark-limits: benchmark-%: .venv/ready
+	$(BIN)/python -m benchmarks.$*
+
 benchmark-edge: node peers
 benchmark-%: .venv/ready
 	$(BIN)/python -m benchmarks $*
