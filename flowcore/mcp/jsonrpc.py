@@ -186,14 +186,24 @@ def too_deep(data: bytes, depth: int = MAX_DEPTH) -> bool:
     """
     if data.count(b"[") + data.count(b"{") <= depth:
         return False
-    rest = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_AS_STEPS, _NOT_STRUCTURE)
-    steps = array("b", _STRING.sub(b"", rest))
+    steps = array("b", _steps(data))
     level = 0
     for start in range(0, len(steps), _CHUNK):
         *levels, level = accumulate(steps[start : start + _CHUNK], initial=level)
         if max(levels) > depth or level > depth:
             return True
     return False
+
+
+def containers(data: bytes) -> int:
+    """How many arrays and objects there are in valid JSON."""
+    return _steps(data).count(b"\x01")
+
+
+def _steps(data: bytes) -> bytes:
+    """The brackets of JSON as steps into (1) and out of (-1) arrays and objects, without those in strings."""
+    rest = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_AS_STEPS, _NOT_STRUCTURE)
+    return _STRING.sub(b"", rest)
 
 
 _CHUNK = 1 << 16

@@ -9,6 +9,7 @@ import msgspec
 
 from flowcore.agents.catalog import Catalog, Tool
 from flowcore.errors import SchemaViolation
+from flowcore.mcp import containers
 from flowcore.requests.expansion import expansion
 
 logger = logging.getLogger(__name__)
@@ -18,6 +19,10 @@ MAX_SCHEMA = 1 << 20
 """Bytes."""
 MAX_EXPANSION = 10_000
 """Schemas that one value may be held against: about half a millisecond of one check."""
+MAX_CONTAINERS = 50_000
+"""Arrays and objects in the arguments of a call that can be checked: more take long to take apart."""
+_EXPLAINED = 1 << 16
+"""Bytes of arguments up to which a refusal names the place: finding it costs as much as they are large."""
 _MAX_MESSAGE = 300
 
 _decode = msgspec.json.Decoder().decode
@@ -44,15 +49,28 @@ class ToolCheck:
         validator = self._validator
         if validator is None:
             return
+        large = arguments is not None and memoryview(arguments).nbytes > _EXPLAINED
+        if large:
+            assert arguments is not None
+            self._bound(bytes(arguments))
         try:
             value = {} if arguments is None else _decode(arguments)
             if validator.is_valid(value):
                 return
+            if large:
+                raise self._violation("they do not fit its schema")
             self._refuse(validator, value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            raise SchemaViolation(
-                f"arguments of {self.tool.name!r}: {error}", data={"tool": self.tool.name}
-            ) from None
+            raise self._violation(str(error)) from None
+
+    def _bound(self, arguments: bytes) -> None:
+        brackets = arguments.count(b"[") + arguments.count(b"{")
+        if brackets > MAX_CONTAINERS and containers(arguments) > MAX_CONTAINERS:
+            raise self._violation(f"expected at most {MAX_CONTAINERS} arrays and objects in them")
+
+    def _violation(self, what: str) -> SchemaViolation:
+        name = self.tool.name
+        return SchemaViolation(f"arguments of {name!r}: {what}", data={"tool": name})
 
     def _refuse(self, validator: Any, value: Any) -> None:
         for error in validator.iter_errors(value):

@@ -11,7 +11,13 @@ from msgspec import Raw
 from flowcore.agents import Catalog, Tool
 from flowcore.errors import InvalidArguments
 from flowcore.requests.expansion import expansion
-from flowcore.requests.schema import MAX_EXPANSION, MAX_SCHEMA, SchemaChecks, ToolCheck
+from flowcore.requests.schema import (
+    MAX_CONTAINERS,
+    MAX_EXPANSION,
+    MAX_SCHEMA,
+    SchemaChecks,
+    ToolCheck,
+)
 
 
 def check_of(schema: Any, checks: SchemaChecks | None = None) -> ToolCheck:
@@ -40,6 +46,16 @@ PERSON = {
 def test_what_fits_passes() -> None:
     check_of(PERSON).check(Raw(b'{"name":"x","pets":[{"kind":"cat"}]}'))
     check_of({"type": "object"}).check(None)
+
+
+def test_large_arguments_are_refused_without_a_look_for_the_place() -> None:
+    many = b'{"name":"x","pets":[' + b"[]," * MAX_CONTAINERS + b"1]}"
+    expected = f"arguments of 'work': expected at most {MAX_CONTAINERS} arrays and objects in them"
+    assert refused(PERSON, many).message == expected
+    text = b'{"name":"%b"}' % (b'[{\\"' * MAX_CONTAINERS)
+    check_of(PERSON).check(Raw(text))  # brackets in a text are no arrays
+    error = refused(PERSON, b'{"nom":"%b"}' % (b"x" * 100_000))
+    assert error.message == "arguments of 'work': they do not fit its schema"
 
 
 def test_what_does_not_fit_is_refused_with_its_place() -> None:
