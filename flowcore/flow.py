@@ -43,6 +43,7 @@ from flowcore.requests import (
     Priority,
     Reply,
     Requests,
+    rounds,
 )
 from flowcore.result import Result
 from flowcore.supervise import Supervisor
@@ -113,8 +114,10 @@ class Flow:
     ) -> Result:
         """Call a tool by its public name (`agent.tool`) and give its result.
 
-        `deadline` is in seconds from now; unset, the agent's own holds. Raises CallError. A tool that ran
-        and reports an error is a Result with `is_error` set.
+        `deadline` is in seconds from now; unset, the agent's own holds. A tool that asks for something
+        while it works, or ends its call to ask and is called again with the answers, asks the `peer`;
+        that time does not count. Raises CallError: MissingCapability where the tool asks what the peer
+        does not declare. A tool that ran and reports an error is a Result with `is_error` set.
         """
         return await self._ask(
             "tools/call",
@@ -128,9 +131,11 @@ class Flow:
             peer,
         )
 
-    async def read_resource(self, uri: str, *, deadline: float | None = None) -> Result:
-        """Read a resource of whichever agent offers it."""
-        return await self._ask("resources/read", "resources", uri, None, deadline)
+    async def read_resource(
+        self, uri: str, *, deadline: float | None = None, peer: Peer = DEAF
+    ) -> Result:
+        """Read a resource of whichever agent offers it; see `call`."""
+        return await self._ask("resources/read", "resources", uri, None, deadline, peer=peer)
 
     async def get_prompt(
         self,
@@ -138,9 +143,12 @@ class Flow:
         arguments: Mapping[str, str] | None = None,
         *,
         deadline: float | None = None,
+        peer: Peer = DEAF,
     ) -> Result:
-        """A prompt by its public name, filled in."""
-        return await self._ask("prompts/get", "prompts", target, arguments or {}, deadline)
+        """A prompt by its public name, filled in; see `call`."""
+        return await self._ask(
+            "prompts/get", "prompts", target, arguments or {}, deadline, peer=peer
+        )
 
     async def _ask(
         self,
@@ -172,6 +180,9 @@ class Flow:
             peer=peer,
         )
         reply = await self.requests.submit(envelope)
+        if reply.modern:  # it may ask back
+            each = math.inf if deadline is None else deadline
+            reply = await rounds(self.requests.submit, envelope, reply, deadline=each)
         return Result.of(reply)
 
     # ---- watching

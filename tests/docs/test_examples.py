@@ -37,6 +37,17 @@ def test_the_embedding_example_runs() -> None:
     assert "Hello, Ada! Hello, Ada!" in done.stdout
 
 
+def test_the_example_that_answers_questions_runs() -> None:
+    command = [sys.executable, str(ROOT / "examples" / "answer_questions.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [
+        "asked: Really erase old.txt?",
+        "old.txt is erased",
+        "MissingCapability: missing required client capability: elicitation",
+    ]
+
+
 def test_the_generated_pages_are_those_of_the_code() -> None:
     import importlib.util
 

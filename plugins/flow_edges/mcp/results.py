@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
-from flow_edges.mcp.rounds import as_questions, asks_back
+from flow_edges.mcp.urls import as_questions
 from flowcore.errors import SchemaViolation, UpstreamError
 from flowcore.mcp import (
     Method,
@@ -15,7 +15,7 @@ from flowcore.mcp import (
     input_required,
     lacking,
 )
-from flowcore.requests import Reply
+from flowcore.requests import Reply, asks_back
 
 
 def explained(problem: SchemaViolation) -> Reply:

@@ -19,7 +19,6 @@ from flow_edges.mcp.parameters import (
 )
 from flow_edges.mcp.peers import SILENT
 from flow_edges.mcp.results import Results, explained
-from flow_edges.mcp.rounds import key_of_round, rounds
 from flow_edges.mcp.settings import ServiceSettings
 from flow_edges.mcp.sight import Sight
 from flow_edges.mcp.tasks import TaskFace
@@ -52,7 +51,7 @@ from flowcore.mcp.meta import (
     PRIORITY,
     PROGRESS_TOKEN,
 )
-from flowcore.requests import Envelope, Priority
+from flowcore.requests import Envelope, Priority, key_of_round, rounds
 
 _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
     "tools/call": "tools",
@@ -261,7 +260,7 @@ class Service:
         reply = await self.host.submit(envelope)
         if not reply.modern:
             return bytes(reply.result)
-        whole = await rounds(self.host, envelope, reply, deadline=self.settings.deadline)
+        whole = await rounds(self.host.submit, envelope, reply, deadline=self.settings.deadline)
         return handshake_result(whole.result)
 
     async def complete(self, params: dict[str, Raw], meta: dict[str, Raw], client: Client) -> bytes:

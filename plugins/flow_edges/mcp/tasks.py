@@ -15,14 +15,13 @@ from msgspec import Raw
 
 from flow_edges.mcp.client import Client
 from flow_edges.mcp.results import Results, explained
-from flow_edges.mcp.rounds import asks_back, rounds
 from flow_edges.mcp.tools import KnownTools
 from flowcore.agents import Tool
 from flowcore.errors import CallError, InvalidArguments, SchemaViolation
 from flowcore.interfaces import Host
 from flowcore.mcp import METHODS, MissingCapability, error_for, has_extension, text_member
 from flowcore.mcp.meta import TASKS
-from flowcore.requests import Envelope, Reply, Task, TaskState
+from flowcore.requests import Envelope, Reply, Task, TaskState, asks_back, rounds
 
 _POLL_MS = 500
 _GRACE = 0.05
@@ -74,7 +73,7 @@ class TaskFace:
             except SchemaViolation as problem:
                 return explained(problem)
             if asks_back(reply) and handed:
-                return await rounds(self._host, envelope, reply, deadline=self._deadline)
+                return await rounds(self._host.submit, envelope, reply, deadline=self._deadline)
             return reply
 
         declared = self._support_of(tool) in ("required", "optional")

@@ -6,20 +6,21 @@ Source: docs/specification/2026-07-28/basic/patterns/mrtr.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 
 import attrs
 import msgspec
 import trio
 from msgspec import Raw
 
+from flowcore.envelope import Envelope, Peer, Reply, new_request_id
 from flowcore.errors import CallError, UpstreamFailure
-from flowcore.interfaces import Host
-from flowcore.mcp import URL_ELICITATION_REQUIRED, input_required, question_for, result_type
-from flowcore.requests import Envelope, Peer, Reply, new_request_id
+from flowcore.mcp import MissingCapability, input_required, lacking, result_type
 
 _MOST_ROUNDS = 32
-ELICIT = "elicitation/create"
 _encode = msgspec.json.encode
+
+Submit = Callable[[Envelope], Awaitable[Reply]]
 
 
 def asks_back(reply: Reply) -> bool:
@@ -32,10 +33,12 @@ def asks_back(reply: Reply) -> bool:
     return kind == "input_required"
 
 
-async def rounds(host: Host, envelope: Envelope, reply: Reply, *, deadline: float) -> Reply:
+async def rounds(submit: Submit, envelope: Envelope, reply: Reply, *, deadline: float) -> Reply:
     """The complete reply to an envelope that has got this one: what an agent of 2026-07-28 asks back is
     asked of the peer at once, and the request repeated with the answers, each time with `deadline` seconds.
-    Raises CallError."""
+
+    Raises CallError; MissingCapability, before anything is asked, if the peer cannot be asked all of it.
+    """
     given, key = envelope.params, envelope.idempotency_key
     for _ in range(_MOST_ROUNDS):
         if not asks_back(reply):
@@ -56,27 +59,8 @@ async def rounds(host: Host, envelope: Envelope, reply: Reply, *, deadline: floa
             idempotency_key=None if key is None else key_of_round(key, params),
             deadline=trio.current_time() + deadline,
         )
-        reply = await host.submit(again)
+        reply = await submit(again)
     raise UpstreamFailure(f"agent {envelope.agent!r} asked back more than {_MOST_ROUNDS} times")
-
-
-class _Required(msgspec.Struct, gc=False):
-    elicitations: list[Raw] = []
-
-
-def as_questions(error: CallError) -> dict[str, tuple[str, Raw]]:
-    """What a 2025-11-25 error "URL elicitation required" asks, as questions of 2026-07-28, which has no such
-    error; {} if it is another error."""
-    if error.wire_code != URL_ELICITATION_REQUIRED:
-        return {}
-    try:
-        required = msgspec.json.decode(_encode(error.data), type=_Required)
-    except (msgspec.MsgspecError, TypeError):
-        return {}
-    return {
-        f"elicitation-{number}": (ELICIT, question_for(ELICIT, params, modern=True))
-        for number, params in enumerate(required.elicitations, start=1)
-    }
 
 
 def key_of_round(key: str, params: dict[str, Raw]) -> str:
@@ -93,6 +77,10 @@ async def _ask_all(peer: Peer, questions: dict[str, tuple[str, Raw]]) -> dict[st
     """Ask everything at once. Raises CallError, the first one's where several fail."""
     answers: dict[str, Raw] = {}
     failures: list[CallError] = []
+    for method, params in questions.values():
+        missing = lacking(peer.capabilities, method, params)
+        if missing:
+            raise MissingCapability(missing)
 
     async def ask(key: str, method: str, params: Raw) -> None:
         try:
