@@ -21,10 +21,10 @@ from msgspec import Raw
 if TYPE_CHECKING:
     import trio
 
-    from flowcore.agents.agent import Agent
     from flowcore.agents.catalog import Catalog
     from flowcore.agents.directory import Directory
     from flowcore.agents.events import Event
+    from flowcore.agents.state import State
     from flowcore.envelope import Envelope, Principal, Reply
     from flowcore.http import Request
     from flowcore.requests.guards import Guard
@@ -189,6 +189,35 @@ class Edge(Protocol):
         ...
 
 
+class AgentView(Protocol):
+    """An agent as edges see it: to look at, and to steer."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def state(self) -> State: ...
+    @property
+    def reason(self) -> str:
+        """Why it is in that state, for a person; empty if there is nothing to say."""
+        ...
+
+    def status(self) -> dict[str, Any]:
+        """Everything about it, as plain data that JSON can carry; times in seconds."""
+        ...
+
+    def pause(self) -> None:
+        """Take no calls until `resume`; those under way go on. Raises AgentUnavailable if it is not up."""
+        ...
+
+    def resume(self) -> None:
+        """Take calls again. Raises AgentUnavailable if it was not paused."""
+        ...
+
+    def restart(self) -> None:
+        """Begin anew, letting calls under way finish within the agent's `shutdown`."""
+        ...
+
+
 class Host(Protocol):
     """The flow as its edges see it."""
 
@@ -238,7 +267,7 @@ class Host(Protocol):
         """Requests under way and ended, and tasks."""
         ...
 
-    def agent(self, name: str) -> Agent:
+    def agent(self, name: str) -> AgentView:
         """An agent by name, to look at or to steer. Raises UnknownTarget."""
         ...
 

@@ -1,20 +1,30 @@
-"""From plugins and a configuration to a plan, and from a plan to open components."""
+"""From plugins and a configuration to a plan of components."""
 
-from flowcore.assembly.build import open_components
+from flowcore.assembly.context import OpenContext
 from flowcore.assembly.discovery import Found, Plugins, discover
-from flowcore.assembly.plan import Component, Plan, make_plan
-from flowcore.assembly.read import Reading, Source, discover_for, listing, read, read_config
+from flowcore.assembly.kinds import lacks
+from flowcore.assembly.plan import BUILTIN, Component, Plan, make_plan
+from flowcore.assembly.read import (
+    Reading,
+    Source,
+    discover_for,
+    listing,
+    read,
+    read_config,
+)
 from flowcore.assembly.registry import Broken, FactoryRegistry, Registered
 from flowcore.assembly.settings import FlowConfig
 from flowcore.assembly.status import ComponentStatus, Status, StatusBoard
 
 __all__ = [
+    "BUILTIN",
     "Broken",
     "Component",
     "ComponentStatus",
     "FactoryRegistry",
     "FlowConfig",
     "Found",
+    "OpenContext",
     "Plan",
     "Plugins",
     "Reading",
@@ -24,9 +34,9 @@ __all__ = [
     "StatusBoard",
     "discover",
     "discover_for",
+    "lacks",
     "listing",
     "make_plan",
-    "open_components",
     "read",
     "read_config",
 ]

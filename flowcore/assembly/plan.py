@@ -13,12 +13,14 @@ from graphlib import CycleError, TopologicalSorter
 import attrs
 
 from flowcore.access import EdgeSettings
-from flowcore.assembly.builtin import BUILTIN
 from flowcore.assembly.registry import FactoryRegistry
 from flowcore.assembly.settings import FlowConfig
 from flowcore.config import ConfigError, Problem, Selection, about, references
 from flowcore.config.problems import known_words
 from flowcore.hookspecs import Factory
+
+BUILTIN = "flow"
+"""The name of the agent that every node has; no other may have it."""
 
 
 @attrs.frozen(kw_only=True)

@@ -9,9 +9,8 @@ from typing import Any
 
 import attrs
 
-from flowcore.assembly.builtin import BUILTIN
 from flowcore.assembly.discovery import Plugins, discover, installed
-from flowcore.assembly.plan import Plan, make_plan, plan_problems
+from flowcore.assembly.plan import BUILTIN, Plan, make_plan, plan_problems
 from flowcore.assembly.registry import FactoryRegistry
 from flowcore.assembly.settings import FlowConfig, PluginSettings
 from flowcore.config import (

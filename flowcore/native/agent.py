@@ -3,18 +3,32 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal, Protocol
 
 import msgspec
 import trio
 from msgspec import Raw
 
+from flowcore.agents.catalog import Catalog
 from flowcore.interfaces import AgentPort
 
-if TYPE_CHECKING:
-    from flowcore.native.offers import Offers
-
 LogLevel = Literal["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
+
+
+class Changeable(Protocol):
+    """What an agent offers, as far as its own code may change it."""
+
+    def add(self, function: Callable[..., Any]) -> None:
+        """Offer one function more. Raises AssemblyError."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Offer it no longer. Raises KeyError."""
+        ...
+
+    def catalog(self) -> Catalog:
+        """All of it."""
+        ...
 
 
 class NativeAgent:
@@ -24,7 +38,7 @@ class NativeAgent:
     be called from threads that trio started, too.
     """
 
-    def __init__(self, port: AgentPort, offers: Offers) -> None:
+    def __init__(self, port: AgentPort, offers: Changeable) -> None:
         self._port = port
         self._offers = offers
 

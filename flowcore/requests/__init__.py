@@ -18,7 +18,7 @@ from flowcore.requests.guards import Guard, Guards
 from flowcore.requests.idempotency import META_KEY as IDEMPOTENCY_META
 from flowcore.requests.idempotency import KeyStatistics
 from flowcore.requests.pipeline import Requests, open_requests
-from flowcore.requests.rounds import asks_back, key_of_round, rounds
+from flowcore.requests.rounds import asks_back, complete, key_of_round
 from flowcore.requests.settings import RequestSettings
 from flowcore.requests.tasks import Question, Task, Tasks, TaskState, TaskStatistics
 from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
@@ -50,9 +50,9 @@ __all__ = [
     "Tasks",
     "Tracker",
     "asks_back",
+    "complete",
     "key_of_round",
     "new_request_id",
     "open_requests",
-    "rounds",
     "tool_params",
 ]

@@ -33,7 +33,7 @@ def asks_back(reply: Reply) -> bool:
     return kind == "input_required"
 
 
-async def rounds(submit: Submit, envelope: Envelope, reply: Reply, *, deadline: float) -> Reply:
+async def complete(submit: Submit, envelope: Envelope, reply: Reply, *, deadline: float) -> Reply:
     """The complete reply to an envelope that has got this one: what an agent of 2026-07-28 asks back is
     asked of the peer at once, and the request repeated with the answers, each time with `deadline` seconds.
 

@@ -6,7 +6,7 @@
 The server's side is the plugin `hmac`, which also takes RFC 9421's form from other clients.
 """
 
-from flowcore.signing.form import SCHEME, Signed, canonical, read_header, signature_of
+from flowcore.signing.form import SCHEME, Malformed, Signed, canonical, read_header, signature_of
 from flowcore.signing.nonces import Nonces
 from flowcore.signing.ring import Key, KeyRing, read_ring
 from flowcore.signing.signer import Signer
@@ -15,6 +15,7 @@ __all__ = [
     "SCHEME",
     "Key",
     "KeyRing",
+    "Malformed",
     "Nonces",
     "Signed",
     "Signer",

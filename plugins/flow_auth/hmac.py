@@ -29,13 +29,13 @@ from flowcore.signing import (
     SCHEME,
     Key,
     KeyRing,
+    Malformed,
     Nonces,
     canonical,
     read_header,
     read_ring,
     signature_of,
 )
-from flowcore.signing.form import Malformed
 
 COVERED = ("@method", "@authority", "@path", "@query")
 _LONGEST = 4096

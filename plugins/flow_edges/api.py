@@ -33,13 +33,13 @@ import trio
 
 from flow_edges.resource import Resource, host_of
 from flowcore.access import Access, is_local
-from flowcore.agents import Agent, Tool
+from flowcore.agents import Tool
 from flowcore.config import Address, Duration, setting
 from flowcore.config import validators as v
 from flowcore.errors import CallError, InvalidRequest, Unauthenticated, UnknownMethod, UnknownTarget
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.http import Limits, Request, Response, open_http_server
-from flowcore.interfaces import Edge, Host
+from flowcore.interfaces import AgentView, Edge, Host
 from flowcore.requests import Entry, Envelope, Principal, Task, tool_params
 
 JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
@@ -184,7 +184,7 @@ class Api:
         await self._admit(request, "agents", parts[1])
         return _json(self._find(parts[1]).status())
 
-    def _find(self, name: str) -> Agent:
+    def _find(self, name: str) -> AgentView:
         try:
             return self._host.agent(name)
         except UnknownTarget as error:

@@ -11,8 +11,8 @@ from contextlib import asynccontextmanager
 import trio
 
 from flow_auth.bearer import CHALLENGE, bearer
-from flow_auth.jwt import JwtConfig
 from flow_auth.jwt.keys import FileKeys, FixedKeys, KeySource, UrlKeys, secret_key
+from flow_auth.jwt.settings import JwtConfig
 from flow_auth.jwt.verify import KeySet, UnknownKey, Verified, Verifier
 from flow_auth.watched import LARGEST, WatchedFile
 from flowcore.hookspecs import Context

@@ -17,7 +17,7 @@ from typing import Any
 import attrs
 from jwt import PyJWK
 
-from flow_auth.jwt import JwtConfig
+from flow_auth.jwt.settings import JwtConfig
 from flowcore.errors import PermissionDenied, Unauthenticated
 from flowcore.requests import Principal
 

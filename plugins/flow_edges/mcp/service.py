@@ -51,7 +51,7 @@ from flowcore.mcp.meta import (
     PRIORITY,
     PROGRESS_TOKEN,
 )
-from flowcore.requests import Envelope, Priority, key_of_round, rounds
+from flowcore.requests import Envelope, Priority, complete, key_of_round
 
 _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
     "tools/call": "tools",
@@ -260,7 +260,7 @@ class Service:
         reply = await self.host.submit(envelope)
         if not reply.modern:
             return bytes(reply.result)
-        whole = await rounds(self.host.submit, envelope, reply, deadline=self.settings.deadline)
+        whole = await complete(self.host.submit, envelope, reply, deadline=self.settings.deadline)
         return handshake_result(whole.result)
 
     async def complete(self, params: dict[str, Raw], meta: dict[str, Raw], client: Client) -> bytes:

@@ -21,7 +21,7 @@ from flowcore.errors import CallError, InvalidArguments, SchemaViolation
 from flowcore.interfaces import Host
 from flowcore.mcp import METHODS, MissingCapability, error_for, has_extension, text_member
 from flowcore.mcp.meta import TASKS
-from flowcore.requests import Envelope, Reply, Task, TaskState, asks_back, rounds
+from flowcore.requests import Envelope, Reply, Task, TaskState, asks_back, complete
 
 _POLL_MS = 500
 _GRACE = 0.05
@@ -73,7 +73,7 @@ class TaskFace:
             except SchemaViolation as problem:
                 return explained(problem)
             if asks_back(reply) and handed:
-                return await rounds(self._host.submit, envelope, reply, deadline=self._deadline)
+                return await complete(self._host.submit, envelope, reply, deadline=self._deadline)
             return reply
 
         declared = self._support_of(tool) in ("required", "optional")

@@ -14,8 +14,8 @@ from typing import Any
 import attrs
 import trio
 
-from flow_guards.audit import AuditConfig
 from flow_guards.audit.file import LogFile
+from flow_guards.audit.settings import AuditConfig
 from flowcore.agents import AccessDenied, Event
 from flowcore.assembly import Status
 from flowcore.audit import Chain

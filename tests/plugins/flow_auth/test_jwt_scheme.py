@@ -13,9 +13,9 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from flow_auth.jwt import JwtConfig
 from flow_auth.jwt.keys import FileKeys, UrlKeys, read_keys
 from flow_auth.jwt.scheme import JwtScheme, read_revoked
+from flow_auth.jwt.settings import JwtConfig
 from flow_auth.watched import LARGEST, WatchedFile
 from flowcore.config import Address
 from flowcore.errors import AgentUnavailable, AssemblyError, Unauthenticated

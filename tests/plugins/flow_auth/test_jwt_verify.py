@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flow_auth.jwt import JwtConfig
 from flow_auth.jwt.keys import read_keys, secret_key
+from flow_auth.jwt.settings import JwtConfig
 from flow_auth.jwt.verify import KeySet, UnknownKey, Verifier
 from flowcore.config import Secret
 from flowcore.errors import PermissionDenied, Unauthenticated

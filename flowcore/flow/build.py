@@ -19,7 +19,7 @@ from contextlib import (
     nullcontext,
 )
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import attrs
 import trio
@@ -27,12 +27,10 @@ import trio
 from flowcore.agents import Agent, AgentSettings, open_agent
 from flowcore.agents.incarnation import OpenBalancer, OpenSource
 from flowcore.agents.reasons import reason_of
-from flowcore.assembly.builtin import BUILTIN, open_builtin
-from flowcore.assembly.context import OpenContext
-from flowcore.assembly.kinds import lacks
-from flowcore.assembly.plan import Component
-from flowcore.assembly.status import Status
+from flowcore.assembly import BUILTIN, Component, OpenContext, Status, lacks
 from flowcore.errors import AssemblyError, PluginError
+from flowcore.flow.builtin import open_builtin
+from flowcore.flow.node import Flow
 from flowcore.interfaces import Balancer, Edge
 from flowcore.processes import SharedLauncher, open_shared_launcher
 from flowcore.requests import Guard, Guards, open_requests
@@ -46,9 +44,6 @@ from flowcore.supervise import (
     serve_context,
     supervisor_child,
 )
-
-if TYPE_CHECKING:
-    from flowcore.flow import Flow
 
 AGENT_STATUS = {
     "starting": Status.STARTING,

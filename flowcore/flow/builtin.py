@@ -4,20 +4,16 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
 from flowcore.agents import Catalog, Tool
+from flowcore.assembly import BUILTIN
 from flowcore.envelope import Envelope, Raw, Reply
 from flowcore.errors import UnknownTarget
+from flowcore.flow.node import Flow
 from flowcore.interfaces import AgentPort, PoolDefaults, Worker
-
-if TYPE_CHECKING:
-    from flowcore.flow import Flow
-
-BUILTIN = "flow"
-"""The name of the built-in agent; no other may have it."""
 
 _SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
 

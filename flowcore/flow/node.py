@@ -1,17 +1,11 @@
-"""A flow: agents, requests and edges of one node, opened together and closed in order.
-
-    async with flowcore.open_flow("flow.toml") as flow:
-        result = await flow.call("time.get_current_time", {"timezone": "UTC"})
-
-Nothing is global: any number of flows live in one process, each in the block that opened it.
-"""
+"""A node, running: its agents, its requests, and what is true of it."""
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
 import attrs
@@ -27,7 +21,6 @@ from flowcore.assembly import (
     Plugins,
     Source,
     StatusBoard,
-    open_components,
     read,
 )
 from flowcore.config import differences
@@ -43,7 +36,7 @@ from flowcore.requests import (
     Priority,
     Reply,
     Requests,
-    rounds,
+    complete,
 )
 from flowcore.result import Result
 from flowcore.supervise import Supervisor
@@ -182,7 +175,7 @@ class Flow:
         reply = await self.requests.submit(envelope)
         if reply.modern:  # it may ask back
             each = math.inf if deadline is None else deadline
-            reply = await rounds(self.requests.submit, envelope, reply, deadline=each)
+            reply = await complete(self.requests.submit, envelope, reply, deadline=each)
         return Result.of(reply)
 
     # ---- watching
@@ -306,25 +299,6 @@ class Flow:
             log=new.log,
         )
         return applied, fixed
-
-
-@asynccontextmanager
-async def open_flow(
-    config: Source, *, plugins: Sequence[object] = (), overrides: Sequence[str] = ()
-) -> AsyncGenerator[Flow]:
-    """Open a flow from a TOML file (a path, or its name), TOML text, a mapping or a FlowConfig.
-
-    `plugins` are further plugin objects or modules, besides those that are installed or named in the
-    configuration. Enters when every edge is serving; agents may still be starting (`wait_settled`). Raises
-    ConfigError for a configuration that cannot be used, AssemblyError if a component cannot open.
-    """
-    made = read(config, overrides, plugins)
-    flow = Flow(made.config, made.plan, made.plugins, given=plugins)
-    async with open_components(flow, made.folder):
-        try:
-            yield flow
-        finally:
-            flow.draining.set()
 
 
 def version() -> str:

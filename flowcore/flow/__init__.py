@@ -1,0 +1,12 @@
+"""A flow: agents, requests and edges of one node, opened together and closed in order.
+
+    async with flowcore.open_flow("flow.toml") as flow:
+        result = await flow.call("time.get_current_time", {"timezone": "UTC"})
+
+Nothing is global: any number of flows live in one process, each in the block that opened it.
+"""
+
+from flowcore.flow.node import Flow, version
+from flowcore.flow.opening import open_flow
+
+__all__ = ["Flow", "open_flow", "version"]
