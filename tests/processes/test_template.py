@@ -277,12 +277,15 @@ def _children_of(pid: int) -> list[int]:
 
 async def test_a_template_that_cannot_be_leaves_nothing(folder: Path) -> None:
     async with open_launcher() as launcher:
-        for target, reason in (
-            ("program:nothing", "has no attribute 'nothing'"),
-            ("no_module:main", "No module named 'no_module'"),
-            ("./no_file.py:main", "FileNotFoundError"),
+        for target, python, reason in (
+            ("program:nothing", "python", "has no attribute 'nothing'"),
+            ("no_module:main", "python", "No module named 'no_module'"),
+            ("./no_file.py:main", "python", "FileNotFoundError"),
+            ("program:main", "cat", "'cat' is no Python"),
+            ("program:main", "false", "before it was ready: it exited with code 1"),
+            ("program:CHANCE", "python", "'CHANCE' is no function"),
         ):
             with pytest.raises(TemplateFailed, match=reason):
-                async with launcher.open_template(target, cwd=folder):
+                async with launcher.open_template(target, python=[python], cwd=folder):
                     pytest.fail("it was opened")
         assert launcher.statistics().processes == 0
