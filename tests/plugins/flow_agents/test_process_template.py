@@ -17,6 +17,7 @@ from flowcore.agents import State
 from flowcore.config import ConfigError
 from flowcore.errors import CallError, OutcomeUnknown, UpstreamFailure
 from support.living import alive, children, open_fds, wait_dead
+from support.node import ROOT, serving
 
 ROGUE = Path(__file__).with_name("rogue.py")
 EXAMPLE = Path(__file__).parents[3] / "examples" / "process_agent.py"
@@ -269,3 +270,20 @@ async def test_a_hundred_crashes_leave_nothing() -> None:
 async def _until_only_the_template_is_left() -> None:
     while len(processes()) > 1:
         await trio.lowlevel.checkpoint()
+
+
+def below(pid: int) -> list[int]:
+    """The ids of every process below one, that one excluded."""
+    found = [int(one) for one in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+    return [*found, *(deeper for one in found for deeper in below(one))]
+
+
+async def test_the_configuration_runs_and_all_of_it_dies_with_flowserve() -> None:
+    free = ["--set", "edge.mcp.bind=127.0.0.1:0", "--set", "edge.api.bind=127.0.0.1:0"]
+    with serving(ROOT / "configs" / "processes.toml", *free) as node:
+        for agent in ("warm", "forked"):
+            assert node.ctl("call", f"{agent}.add", "a=2", "b=40").stdout == '{"sum": 42}\n'
+        pids = below(node.process.pid)
+        assert len(pids) == 1 + 2 + 2  # the launcher, two warm ones, the template and its fork
+        node.process.kill()
+        await wait_dead(pids)
