@@ -16,3 +16,12 @@ async def test_the_official_suite_passes_through_flowcore(
     async with open_endpoint(sdk_upstream(version)) as url:
         score = await run_suite(url, version, tmp_path)
     assert score.whole, "\n".join([str(score), *score.problems])
+
+
+@pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])
+async def test_one_agent_of_both_eras_passes_for_clients_of_both(
+    version: Version, tmp_path: pathlib.Path
+) -> None:
+    async with open_endpoint(sdk_upstream("auto")) as url:
+        score = await run_suite(url, version, tmp_path)
+    assert score.whole, "\n".join([str(score), *score.problems])

@@ -14,9 +14,9 @@ import msgspec
 import trio
 from msgspec import Raw
 
+from flow_agents.mcp.bridge import Bridge
 from flow_agents.mcp.settings import McpSettings
 from flow_agents.mcp.source import McpSource, open_source
-from flow_agents.mcp.worker import Upstream
 from flowcore.agents import EMPTY, Catalog
 from flowcore.envelope import DEAF, Envelope, Peer, Principal, Reply
 from flowcore.errors import UnknownMethod
@@ -155,7 +155,7 @@ def text(reply: Reply) -> str:
 class Opened:
     """A worker, the port it speaks to, and the source it came from."""
 
-    worker: Upstream
+    worker: Bridge
     port: RecordingPort
     source: McpSource
 
@@ -208,7 +208,7 @@ async def losing(**settings: Any) -> AsyncGenerator[Losing]:
     port = RecordingPort()
     ended, errors = trio.Event(), list[BaseException]()
 
-    async def live(source: McpSource, *, task_status: trio.TaskStatus[Upstream]) -> None:
+    async def live(source: McpSource, *, task_status: trio.TaskStatus[Bridge]) -> None:
         try:
             async with source.open_worker(port) as worker:
                 task_status.started(worker)

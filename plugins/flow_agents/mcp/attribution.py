@@ -1,9 +1,10 @@
 """Whose work an upstream may be speaking of, where nothing in the protocol says it.
 
 On stdio, and on the HTTP stream that belongs to no call, all that a server says shares one channel. What it
-says there may be of any call that is under way, of one that was given up and goes on all the same, or of one
-that has just been answered. It is told to somebody only if all of these are one owner's; whoever wants more
-certainty gives each call a connection of its own (`pool = { concurrency = 1 }`).
+says there may be of any call that is under way, or of one that was given up and goes on all the same. It is
+told to somebody only if all of these are one owner's. A server may even log something after its answer: so a
+log message is withheld, too, if another principal's call was answered a while ago. Whoever wants more
+certainty has a connection do one call at a time (`pool = { concurrency = 1 }`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,11 @@ Owner = tuple[object, ...]
 """Who may see what is of a call: the same for two calls only if they are certainly of one and the same."""
 
 _NOBODY: Final[Owner] = ()
+
+
+def principal_of(envelope: Envelope) -> Owner:
+    """Whom a call is of by name."""
+    return envelope.principal.scheme, envelope.principal.name
 
 
 def owner_of(envelope: Envelope) -> Owner:

@@ -8,7 +8,7 @@ import attrs
 import trio
 from msgspec import Raw
 
-from flow_agents.mcp.attribution import Owner, Served, Trail, owner_of
+from flow_agents.mcp.attribution import Served, Trail, owner_of, principal_of
 from flowcore.envelope import Envelope
 from flowcore.errors import CallError
 from flowcore.mcp import Response
@@ -117,8 +117,11 @@ class Calls:
         """It is answered or given up. What is done for it elsewhere is cancelled."""
         del self._calls[call.number]
         if call.envelope is not None:
-            trail = self._answered_trail if call.answered else self._given_up_trail
-            trail.note(owner_of(call.envelope), trio.current_time())
+            now = trio.current_time()
+            if call.answered:
+                self._answered_trail.note(principal_of(call.envelope), now)
+            else:
+                self._given_up_trail.note(owner_of(call.envelope), now)
         if call.scopes:
             for scope in call.scopes:
                 scope.cancel()
@@ -131,13 +134,16 @@ class Calls:
         """The calls under way that somebody waits for, the oldest first."""
         return [call for call in self._calls.values() if call.envelope is not None]
 
-    def owners(self, *, answered: bool) -> set[Owner]:
-        """Whose calls the upstream may be working on: those under way, and those given up a while ago; with
-        `answered` those that it has answered a while ago, too. Where it is several's, not all are named."""
-        since = trio.current_time() - self._linger
+    def of_several(self) -> bool:
+        """Whether the upstream may be working on several owners' calls: those under way, and those that were
+        given up a while ago."""
         owners = {owner_of(call.envelope) for call in self._calls.values() if call.envelope}
-        owners |= self._given_up_trail.since(since)
-        return owners | self._answered_trail.since(since) if answered else owners
+        return len(owners | self._given_up_trail.since(trio.current_time() - self._linger)) > 1
+
+    def lately_of_several(self) -> bool:
+        """Whether it may speak of several principals' calls: these, and those it answered a while ago."""
+        names = {principal_of(call.envelope) for call in self._calls.values() if call.envelope}
+        return len(names | self._answered_trail.since(trio.current_time() - self._linger)) > 1
 
     def take(self, response: Response) -> None:
         """Give a response to whoever waits for it; count it if nobody does."""
@@ -151,7 +157,7 @@ class Calls:
             self.unwanted(response)
 
     def _is_of_the_only_one(self) -> bool:
-        return len(self._calls) == 1 and len(self.owners(answered=False)) <= 1
+        return len(self._calls) == 1 and not self.of_several()
 
     def unwanted(self, response: Response) -> None:
         """Count a response that nobody waits for."""

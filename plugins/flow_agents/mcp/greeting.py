@@ -35,6 +35,10 @@ from flowcore.mcp import (
 logger = logging.getLogger(__name__)
 
 
+class NoCommonVersion(UpstreamFailure):
+    """The upstream speaks no version that we could speak with it."""
+
+
 class Features(msgspec.Struct, frozen=True, gc=False):
     """What a server declares of one kind of offer."""
 
@@ -135,7 +139,7 @@ def _best(supported: list[str]) -> str:
         if version in supported:
             return version
     spoken = ", ".join(repr(one[:40]) for one in supported[:10]) or "none"
-    raise UpstreamFailure(
+    raise NoCommonVersion(
         f"the upstream speaks versions ({spoken}) that we do not; we speak {', '.join(KNOWN)}"
     )
 
@@ -167,7 +171,7 @@ async def _initialize(
         raise UpstreamFailure(f"a malformed answer to initialize: {problem}") from None
     spoken = result.protocolVersion
     if spoken not in HANDSHAKE or (exactly and spoken != version):
-        raise UpstreamFailure(
+        raise NoCommonVersion(
             f"the upstream speaks version {spoken[:40]!r}, not {version!r}"
             + ("" if exactly else f" or one of {', '.join(HANDSHAKE[1:])}")
         )

@@ -141,7 +141,7 @@ class Hearing:
     def _about_a_call(self, method: str, params: dict[str, Raw], call: Call | None) -> None:
         if call is not None and call.envelope is not None:
             self._tell(method, params, call)
-        elif len(self._calls.owners(answered=True)) > 1:
+        elif self._calls.of_several() or self._calls.lately_of_several():
             self.withheld += 1
         elif working := self._calls.working():
             curious = [one for one in working if one.envelope and LOG_LEVEL in one.envelope.meta]

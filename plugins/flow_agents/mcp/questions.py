@@ -104,7 +104,7 @@ class Questions:
         calls = self._calls.working()
         if not calls:
             return None
-        if len(self._calls.owners(answered=False)) > 1:
+        if self._calls.of_several():
             raise InvalidRequest(
                 "the question could be of the calls of several clients, and nobody's question is put "
                 "to somebody else"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from functools import partial
 
+from flow_agents.mcp.bridge import Bridge, Eras, open_bridge
 from flow_agents.mcp.calls import Calls
 from flow_agents.mcp.settings import McpSettings
 from flow_agents.mcp.started import open_started
@@ -16,6 +18,7 @@ from flowcore.config import Secret
 from flowcore.hookspecs import Context
 from flowcore.http import Client, open_client
 from flowcore.interfaces import AgentPort, PoolDefaults
+from flowcore.mcp import Era
 from flowcore.processes import Launcher
 
 _CONCURRENCY = 64
@@ -37,13 +40,30 @@ class McpSource:
         self._launcher = launcher
         self._client = client
         self._memory = Memory()
+        self._eras = Eras()
 
-    def open_worker(self, port: AgentPort) -> AbstractAsyncContextManager[Upstream]:
+    def open_worker(self, port: AgentPort) -> AbstractAsyncContextManager[Bridge]:
         """Start or reach the upstream, and agree with it upon a version."""
-        calls = Calls(linger=self._settings.linger)
-        return open_upstream(self._settings, port, self._memory, calls, self._wire(port, calls))
+        settings = self._settings
+        questions = settings.questions if settings.protocol == "auto" else ()
+        first = self._open(port, self._memory, aside=False)
+        return open_bridge(first, partial(self._second, port), self._eras, questions, port)
 
-    def _wire(self, port: AgentPort, calls: Calls) -> AbstractAsyncContextManager[Wire]:
+    def _second(self, port: AgentPort) -> AbstractAsyncContextManager[Upstream]:
+        """Another connection, that shakes hands."""
+        return self._open(port, Memory(era=Era.HANDSHAKE), aside=True)
+
+    def _open(
+        self, port: AgentPort, memory: Memory, *, aside: bool
+    ) -> AbstractAsyncContextManager[Upstream]:
+        calls = Calls(linger=self._settings.linger)
+        wire = self._wire(port, calls, start=not aside)
+        return open_upstream(self._settings, port, memory, calls, wire, aside=aside)
+
+    def _wire(
+        self, port: AgentPort, calls: Calls, *, start: bool
+    ) -> AbstractAsyncContextManager[Wire]:
+        """The way to the upstream; `start` is False where the server at the URL runs already."""
         settings = self._settings
         if settings.url is None:
             assert self._launcher is not None
@@ -57,7 +77,7 @@ class McpSource:
             for name, value in settings.headers.items()
         ]
         reached = open_streamable(self._client, settings.url, own, settings.message)
-        if self._launcher is None:
+        if self._launcher is None or not start:
             return reached
         return open_started(self._launcher, settings, port.stderr, reached)
 

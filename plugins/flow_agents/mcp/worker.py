@@ -65,13 +65,17 @@ class Upstream:
         wire: Wire,
         calls: Calls,
         errands: Errands,
+        *,
+        aside: bool = False,
     ) -> None:
+        """`aside`: this connection only does calls; another one lists, listens and announces."""
         self._settings = settings
         self._port = port
         self._memory = memory
         self._wire = wire
         self._calls = calls
         self._errands = errands
+        self._aside = aside
         questions = Questions(
             calls, wire.tell, errands, allowed=settings.questions, roots=settings.roots
         )
@@ -86,6 +90,11 @@ class Upstream:
         """How severe a message must be for the upstream to log it, as far as we have told it."""
         self._lost = trio.Event()
         self._reason: CallError | None = None
+
+    @property
+    def modern(self) -> bool:
+        """Whether 2026-07-28 is spoken on this connection."""
+        return self._modern
 
     # ---- calls
 
@@ -254,6 +263,10 @@ class Upstream:
             nursery.start_soon(self._wire.run)
             nursery.start_soon(self._raise_when_lost)
             await self.begin()
+            if self._aside:
+                await self._wire.settled()
+                task_status.started()
+                return
             nursery.start_soon(self._listening.run)
             # who listens before it reads misses nothing
             await self._wire.settled()
@@ -282,6 +295,8 @@ async def open_upstream(
     memory: Memory,
     calls: Calls,
     opening: AbstractAsyncContextManager[Wire],
+    *,
+    aside: bool = False,
 ) -> AsyncGenerator[Upstream]:
     """Open a connection: it is ready when it is greeted and what it offers is announced.
 
@@ -289,7 +304,7 @@ async def open_upstream(
     """
     try:
         async with opening as wire, open_errands() as errands:
-            upstream = Upstream(settings, port, memory, wire, calls, errands)
+            upstream = Upstream(settings, port, memory, wire, calls, errands, aside=aside)
             async with trio.open_nursery() as nursery:
                 await nursery.start(upstream.run)
                 try:

@@ -407,6 +407,15 @@ class Changing(PickyModern):
         write(json.dumps({"jsonrpc": "2.0", "id": request["id"], "error": error}).encode() + b"\n")
 
 
+class HandshakeDies(PickyModern):
+    """It speaks 2026-07-28, and dies of a handshake."""
+
+    asked = 1
+
+    def initialize(self, request: dict[str, Any]) -> None:
+        sys.exit("what is that?")
+
+
 class Closing(Liar):
     """It closes its output and lives on."""
 
