@@ -3,9 +3,9 @@
 The six that count: against an agent of flowcore's own, and through flowcore against a server on the official
 SDK that is spoken to in the suite's version, or in the era of each client (`protocol = "auto"`). With --all,
 also a flow in front of a flow, in each combination of eras, where one side is bound to one era: then not
-everything can be passed, for a server that asks while it works gives its questions no names, and cannot be told
-what a single request's client declared. (The everything server in the SDK's own repository answers two tools
-that it does not list. What is not listed is not offered.)
+everything can be passed, for a server that asks while it works gives its questions no names, and cannot be
+told what a single request's client declared. (The everything server in the SDK's own repository answers two
+tools that it does not list. What is not listed is not offered.)
 """
 
 from __future__ import annotations

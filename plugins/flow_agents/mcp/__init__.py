@@ -1,9 +1,9 @@
 """`mcp`: an upstream MCP server, started by command and spoken to over stdio, or reached by URL.
 
 Read in this order: `settings` (what can be set), `source` (the maker of workers), `worker` (one connection),
-`bridge` (two of them, one for each era),
-`wire` (what a transport must do) with `stdio` and `streamable`, then `calls`, `phrasing`, `greeting`,
-`listing`, `hearing`, `questions`, `subscriptions`, each one side of the conversation.
+`bridge` (two of them, one for each era), `wire` (what a transport must do) with `stdio` and `streamable`, then
+`calls`, `phrasing`, `greeting`, `listing`, `hearing`, `attribution` (whose it is that is heard), `questions`,
+`subscriptions`, each one side of the conversation.
 """
 
 from __future__ import annotations

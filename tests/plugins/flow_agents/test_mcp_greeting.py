@@ -162,7 +162,7 @@ async def test_the_era_of_an_upstream_is_remembered_for_its_next_connection() ->
         for _ in range(2):
             async with source.open_worker(RecordingPort()) as worker:
                 await worker.ping()
-            assert worker._memory.era is Era.HANDSHAKE
+            assert worker.first._memory.era is Era.HANDSHAKE
 
 
 async def test_an_era_that_no_longer_fits_is_forgotten() -> None:
