@@ -1,7 +1,7 @@
 """`mcp`: an upstream MCP server, started by command and spoken to over stdio, or reached by URL.
 
 Read in this order: `settings` (what can be set), `source` (the maker of workers), `worker` (one connection),
-`bridge` (two of them, one for each era), `wire` (what a transport must do) with `stdio` and `streamable`, then
+`bridge` (two of them, one for each era), `wire` (what a transport must do) with `stdio` and `streamable`, and
 `calls`, `phrasing`, `greeting`, `listing`, `hearing`, `attribution` (whose it is that is heard), `questions`,
 `subscriptions`, each one side of the conversation.
 """

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import trio
 
+from flow_agents.mcp.greeting import NoCommonVersion
 from flowcore.errors import UpstreamError, UpstreamFailure
 from flowcore.mcp import Era
 from flowcore.processes import CommandNotFound
@@ -89,12 +90,12 @@ async def test_an_upstream_that_is_slow_to_start_is_not_taken_for_an_old_one() -
         ("Odd", UpstreamFailure, "a malformed answer to initialize"),
         (
             "Future",
-            UpstreamFailure,
+            NoCommonVersion,
             "the upstream speaks version '2031-01-01', not '2025-11-25' or",
         ),
         (
             "OtherTimes",
-            UpstreamFailure,
+            NoCommonVersion,
             "the upstream speaks versions ('2031-01-01') that we do not",
         ),
         ("Mismatch", UpstreamError, "headers, on stdio?"),
