@@ -88,9 +88,9 @@ class McpSettings:
     )
     protocol: Protocol = setting(
         "auto",
-        help="the protocol version to speak; auto: 2026-07-28 if the server knows it, and beside it a "
-        "version with a handshake for clients that shook hands and can be asked; else the newest version with "
-        "a handshake that it does know",
+        help="the protocol version to speak; auto: 2026-07-28 if the server knows it, and beside it "
+        "a version with a handshake for clients that shook hands and can be asked; else the newest "
+        "version with a handshake that it does know",
     )
     questions: tuple[Question, ...] = setting(
         ("elicitation", "sampling", "roots"),
