@@ -75,14 +75,14 @@ def quick_start_alone() -> str:
 
 
 def _seconds_to_ready(config: str) -> float:
-    with _node(config) as (_, seconds):
+    with node(config) as (_, seconds):
         return seconds
 
 
 def _node_of(agents: int) -> tuple[float, float]:
     """(MiB, seconds from start to ready) of a node with so many task agents."""
     sections = [AGENT.format(name=f"echo{number}") for number in range(agents)]
-    with _node("".join(sections)) as (server, seconds):
+    with node("".join(sections)) as (server, seconds):
         server.wait_idle()
         status = pathlib.Path(f"/proc/{server.pid}/status").read_text()
         resident = re.search(r"VmRSS:\s+(\d+) kB", status)
@@ -95,7 +95,7 @@ def _long_lists() -> list[Figure]:
     port = free_port()
     url = f"http://127.0.0.1:{port}/mcp"
     figures = []
-    with _node(MANY_TOOLS.format(port=port)) as (server, _):
+    with node(MANY_TOOLS.format(port=port)) as (server, _):
         for era in ERAS:
             wait_ready(url, era, "many.tool_0000")
             loads = [closed_loop(server, url, era, "", connections=4) for _ in range(ROUNDS + 1)]
@@ -106,7 +106,7 @@ def _long_lists() -> list[Figure]:
 
 
 @contextlib.contextmanager
-def _node(config: str) -> Generator[tuple[Server, float]]:
+def node(config: str) -> Generator[tuple[Server, float]]:
     """A flowserve that is ready, and the seconds that took from the start of its process."""
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write(config)

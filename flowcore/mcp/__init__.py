@@ -59,6 +59,7 @@ from flowcore.mcp.headers import ParamHeader, decode_value, encode_value, param_
 from flowcore.mcp.identity import implementation
 from flowcore.mcp.jsonrpc import (
     EMPTY,
+    LARGE,
     MAX_DEPTH,
     ErrorObject,
     Id,
@@ -93,6 +94,7 @@ __all__ = [
     "INVALID_PARAMS",
     "INVALID_REQUEST",
     "KNOWN",
+    "LARGE",
     "LATEST_HANDSHAKE",
     "LATEST_MODERN",
     "LISTS",

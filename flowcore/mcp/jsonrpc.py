@@ -6,6 +6,7 @@ first level is parsed here, and what is sent on is what was received, byte for b
 
 from __future__ import annotations
 
+import math
 import re
 from array import array
 from collections.abc import Callable, Mapping
@@ -25,6 +26,16 @@ Id = int | str
 
 MAX_DEPTH: Final = 128
 """How deeply arrays and objects may be nested in a message."""
+
+LARGE: Final = 1 << 20
+"""Bytes of a message from which on a wrong one is not read again to tell more about what is wrong."""
+
+_MARGIN = 1 << 16
+"""Bytes of white space around a large message from which on it is refused."""
+_SPACE = b" \t\r\n"
+
+_COMMAS = 1000
+"""Most commas in a batch for each message allowed: splitting one of nothing but commas costs a second."""
 
 EMPTY: Final = Raw(b"{}")
 
@@ -90,14 +101,14 @@ _decode_batch = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.encode
 
 
-def decode(data: bytes, *, depth: int = MAX_DEPTH) -> Message:
-    """The message in `data`.
+def decode(data: bytes, *, depth: int = MAX_DEPTH, values: float = math.inf) -> Message:
+    """The message in `data`, with up to so many values (by its commas and brackets, in texts too).
 
-    Raises ParseError (not JSON, not UTF-8, nested too deeply), InvalidRequest (not a JSON-RPC message,
-    a batch included) or InvalidArguments (`params` is no object); `failed_id` tells whom to answer.
+    Raises ParseError (not JSON, not UTF-8, nested too deeply, too many), InvalidRequest (not a JSON-RPC
+    message, a batch included) or InvalidArguments (`params` is no object); `failed_id` tells whom to answer.
     """
     try:
-        frame = _parse(_decode_frame, data, depth)
+        frame = _parse(_decode_frame, data, depth, values)
     except msgspec.ValidationError as problem:
         raise _invalid(data, problem) from None
     return _classify(frame)
@@ -109,7 +120,7 @@ def is_batch(data: bytes) -> bool:
 
 
 def decode_batch(
-    data: bytes, *, limit: int, depth: int = MAX_DEPTH
+    data: bytes, *, limit: int, depth: int = MAX_DEPTH, values: float = math.inf
 ) -> list[Message | InvalidRequest | InvalidArguments]:
     """The messages of a batch, and an error in the place of each that is none.
 
@@ -117,8 +128,12 @@ def decode_batch(
     """
     if data.count(b'"jsonrpc"') > 10 * limit:  # no need to take apart what is far too long
         raise InvalidRequest(f"a batch holds at most {limit} messages")
+    if data.count(b",") > limit * _COMMAS:
+        raise InvalidRequest(
+            f"a batch holds at most {limit} messages, and {limit * _COMMAS} commas"
+        )
     try:
-        parts = _parse(_decode_batch, data, depth)
+        parts = _parse(_decode_batch, data, depth, values)
     except msgspec.ValidationError:
         raise InvalidRequest("a batch is an array of messages") from None
     if not parts:
@@ -184,16 +199,18 @@ def too_deep(data: bytes, depth: int = MAX_DEPTH) -> bool:
     """Whether arrays and objects are nested more than `depth` levels; for valid JSON it is exact.
 
     Few brackets cannot nest deeply; where there are many, all else is taken away by passes over bytes
-    that run in C, and the brackets left are counted up and down.
+    that run in C, and of the brackets left only those are counted one by one that may be too deep.
     """
     if data.count(b"[") + data.count(b"{") <= depth:
         return False
-    steps = array("b", _steps(data))
+    steps = _steps(data)
     level = 0
-    for start in range(0, len(steps), _CHUNK):
-        *levels, level = accumulate(steps[start : start + _CHUNK], initial=level)
-        if max(levels) > depth or level > depth:
+    for start in range(0, len(steps), _BLOCK):
+        block = steps[start : start + _BLOCK]
+        opened = block.count(b"\x01")
+        if level + opened > depth and level + max(accumulate(array("b", block))) > depth:
             return True
+        level += 2 * opened - len(block)
     return False
 
 
@@ -204,27 +221,35 @@ def containers(data: bytes) -> int:
 
 def _steps(data: bytes) -> bytes:
     """The brackets of JSON as steps into (1) and out of (-1) arrays and objects, without those in strings."""
-    rest = data.replace(b"\\\\", b"").replace(b'\\"', b"").translate(_AS_STEPS, _NOT_STRUCTURE)
+    if b"\\" in data:
+        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    rest = data.translate(_AS_STEPS, _NOT_STRUCTURE)
+    for quotes in _EVEN:  # what follows them is as much within a string, or without, as it was
+        rest = rest.replace(quotes, b"")
     return _STRING.sub(b"", rest)
 
 
-_CHUNK = 1 << 16
+_BLOCK = 64
+_EVEN = (b'"' * 256, b'"' * 16, b'""')
 _AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # which closes which, the decoder checks
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
 _STRING = re.compile(rb'"[^"]*"')
 
 
-def _parse(decoder: Callable[[bytes], _T], data: bytes, depth: int) -> _T:
+def _parse(decoder: Callable[[bytes], _T], data: bytes, depth: int, values: float) -> _T:
     """What the decoder makes of the bytes; its ValidationError is left to the caller.
 
     The decoder itself stops at Python's recursion limit, so that the exact and dearer look at the depth
     is taken only at JSON that is whole. It also leaves the text within Raw unlooked at.
     """
+    if len(data) > LARGE and _bounds(data) not in (b"{}", b"[]"):
+        raise ParseError("not valid JSON: neither an object nor an array, or not whole")
     if not data.isascii():
         try:
             data.decode()
         except UnicodeDecodeError as problem:
             raise ParseError(f"not UTF-8: {problem.reason} at byte {problem.start}") from None
+    count = _containers(data, values)
     try:
         value = decoder(data)
     except msgspec.ValidationError:
@@ -233,9 +258,26 @@ def _parse(decoder: Callable[[bytes], _T], data: bytes, depth: int) -> _T:
         raise ParseError(f"not valid JSON: {problem}") from None
     except RecursionError:
         raise ParseError(f"nested more than {depth} levels deep") from None
-    if data.count(b"[") + data.count(b"{") > depth and too_deep(data, depth):
+    if count > depth and too_deep(data, depth):
         raise ParseError(f"nested more than {depth} levels deep")
     return value
+
+
+def _bounds(data: bytes) -> bytes:
+    """The first and the last character that are no white space, if there is no great deal of that."""
+    return data[:_MARGIN].lstrip(_SPACE)[:1] + data[-_MARGIN:].rstrip(_SPACE)[-1:]
+
+
+def _containers(data: bytes, values: float) -> int:
+    """How many arrays and objects there are at most. Raises ParseError for too many `values`."""
+    containers = commas = 0
+    for start in range(0, len(data), LARGE):  # so that of too many only some are counted
+        end = start + LARGE
+        containers += data.count(b"[", start, end) + data.count(b"{", start, end)
+        commas += data.count(b",", start, end) if values < math.inf else 0
+        if containers + commas > values:
+            raise ParseError(f"more than {values} values")
+    return containers
 
 
 def _classify(frame: _Frame) -> Message:
@@ -262,6 +304,11 @@ def _classify(frame: _Frame) -> Message:
 def _invalid(data: bytes, problem: msgspec.ValidationError) -> InvalidRequest | InvalidArguments:
     if is_batch(data):
         return InvalidRequest("batches are not supported")
+    if len(data) > LARGE:
+        text = "a message that is not valid JSON-RPC 2.0"
+        return (InvalidArguments if "$.params" in str(problem) else InvalidRequest)(
+            f"{text}: {problem}"
+        )
     try:
         outline = _decode_outline(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):

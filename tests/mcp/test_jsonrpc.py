@@ -174,3 +174,41 @@ def test_an_error_without_an_id_leaves_it_out() -> None:
 
 def test_line_breaks_between_tokens_become_spaces() -> None:
     assert one_line(b'{\r\n "a": "x\\n"\n}') == b'{   "a": "x\\n" }'
+
+
+LARGE = 2 << 20
+
+
+@pytest.mark.parametrize(
+    ("data", "says"),
+    [
+        (b" " * LARGE, "neither an object nor an array"),
+        (b'"' + b"a" * LARGE, "neither an object nor an array"),
+        (b'{"a":"' + b"a" * LARGE, "neither an object nor an array"),
+        (b"9" * LARGE, "neither an object nor an array"),
+        (b"[" * (LARGE // 2) + b"]" * (LARGE // 2), "more than 100000 values"),
+        (b'{"jsonrpc":"2.0","id":1,"method":"x","params":[' + b"1," * LARGE + b"1]}", "more than"),
+        (b'{"a":[' + b'"abc",' * 70_000 + b"a" * LARGE + b"]}", "not valid JSON"),
+    ],
+)
+def test_large_nonsense_is_refused_at_a_glance(data: bytes, says: str) -> None:
+    with pytest.raises(ParseError, match=says):
+        decode(data, values=100_000)
+
+
+def test_a_large_message_that_is_wrong_is_told_from_one_that_is_not() -> None:
+    text = b'"' + b"a" * LARGE + b'"'
+    with pytest.raises(InvalidArguments, match="params"):
+        decode(b'{"jsonrpc":"2.0","id":1,"method":"x","params":%b}' % text)
+    with pytest.raises(InvalidRequest, match=r"not valid JSON-RPC 2\.0"):
+        decode(b'{"jsonrpc":"1.0","id":1,"method":%b}' % text)
+    right = decode(b' {"jsonrpc":"2.0","id":1,"method":"x","params":{"a":%b}} ' % text)
+    assert isinstance(right, Request)
+    assert bytes(right.params["a"]) == text
+
+
+@given(st.lists(st.sampled_from([b"[", b"]", b"{", b"}", b'"', b"\\", b'""', b",", b"a"])))
+def test_texts_do_not_nest(parts: list[bytes]) -> None:
+    text = json.dumps(b"".join(parts * 40).decode()).encode()
+    assert not too_deep(b'[{"a":%b,"b":[%b]}]' % (text, text), 3)
+    assert too_deep(b'[{"a":%b,"b":[%b]}]' % (text, text), 2)

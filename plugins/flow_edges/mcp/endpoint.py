@@ -15,7 +15,7 @@ from flow_edges.mcp.settings import McpSettings
 from flow_edges.mcp.shared import Shared
 from flowcore.errors import CallError
 from flowcore.http import Request, Response, Stream
-from flowcore.mcp import MODERN, Era, ParseError, decode, era_of, failed_id, is_batch
+from flowcore.mcp import LARGE, MODERN, Era, ParseError, decode, era_of, failed_id, is_batch
 from flowcore.mcp import Request as Asked
 from flowcore.mcp.headers import SESSION, VERSION
 
@@ -29,7 +29,7 @@ class Endpoint:
 
     def __init__(self, shared: Shared, settings: McpSettings, door: Door) -> None:
         self._path = settings.path
-        self._depth = settings.limits.nesting
+        self._limits = settings.limits
         self._guard = Guard(settings)
         self._door = door
         self._introductions = Introductions()
@@ -78,13 +78,14 @@ class Endpoint:
         declared = headers.get(VERSION)
         meta, introduction = _NONE, None
         try:
-            message = decode(request.body, depth=self._depth)
+            message = decode(request.body, depth=self._limits.nesting, values=self._limits.values)
             if type(message) is Asked:
                 meta, introduction = self._introductions.take(message.params)
         except CallError as error:
             if is_batch(request.body) and not isinstance(error, ParseError):
                 return await self.handshake.batch(request, caller)
-            return failed(failed_id(request.body), error, status=400)
+            known = failed_id(request.body) if len(request.body) <= LARGE else None
+            return failed(known, error, status=400)
         if introduction is not None or (declared is not None and _is_modern(declared)):
             return await self._modern.post(request, message, meta, introduction, caller)
         return await self.handshake.post(request, message, meta, caller)

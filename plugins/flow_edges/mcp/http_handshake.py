@@ -222,7 +222,10 @@ class HandshakeHttp:
             return failed(None, InvalidRequest("batches are not supported"), status=400)
         try:
             messages = decode_batch(
-                request.body, limit=self._limits.batch, depth=self._limits.nesting
+                request.body,
+                limit=self._limits.batch,
+                depth=self._limits.nesting,
+                values=self._limits.values,
             )
         except CallError as error:
             return failed(None, error, status=400)

@@ -1,0 +1,212 @@
+"""What bad input costs: CPU of a running flowserve for each wrong request to its MCP edge, one by one.
+
+Each is sent on a connection of its own and must get its status; the figure is the worst of some rounds, from
+the accepting of the connection to its end, reading what was sent included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+from collections.abc import Iterator
+
+import attrs
+
+from benchmarks.load import HANDSHAKE, MODERN, LoadError, request_of, wait_ready
+from benchmarks.report import Figure
+from benchmarks.servers import Server, free_port
+from benchmarks.start import node
+
+ROUNDS = 5
+BAR = 50.0
+"""Milliseconds of CPU."""
+DEEP = 100_000
+FULL = 16 << 20
+"""Bytes of a body that is as large as may be."""
+CONFIG = """
+[agent.talk]
+type = "python"
+target = "benchmarks.agents:echo"
+names = "bare"
+[edge.mcp]
+type = "mcp"
+bind = "127.0.0.1:{port}"
+"""
+
+
+@attrs.frozen
+class Bad:
+    """A wrong request."""
+
+    name: str
+    status: int
+    request: bytes
+    code: int | None = None
+    """Of the JSON-RPC error, where the body could be read that far."""
+
+
+def run() -> list[Figure]:
+    """One figure for each, the dearest first. Raises LoadError if one is not answered as it should be."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/mcp"
+    with node(CONFIG.format(port=port)) as (server, _):
+        wait_ready(url, MODERN, "echo")
+        costs = {bad.name: _worst(server, url, port, bad) for bad in bad_requests()}
+    dearest = sorted(costs.items(), key=lambda one: -one[1])
+    return [Figure(name=name, value=value, unit="ms", bar=BAR) for name, value in dearest]
+
+
+def setup() -> dict[str, str]:
+    """How it is measured."""
+    return {
+        "server": "flowserve with a python agent and an MCP edge as it is by default",
+        "figure": f"CPU of the server process for one request, the worst of {ROUNDS}",
+    }
+
+
+def _worst(server: Server, url: str, port: int, bad: Bad) -> float:
+    costs = []
+    for _ in range(ROUNDS):
+        server.wait_idle()
+        before = server.cpu()
+        answer = exchange(port, bad.request)
+        server.wait_idle()
+        costs.append((server.cpu() - before) * 1000)
+        status = answer.partition(b" ")[2][:3]
+        right = bad.code is None or b'"code":%d,' % bad.code in answer
+        if status != b"%d" % bad.status or not right:
+            raise LoadError(f"{bad.name}: expected {bad.status} {bad.code}, not {answer[:300]!r}")
+        wait_ready(url, HANDSHAKE, "echo")
+    return max(costs)
+
+
+def exchange(port: int, request: bytes) -> bytes:
+    """Send all that the server takes, and read until it closes."""
+    parts = []
+    with socket.create_connection(("127.0.0.1", port), timeout=30) as one:
+        with contextlib.suppress(ConnectionError):
+            one.sendall(request)
+        with contextlib.suppress(ConnectionError):
+            while data := one.recv(65536):
+                parts.append(data)
+    return b"".join(parts)
+
+
+# ---- what is sent
+
+
+def _http(body: bytes, era: str = MODERN, **changed: str) -> bytes:
+    """A right request but for what is changed; underscores in a header's name stand for dashes."""
+    headers = {**request_of(era, "echo")[0], "Host": "localhost", "Connection": "close"}
+    headers |= {name.replace("_", "-"): value for name, value in changed.items()}
+    head = "".join(f"{name}: {value}\r\n" for name, value in headers.items())
+    return f"POST /mcp HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
+
+
+def _around(value: bytes, method: bytes = b"tools/call") -> bytes:
+    """A message that holds a value deep within."""
+    return b'{"jsonrpc":"2.0","id":1,"method":"%b","params":{"a":%b}}' % (method, value)
+
+
+def _deep(levels: int) -> bytes:
+    return b"[" * levels + b"]" * levels
+
+
+def bad_requests() -> Iterator[Bad]:
+    """All of them."""
+    yield from _framing()
+    yield from _wrong_json()
+    yield from _large_json()
+    yield from _wrong_requests()
+
+
+def _framing() -> Iterator[Bad]:
+    usual = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+    chunked = usual + b"Transfer-Encoding: chunked\r\n\r\n"
+    yield Bad(
+        "Content-Length and Transfer-Encoding", 400, chunked[:-2] + b"Content-Length: 2\r\n\r\n{}"
+    )
+    yield Bad("bare LF", 400, usual.replace(b"\r", b"") + b"\n")
+    yield Bad("header of 100 kB", 431, usual + b"a: " + b"b" * 100_000 + b"\r\n\r\n")
+    yield Bad("10,000 headers", 431, usual + b"a: b\r\n" * 10_000 + b"\r\n")
+    yield Bad("target of 100 kB", 414, b"POST /" + b"a" * 100_000)
+    yield Bad("announced body of 17 MB", 413, usual + b"Content-Length: 17000000\r\n\r\n")
+    chunk = b"100000\r\n" + b" " * (1 << 20) + b"\r\n"
+    yield Bad("endless chunks", 413, chunked + chunk * 17)
+    yield Bad("flood of tiny chunks", 400, chunked + b"1\r\n \r\n" * 20_000)
+    yield Bad("flood of chunk extensions", 400, chunked + (b"1;" + b"a" * 500 + b"\r\n \r\n") * 100)
+
+
+def _wrong_json() -> Iterator[Bad]:
+    for name, body, code in (
+        ("empty body", b"", -32700),
+        ("no JSON", b"not json", -32700),
+        ("half a message", b'{"jsonrpc":"2.0","id":1,"method":', -32700),
+        ("bad UTF-8", _around(b'"\xff\xfe"'), -32700),
+        (f"{DEEP:,} levels of arrays", _deep(DEEP), -32600),
+        (f"{DEEP:,} levels of objects", b'{"a":' * DEEP + b"1" + b"}" * DEEP, -32700),
+        (f"{DEEP:,} levels within params", _around(_deep(DEEP)), -32700),
+        ("200 levels within params", _around(_deep(200)), -32700),
+        ("200 levels behind 6 MB of brackets", _around(_deep_behind(b"{},", 6 << 20)), -32700),
+        ("id of 100 kB", b'{"jsonrpc":"2.0","id":%b,"method":"x"}' % (b"9" * DEEP), -32600),
+        ("batch", b"[" + _around(b"1") + b"]", -32600),
+        ("empty object", b"{}", -32600),
+        ("wrong version of JSON-RPC", b'{"jsonrpc":"1.0","id":1,"method":"x"}', -32600),
+    ):
+        yield Bad(name, 400, _http(body), code)
+
+
+def _large_json() -> Iterator[Bad]:
+    """Bodies of 16 MiB, which the server must read."""
+    yield Bad("6 MB of arrays", 400, _http(_around(_deep(3_000_000))), -32700)
+    for name, body, code in (
+        ("spaces", b" " * FULL, -32700),
+        ("zero bytes", b"\0" * FULL, -32700),
+        ("digits", b"9" * FULL, -32700),
+        ("opening brackets", b"[" * FULL, -32700),
+        ("an array of arrays within each other", _deep(FULL // 2), None),
+        ("arrays within each other in params", _around(_deep(FULL // 2 - 50)), -32700),
+        ("small arrays, then 200 levels", _around(_deep_behind(b"[],", FULL - 1000)), -32700),
+        ("short texts, then 200 levels", _around(_deep_behind(b'"",', FULL - 1000)), -32700),
+        ("longer texts, then 200 levels", _around(_deep_behind(b'"abc",', FULL - 1000)), -32700),
+        (
+            "small objects, then 200 levels",
+            _around(_deep_behind(b'{"a":"b"},', FULL - 1000)),
+            -32700,
+        ),
+        ("numbers without an end", _around(b"[" + b"1," * (FULL // 2 - 50) + b"1]")[:-1], -32700),
+        ("a text without an end", _around(b'"' + b"a" * (FULL - 100)), -32700),
+        ("a text with bad UTF-8 at its end", _around(b'"%b\xff"' % (b"a" * (FULL - 100))), -32700),
+        ("a batch of empty objects", b"[" + b"{}," * (FULL // 3 - 2) + b"{}]", None),
+    ):
+        yield Bad(f"16 MiB: {name}", 400, _http(body), code)
+    batch = b"[" + b"1," * (FULL // 2 - 2) + b"1]"
+    old = _http(batch, HANDSHAKE, MCP_Protocol_Version="2025-03-26")
+    yield Bad("16 MiB: a batch of numbers (2025-03-26)", 400, old, -32700)
+
+
+def _deep_behind(piece: bytes, size: int) -> bytes:
+    return b"[" + piece * (size // len(piece)) + _deep(200) + b"]"
+
+
+def _wrong_requests() -> Iterator[Bad]:
+    body = request_of(MODERN, "echo")[1]
+    newer = body.replace(MODERN.encode(), b"2027-01-01")
+    yield Bad("evil Origin", 403, _http(body, Origin="https://evil.example"))
+    yield Bad("evil Host", 421, _http(body, Host="evil.example"))
+    yield Bad("wrong path", 404, _http(body).replace(b"/mcp", b"//mcp", 1))
+    yield Bad("GET", 405, _http(body).replace(b"POST", b"GET", 1))
+    yield Bad("wrong type", 415, _http(body, Content_Type="text/plain"))
+    yield Bad("unknown version", 400, _http(newer, MCP_Protocol_Version="2027-01-01"), -32022)
+    yield Bad("header and body that differ", 400, _http(body, Mcp_Name="other"), -32020)
+    unknown = body.replace(b"tools/call", b"no/such")
+    yield Bad("unknown method", 404, _http(unknown, Mcp_Method="no/such"), -32601)
+    nobody = body.replace(b'"echo"', b'"nobody"')
+    yield Bad("unknown tool", 400, _http(nobody, Mcp_Name="nobody"), -32602)
+    many = json.dumps({f"a{number}": number for number in range(DEEP)}).encode()
+    for name, arguments in (
+        ("arguments against the schema", b'{"text": 5}'),
+        ("100,000 arguments of wrong names", many),
+    ):
+        yield Bad(name, 400, _http(body.replace(b'{"text": "hello"}', arguments)), -32602)
