@@ -183,8 +183,10 @@ def main() -> int:
         steps.append(Step("stop", f"exit code {server.returncode}", server.returncode == 0))
     print(
         table(
-            ["step", "what came", ""],
-            [[s.what, s.came, "right" if s.right else "WRONG"] for s in steps],
+            ["", "step", "what came"],
+            [["right" if s.right else "WRONG", s.what, s.came] for s in steps],
+            state=0,
+            colours={"right": "green", "WRONG": "red"},
         )
     )
     wrong = sum(not step.right for step in steps)

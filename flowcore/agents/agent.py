@@ -248,12 +248,21 @@ class Agent:
             self._watchers.stirred(self.name, old, state, self._since)
             return
         self._changed(self)
-        level = logging.WARNING if state is State.FAILED else logging.INFO
-        said = f": {reason}" if reason else ""
-        logger.log(level, "agent %s is %s%s", self.name, state.value, said)
+        self._log(state, reason)
         self._watchers.emit(StateChanged(self.name, old, state, reason, self._since))
         if (old in LISTED) != (state in LISTED):
             self._catalog_changed(EMPTY)
+
+    def _log(self, state: State, reason: str) -> None:
+        """A line for what a person would act on; that a first life begins and ends goes without saying."""
+        level = logging.DEBUG
+        if state is State.FAILED:
+            level = logging.WARNING
+        elif reason or (state is State.IDLE and self.tally.lives > 1):
+            level = logging.INFO
+        logger.log(
+            level, "agent %s is %s%s", self.name, state.value, f": {reason}" if reason else ""
+        )
 
     # ---- life after life
 

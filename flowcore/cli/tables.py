@@ -7,7 +7,7 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TextIO
 
 logger = logging.getLogger(__name__)
@@ -48,7 +48,13 @@ def colour(text: str, name: str | None) -> str:
     return f"\033[{COLOURS[name]}m{text}\033[0m"
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, state: int | None = None) -> str:
+def table(
+    head: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    *,
+    state: int | None = None,
+    colours: Mapping[str, str] = STATE_COLOURS,
+) -> str:
     """Columns of text under their heads; the column numbered `state` is coloured by what it says.
 
     On a terminal, what does not fit into the last column is wrapped within it.
@@ -62,7 +68,7 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]], *, state: int | No
         cells = [*map(str.ljust, row[:-1], widths), first]
         if state is not None:
             said = row[state]
-            cells[state] = colour(said, STATE_COLOURS.get(said)) + cells[state][len(said) :]
+            cells[state] = colour(said, colours.get(said)) + cells[state][len(said) :]
         lines.append("  ".join(cells).rstrip())
         lines.extend(" " * indent + text for text in rest)
     return "\n".join(lines)

@@ -13,7 +13,7 @@ import msgspec
 import trio
 
 from flowcore.access import Access
-from flowcore.agents import Agent, Directory, Event, State, StateChanged, Watchers
+from flowcore.agents import Agent, Directory, Event, State, StateChanged, Target, Watchers
 from flowcore.assembly import (
     ComponentStatus,
     FlowConfig,
@@ -25,7 +25,7 @@ from flowcore.assembly import (
 )
 from flowcore.config import differences
 from flowcore.envelope import tool_params
-from flowcore.errors import UnknownTarget
+from flowcore.errors import CallError, DeadlineExceeded, InvalidRequest, UnknownTarget
 from flowcore.requests import (
     DEAF,
     LOCAL,
@@ -107,10 +107,11 @@ class Flow:
     ) -> Result:
         """Call a tool by its public name (`agent.tool`) and give its result.
 
-        `deadline` is in seconds from now; unset, the agent's own holds. A tool that asks for something
-        while it works, or ends its call to ask and is called again with the answers, asks the `peer`;
-        that time does not count. Raises CallError: MissingCapability where the tool asks what the peer
-        does not declare. A tool that ran and reports an error is a Result with `is_error` set.
+        `deadline` is in seconds from now; unset, the agent's own holds. An agent that is still starting is
+        waited for. A tool that asks for something while it works, or ends its call to ask and is called
+        again with the answers, asks the `peer`; that time does not count. Raises CallError:
+        MissingCapability where the tool asks what the peer does not declare. A tool that ran and reports
+        an error is a Result with `is_error` set.
         """
         return await self._ask(
             "tools/call",
@@ -155,7 +156,8 @@ class Flow:
         principal: Principal = LOCAL,
         peer: Peer = DEAF,
     ) -> Result:
-        found = self.directory.resolve(kind, name)
+        until = _deadline(deadline)
+        found = await self._find(kind, name, until)
         envelope = Envelope(
             method=method,
             agent=found.agent,
@@ -165,7 +167,7 @@ class Flow:
                 if arguments is None
                 else tool_params(found.name, arguments)
             ),
-            deadline=math.inf if deadline is None else trio.current_time() + deadline,
+            deadline=until,
             explicit=deadline is not None,
             priority=priority,
             idempotency_key=idempotency_key,
@@ -177,6 +179,28 @@ class Flow:
             each = math.inf if deadline is None else deadline
             reply = await complete(self.requests.submit, envelope, reply, deadline=each)
         return Result.of(reply)
+
+    async def _find(self, kind: Kind, name: str, until: float) -> Target:
+        """Where a call goes. What an agent offers is known once it has started: that is waited for."""
+        while True:
+            revision = self.directory.revision
+            try:
+                return self.directory.resolve(kind, name)
+            except CallError as error:
+                if not any(agent.state is State.STARTING for agent in self._may_offer(kind, name)):
+                    raise
+                refused = error
+            with trio.move_on_at(until) as waiting:
+                await self.directory.wait_changed(revision)
+            if waiting.cancelled_caught:
+                raise DeadlineExceeded(f"{refused.message}, until the deadline", began=False)
+
+    def _may_offer(self, kind: Kind, name: str) -> list[Agent]:
+        """Whom a public name may belong to, once they tell what they offer."""
+        agent = self.agents.get(name.partition(".")[0])
+        if kind != "resources" and agent is not None:
+            return [agent]
+        return [one for one in self.agents.values() if one.bare or kind == "resources"]
 
     # ---- watching
 
@@ -299,6 +323,15 @@ class Flow:
             log=new.log,
         )
         return applied, fixed
+
+
+def _deadline(seconds: float | None) -> float:
+    """The time on trio's clock that is so many seconds from now."""
+    if seconds is None:
+        return math.inf
+    if math.isnan(seconds):
+        raise InvalidRequest("expected a deadline in seconds, not nan")
+    return trio.current_time() + seconds
 
 
 def version() -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import pathlib
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
@@ -11,6 +12,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from trio.testing import MockClock
 
 import flowcore
 from flowcore import (
@@ -24,11 +26,12 @@ from flowcore import (
     open_flow,
 )
 from flowcore.agents import AgentSettings, PoolSettings, State, StateChanged
-from flowcore.config import ConfigError, setting
+from flowcore.config import ConfigError, reference, setting
 from flowcore.errors import (
     AgentUnavailable,
     DeadlineExceeded,
     InvalidArguments,
+    InvalidRequest,
     UnknownTarget,
 )
 from support.node import ROOT
@@ -86,6 +89,60 @@ async def test_a_flow_from_objects() -> None:
         assert (await flow.call("demo.echo", {"text": "x"})).text == "x"
 
 
+async def test_a_flow_from_a_files_name_and_with_paths_in_a_dict(tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "flow.toml"
+    path.write_text('[node]\nname = "named"\n')
+    async with open_flow(str(path), overrides=["node.drain=3s"]) as flow:
+        assert (flow.name, flow.config.node.drain) == ("named", 3.0)
+    async with open_flow({"node": {"data_dir": tmp_path / "data"}}) as flow:
+        assert flow.config.node.data_dir == tmp_path / "data"
+    with pytest.raises(ConfigError, match="there-is-none.toml: the file cannot be read"):
+        async with open_flow("there-is-none.toml"):
+            raise AssertionError("never entered")
+
+
+async def test_what_could_only_be_ignored_is_refused() -> None:
+    with pytest.raises(ValueError, match="a FlowConfig takes no overrides"):
+        async with open_flow(FlowConfig(), overrides=["node.name=x"]):
+            raise AssertionError("never entered")
+    with pytest.raises(TypeError, match="expected a configuration as a path, TOML text or a map"):
+        async with open_flow(b"[node]"):  # type: ignore[arg-type]
+            raise AssertionError("never entered")
+
+
+async def test_a_flow_that_is_closed_is_not_ready() -> None:
+    async with open_flow(CONFIG) as flow:
+        assert flow.ready
+    assert not flow.ready
+    assert not flow.status()["ready"]
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), SystemExit(7)])
+def test_what_ends_the_program_within_a_flow_ends_it_as_it_is(error: BaseException) -> None:
+    async def main() -> None:
+        async with open_flow(CONFIG), open_flow(CONFIG):
+            raise error
+
+    with pytest.raises(type(error)) as raised:
+        trio.run(main)
+    assert raised.value is error
+
+
+async def test_flows_within_each_other_and_many_at_a_time() -> None:
+    said: list[str] = []
+
+    async def one(name: str) -> None:
+        async with open_flow({"node": {"name": name}, **CONFIG}) as outer:
+            async with open_flow({"node": {"name": f"{name}-inner"}, **CONFIG}) as inner:
+                said.append((await inner.call("demo.echo", {"text": inner.name})).text)
+            said.append((await outer.call("demo.echo", {"text": outer.name})).text)
+
+    async with trio.open_nursery() as nursery:
+        for name in "abc":
+            nursery.start_soon(one, name)
+    assert sorted(said) == ["a", "a-inner", "b", "b-inner", "c", "c-inner"]
+
+
 async def test_several_flows_live_in_one_process() -> None:
     async with open_flow(CONFIG) as one, open_flow(CONFIG) as two:
         await one.wait_settled()
@@ -120,6 +177,41 @@ async def test_what_can_go_wrong_with_a_call_is_typed() -> None:
         assert "Traceback" not in failed.text
         with pytest.raises(UnknownTarget, match="no agent 'nobody'"):
             flow.agent("nobody")
+
+
+async def test_a_call_waits_for_an_agent_that_is_starting() -> None:
+    notes = {"type": "python", "target": f"{ROOT}/examples/notes_agent.py:Notes", "names": "bare"}
+    async with open_flow({"agent": {**CONFIG["agent"], "notes": notes}}) as flow:
+        assert (await flow.call("demo.echo", {"text": "x"})).text == "x"
+        assert (await flow.call("write", {"title": "a", "text": "b"})).text == "noted: a"
+        assert (await flow.read_resource("notes://all")).raw["contents"]
+    async with open_flow(CONFIG) as flow:
+        with pytest.raises(UnknownTarget, match="did you mean 'demo.echo'"):
+            await flow.call("demo.ecko")
+    broken = {"type": "python", "target": "there.is.no.such.module"}
+    async with open_flow({"agent": {"broken": broken}}) as flow:
+        with pytest.raises(AgentUnavailable, match="is failed: .*no module 'there'"):
+            await flow.call("broken.x")
+
+
+async def test_a_call_waits_no_longer_than_its_deadline_for_an_agent_that_hangs(
+    autojump_clock: MockClock,
+) -> None:
+    async with open_flow({"agent": {"odd": {"type": "odd"}}}, plugins=[HangingPlugin()]) as flow:
+        began = trio.current_time()
+        with pytest.raises(DeadlineExceeded, match="agent 'odd' is starting, until the deadline"):
+            await flow.call("odd.x", deadline=2)
+        assert trio.current_time() - began == pytest.approx(2)
+        with pytest.raises(UnknownTarget, match="unknown tool 'nobody.x'"):
+            await flow.call("nobody.x")
+        with pytest.raises(AgentUnavailable, match="is failed: agent odd was not open within 30 s"):
+            await flow.call("odd.x")
+
+
+async def test_a_deadline_that_is_no_number_is_refused() -> None:
+    async with open_flow(CONFIG) as flow:
+        with pytest.raises(InvalidRequest, match="expected a deadline in seconds, not nan"):
+            await flow.call("demo.echo", {"text": "x"}, deadline=math.nan)
 
 
 async def test_cancelling_the_caller_cancels_the_work() -> None:
@@ -279,6 +371,19 @@ class OddPlugin:
         registry.add(Factory("edge", "odd", OddConfig, self.open))
 
 
+class HangingPlugin:
+    """An agent that never opens."""
+
+    @asynccontextmanager
+    async def open(self, config: OddConfig, context: Context) -> AsyncGenerator[None]:
+        await trio.sleep_forever()
+        yield
+
+    @hookimpl
+    def flow_register(self, registry: Registry) -> None:
+        registry.add(Factory("agent", "odd", OddConfig, self.open))
+
+
 async def test_an_edge_closes_while_all_agents_are_still_there() -> None:
     plugin = OddPlugin()
     async with open_flow({**CONFIG, "edge": {"odd": {"type": "odd"}}}, plugins=[plugin]) as flow:
@@ -319,6 +424,43 @@ async def test_a_component_has_a_folder_a_seed_and_a_status(tmp_path: pathlib.Pa
             with pytest.raises(LookupError, match="does not refer to agent.x"):
                 context.component("agent", "x")
     assert numbers[0] == numbers[1]
+
+
+@attrs.frozen(kw_only=True)
+class FriendConfig:
+    friend: str = reference("agent", help="an agent it needs")
+
+
+async def test_a_component_is_given_the_agents_it_refers_to_and_no_others() -> None:
+    seen: list[object] = []
+
+    @asynccontextmanager
+    async def open_friend(config: FriendConfig, context: Context) -> AsyncGenerator[None]:
+        seen.append(context.component("agent", config.friend))
+        context.component("agent", "other")
+        yield
+
+    class Friends:
+        @hookimpl
+        def flow_register(self, registry: Registry) -> None:
+            registry.add(Factory("agent", "friend", FriendConfig, open_friend))
+
+    agents = {"a-friend": {"type": "friend", "friend": "demo"}, **CONFIG["agent"]}
+    agents["other"] = CONFIG["agent"]["demo"]
+    async with open_flow({"agent": agents}, plugins=[Friends()]) as flow:
+        await flow.wait_settled()
+        assert seen[0] is flow.agents["demo"]
+        assert "a-friend does not refer to agent.other" in flow.agents["a-friend"].reason
+
+
+async def test_plugins_that_were_given_are_there_when_a_file_is_read_again(
+    tmp_path: pathlib.Path,
+) -> None:
+    path = tmp_path / "flow.toml"
+    path.write_text('[edge.odd]\ntype = "odd"\n')
+    async with open_flow(path, plugins=[OddPlugin()]) as flow:
+        path.write_text('[edge.odd]\ntype = "odd"\n[node]\ndrain = "1s"\n')
+        assert flow.reload(path) == (["node.drain"], [])
 
 
 async def test_reload_tells_what_it_applied(tmp_path: pathlib.Path) -> None:
