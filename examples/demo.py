@@ -12,6 +12,7 @@ import os
 import pathlib
 import re
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -51,10 +52,22 @@ NODE_CALLS: dict[str, tuple[dict[str, Any], str]] = {
 }
 
 
-def node_settings() -> list[str]:
-    """Agents that need Node, as `--set` arguments; none where Node is not there."""
-    if not NODE.exists():
-        return []
+def settings() -> list[str]:
+    """`--set` arguments: ports that nobody has, and the agents that need Node where it is there."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    free = {
+        "edge.mcp.bind": "127.0.0.1:0",
+        "edge.api.bind": "127.0.0.1:0",
+        "agent.units.command": json.dumps(["python", "../examples/http_server.py", str(port)]),
+        "agent.units.url": f"http://127.0.0.1:{port}/mcp",
+    }
+    words = [word for key, value in free.items() for word in ("--set", f"{key}={value}")]
+    return words + (node_agents() if NODE.exists() else [])
+
+
+def node_agents() -> list[str]:
+    """The agents that need Node, as `--set` arguments."""
     commands = {
         "everything": [
             str(NODE),
@@ -67,10 +80,10 @@ def node_settings() -> list[str]:
             str(ROOT / "configs"),
         ],
     }
-    settings = []
+    words = []
     for name, command in commands.items():
-        settings += ["--set", f'agent.{name}={{ type = "mcp", command = {json.dumps(command)} }}']
-    return settings
+        words += ["--set", f'agent.{name}={{ type = "mcp", command = {json.dumps(command)} }}']
+    return words
 
 
 async def call_all(
@@ -88,9 +101,10 @@ async def call_all(
     return steps
 
 
-def flowctl(*arguments: str) -> dict[str, Any]:
+def flowctl(api: str, *arguments: str) -> dict[str, Any]:
     """What flowctl prints with --json."""
-    command = [str(pathlib.Path(sys.executable).parent / "flowctl"), *arguments, "--json"]
+    command = [str(pathlib.Path(sys.executable).parent / "flowctl"), "--url", api, "--json"]
+    command += arguments
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     made: dict[str, Any] = json.loads(done.stdout or "{}")
     return made
@@ -116,11 +130,11 @@ def children_named(word: str, ancestor: int) -> list[int]:
     return [pid for pid in found if below(pid)]
 
 
-async def until_idle(agent: str, lives: int) -> bool:
+async def until_idle(api: str, agent: str, lives: int) -> bool:
     """Wait, half a minute at most, until an agent that was started `lives` times or more is up."""
     with trio.move_on_after(30):
         while True:
-            state = await trio.to_thread.run_sync(flowctl, "agents", "show", agent)
+            state = await trio.to_thread.run_sync(flowctl, api, "agents", "show", agent)
             if (
                 state.get("state") in ("idle", "busy")
                 and state["pool"]["workers"]
@@ -132,12 +146,12 @@ async def until_idle(agent: str, lives: int) -> bool:
 
 
 async def demonstrate(
-    url: str, process: int, calls: dict[str, tuple[dict[str, Any], str]]
+    url: str, api: str, process: int, calls: dict[str, tuple[dict[str, Any], str]]
 ) -> list[Step]:
     """Everything, step by step."""
     steps: list[Step] = []
     for agent in {tool.partition(".")[0] for tool in calls}:
-        await until_idle(agent, 0)
+        await until_idle(api, agent, 0)
     async with Client(url) as client:
         tools = {tool.name for tool in (await client.list_tools()).tools}
         steps.append(Step("list the tools", f"{len(tools)} tools", set(calls) <= tools))
@@ -148,7 +162,7 @@ async def demonstrate(
             os.kill(pid, signal.SIGKILL)
         steps.append(Step("kill the time server", f"pid {killed}", bool(killed)))
         steps += await call_all(client, calls, left_out="time")
-        back = await until_idle("time", 1)
+        back = await until_idle(api, "time", 1)
         steps.append(Step("the time server came back", "started again", back))
         again = children_named("mcp_server_time", process)
         steps.append(Step("as another process", f"pid {again}", bool(again) and again != killed))
@@ -162,21 +176,25 @@ def main() -> int:
     """Run the demonstration; 0 if every step was right."""
     calls = {**CALLS, **(NODE_CALLS if NODE.exists() else {})}
     command = [str(pathlib.Path(sys.executable).parent / "flowserve")]
-    command += ["--config", str(ROOT / "configs" / "quickstart.toml"), *node_settings()]
+    command += ["--config", str(ROOT / "configs" / "quickstart.toml"), *settings()]
     with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as server:
         assert server.stdout is not None
-        url = ""
+        assert server.stderr is not None
+        urls: dict[str, str] = {}
         for line in server.stdout:
-            found = re.search(r"http://\S+/mcp$", line.strip())
+            found = re.match(r" +(mcp|api) +(http://\S+)$", line)
             if found:
-                url = found[0]
-            if "agent " in line:
+                urls[found[1]] = found[2]
+            if line.startswith("agent "):
                 break
+        else:
+            print(server.stderr.read(), file=sys.stderr)
+            return 1
         began = time.monotonic()
         try:
-            steps = trio.run(demonstrate, url, server.pid, calls)
+            steps = trio.run(demonstrate, urls["mcp"], urls["api"], server.pid, calls)
         finally:
             server.send_signal(signal.SIGTERM)
             server.communicate()
