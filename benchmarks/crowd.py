@@ -4,8 +4,8 @@ A program of its own, like `generator`, but for a server that is asked too much:
 due (Poisson, from a seed) whatever the server does, each has so much patience, hangs up when it is over, and
 takes a refusal for an answer. Each latency counts from when the request was due.
 
-A job has phases, one after another without a pause; each gives counts, latencies in seconds, and the time
-from its beginning to the last request that was not served in `usual` seconds.
+A job has phases, one after another without a pause; each gives counts, latencies in seconds, and the times
+from its beginning to the last request that was not served in `usual` seconds, and to the last result.
 """
 
 from __future__ import annotations
@@ -172,6 +172,9 @@ class Crowd:
             "rate": len(done) / phase["seconds"],
             "good_rate": sum(what == GOOD for _, _, what in done) / phase["seconds"],
             "last_unserved": max(unserved, default=0.0),
+            "last_good": max(
+                (due + latency for due, latency, what in done if what == GOOD), default=0.0
+            ),
             "late_p99": at(sorted(self.late), 0.99),
         }
         for kind in (GOOD, REFUSED, WRONG, HUNG_UP):

@@ -32,7 +32,7 @@ from flowcore.resilience import FailedLogins, FailedLoginSettings, Rate
 
 KEYS = 100_000
 CALLS = 100_000
-LIMIT, BURST = 200.0, 200
+LIMIT, BURST = 100.0, 100
 TIMES = 10.0
 OTHERS = 50.0
 SECONDS, ROUNDS = 5.0, 3
@@ -137,7 +137,7 @@ def _memory() -> list[Figure]:
     from flow_guards.rate_limit import RateLimit, RateLimitConfig
 
     def principals() -> RateLimit:
-        guard = RateLimit(RateLimitConfig(principal=Rate(rate=0.001, burst=10)))
+        guard = RateLimit(RateLimitConfig(principal=Rate(rate=0.001, burst=10)), lambda: 0.0)
         for number in range(KEYS):
             # a name of its own, as a token brings it: the length of a UUID
             guard.enter(_envelope(Principal(name=f"{number:036}", scheme="token")), 0.0)
@@ -185,7 +185,7 @@ def _attack() -> list[Figure]:
             other = _ask_in_background(url, "ada", OTHERS, turn)
             under.append(_finish(other))
             attack = _finish(attacker)
-            share.append(attack.good.count / (LIMIT * SECONDS + BURST))
+            share.append(attack.good.count / (LIMIT * max(SECONDS, attack.last_good) + BURST))
     refused = sum(
         phase.refused.count + phase.wrong.count + phase.hung_up.count for phase in (*calm, *under)
     )

@@ -67,6 +67,7 @@ class Phase(msgspec.Struct, frozen=True):
     rate: float
     good_rate: float
     last_unserved: float
+    last_good: float
     late_p99: float
     good: Ends
     refused: Ends
