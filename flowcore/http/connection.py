@@ -67,6 +67,7 @@ class Connection:
         self._turns: trio.CancelScope | None = None  # in which requests are read and answered
         self._nursery: trio.Nursery
         self._busy = False  # a request is being answered
+        self._crowd = False  # others were answered since the last request of this connection
         self._ending = False  # no further request is answered
         self._last = False  # the answer that is being sent, or was, is the last
         self._until_close = False  # and ends with the connection
@@ -177,6 +178,7 @@ class Connection:
                         return
                     continue
                 self._busy = True
+                self._crowd, state.latest = state.latest is not self, self
                 await self._answer(incoming.head, incoming.body)
                 self._busy = False
                 state.held -= self._held
@@ -220,7 +222,7 @@ class Connection:
                 await self._wakeup.wait()
                 return not self._ending
             try:
-                data = await self._wire.receive()
+                data = await self._wire.receive(soon=self._crowd)
             except trio.BrokenResourceError:
                 return False
             self._state.bytes_in += len(data)

@@ -47,6 +47,8 @@ class ServerState:
     draining: trio.Event = attrs.field(factory=trio.Event)
     now: float = 0.0
     """trio's clock as of the last sweep."""
+    latest: object = None
+    """The connection that was answered last."""
     streams: int = 0
     held: int = 0
     connections: int = 0

@@ -26,8 +26,11 @@ class Wire(Protocol):
     blocked_since: float
     """Since when a send waits for the other side to read, on trio's clock; math.inf while none does."""
 
-    async def receive(self) -> bytes:
-        """Some bytes; b"" at the end. Raises trio.BrokenResourceError if the connection is lost."""
+    async def receive(self, *, soon: bool = False) -> bytes:
+        """Some bytes; b"" at the end. Raises trio.BrokenResourceError if the connection is lost.
+
+        `soon` tells that others are to be served first, so that something will be there then.
+        """
         ...
 
     async def send(self, data: bytes) -> None:
@@ -60,7 +63,16 @@ class SocketWire:
         self._socket = connected
         self.blocked_since = math.inf
 
-    async def receive(self) -> bytes:
+    async def receive(self, *, soon: bool = False) -> bytes:
+        if soon:
+            # a turn of the scheduler costs less than to have the kernel tell when there is something
+            await trio.lowlevel.checkpoint()
+            try:
+                return self._socket.recv(RECEIVE)
+            except BlockingIOError:
+                pass
+            except OSError as error:
+                raise trio.BrokenResourceError(f"the connection was lost: {error}") from error
         while True:
             try:
                 await trio.lowlevel.wait_readable(self._socket)
@@ -136,7 +148,8 @@ class StreamWire:
         self._stream = stream
         self.blocked_since = math.inf
 
-    async def receive(self) -> bytes:
+    async def receive(self, *, soon: bool = False) -> bytes:
+        del soon
         return bytes(await self._stream.receive_some(RECEIVE))
 
     async def send(self, data: bytes) -> None:
