@@ -97,6 +97,8 @@ class Calls:
         self._stray = 0
         self._given_up = 0
         """Calls given up since the upstream was last heard."""
+        self.messages = 0
+        """How often it was heard."""
 
     def __len__(self) -> int:
         return len(self._calls)
@@ -172,6 +174,7 @@ class Calls:
 
     def heard(self) -> None:
         """The upstream said something: it is alive."""
+        self.messages += 1
         self._given_up = 0
 
     @property

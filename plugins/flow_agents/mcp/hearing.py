@@ -72,6 +72,7 @@ class Hearing:
 
     def hear(self, message: Message, call: Call | None) -> None:
         """A message came; `call` is the one on whose stream it came, where calls have streams."""
+        self._calls.heard()
         if type(message) is Response:
             self._calls.take(message)
         elif type(message) is Notification:

@@ -139,7 +139,6 @@ class Stdio:
 
     def _heard(self, message: Message) -> None:
         self._noise = 0
-        self._calls.heard()
         self._hearing.hear(message, None)
 
     def _no_message(self, line: bytes, problem: CallError) -> None:

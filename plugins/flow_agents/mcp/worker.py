@@ -12,6 +12,7 @@ import msgspec
 import trio
 from msgspec import Raw
 
+from flow_agents.mcp.beats import Beats
 from flow_agents.mcp.calls import Calls, CallStatistics
 from flow_agents.mcp.errands import Errands, open_errands
 from flow_agents.mcp.greeting import Greeting, greet
@@ -76,6 +77,7 @@ class Upstream:
         self._calls = calls
         self._errands = errands
         self._aside = aside
+        self._beats = Beats(calls, self._ping, errands)
         questions = Questions(
             calls, wire.tell, errands, allowed=settings.questions, roots=settings.roots
         )
@@ -190,9 +192,14 @@ class Upstream:
 
     async def ping(self) -> None:
         """Return if the upstream answers, or may be too busy with calls to do so. Raises CallError."""
-        if not self._calls.at_work:
-            # any answer is a sign of life, an error too
-            await self._request("server/discover" if self._modern else "ping", {})
+        if self._calls.at_work:
+            self._beats.beat()
+        else:
+            await self._ping()
+
+    async def _ping(self) -> None:
+        # any answer is a sign of life, an error too
+        await self._request("server/discover" if self._modern else "ping", {})
 
     def statistics(self) -> CallStatistics:
         """Counts of answers that nobody waited for."""

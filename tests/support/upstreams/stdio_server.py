@@ -253,6 +253,9 @@ class Server:
                     "notifications/message", {"level": "info", "logger": "l", "data": "hello"}
                 )
                 return text("logged")
+            case "freeze":
+                self.lock.acquire()  # nothing is written any more
+                return None
             case "log_later":
                 self.later = {"level": "info", "data": arguments["text"]}
                 return text("later")
