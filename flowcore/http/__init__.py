@@ -10,15 +10,18 @@ from flowcore.http.messages import Handler, Request, Response, Send, Stream, Tls
 from flowcore.http.server import CannotListen, Server, open_http_server
 from flowcore.http.sse import EventTooLarge, ServerEvent, SseDecoder, encode_event
 from flowcore.http.state import ServerStatistics
+from flowcore.http.tls import Certificates, ClientTlsSettings, TlsSettings, client_context
 from flowcore.http.url import split_url
 
 __all__ = [
     "NETWORKS",
     "BodyTooLarge",
     "CannotListen",
+    "Certificates",
     "Client",
     "ClientResponse",
     "ClientStream",
+    "ClientTlsSettings",
     "ConnectFailed",
     "EventTooLarge",
     "Forwarding",
@@ -36,6 +39,8 @@ __all__ = [
     "SseDecoder",
     "Stream",
     "Tls",
+    "TlsSettings",
+    "client_context",
     "encode_event",
     "open_client",
     "open_http_server",

@@ -24,6 +24,8 @@ class Tls:
     """What was agreed on by ALPN."""
     certificate: bytes | None
     """The client's certificate (DER), where one was asked for and given; its chain has been verified."""
+    uris: tuple[str, ...] = ()
+    """The URIs among that certificate's names (SAN)."""
 
 
 @attrs.define(eq=False)
@@ -48,6 +50,11 @@ class Request:
     def secure(self) -> bool:
         """Whether it came over TLS."""
         return self.tls is not None
+
+    @property
+    def peer_certificate(self) -> bytes | None:
+        """The client's certificate (DER), verified; None without TLS, or where none was given."""
+        return None if self.tls is None else self.tls.certificate
 
     @property
     def path(self) -> str:

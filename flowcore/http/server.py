@@ -25,6 +25,8 @@ from flowcore.http.wire import SocketWire, StreamWire, Wire
 
 logger = logging.getLogger(__name__)
 
+Admits = Callable[[Tls], bool]
+"""Tells whether a connection whose handshake is done may go on."""
 Context = Callable[[], ssl.SSLContext]
 """Gives the SSLContext of the next connection, so that certificates and CAs can be exchanged."""
 
@@ -50,6 +52,7 @@ class Server:
         listeners: list[socket.socket],
         limits: Limits,
         context: Context | None,
+        admits: Admits | None,
         nursery: trio.Nursery,
     ) -> None:
         self._state = ServerState(handler, limits)
@@ -59,6 +62,7 @@ class Server:
             for name in (listener.getsockname() for listener in listeners)
         )
         self._context = context
+        self._admits = admits
         self._nursery = nursery
         self._accepting = trio.CancelScope()
         self._connections: set[Connection] = set()
@@ -74,6 +78,11 @@ class Server:
     def addresses(self) -> tuple[Address, ...]:
         """What it listens on, with the ports that the system chose."""
         return self._addresses
+
+    @property
+    def secure(self) -> bool:
+        """Whether its connections are TLS."""
+        return self._context is not None
 
     def statistics(self) -> ServerStatistics:
         """What it has done since it opened."""
@@ -147,7 +156,13 @@ class Server:
             self._state.refuse(0)
             await trio.aclose_forcefully(stream)
             return
-        await self._serve_wire(StreamWire(stream), client, _secured(stream))
+        tls = _secured(stream)
+        if self._admits is not None and not self._admits(tls):
+            logger.warning("a certificate that may not come in, of %s: %s", client, tls.uris)
+            self._state.refuse(0)
+            await trio.aclose_forcefully(stream)
+            return
+        await self._serve_wire(StreamWire(stream), client, tls)
 
     async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream], client: str) -> bool:
         """Whether the handshake was done, within its time and with room for it."""
@@ -229,11 +244,13 @@ class _Handshake:
 
 def _secured(stream: trio.SSLStream[trio.SocketStream]) -> Tls:
     cipher = stream.cipher()
+    names = (stream.getpeercert() or {}).get("subjectAltName", ())
     return Tls(
         version=stream.version() or "",
         cipher=cipher[0] if cipher else "",
         protocol=stream.selected_alpn_protocol(),
         certificate=stream.getpeercert(binary_form=True),
+        uris=tuple(value for kind, value in names if kind == "URI"),
     )
 
 
@@ -244,11 +261,13 @@ async def open_http_server(
     *,
     limits: Limits | None = None,
     context: Context | None = None,
+    admits: Admits | None = None,
 ) -> AsyncGenerator[Server]:
     """A server on `bind`, serving when entered; what still runs when the block is left is cancelled.
 
     With `context` every connection is TLS, with the SSLContext that it gives at that moment, so that
-    certificates can be exchanged. Raises CannotListen.
+    certificates can be exchanged; `admits` looks at each when its handshake is done, and closes it without
+    a word where it says no. `Certificates` is both. Raises CannotListen.
     """
     try:
         opened = await trio.open_tcp_listeners(bind.port, host=bind.host)
@@ -256,7 +275,7 @@ async def open_http_server(
         raise CannotListen(f"cannot listen on {bind}: {error.strerror or error}") from error
     listeners = [socket.socket(fileno=one.socket.detach()) for one in opened]
     async with trio.open_nursery() as nursery:
-        server = Server(handler, listeners, limits or Limits(), context, nursery)
+        server = Server(handler, listeners, limits or Limits(), context, admits, nursery)
         for listener in listeners:
             nursery.start_soon(server._accept, listener)
         nursery.start_soon(server._sweep)

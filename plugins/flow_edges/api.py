@@ -38,7 +38,14 @@ from flowcore.config import Address, Duration, setting
 from flowcore.config import validators as v
 from flowcore.errors import CallError, InvalidRequest, Unauthenticated, UnknownMethod, UnknownTarget
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
-from flowcore.http import Limits, Request, Response, open_http_server
+from flowcore.http import (
+    Certificates,
+    Limits,
+    Request,
+    Response,
+    TlsSettings,
+    open_http_server,
+)
 from flowcore.interfaces import AgentView, Edge, Host
 from flowcore.requests import Entry, Envelope, Principal, Task, tool_params
 
@@ -60,6 +67,7 @@ class ApiConfig:
     allowed_hosts: tuple[str, ...] = setting(
         (), help="further host names under which it is reached"
     )
+    tls: TlsSettings | None = setting(None, help="TLS 1.3; unset: plain HTTP")
     limits: Limits = setting(factory=Limits, help="what is taken, and how long is waited")
     drain: Duration = setting(1.0, help="how long requests may go on when the edge closes")
 
@@ -339,9 +347,14 @@ class ApiEdge:
 async def open_api(config: ApiConfig, context: Context) -> AsyncGenerator[Edge]:
     """Listen, and answer about the flow."""
     api = Api(context.host, config, context.access, context.name.removeprefix("edge."))
-    async with open_http_server(api.handle, config.bind, limits=config.limits) as server:
+    tls = None if config.tls is None else Certificates(config.tls, context.config_dir)
+    admits = None if tls is None else tls.admits
+    async with open_http_server(
+        api.handle, config.bind, limits=config.limits, context=tls, admits=admits
+    ) as server:
         api.resource.port = server.addresses[0].port
-        yield ApiEdge(tuple(f"http://{address}" for address in server.addresses))
+        scheme = "https" if server.secure else "http"
+        yield ApiEdge(tuple(f"{scheme}://{address}" for address in server.addresses))
         await server.drain(config.drain)
 
 

@@ -29,7 +29,8 @@ class McpEdge:
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        return tuple(f"http://{address}{self.path}" for address in self.server.addresses)
+        scheme = "https" if self.server.secure else "http"
+        return tuple(f"{scheme}://{address}{self.path}" for address in self.server.addresses)
 
 
 @asynccontextmanager
@@ -40,14 +41,19 @@ async def open_mcp(config: McpSettings, context: Context) -> AsyncGenerator[McpE
     from flow_edges.mcp.door import Door
     from flow_edges.mcp.endpoint import Endpoint
     from flow_edges.mcp.shared import open_shared
-    from flowcore.http import open_http_server
+    from flowcore.http import Certificates, open_http_server
+
+    tls = None if config.tls is None else Certificates(config.tls, context.config_dir)
+    admits = None if tls is None else tls.admits
 
     async with open_shared(context.host, config, context.name) as shared:
         door = Door(context.access, config)
         endpoint = Endpoint(shared, config, door)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(endpoint.handshake.sessions.expire)
-            async with open_http_server(endpoint.handle, config.bind, limits=config.http) as server:
+            async with open_http_server(
+                endpoint.handle, config.bind, limits=config.http, context=tls, admits=admits
+            ) as server:
                 door.resource.port = server.addresses[0].port
                 try:
                     yield McpEdge(server, config.path)

@@ -8,7 +8,7 @@ import attrs
 
 from flowcore.config import Address, Duration, Size, setting
 from flowcore.config import validators as v
-from flowcore.http import Limits
+from flowcore.http import Limits, TlsSettings
 
 
 @attrs.frozen(kw_only=True)
@@ -134,6 +134,7 @@ class McpSettings(ServiceSettings):
         (), help="web origins, such as https://app.example, whose pages may call this endpoint"
     )
     sessions: SessionSettings = setting(factory=SessionSettings, help="sessions of older clients")
+    tls: TlsSettings | None = setting(None, help="TLS 1.3; unset: plain HTTP")
     http: Limits = setting(factory=Limits, help="what the HTTP server takes, and how long it waits")
     drain: Duration = setting(
         10.0, validator=v.ge(0), help="how long requests may go on when the edge closes"

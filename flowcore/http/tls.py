@@ -1,0 +1,214 @@
+"""TLS 1.3 as it is configured: certificates that can be exchanged while it serves, and who may come in.
+
+A connection takes the SSLContext of its moment from `Certificates`, which makes a new one when a file has
+changed: kept connections stay as they are, and what was taken out of the files (a CA, a certificate) counts
+for no later one, since tickets of an old context are worth nothing to a new one.
+
+Python lets the groups of the key exchange be chosen from 3.15 on (X25519, P-256, P-384); until then those of
+OpenSSL are offered. The suites are those of TLS 1.3 with AEAD, as OpenSSL has them: AES-128 and AES-256 with
+GCM, ChaCha20 with Poly1305.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import pathlib
+import ssl
+import stat
+from typing import Literal
+
+import attrs
+
+from flowcore.config import setting
+from flowcore.errors import AssemblyError
+from flowcore.http.messages import Tls
+
+logger = logging.getLogger(__name__)
+
+GROUPS = "X25519:P-256:P-384"
+_LARGEST = 1 << 20
+"""Most bytes of a file of certificates."""
+_MODES = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
+
+
+@attrs.frozen(kw_only=True)
+class TlsSettings:
+    """TLS 1.3 of a listening edge; its files, relative to the TOML file, are read again when they change."""
+
+    cert: str = setting(help="a PEM file of the certificate, and of those between it and its CA")
+    key: str = setting(help="a PEM file of its private key, which nobody else can read (mode 0600)")
+    client_auth: Literal["none", "optional", "required"] = setting(
+        "none", help="whether clients are asked for certificates"
+    )
+    client_ca: str | None = setting(
+        None, help="a PEM file of the CAs that clients' certificates must come from"
+    )
+    client_uris: tuple[str, ...] = setting(
+        (),
+        help="the URIs among a client certificate's names (SAN) that may come in, exactly, or all of a"
+        ' folder: "spiffe://flow/node/*"; empty: every certificate of the CAs',
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if (self.client_auth == "none") is not (self.client_ca is None):
+            raise ValueError(
+                "expected client_ca where client_auth is optional or required, else not"
+            )
+        if self.client_auth == "none" and self.client_uris:
+            raise ValueError("expected client_uris only where client_auth is optional or required")
+        for uri in self.client_uris:
+            if "*" in uri[:-1] or (uri.endswith("*") and not uri.endswith("/*")):
+                raise ValueError(f"expected a * only at the end and after a slash, not {uri!r}")
+
+
+@attrs.frozen(kw_only=True)
+class ClientTlsSettings:
+    """TLS 1.3 of a client."""
+
+    ca: str | None = setting(
+        None,
+        help="a PEM file of the CAs that a server's certificate must come from; unset: the system's",
+    )
+    cert: str | None = setting(None, help="a PEM file of the certificate to show")
+    key: str | None = setting(None, help="a PEM file of its private key (mode 0600)")
+
+    def __attrs_post_init__(self) -> None:
+        if (self.cert is None) is not (self.key is None):
+            raise ValueError("expected cert and key together")
+
+
+class Certificates:
+    """The SSLContext for the next connection, made again when one of its files has changed.
+
+    It is what `open_http_server` takes as its `context`.
+    """
+
+    def __init__(self, settings: TlsSettings, folder: pathlib.Path) -> None:
+        """Raises AssemblyError if the files cannot be used."""
+        self._settings = settings
+        self._cert = folder / settings.cert
+        self._key = folder / settings.key
+        self._ca = None if settings.client_ca is None else folder / settings.client_ca
+        self._stamps = self._look()
+        self._context = self._made()
+        self.changes = 0
+        """How often a new context took the place of an old one."""
+
+    def __call__(self) -> ssl.SSLContext:
+        """The context of this moment: that of the files, or, if they cannot be used now, the one before."""
+        stamps = self._look()
+        if stamps != self._stamps:
+            self._stamps = stamps
+            try:
+                self._context = self._made()
+            except AssemblyError as error:
+                logger.error("going on with the certificates as they were: %s", error)
+            else:
+                self.changes += 1
+                logger.info("the certificates of %s were read again", self._cert)
+        return self._context
+
+    def admits(self, tls: Tls) -> bool:
+        """Whether a connection whose handshake is done may go on: its URI is on the list, if there is one."""
+        allowed = self._settings.client_uris
+        if not allowed or tls.certificate is None:
+            return True  # the handshake has seen to it that there is one where one is required
+        return len(tls.uris) == 1 and any(_covers(one, tls.uris[0]) for one in allowed)
+
+    def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
+        return tuple(_stamp(path) for path in (self._cert, self._key, self._ca) if path is not None)
+
+    def _made(self) -> ssl.SSLContext:
+        context = _limited(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
+        _load_chain(context, self._cert, self._key)
+        if self._ca is not None:
+            _load_authorities(context, self._ca)
+            context.verify_mode = _MODES[self._settings.client_auth]
+            context.num_tickets = 0  # no resumption: each connection shows its certificate anew
+        return context
+
+
+def client_context(settings: ClientTlsSettings, folder: pathlib.Path) -> ssl.SSLContext:
+    """The SSLContext of a client, for `open_client`. Raises AssemblyError if a file cannot be used."""
+    context = _limited(ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT))
+    if settings.ca is None:
+        context.load_default_certs()
+    else:
+        _load_authorities(context, folder / settings.ca)
+    if settings.cert is not None and settings.key is not None:
+        _load_chain(context, folder / settings.cert, folder / settings.key)
+    return context
+
+
+def _limited(context: ssl.SSLContext) -> ssl.SSLContext:
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
+    context.set_alpn_protocols(["http/1.1"])
+    set_groups = getattr(context, "set_groups", None)  # Python 3.15
+    if set_groups is not None:
+        set_groups(GROUPS)
+    return context
+
+
+def _load_chain(context: ssl.SSLContext, cert: pathlib.Path, key: pathlib.Path) -> None:
+    _check_file(cert, "certificate", secret=False)
+    _check_file(key, "key", secret=True)
+    try:
+        context.load_cert_chain(cert, key, password=_no_password)
+    except ssl.SSLError as error:
+        if error.reason == "KEY_VALUES_MISMATCH":
+            raise AssemblyError(f"the key {str(key)!r} is not that of {str(cert)!r}") from None
+        raise AssemblyError(
+            f"the certificate {str(cert)!r} with the key {str(key)!r} cannot be used:"
+            f" {error.reason or 'expected PEM'}"
+        ) from None
+    except OSError as error:
+        raise AssemblyError(f"the certificate {str(cert)!r}: {error.strerror}") from None
+
+
+def _load_authorities(context: ssl.SSLContext, path: pathlib.Path) -> None:
+    _check_file(path, "CA file", secret=False)
+    try:
+        context.load_verify_locations(cafile=path)
+    except OSError as error:  # SSLError is one
+        why = getattr(error, "reason", None) or error.strerror
+        raise AssemblyError(f"the CA file {str(path)!r} cannot be used: {why}") from None
+
+
+def _check_file(path: pathlib.Path, what: str, *, secret: bool) -> None:
+    """Raise AssemblyError unless it is a file that can be read, and a secret one by its owner alone."""
+    try:
+        found = path.stat()
+    except OSError as error:
+        raise AssemblyError(f"the {what} {str(path)!r}: {error.strerror}") from None
+    if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
+        raise AssemblyError(
+            f"the {what} {str(path)!r} is no regular file of at most {_LARGEST} bytes"
+        )
+    if secret and found.st_mode & 0o077:
+        mode = stat.S_IMODE(found.st_mode)
+        raise AssemblyError(
+            f"the {what} {str(path)!r} can be read by others (mode {mode:04o}); chmod it to 600"
+        )
+    if not os.access(path, os.R_OK):
+        raise AssemblyError(f"the {what} {str(path)!r} cannot be read")
+
+
+def _no_password() -> str:
+    """For an encrypted key: OpenSSL would ask at the terminal else."""
+    return ""
+
+
+def _stamp(path: pathlib.Path) -> tuple[int, int, int] | None:
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    return found.st_mtime_ns, found.st_size, found.st_ino
+
+
+def _covers(allowed: str, uri: str) -> bool:
+    if allowed.endswith("/*"):
+        start = allowed[:-1]
+        return uri.startswith(start) and uri != start and "/" not in uri[len(start) :]
+    return uri == allowed
