@@ -15,6 +15,7 @@ import attrs
 import msgspec
 
 RESULTS = pathlib.Path(__file__).parent / "results"
+MEASURED = ("flowcore", "plugins")
 
 
 class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defaults=True):
@@ -95,7 +96,7 @@ class Report(msgspec.Struct, frozen=True, forbid_unknown_fields=True, omit_defau
     """The results of one family, as kept in `results/FAMILY.json`."""
 
     commit: str
-    """Followed by a plus sign if the tree differed from it."""
+    """The last that changed what is measured; with a plus sign if the tree differed from it."""
     machine: Machine
     load: float
     """The machine's one-minute load when the family began."""
@@ -121,17 +122,21 @@ def write(family: str, figures: list[Figure], load: float, setup: dict[str, str]
 
 
 def commit() -> str:
-    """The commit that was measured, with a plus sign if the tree differs from it in more than results."""
+    """The last commit that changed what is measured, with a plus sign if the tree differs from it."""
     root = pathlib.Path(__file__).parents[1]
 
     def git(*arguments: str) -> str:
         done = subprocess.run(
-            ["git", *arguments], cwd=root, capture_output=True, text=True, check=False
+            ["git", *arguments, "--", *MEASURED],
+            cwd=root,
+            capture_output=True,
+            text=True,
+            check=False,
         )
         return done.stdout.strip()
 
-    others = ["status", "--porcelain", "--", ".", ":!benchmarks/results", ":!README.md"]
-    return (git("rev-parse", "--short", "HEAD") or "unknown") + ("+" if git(*others) else "")
+    changed = git("status", "--porcelain")
+    return (git("log", "-1", "--format=%h") or "unknown") + ("+" if changed else "")
 
 
 def machine() -> Machine:
