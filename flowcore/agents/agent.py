@@ -174,6 +174,10 @@ class Agent:
 
     # ---- steering
 
+    def retune(self, settings: AgentSettings) -> None:
+        """Have other settings from now on. They may differ in what is reloadable only."""
+        self.settings = settings
+
     def pause(self) -> None:
         """Take no calls until `resume`; those under way go on. Raises AgentUnavailable if it is not up."""
         if not self._state.available:

@@ -73,7 +73,7 @@ class HeartbeatSettings:
 class AgentSettings:
     """What every agent has besides the settings of its type."""
 
-    description: str = setting("", help="what the agent is for, in a sentence")
+    description: str = setting("", help="what the agent is for, in a sentence", reloadable=True)
     roles: tuple[str, ...] = setting((), help="roles by which it can be found")
     capabilities: tuple[str, ...] = setting((), help="capabilities by which it can be found")
     names: Literal["qualified", "bare"] = setting(
@@ -88,6 +88,7 @@ class AgentSettings:
         30.0,
         validator=v.gt(0),
         help="how long a call may take where the caller says nothing shorter",
+        reloadable=True,
     )
     guards: tuple[str, ...] = reference(
         "guard",
@@ -95,7 +96,9 @@ class AgentSettings:
         help="guards that its requests must pass, after those of `[requests]` and the edge",
     )
     validate_arguments: bool = setting(
-        True, help="check the arguments of a tool against its schema before it is called"
+        True,
+        help="check the arguments of a tool against its schema before it is called",
+        reloadable=True,
     )
     restart: RestartSettings = setting(factory=RestartSettings, help="how crashes are met")
     heartbeat: HeartbeatSettings = setting(

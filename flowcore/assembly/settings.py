@@ -91,7 +91,11 @@ class FlowConfig:
         "guard", many=True, help="one table per guard of requests; the key is its name"
     )
     agent: dict[str, Selection] = selection(
-        "agent", many=True, common=AgentSettings, help="one table per agent; the key is its name"
+        "agent",
+        many=True,
+        common=AgentSettings,
+        help="one table per agent; the key is its name",
+        reloadable=True,
     )
     edge: dict[str, Selection] = selection(
         "edge",

@@ -56,6 +56,10 @@ class StatusBoard:
                 component=component, type=type_, status=status, reason=reason, since=self._clock()
             )
 
+    def forget(self, component: str) -> None:
+        """There is no such component any more."""
+        self._statuses.pop(component, None)
+
     def get(self, component: str) -> ComponentStatus | None:
         """One component's status, None if it is not known."""
         return self._statuses.get(component)

@@ -38,6 +38,8 @@ class Node:
     log_level: str | None
     log_format: str | None
     _flow: Flow | None = attrs.field(default=None, init=False)
+    _serving: trio.Nursery | None = attrs.field(default=None, init=False)
+    """While it serves: what is in it ends when that does."""
     _stop: trio.Event = attrs.field(factory=trio.Event, init=False)
     """Set by the first TERM: drain."""
     _now: trio.CancelScope = attrs.field(factory=trio.CancelScope, init=False)
@@ -64,7 +66,9 @@ class Node:
         notify("READY=1", f"STATUS=serving {len(flow.agents)} agents")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._report_agents, flow, out)
+            self._serving = nursery
             await self._stop.wait()
+            self._serving = None
             nursery.cancel_scope.cancel()
         notify("STOPPING=1", "STATUS=draining")
         logger.info("draining: up to %g s", flow.config.node.drain)
@@ -86,10 +90,10 @@ class Node:
             if number == signal.SIGUSR1:
                 print_tasks(sys.stderr)
             elif number == signal.SIGHUP:
-                if self._flow is None or self._stop.is_set():
+                if self._flow is None or self._serving is None:
                     logger.warning("not reloaded: the node is starting or stopping")
                 else:
-                    self.reload(self._flow)
+                    self._serving.start_soon(self.reload, self._flow)
             else:
                 self._end(self._flow)
 
@@ -107,18 +111,24 @@ class Node:
         if flow is not None:
             flow.hurry()
 
-    def reload(self, flow: Flow) -> None:
+    async def reload(self, flow: Flow) -> None:
         """Read the configuration again; on any problem keep running with the old one."""
         notify("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
-            applied, fixed = flow.reload(self.config, self.overrides)
+            done = await flow.reload(self.config, self.overrides)
         except FlowError as error:
             logger.error("not reloaded, running on with the old configuration:\n%s", error)
+        except Exception:
+            # whatever went wrong with a reload, it does not end a node that serves
+            logger.exception("the reload failed before it was done")
         else:
             self.apply_logs(flow)
-            logger.info("reloaded: %s", ", ".join(applied) or "nothing changed that is reloadable")
-            if fixed:
-                logger.warning("these changes need a restart: %s", ", ".join(fixed))
+            said = ", ".join(done.applied) or "nothing changed that is reloadable"
+            logger.info("reloaded: %s", said)
+            for one in done.restart:
+                logger.warning("needs a restart: %s", one)
+            for one in done.failed:
+                logger.error("not replaced, the old one goes on: %s", one)
         notify("READY=1")
 
 

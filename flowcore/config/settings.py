@@ -77,13 +77,14 @@ def selection(
     common: type | None = None,
     many: bool = False,
     help: str,  # noqa: A002
+    reloadable: bool = False,
 ) -> Any:
     """A key that selects a component of a kind by its type; with `many` a table of named ones.
 
     In TOML: the bare type, or a table with `type` and the settings of that type, strictly checked.
     A `default` is such a bare type.
     """
-    about = About(help=help, selects=kind, common=common)
+    about = About(help=help, reloadable=reloadable, selects=kind, common=common)
     return _field(default, dict if many else None, about)
 
 

@@ -9,9 +9,10 @@ fails the start, for then nobody could reach the node.
 from __future__ import annotations
 
 import inspect
+import itertools
 import pathlib
 import random
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -24,7 +25,7 @@ from typing import Any
 import attrs
 import trio
 
-from flowcore.agents import Agent, AgentSettings, open_agent
+from flowcore.agents import Agent, AgentSettings, State, open_agent
 from flowcore.agents.incarnation import OpenBalancer, OpenSource
 from flowcore.agents.reasons import reason_of
 from flowcore.assembly import BUILTIN, Component, OpenContext, Status, lacks
@@ -39,6 +40,7 @@ from flowcore.supervise import (
     Happening,
     StartFailed,
     Strategy,
+    Supervisor,
     What,
     open_supervisor,
     serve_context,
@@ -64,6 +66,11 @@ class _Building:
     config_dir: pathlib.Path
     launcher: SharedLauncher
     handles: dict[str, Any] = attrs.field(factory=dict)
+    _children: dict[str, str] = attrs.field(factory=dict)
+    """The supervised child that each agent is now, by the agent's name."""
+    _candidates: set[str] = attrs.field(factory=set)
+    """Children that are to take an agent's place, and have not yet."""
+    _numbers: Iterator[int] = attrs.field(factory=lambda: itertools.count(2))
 
     def context(self, component: Component) -> OpenContext:
         data_dir = self.flow.config.node.data_dir
@@ -113,13 +120,14 @@ class _Building:
             yield handle
 
     @asynccontextmanager
-    async def open_agent(self, component: Component) -> AsyncGenerator[Agent]:
+    async def open_agent(self, component: Component, child: str) -> AsyncGenerator[Agent]:
         selection = component.selection
         settings: AgentSettings = selection.common
         source = partial(self._open, component)
         balancer = partial(self._open, self.flow.plan.find(f"{component.path}.balancer"))
-        async with self._joined(component.name, settings, source, balancer) as agent:
-            self.handles[component.path] = agent
+        async with self._joined(component.name, settings, source, balancer, child) as agent:
+            if child not in self._candidates:
+                self.handles[component.path] = agent
             yield agent
 
     @asynccontextmanager
@@ -131,16 +139,21 @@ class _Building:
 
     @asynccontextmanager
     async def _joined(
-        self, name: str, settings: AgentSettings, source: OpenSource, balancer: OpenBalancer
+        self,
+        name: str,
+        settings: AgentSettings,
+        source: OpenSource,
+        balancer: OpenBalancer,
+        child: str = BUILTIN,
     ) -> AsyncGenerator[Agent]:
         flow = self.flow
 
         def changed(agent: Agent) -> None:
-            status = AGENT_STATUS[agent.state.value]
-            flow.board.set(f"agent.{name}", flow.type_of(name), status, agent.reason)
-            flow.directory.changed()
+            if flow.agents.get(name) is agent:
+                self._tell(agent)
 
-        flow.board.set(f"agent.{name}", flow.type_of(name), Status.STARTING)
+        if child not in self._candidates:
+            flow.board.set(f"agent.{name}", flow.type_of(name), Status.STARTING)
         async with open_agent(
             name,
             settings,
@@ -150,13 +163,21 @@ class _Building:
             watchers=flow.watchers,
             changed=changed,
         ) as agent:
-            flow.agents[name] = agent
-            flow.directory.join(agent)
+            if child not in self._candidates:
+                flow.agents[name] = agent
+                flow.directory.join(agent)
             try:
                 yield agent
             finally:
-                flow.directory.leave(name)
-                del flow.agents[name]
+                if flow.agents.get(name) is agent:
+                    flow.directory.leave(name)
+                    del flow.agents[name]
+
+    def _tell(self, agent: Agent) -> None:
+        flow, name = self.flow, agent.name
+        status = AGENT_STATUS[agent.state.value]
+        flow.board.set(f"agent.{name}", flow.type_of(name), status, agent.reason)
+        flow.directory.changed()
 
     @asynccontextmanager
     async def _open(self, component: Component) -> AsyncGenerator[Any]:
@@ -191,26 +212,107 @@ class _Building:
             self.flow.serve_at(component.name, edge.endpoints)
             yield edge
 
+    # ---- agents that come and go while the flow runs (`flowcore.flow.reload.AgentChanges`)
+
+    @property
+    def _agents(self) -> Supervisor:
+        assert self.flow.root is not None
+        branch: Supervisor | None = self.flow.root.handle("agents")
+        if branch is None:
+            raise AssemblyError("the agents are being started anew: reload later")
+        return branch
+
+    def settle_guards(self, name: str) -> None:
+        """The guards of an agent's requests are those of the flow's configuration from now on."""
+        chosen = self.flow.config.agent.get(name)
+        names = chosen.common.guards if chosen is not None and chosen.common else ()
+        guards = [self.handles[f"guard.{one}"] for one in names]
+        self.flow.requests.guards.place(name, guards)
+
+    async def add_agent(self, component: Component) -> None:
+        """Start an agent; it fails alone."""
+        self.settle_guards(component.name)
+        await self._agents.start_child(self._agent_child(component, self._next_child(component)))
+
+    async def replace_agent(self, component: Component, seconds: float) -> str | None:
+        """Put a new agent in the place of the one of its name, once it is up; why not, where it is not."""
+        flow, name, branch = self.flow, component.name, self._agents
+        old, old_child = flow.agents[name], self._children[name]
+        child = self._next_child(component)
+        self._candidates.add(child)
+        leaving = child
+        try:
+            agent: Agent = await branch.start_child(self._agent_child(component, child))
+            state = await agent.wait_until(State.IDLE, State.BUSY, State.FAILED, State.STOPPED)
+            if not state.available and old.state not in (State.FAILED, State.STOPPED):
+                return agent.reason
+            if old.state is State.PAUSED:
+                agent.pause()
+            flow.directory.leave(name)
+            flow.agents[name] = agent
+            flow.directory.join(agent)
+            self.settle_guards(name)
+            self.handles[component.path] = agent
+            self._children[name], leaving = child, old_child
+            self._tell(agent)
+            await old.drain(seconds)
+        finally:
+            self._candidates.discard(child)
+            with trio.CancelScope(shield=True):  # it takes its own `shutdown` at most
+                await self._end_child(branch, leaving)
+        return None
+
+    async def remove_agent(self, agent: Agent, seconds: float) -> None:
+        """Let an agent's calls end within `seconds`, and forget it."""
+        flow, name = self.flow, agent.name
+        flow.directory.leave(name)
+        del flow.agents[name]
+        await agent.drain(seconds)
+        await self._end_child(self._agents, self._children.pop(name))
+        self.handles.pop(f"agent.{name}", None)
+        flow.board.forget(f"agent.{name}")
+        self.settle_guards(name)
+
+    def _next_child(self, component: Component) -> str:
+        """The name of the child that an agent will be: no two are alike."""
+        child = component.name
+        if child in self._children or child in self._children.values():
+            child = f"{component.name}~{next(self._numbers)}"
+        self._children.setdefault(component.name, child)
+        return child
+
+    @staticmethod
+    async def _end_child(branch: Supervisor, child: str) -> None:
+        if any(one.name == child for one in branch.children()):
+            await branch.stop_child(child)
+            await branch.delete_child(child)
+
+    def _agent_child(self, component: Component, child: str) -> Child:
+        shutdown = self.flow.config.supervision.shutdown
+        return Child(
+            name=child,
+            run=serve_context(partial(self.open_agent, component, child)),
+            shutdown=shutdown + component.selection.common.shutdown,
+        )
+
     # ---- the tree
+
+    def agents(self) -> list[Child]:
+        """The agents as they are now: the branch may be opened anew after they have changed."""
+        self._children = {one.name: one.name for one in self.flow.plan.of_kind("agent")}
+        self._candidates.clear()
+        return [
+            Child(
+                name=BUILTIN,
+                run=serve_context(self.open_builtin),
+                shutdown=self.flow.config.supervision.shutdown,
+            ),
+            *(self._agent_child(one, one.name) for one in self.flow.plan.of_kind("agent")),
+        ]
 
     def children(self) -> list[Child]:
         flow = self.flow
         shutdown = flow.config.supervision.shutdown
-        agents = [
-            Child(
-                name=BUILTIN,
-                run=serve_context(self.open_builtin),
-                shutdown=shutdown,
-            ),
-            *(
-                Child(
-                    name=one.name,
-                    run=serve_context(partial(self.open_agent, one)),
-                    shutdown=shutdown + one.selection.common.shutdown,
-                )
-                for one in flow.plan.of_kind("agent")
-            ),
-        ]
         edges = [
             Child(name=one.name, run=serve_context(partial(self.open_edge, one)), shutdown=shutdown)
             for one in flow.plan.of_kind("edge")
@@ -226,21 +328,23 @@ class _Building:
                 for one in flow.plan.of_kind(kind)
             ),
             Child(name="requests", run=serve_context(self.open_requests), shutdown=shutdown),
-            self._branch("agents", agents),
-            self._branch("edges", edges),
+            self._branch("agents", self.agents),
+            self._branch("edges", lambda: edges),
         ]
 
-    def _branch(self, name: str, children: list[Child]) -> Child:
+    def _branch(self, name: str, children: Callable[[], list[Child]]) -> Child:
         settings = self.flow.config.supervision
-        open_ = partial(
-            open_supervisor,
-            name,
-            children,
-            strategy=Strategy.ONE_FOR_ONE,
-            intensity=settings.restarts,
-            period=settings.period,
-            watch=self.watch,
-        )
+
+        def open_() -> AbstractAsyncContextManager[Supervisor]:
+            return open_supervisor(
+                name,
+                children(),
+                strategy=Strategy.ONE_FOR_ONE,
+                intensity=settings.restarts,
+                period=settings.period,
+                watch=self.watch,
+            )
+
         return supervisor_child(name, open_)
 
     def watch(self, happening: Happening) -> None:
@@ -290,7 +394,7 @@ async def open_components(flow: Flow, config_dir: pathlib.Path) -> AsyncGenerato
     settings = flow.config.supervision
     async with AsyncExitStack() as stack:
         launcher = await stack.enter_async_context(open_shared_launcher())
-        building = _Building(flow, config_dir, launcher)
+        building = flow.changes = _Building(flow, config_dir, launcher)
         try:
             flow.root = await stack.enter_async_context(
                 open_supervisor(

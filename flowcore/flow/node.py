@@ -21,11 +21,14 @@ from flowcore.assembly import (
     Plugins,
     Source,
     StatusBoard,
+    make_plan,
     read,
+    read_config,
 )
-from flowcore.config import differences
+from flowcore.config import ConfigError
 from flowcore.envelope import tool_params
 from flowcore.errors import CallError, DeadlineExceeded, InvalidRequest, UnknownTarget
+from flowcore.flow.reload import AgentChanges, Reloaded, Steps, placed, places, steps
 from flowcore.requests import (
     DEAF,
     LOCAL,
@@ -64,6 +67,9 @@ class Flow:
         """Who may come in, by edge, where credentials are asked for."""
         self.requests: Requests
         self.root: Supervisor | None = None
+        self.changes: AgentChanges | None = None
+        """Who starts and stops agents while it runs."""
+        self._reloading = trio.Lock()
         """The supervisor of everything, while it is open."""
         self.started = trio.current_time()
         self.draining = trio.Event()
@@ -307,22 +313,65 @@ class Flow:
         if self.root is not None:
             self.root.hurry()
 
-    def reload(self, source: Source, overrides: Sequence[str] = ()) -> tuple[list[str], list[str]]:
-        """Read a configuration again and apply what is reloadable.
+    async def reload(self, source: Source, overrides: Sequence[str] = ()) -> Reloaded:
+        """Read a configuration again and apply what is reloadable; waits until agents have changed places.
 
-        Gives (paths applied, paths that differ but need a restart). Raises ConfigError, changing
-        nothing, if the new one has a problem.
+        Raises ConfigError, changing nothing, if the new one has a problem.
         """
-        new = read(source, overrides, self._given).config
-        changed = list(differences(self.config, new))
-        applied = [path for path, reloadable in changed if reloadable]
-        fixed = [path for path, reloadable in changed if not reloadable]
-        self.config = attrs.evolve(
-            self.config,
-            node=attrs.evolve(self.config.node, drain=new.node.drain),
-            log=new.log,
-        )
-        return applied, fixed
+        async with self._reloading:
+            new = self._read_again(source, overrides)
+            todo = steps(self.config, new)
+            before = self.config
+            self._settle(todo.config)
+            self.requests.retune(todo.config.requests)
+            for name in todo.retuned:
+                self.agents[name].retune(todo.config.agent[name].common)
+            failed = await self._change_agents(todo)
+            if failed:  # whose old versions go on
+                agents = {**self.config.agent, **{name: before.agent[name] for name in failed}}
+                self._settle(attrs.evolve(self.config, agent=agents))
+            return Reloaded(
+                applied=tuple(one for one in todo.applied if one[6:] not in failed),
+                restart=placed(todo.fixed, places(source, overrides)),
+                failed=tuple(f"agent.{name}: {why}" for name, why in failed.items()),
+            )
+
+    def _read_again(self, source: Source, overrides: Sequence[str]) -> FlowConfig:
+        """With the plugins that are loaded, where it asks for no others."""
+        if not isinstance(source, FlowConfig):
+            try:
+                again = read_config(source, self.plugins, overrides)
+            except ConfigError:
+                # it may ask for other plugins: what is wrong in truth is told by reading it with them
+                again = read(source, overrides, self._given).config
+            if again.plugins == self.config.plugins:
+                make_plan(again, self.plugins.registry)
+                return again
+        return read(source, overrides, self._given).config
+
+    def _settle(self, config: FlowConfig) -> None:
+        self.plan = make_plan(config, self.plugins.registry)
+        self.config = config
+
+    async def _change_agents(self, todo: Steps) -> dict[str, str]:
+        """Start, replace and end agents, all at once; which could not be replaced, and why."""
+        failed: dict[str, str] = {}
+        assert self.changes is not None
+        changes, seconds = self.changes, self.config.node.drain
+
+        async def replace(name: str) -> None:
+            why = await changes.replace_agent(self.plan.find(f"agent.{name}"), seconds)
+            if why is not None:
+                failed[name] = why
+
+        async with trio.open_nursery() as nursery:
+            for name in todo.removed:
+                nursery.start_soon(changes.remove_agent, self.agents[name], seconds)
+            for name in todo.replaced:
+                nursery.start_soon(replace, name)
+            for name in todo.added:
+                nursery.start_soon(changes.add_agent, self.plan.find(f"agent.{name}"))
+        return failed
 
 
 def _deadline(seconds: float | None) -> float:

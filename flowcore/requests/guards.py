@@ -81,6 +81,11 @@ class Guards:
         self._agents = dict(agents or {})
         self._known: dict[tuple[str, str], tuple[Guard, ...]] = {}
 
+    def place(self, agent: str, guards: Sequence[Guard]) -> None:
+        """These stand before an agent's requests from now on."""
+        self._agents[agent] = tuple(guards)
+        self._known.clear()
+
     def before(self, edge: str, agent: str) -> tuple[Guard, ...]:
         """The guards of requests that come by an edge ("" for the program itself) for an agent."""
         known = self._known.get((edge, agent))

@@ -128,17 +128,23 @@ class Keys:
         each: int | None = None,
         most_bytes: int = 64 << 20,
     ) -> None:
-        self._join = join
-        self._keep = keep
-        self._most = most
-        self._each = most if each is None else min(each, most)
-        self._most_bytes = most_bytes
+        self.bound(join=join, keep=keep, most=most, each=each, most_bytes=most_bytes)
         self._running: dict[Key, Reservation] = {}
         self._settled: OrderedDict[Key, Reservation] = OrderedDict()
         self._results: OrderedDict[Key, Reservation] = OrderedDict()
         self._owned: dict[Owner, _Owned] = {}
         self._bytes = 0
         self._refused = 0
+
+    def bound(
+        self, *, join: bool, keep: float, most: int, each: int | None, most_bytes: int
+    ) -> None:
+        """Keep to these bounds from now on."""
+        self._join = join
+        self._keep = keep
+        self._most = most
+        self._each = most if each is None else min(each, most)
+        self._most_bytes = most_bytes
 
     def __len__(self) -> int:
         return len(self._running) + len(self._settled)

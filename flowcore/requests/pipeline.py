@@ -87,6 +87,26 @@ class Requests:
         self._parked: trio.Event | None = None
         self._drained: trio.Event | None = None
 
+    def retune(self, settings: RequestSettings) -> None:
+        """Have these settings from now on, but for the guards; what is under way keeps its deadline."""
+        self.settings = settings
+        self.tracker.bound(
+            limit=settings.limit,
+            keep=settings.keep,
+            most=settings.most,
+            most_bytes=settings.keep_bytes,
+        )
+        keys = settings.idempotency
+        self.keys.bound(
+            join=keys.running == "join",
+            keep=keys.keep,
+            most=keys.most,
+            each=keys.each,
+            most_bytes=keys.keep_bytes,
+        )
+        self._retries.retune(settings.retry)
+        self.tasks.retune(settings)
+
     # ---- the way
 
     async def submit(self, envelope: Envelope) -> Reply:
@@ -267,8 +287,8 @@ class Requests:
 
     async def expire(self) -> None:
         """Give requests whose workers do not stop at the deadline their outcome; runs until cancelled."""
-        grace = self.settings.grace
         while True:
+            grace = self.settings.grace
             if not self.tracker.running:
                 self._parked = trio.Event()
                 await self._parked.wait()

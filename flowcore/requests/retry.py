@@ -29,6 +29,10 @@ class Retries:
         self._random = chance
         self._tokens = _FIRST_TOKENS
 
+    def retune(self, settings: RetrySettings) -> None:
+        """Have these settings from now on; what is saved of the budget stays."""
+        self._settings = settings
+
     def accepted(self) -> None:
         """A request got as far as the work: it earns its share of a retry, up to a hundred saved."""
         self._tokens = min(_MOST_TOKENS, self._tokens + self._settings.budget)

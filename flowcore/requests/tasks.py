@@ -144,6 +144,10 @@ class Tasks:
         self._begun = self._refused = 0
         self._counts = dict.fromkeys(_FINAL, 0)
 
+    def retune(self, settings: RequestSettings) -> None:
+        """Have these settings from now on; tasks that run keep their deadlines."""
+        self._settings = settings
+
     def begin(
         self,
         envelope: Envelope,

@@ -90,10 +90,7 @@ class Tracker:
     """
 
     def __init__(self, *, limit: int, keep: float, most: int, most_bytes: int = 64 << 20) -> None:
-        self._limit = limit
-        self._keep = keep
-        self._most = most
-        self._most_bytes = most_bytes
+        self.bound(limit=limit, keep=keep, most=most, most_bytes=most_bytes)
         self._running: dict[str, Entry] = {}
         self._ended: dict[str, Entry] = {}
         self._order: deque[Entry] = deque()
@@ -103,6 +100,13 @@ class Tracker:
         self._results = self._errors = self._cancelled = self._expired = 0
         self.retries = 0
         self.replayed = 0
+
+    def bound(self, *, limit: int, keep: float, most: int, most_bytes: int) -> None:
+        """Keep to these bounds from now on."""
+        self._limit = limit
+        self._keep = keep
+        self._most = most
+        self._most_bytes = most_bytes
 
     @property
     def running(self) -> int:

@@ -151,12 +151,42 @@ def test_hup_applies_what_is_reloadable_and_names_the_rest(config: pathlib.Path)
         config.write_text(text.replace('name = "under-test"', 'name = "other"\ndrain = "3s"'))
         node.process.send_signal(signal.SIGHUP)
         assert "node.drain" in node.wait_for("reloaded: ")
-        assert "node.name" in node.wait_for("need a restart")
+        assert "node.name (" in node.wait_for("needs a restart")
         config.write_text(text + "\nwrong = 1\n")
         node.process.send_signal(signal.SIGHUP)
         node.wait_for("running on with the old configuration")
         assert "unknown key" in node.wait_for("unknown key")
         assert node.ctl("status").returncode == 0
+
+
+def test_hup_brings_replaces_and_ends_agents_while_calls_go_on(config: pathlib.Path) -> None:
+    with serving(config) as node:
+        text = config.read_text()
+        long = [str(BIN / "flowctl"), "call", "demo.wait", "seconds=2", "--url", node.api]
+        with subprocess.Popen(long, stdout=subprocess.PIPE, text=True) as call:
+            while not any(one["state"] == "running" for one in node.ctl_json("tasks")["requests"]):
+                pass
+            demo = text.replace(
+                'support/agents.py"', 'support/agents.py"\nroles = ["shown"]\ndeadline = "9s"'
+            )
+            more = f'\n[agent.text]\ntype = "python"\ntarget = "{ROOT}/examples/text_agent.py"\n'
+            config.write_text(demo.replace("there.is.no.such", "there.is.none") + more)
+            node.process.send_signal(signal.SIGHUP)
+            line = node.wait_for("reloaded: ")
+            assert "agent.demo" in line
+            assert "agent.text" in line
+            assert "agent.broken" in line
+            out, _ = call.communicate(timeout=60)
+        assert call.returncode == 0, out
+        agents = {one["name"]: one for one in node.ctl_json("agents")["agents"]}
+        assert agents["demo"]["roles"] == ["shown"]
+        assert "'there.is.none.module'" in agents["broken"]["reason"]
+        assert node.ctl("call", "demo.echo", "text=again").stdout == "again\n"
+        config.write_text(text)
+        node.process.send_signal(signal.SIGHUP)
+        assert "agent.text" in node.wait_for("reloaded: ")
+        assert "text" not in {one["name"] for one in node.ctl_json("agents")["agents"]}
+        assert node.end() == 0
 
 
 def test_usr1_prints_the_task_tree(config: pathlib.Path) -> None:

@@ -248,7 +248,7 @@ def test_differences_say_what_can_be_reloaded() -> None:
         "node.name": False,
         "node.drain": True,
         "agent.x.target": False,
-        "agent.y": False,
+        "agent.y": True,
     }
     assert list(differences(old, old)) == []
 

@@ -460,7 +460,8 @@ async def test_plugins_that_were_given_are_there_when_a_file_is_read_again(
     path.write_text('[edge.odd]\ntype = "odd"\n')
     async with open_flow(path, plugins=[OddPlugin()]) as flow:
         path.write_text('[edge.odd]\ntype = "odd"\n[node]\ndrain = "1s"\n')
-        assert flow.reload(path) == (["node.drain"], [])
+        done = await flow.reload(path)
+        assert (done.applied, done.restart) == (("node.drain",), ())
 
 
 async def test_reload_tells_what_it_applied(tmp_path: pathlib.Path) -> None:
@@ -468,12 +469,13 @@ async def test_reload_tells_what_it_applied(tmp_path: pathlib.Path) -> None:
     path.write_text("")
     async with open_flow(path) as flow:
         path.write_text('[node]\ndrain = "1s"\nname = "other"\n')
-        assert flow.reload(path) == (["node.drain"], ["node.name"])
+        done = await flow.reload(path)
+        assert (done.applied, done.restart) == (("node.drain",), (f"node.name ({path}:3)",))
         assert flow.config.node.drain == 1.0
         assert flow.name == "flow"
         path.write_text("[node]\nx = 1\n")
         with pytest.raises(ConfigError):
-            flow.reload(path)
+            await flow.reload(path)
         assert flow.config.node.drain == 1.0
 
 
