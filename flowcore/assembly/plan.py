@@ -13,6 +13,7 @@ from graphlib import CycleError, TopologicalSorter
 import attrs
 
 from flowcore.access import EdgeSettings
+from flowcore.agents import AgentSettings
 from flowcore.assembly.registry import FactoryRegistry
 from flowcore.assembly.settings import FlowConfig
 from flowcore.config import ConfigError, Problem, Selection, about, references
@@ -170,10 +171,25 @@ def _claimed_twice(components: Mapping[str, Component]) -> Iterator[Problem]:
         except Exception as error:  # the plugin's fault is told like any other problem
             yield _problem(one.selection, _fault("claims", error))
             continue
+        workers = _most_workers(one.selection)
+        if claims and workers > 1:
+            yield _problem(
+                one.selection,
+                f"{claims[0]} would be claimed by each of its {workers} workers; set pool.max = 1, or, "
+                "where the settings know {port}, let each have its own",
+            )
         for claim in claims:
             first = takers.setdefault(claim, one)
             if first is not one:
                 yield _problem(one.selection, f"{claim} is claimed here and by {first.path}")
+
+
+def _most_workers(selection: Selection) -> int:
+    """How many workers an agent's settings ask for; 0 if they leave that to its type."""
+    if not isinstance(selection.common, AgentSettings):
+        return 0
+    pool = selection.common.pool
+    return max(pool.min or 0, pool.max or 0)
 
 
 def _exposed(components: Mapping[str, Component]) -> Iterator[Problem]:

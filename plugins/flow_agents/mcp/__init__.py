@@ -27,4 +27,8 @@ async def open_mcp(config: McpSettings, context: Context) -> AsyncGenerator[Work
 
 @hookimpl
 def flow_register(registry: Registry) -> None:
-    registry.add(Factory("agent", "mcp", McpSettings, open_mcp, stability="stable"))
+    registry.add(
+        Factory(
+            "agent", "mcp", McpSettings, open_mcp, stability="stable", claims=McpSettings.claims
+        )
+    )

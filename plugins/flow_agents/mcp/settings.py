@@ -42,8 +42,12 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _VALUE = re.compile(r"[\t\x20-\x7e]*")
 
 
+PORT = "{port}"
+"""In `command`, `env` and `url`: a free port, another one for each worker."""
+
+
 def _is_url(url: str) -> None:
-    split_url(url)
+    split_url(url.replace(PORT, "1"))
 
 
 def _are_headers(headers: Mapping[str, str | Secret]) -> None:
@@ -81,7 +85,7 @@ class McpSettings:
         None,
         validator=_is_url,
         help="the server's endpoint, spoken to over Streamable HTTP; beside `command`: that of the server "
-        "that the command starts",
+        "that the command starts, where {port} in both is a free port, another one for each worker",
     )
     headers: dict[str, str | Secret] = setting(
         factory=dict, validator=_are_headers, help="HTTP headers of every request to `url`"
@@ -148,6 +152,26 @@ class McpSettings:
             for name, value in self.env.items()
         }
 
+    def on_port(self, number: int) -> McpSettings:
+        """The same with this port wherever `{port}` stands."""
+
+        def put(text: str) -> str:
+            return text.replace(PORT, str(number))
+
+        return attrs.evolve(
+            self,
+            command=tuple(map(put, self.command)),
+            env={k: put(v) if isinstance(v, str) else v for k, v in self.env.items()},
+            url=None if self.url is None else put(self.url),
+        )
+
+    def claims(self) -> tuple[str, ...]:
+        """What each worker takes for itself: the port of a server that it starts, if that is a fixed one."""
+        if not self.command or self.url is None or PORT in self.url:
+            return ()
+        origin, _ = split_url(self.url)
+        return (f"tcp {origin.host}:{origin.port}",)
+
     def __attrs_post_init__(self) -> None:
         if not self.command and self.url is None:
             raise ValueError("expected `command`, `url` or both")
@@ -155,6 +179,12 @@ class McpSettings:
             raise ValueError("expected `headers` only beside `url`")
         if not self.command and (self.env or self.cwd is not None):
             raise ValueError("expected `env` and `cwd` only beside `command`")
+        if self.url is not None and PORT in self.url:
+            values = [value for value in self.env.values() if isinstance(value, str)]
+            if not any(PORT in word for word in (*self.command, *values)):
+                raise ValueError(
+                    "expected {port} in `command` or `env`, too, as it stands in `url`"
+                )
         for root in self.roots:
             if not root.startswith("file://"):
                 raise ValueError(f"expected roots as file:// URIs, not {root!r}")

@@ -8,15 +8,15 @@ from functools import partial
 
 from flow_agents.mcp.bridge import Bridge, Eras, open_bridge
 from flow_agents.mcp.calls import Calls
-from flow_agents.mcp.settings import McpSettings
-from flow_agents.mcp.started import open_started
+from flow_agents.mcp.settings import PORT, McpSettings
+from flow_agents.mcp.started import free_port, open_started
 from flow_agents.mcp.stdio import open_stdio
 from flow_agents.mcp.streamable import open_streamable
 from flow_agents.mcp.wire import Wire
 from flow_agents.mcp.worker import Memory, Upstream, open_upstream
 from flowcore.config import Secret
 from flowcore.hookspecs import Context
-from flowcore.http import Client, open_client
+from flowcore.http import Client, open_client, split_url
 from flowcore.interfaces import AgentPort, PoolDefaults
 from flowcore.mcp import Era
 from flowcore.processes import Launcher
@@ -45,26 +45,31 @@ class McpSource:
     def open_worker(self, port: AgentPort) -> AbstractAsyncContextManager[Bridge]:
         """Start or reach the upstream, and agree with it upon a version."""
         settings = self._settings
+        if settings.url is not None and PORT in settings.url:
+            origin, _ = split_url(settings.url.replace(PORT, "1"))
+            settings = settings.on_port(free_port(origin.host))
         questions = settings.questions if settings.protocol == "auto" else ()
-        first = self._open(port, self._memory, aside=False)
-        return open_bridge(first, partial(self._second, port), self._eras, questions, port)
+        first = self._open(settings, port, self._memory, aside=False)
+        second = partial(self._second, settings, port)
+        return open_bridge(first, second, self._eras, questions, port)
 
-    def _second(self, port: AgentPort) -> AbstractAsyncContextManager[Upstream]:
+    def _second(
+        self, settings: McpSettings, port: AgentPort
+    ) -> AbstractAsyncContextManager[Upstream]:
         """Another connection, that shakes hands."""
-        return self._open(port, Memory(era=Era.HANDSHAKE), aside=True)
+        return self._open(settings, port, Memory(era=Era.HANDSHAKE), aside=True)
 
     def _open(
-        self, port: AgentPort, memory: Memory, *, aside: bool
+        self, settings: McpSettings, port: AgentPort, memory: Memory, *, aside: bool
     ) -> AbstractAsyncContextManager[Upstream]:
-        calls = Calls(linger=self._settings.linger)
-        wire = self._wire(port, calls, start=not aside)
-        return open_upstream(self._settings, port, memory, calls, wire, aside=aside)
+        calls = Calls(linger=settings.linger)
+        wire = self._wire(settings, port, calls, start=not aside)
+        return open_upstream(settings, port, memory, calls, wire, aside=aside)
 
     def _wire(
-        self, port: AgentPort, calls: Calls, *, start: bool
+        self, settings: McpSettings, port: AgentPort, calls: Calls, *, start: bool
     ) -> AbstractAsyncContextManager[Wire]:
         """The way to the upstream; `start` is False where the server at the URL runs already."""
-        settings = self._settings
         if settings.url is None:
             assert self._launcher is not None
             return open_stdio(self._launcher, settings, calls, port.stderr)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 from collections.abc import AsyncGenerator, Callable
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 
@@ -42,6 +43,15 @@ async def open_started(
         async with reached as wire:
             yield wire
         nursery.cancel_scope.cancel()
+
+
+def free_port(host: str) -> int:
+    """A port that nothing listens on now. Whoever is given it should take it soon."""
+    family, kind, _, _, address = socket.getaddrinfo(host, 0, type=socket.SOCK_STREAM)[0]
+    with socket.socket(family, kind) as one:
+        one.bind(address)
+        number: int = one.getsockname()[1]
+        return number
 
 
 async def _hear(process: Process, stderr: Callable[[str], None]) -> None:

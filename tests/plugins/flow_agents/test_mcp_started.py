@@ -7,8 +7,18 @@ from typing import Any
 
 import pytest
 
+from flow_agents.mcp.settings import McpSettings
 from flowcore.errors import CallError, UpstreamFailure
-from support.upstreaming import UPSTREAMS, RecordingPort, failure, losing, opened, text
+from support.upstreaming import (
+    UPSTREAMS,
+    RecordingPort,
+    failure,
+    losing,
+    open_mcp_source,
+    opened,
+    text,
+    tool,
+)
 
 
 def started(*options: str) -> dict[str, Any]:
@@ -49,3 +59,24 @@ async def test_what_does_not_start_says_why() -> None:
     error = await failure(port, **settings)
     assert str(error) == "the upstream's process exited with code 1"
     assert port.lines == ["no such luck"]
+
+
+PORTED: dict[str, Any] = {
+    "command": ("python", str(UPSTREAMS / "http_program.py"), "{port}"),
+    "url": "http://127.0.0.1:{port}/mcp",
+}
+
+
+async def test_each_worker_may_have_a_port_of_its_own() -> None:
+    async with (
+        open_mcp_source(**PORTED) as source,
+        source.open_worker(RecordingPort()) as first,
+        source.open_worker(RecordingPort()) as second,
+    ):
+        for worker in (first, second):
+            assert text(await worker.call(tool("echo", text="x"))) == "x"
+
+
+def test_a_port_in_the_url_must_be_given_to_the_command() -> None:
+    with pytest.raises(ValueError, match=r"expected \{port\} in `command` or `env`"):
+        McpSettings(command=("x",), url=PORTED["url"])
