@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import ssl
 
 import pytest
@@ -188,6 +189,26 @@ async def test_handshakes_are_bounded_apart_from_connections() -> None:
                 assert (statistics.open, statistics.evicted) == (2, 1)
                 assert statistics.refused == {0: 1}
             await trio.aclose_forcefully(second.stream)
+
+
+async def test_a_thousand_stalled_handshakes_shut_nobody_out() -> None:
+    hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
+    async with serving(limits=Limits(handshakes=100), context=lambda: SERVER) as (server, address):
+        stalled = []
+        try:
+            for number in range(1000):
+                one = socket.create_connection((address.host, address.port))
+                one.sendall(hello[: number % len(hello)])
+                stalled.append(one)
+                if number % 100 == 99:
+                    async with open_peer(address, client_context()) as peer:
+                        assert (await peer.ask(GET)).status == 200
+            await trio.testing.wait_all_tasks_blocked(0.05)
+            assert server.statistics().open <= 100
+            assert server.statistics().evicted >= 900
+        finally:
+            for one in stalled:
+                one.close()
 
 
 async def test_a_full_server_says_so_over_tls() -> None:
