@@ -47,8 +47,8 @@ docs: .venv/ready
 benchmark: .venv/ready node peers
 	$(BIN)/python -m benchmarks
 
-# these print their figures and keep none
-benchmark-overload benchmark-limits: benchmark-%: .venv/ready
+# prints its figures and keeps none
+benchmark-limits: benchmark-%: .venv/ready
 	$(BIN)/python -m benchmarks.$*
 
 benchmark-edge: node peers
