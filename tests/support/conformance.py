@@ -119,6 +119,13 @@ def sdk_upstream(protocol: str) -> dict[str, Any]:
     return {"type": "mcp", "command": command, "names": "bare", "protocol": protocol}
 
 
+def sdk_upstream_over_http() -> dict[str, Any]:
+    """The same, started on a port of its own and spoken to over HTTP in the era of each client."""
+    command = [sys.executable, str(SDK_SERVER), "--port", "{port}"]
+    url = "http://127.0.0.1:{port}/mcp"
+    return {"type": "mcp", "command": command, "url": url, "names": "bare"}
+
+
 @asynccontextmanager
 async def open_chain(protocol: str) -> AsyncGenerator[str]:
     """A flow in front of the everything agent's flow, which speaks one version to it; the first's URL."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Final
 
@@ -323,8 +323,20 @@ async def open_upstream(
 
 
 def _only(group: BaseExceptionGroup[BaseException]) -> BaseException:
-    """The exception in nested groups of one; where there are several, the group as it is."""
-    inner: BaseException = group
-    while isinstance(inner, BaseExceptionGroup) and len(inner.exceptions) == 1:
-        inner = inner.exceptions[0]
-    return group if isinstance(inner, BaseExceptionGroup) else inner
+    """What a group comes down to: its one exception; or, where a connection was lost and what waited for it
+    failed of that, the loss. Else the group as it is."""
+    leaves = list(_leaves(group))
+    if len(leaves) == 1:
+        return leaves[0]
+    losses = [leaf for leaf in leaves if type(leaf) is UpstreamFailure]
+    if losses and all(isinstance(leaf, CallError) for leaf in leaves):
+        return losses[0]
+    return group
+
+
+def _leaves(error: BaseException) -> Iterator[BaseException]:
+    if isinstance(error, BaseExceptionGroup):
+        for inner in error.exceptions:
+            yield from _leaves(inner)
+    else:
+        yield error

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import resource
+import sys
 
 import pytest
 import trio
 
 from flow_agents.mcp.calls import CallStatistics
+from flowcore import open_flow
 from flowcore.errors import (
     AgentUnavailable,
     CallError,
@@ -16,7 +18,18 @@ from flowcore.errors import (
     UpstreamError,
     UpstreamFailure,
 )
-from support.upstreaming import RecordingPeer, liar, losing, opened, stdio_server, text, tool, value
+from support.upstreaming import (
+    RecordingPeer,
+    RecordingPort,
+    failure,
+    liar,
+    losing,
+    opened,
+    stdio_server,
+    text,
+    tool,
+    value,
+)
 
 
 @pytest.mark.parametrize(
@@ -162,3 +175,39 @@ async def test_a_result_of_many_megabytes_passes() -> None:
         with pytest.raises(OutcomeUnknown, match="more than 1,048,576 bytes"):
             await up2.call("large", size=size)
         await up2.lost()
+
+
+@pytest.mark.parametrize("point", ["discover", "initialize", "initialized", "list"])
+async def test_a_crash_on_the_way_to_being_ready_says_how_it_ended(point: str) -> None:
+    port = RecordingPort()
+    error = await failure(port, command=(*liar("Crashing"), point))
+    assert isinstance(error, CallError)
+    # whichever comes first: that it has ended, or that it does not take the next message
+    assert "exited with code 9" in str(error) or "reads no more" in str(error)
+    assert port.lines == [f"crashing at {point}"]
+
+
+@pytest.mark.parametrize("point", ["call", "half"])
+async def test_a_crash_in_a_call_leaves_its_outcome_unknown(point: str) -> None:
+    async with losing(command=(*liar("Crashing"), point)) as up:
+        with pytest.raises((OutcomeUnknown, UpstreamFailure)) as caught:
+            await up.call("lie")
+        assert caught.value.began
+        assert isinstance(await up.lost(), UpstreamFailure)
+
+
+async def test_a_crash_after_an_answer_takes_nothing_from_it() -> None:
+    async with losing(command=(*liar("Crashing"), "answered")) as up:
+        assert text(await up.call("lie")) == "truth"
+        assert "exited with code 9" in str(await up.lost())
+
+
+async def test_an_agent_that_crashes_in_every_call_comes_back_for_the_next() -> None:
+    command = [sys.executable, *liar("Crashing")[1:], "call"]
+    config = {"agent": {"up": {"type": "mcp", "command": command, "restart": {"limit": 100}}}}
+    async with open_flow(config) as flow:
+        await flow.wait_settled()
+        for _ in range(3):
+            with pytest.raises(CallError) as caught:
+                await flow.call("up.lie", {})
+            assert caught.value.began

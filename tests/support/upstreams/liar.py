@@ -407,6 +407,43 @@ class Changing(PickyModern):
         write(json.dumps({"jsonrpc": "2.0", "id": request["id"], "error": error}).encode() + b"\n")
 
 
+class Crashing(Liar):
+    """It ends at the point that a second word names, with half an answer on the wire if that is `half`."""
+
+    def run(self) -> None:
+        self.point = sys.argv[2]
+        super().run()
+
+    def at(self, point: str) -> None:
+        if self.point == point:
+            sys.stderr.write(f"crashing at {point}\n")
+            sys.stderr.flush()
+            os._exit(9)
+
+    def server_discover(self, request: dict[str, Any]) -> None:
+        self.at("discover")
+        error = {"code": -32601, "message": "unknown"}
+        write(json.dumps({"jsonrpc": "2.0", "id": request["id"], "error": error}).encode() + b"\n")
+
+    def initialize(self, request: dict[str, Any]) -> None:
+        self.at("initialize")
+        super().initialize(request)
+        self.at("initialized")
+
+    def tools_list(self, request: dict[str, Any]) -> None:
+        self.at("list")
+        super().tools_list(request)
+        self.at("listed")
+
+    def tools_call(self, request: dict[str, Any]) -> None:
+        self.at("call")
+        if self.point == "half":
+            write(b'{"jsonrpc":"2.0","id":%d,"result":{"content":[' % request["id"])
+            self.at("half")
+        super().tools_call(request)
+        self.at("answered")
+
+
 class HandshakeDies(PickyModern):
     """It speaks 2026-07-28, and dies of a handshake."""
 
