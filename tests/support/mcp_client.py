@@ -204,11 +204,16 @@ class Messages:
 
 @asynccontextmanager
 async def open_talkative(
-    extra: Mapping[str, Any] | None = None, *, within: float = 60, **agent: Any
+    extra: Mapping[str, Any] | None = None,
+    *,
+    within: float = 60,
+    auth: Mapping[str, Any] | None = None,
+    **agent: Any,
 ) -> AsyncGenerator[tuple[Flow, Raw]]:
     """A flow with the agent `talk` behind an MCP edge, and a client of it."""
     config: dict[str, Any] = {
         "node": {"name": "test"},
+        "auth": auth or {},
         "agent": {
             "talk": {
                 "type": "python",
