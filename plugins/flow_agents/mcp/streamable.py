@@ -119,7 +119,8 @@ class StreamableHttp:
             subject = call.envelope.name if call.envelope is not None else ""
             return (*self._post, *_mirrored(call.method, subject), *call.headers)
         if call.method == "initialize":
-            return (*self._own, *_POST)
+            # a server of both eras may ask for it in every POST (2026-07-28, standard headers)
+            return (*self._own, *_POST, *_mirrored(call.method, ""))
         return self._post
 
     def _give_up(self, call: Call) -> None:
