@@ -97,18 +97,15 @@ class Template:
 
 async def wait_ready(target: str, process: Process) -> None:
     """Wait until a template's process says that it can be forked. Raises TemplateFailed."""
-    word = b""
-    async for line in process.lines(_LONGEST_WORD):
-        word = line
-        break
+    word = await anext(process.lines(_LONGEST_WORD), None)
+    if word is None:
+        raise TemplateFailed(
+            f"the template of {target!r} ended before it was ready: it {await process.wait()}"
+        )
     if word == b"ready":
         return
     said, _, reason = word.decode(errors="replace").partition(": ")
     if said == "failed":
         await process.wait()  # for the last of its stderr
         raise TemplateFailed(f"{target!r} cannot be a template: {reason}")
-    if word:
-        raise TemplateFailed(f"{process.arguments[0]!r} is no Python that could run a template")
-    raise TemplateFailed(
-        f"the template of {target!r} ended before it was ready: it {await process.wait()}"
-    )
+    raise TemplateFailed(f"{process.arguments[0]!r} is no Python that could run a template")

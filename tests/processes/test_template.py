@@ -276,12 +276,16 @@ def _children_of(pid: int) -> list[int]:
 
 
 async def test_a_template_that_cannot_be_leaves_nothing(folder: Path) -> None:
+    blank = folder / "blank"
+    blank.write_text("#!/bin/sh\necho\n")
+    blank.chmod(0o755)
     async with open_launcher() as launcher:
         for target, python, reason in (
             ("program:nothing", "python", "has no attribute 'nothing'"),
             ("no_module:main", "python", "No module named 'no_module'"),
             ("./no_file.py:main", "python", "FileNotFoundError"),
             ("program:main", "cat", "'cat' is no Python"),
+            ("program:main", str(blank), "blank' is no Python"),
             ("program:main", "false", "before it was ready: it exited with code 1"),
             ("program:CHANCE", "python", "'CHANCE' is no function"),
         ):
