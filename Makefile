@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 
-.PHONY: serve demo test test-long lint format docs benchmark conformance coverage node erlang clean
+.PHONY: serve demo test test-long test-security lint format docs benchmark conformance coverage node erlang tools clean
 
 serve: .venv/ready
 	$(BIN)/flowserve --config configs/quickstart.toml
@@ -14,9 +14,10 @@ demo: .venv/ready node
 
 # ---- checks
 
-test: .venv/ready node erlang
+# as many at once as there are processors, each file in one process
+test: .venv/ready node erlang tools
 	$(BIN)/coverage erase
-	$(BIN)/coverage run $(BIN)/pytest -m "not long"
+	$(BIN)/coverage run $(BIN)/pytest -m "not long" --numprocesses=auto --dist=loadfile
 	@$(MAKE) --no-print-directory coverage
 
 # NFR11: 90 % of lines and branches over all, 95 % in supervision
@@ -28,10 +29,14 @@ coverage:
 test-long: .venv/ready node erlang
 	$(BIN)/pytest -m long
 
+test-security: .venv/ready tools
+	$(BIN)/pytest -m "not long" tests/security
+
 lint: .venv/ready
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/bandit --quiet --recursive --severity-level=medium flowcore plugins
 
 format: .venv/ready
 	$(BIN)/ruff check --fix .
@@ -86,6 +91,11 @@ peers: .peers/mcp1/ready .peers/mcp2/ready
 # the oracle of the supervision tests; without it they compare with recorded logs
 erlang:
 	@command -v erl >/dev/null || $(if $(ROOT),{ apt-get update -qq && apt-get install -y -qq --no-install-recommends erlang-base; },echo "erl is missing: supervision is compared with recorded logs only")
+
+# what attacks a running server from outside: without them those tests say so and are skipped
+tools:
+	@command -v testssl >/dev/null && command -v sslscan >/dev/null && command -v slowhttptest >/dev/null \
+	    || $(if $(ROOT),{ apt-get update -qq && apt-get install -y -qq --no-install-recommends testssl.sh sslscan slowhttptest; },echo "testssl, sslscan or slowhttptest is missing: its tests are skipped")
 
 requirements.lock: pyproject.toml
 	@[ -f $@ ] && touch $@ || $(MAKE) lock
