@@ -12,10 +12,11 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Iterable
 from typing import Any
 
 import attrs
@@ -54,15 +55,8 @@ NODE_CALLS: dict[str, tuple[dict[str, Any], str]] = {
 
 def settings() -> list[str]:
     """`--set` arguments: ports that nobody has, and the agents that need Node where it is there."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    free = {
-        "edge.mcp.bind": "127.0.0.1:0",
-        "edge.api.bind": "127.0.0.1:0",
-        "agent.units.command": json.dumps(["python", "../examples/http_server.py", str(port)]),
-        "agent.units.url": f"http://127.0.0.1:{port}/mcp",
-    }
-    words = [word for key, value in free.items() for word in ("--set", f"{key}={value}")]
+    edges = ("mcp", "api")
+    words = [word for edge in edges for word in ("--set", f"edge.{edge}.bind=127.0.0.1:0")]
     return words + (node_agents() if NODE.exists() else [])
 
 
@@ -172,25 +166,33 @@ async def demonstrate(
     return steps
 
 
+def reported(lines: Iterable[str]) -> dict[str, str]:
+    """Where a node can be reached, by edge, from its start-up report; all of that is read."""
+    urls: dict[str, str] = {}
+    for line in lines:
+        found = re.match(r" +(\w+) +(http://\S+)$", line)
+        if found:
+            urls[found[1]] = found[2]
+        if line.startswith("agent "):
+            break
+    return urls
+
+
 def main() -> int:
     """Run the demonstration; 0 if every step was right."""
     calls = {**CALLS, **(NODE_CALLS if NODE.exists() else {})}
     command = [str(pathlib.Path(sys.executable).parent / "flowserve")]
     command += ["--config", str(ROOT / "configs" / "quickstart.toml"), *settings()]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as server:
+    with (
+        tempfile.TemporaryFile("w+") as log,  # not a pipe, which would have to be read all the time
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=log, text=True) as server,
+    ):
         assert server.stdout is not None
-        assert server.stderr is not None
-        urls: dict[str, str] = {}
-        for line in server.stdout:
-            found = re.match(r" +(mcp|api) +(http://\S+)$", line)
-            if found:
-                urls[found[1]] = found[2]
-            if line.startswith("agent "):
-                break
-        else:
-            print(server.stderr.read(), file=sys.stderr)
+        urls = reported(server.stdout)
+        if not {"mcp", "api"} <= urls.keys():  # it ended before it had said so
+            server.wait()
+            log.seek(0)
+            print(log.read(), file=sys.stderr)
             return 1
         began = time.monotonic()
         try:

@@ -86,8 +86,10 @@ class Factory:
     `stability` is "stable", "beta" or "experimental". `claims(config)` names the exclusive things that
     an instance will take (such as "tcp 127.0.0.1:7300"), so that a plan with two takers is refused;
     `exposed(config)` is the address it listens on beyond this machine, or None: without authentication
-    such a component is refused. `mentions(config)` names components that the settings speak of as (kind,
-    name), so that a plan without them is refused; to use one, refer to it (`flowcore.config.reference`).
+    such a component is refused. `private` tells that only the program which started the node reaches it, so
+    that `auth` would ask nobody: it is refused. `mentions(config)` names components that the settings speak
+    of as (kind, name), so that a plan without them is refused; to use one, refer to it
+    (`flowcore.config.reference`).
     """
 
     kind: str
@@ -97,6 +99,7 @@ class Factory:
     stability: str = "beta"
     claims: Callable[[Any], tuple[str, ...]] | None = None
     exposed: Callable[[Any], str | None] | None = None
+    private: bool = False
     mentions: Callable[[Any], Iterable[tuple[str, str]]] | None = None
 
 

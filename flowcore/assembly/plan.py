@@ -85,7 +85,12 @@ def make_plan(config: FlowConfig, registry: FactoryRegistry) -> Plan:
 def plan_problems(chosen: Sequence[Selection], registry: FactoryRegistry) -> list[Problem]:
     """What keeps these components from being opened together."""
     components = {one.path: one for one in _components(chosen, registry)}
-    return [*_claimed_twice(components), *_exposed(components), *_circles(components)]
+    return [
+        *_claimed_twice(components),
+        *_exposed(components),
+        *_asks_nobody(components),
+        *_circles(components),
+    ]
 
 
 def _circles(components: Mapping[str, Component]) -> Iterator[Problem]:
@@ -207,6 +212,17 @@ def _exposed(components: Mapping[str, Component]) -> Iterator[Problem]:
                 one.selection,
                 f"listens on {host}, beyond this machine, without authentication, which is refused;"
                 " say who may come in with auth = [...], or bind it to 127.0.0.1 (or [::1])",
+            )
+
+
+def _asks_nobody(components: Mapping[str, Component]) -> Iterator[Problem]:
+    for one in components.values():
+        settings = one.selection.common
+        if one.factory.private and isinstance(settings, EdgeSettings) and settings.auth:
+            yield _problem(
+                one.selection,
+                f"auth is for edges that strangers reach: the client of type {one.factory.type!r}"
+                " started this node",
             )
 
 

@@ -80,11 +80,13 @@ class Guards:
         self._edges = dict(edges or {})
         self._agents = dict(agents or {})
         self._known: dict[tuple[str, str], tuple[Guard, ...]] = {}
+        self._seeing: dict[str, tuple[Guard, ...]] = {}
 
     def place(self, agent: str, guards: Sequence[Guard]) -> None:
         """These stand before an agent's requests from now on."""
         self._agents[agent] = tuple(guards)
         self._known.clear()
+        self._seeing.clear()
 
     def before(self, edge: str, agent: str) -> tuple[Guard, ...]:
         """The guards of requests that come by an edge ("" for the program itself) for an agent."""
@@ -118,8 +120,11 @@ class Guards:
 
     def view(self, edge: str, principal: Principal) -> Hashable:
         """Principals of equal views are shown the same lists by this edge; None: everybody is."""
-        every = self._unique(self._node, self._edges.get(edge, ()), *self._agents.values())
-        views = tuple(guard.view(principal) for guard in every)
+        seeing = self._seeing.get(edge)
+        if seeing is None:  # found once: a list request is not to walk through every agent
+            seeing = self._unique(self._node, self._edges.get(edge, ()), *self._agents.values())
+            self._seeing[edge] = seeing
+        views = tuple(guard.view(principal) for guard in seeing)
         return None if all(view is None for view in views) else views
 
     @staticmethod

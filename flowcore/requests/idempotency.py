@@ -94,6 +94,10 @@ class _Owned:
 
     running: int = 0
     settled: OrderedDict[Key, Reservation] = attrs.field(factory=OrderedDict)
+    results: OrderedDict[Key, Reservation] = attrs.field(factory=OrderedDict)
+    """Those of the settled whose result is kept, oldest first."""
+    bytes: int = 0
+    """Bytes of these results."""
 
     def __len__(self) -> int:
         return self.running + len(self.settled)
@@ -115,8 +119,8 @@ class Keys:
     """The keys of one node. A key belongs to a principal (its scheme and name) and an agent.
 
     Outcomes are kept `keep` seconds, for at most `most` keys, `each` of one principal, and results of at
-    most `most_bytes` bytes in all: the oldest results are let go first, their keys are not. A new key takes
-    the place of its own principal's oldest before anybody else's.
+    most `most_bytes` bytes in all: beyond that the principal that keeps the most lets its oldest results go,
+    but not their keys. A new key takes the place of its own principal's oldest before anybody else's.
     """
 
     def __init__(
@@ -131,7 +135,6 @@ class Keys:
         self.bound(join=join, keep=keep, most=most, each=each, most_bytes=most_bytes)
         self._running: dict[Key, Reservation] = {}
         self._settled: OrderedDict[Key, Reservation] = OrderedDict()
-        self._results: OrderedDict[Key, Reservation] = OrderedDict()
         self._owned: dict[Owner, _Owned] = {}
         self._bytes = 0
         self._refused = 0
@@ -207,7 +210,8 @@ class Keys:
         if error is None or error.began:
             self._settled[key] = owned.settled[key] = reservation
             if reply is not None:
-                self._results[key] = reservation
+                owned.results[key] = reservation
+                owned.bytes += reservation.size
                 self._bytes += reservation.size
                 self._shrink()
         elif not owned:
@@ -246,10 +250,11 @@ class Keys:
         del self._settled[key]
         owned = self._owned[key[0]]
         del owned.settled[key]
+        if owned.results.pop(key, None) is not None:
+            owned.bytes -= reservation.size
+            self._bytes -= reservation.size
         if not owned:
             del self._owned[key[0]]
-        if self._results.pop(key, None) is not None:
-            self._bytes -= reservation.size
 
     def statistics(self) -> KeyStatistics:
         """The keys as they are now."""
@@ -262,7 +267,9 @@ class Keys:
 
     def _shrink(self) -> None:
         while self._bytes > self._most_bytes:
-            _, oldest = self._results.popitem(last=False)
+            most = max(self._owned.values(), key=lambda owned: owned.bytes)
+            _, oldest = most.results.popitem(last=False)
+            most.bytes -= oldest.size
             self._bytes -= oldest.size
             oldest.reply = None
             oldest.error = OutcomeUnknown(

@@ -61,7 +61,8 @@ class IdempotencySettings:
     keep_bytes: Size = setting(
         64 << 20,
         validator=v.ge(0),
-        help="most memory that kept results take; a key whose result is let go stays used",
+        help="most memory that kept results take; beyond it whoever keeps the most gives way, and a key"
+        " whose result is let go stays used",
         reloadable=True,
     )
 
@@ -104,7 +105,7 @@ class RequestSettings:
     task_bytes: Size = setting(
         256 << 20,
         validator=v.ge(0),
-        help="most memory that kept results of tasks take",
+        help="most memory that kept results of tasks take; beyond it whoever keeps the most gives way",
         reloadable=True,
     )
     tasks: int = setting(

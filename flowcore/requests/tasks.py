@@ -125,12 +125,21 @@ class TaskStatistics:
     """Bytes of the results that are kept."""
 
 
+@attrs.define(eq=False)
+class _Kept:
+    """The final tasks of one principal, oldest first."""
+
+    tasks: OrderedDict[str, Task] = attrs.field(factory=OrderedDict)
+    bytes: int = 0
+    """Bytes of their results."""
+
+
 Submit = Callable[[Envelope], Awaitable[Reply]]
 
 
 class Tasks:
     """The tasks of a node. Final ones are forgotten after their time, or sooner when they are too many or
-    their results too large, oldest first."""
+    their results too large: then whoever keeps the most gives way, the oldest first."""
 
     def __init__(self, settings: RequestSettings, submit: Submit, nursery: trio.Nursery) -> None:
         self._settings = settings
@@ -140,6 +149,8 @@ class Tasks:
         self._of: Counter[Owner] = Counter()
         """How many of those run, by whose they are."""
         self._ended: OrderedDict[str, Task] = OrderedDict()
+        self._kept: dict[Owner, _Kept] = {}
+        """The same, by whose they are."""
         self._bytes = 0
         self._begun = self._refused = 0
         self._counts = dict.fromkeys(_FINAL, 0)
@@ -232,6 +243,9 @@ class Tasks:
             del self._of[task.owner]
         self._ended[task.id] = task
         self._bytes += _size(task)
+        kept = self._kept.setdefault(task.owner, _Kept())
+        kept.tasks[task.id] = task
+        kept.bytes += _size(task)
         self._forget()
 
     def _full(self, what: str) -> Overloaded:
@@ -273,8 +287,14 @@ class Tasks:
 
     def discard(self, task: Task) -> None:
         """Forget a final task whose outcome its caller has got without asking for it by name."""
-        if self._ended.pop(task.id, None) is not None:
-            self._bytes -= _size(task)
+        if self._ended.pop(task.id, None) is None:
+            return
+        self._bytes -= _size(task)
+        kept = self._kept[task.owner]
+        kept.bytes -= _size(task)
+        del kept.tasks[task.id]
+        if not kept.tasks:
+            del self._kept[task.owner]
 
     def list(self) -> tuple[Task, ...]:
         """Every task that is known: those that run, oldest first, then those that ended, latest first."""
@@ -300,10 +320,16 @@ class Tasks:
     def _forget(self) -> None:
         while self._ended:
             oldest = next(iter(self._ended.values()))
-            too_many = len(self._ended) > self._settings.most
-            if not (too_many or self._bytes > self._settings.task_bytes or self._too_old(oldest)):
-                return
+            if not self._too_old(oldest):
+                break
             self.discard(oldest)
+        while self._bytes > self._settings.task_bytes:
+            self._give_way(max(self._kept.values(), key=lambda kept: kept.bytes))
+        while len(self._ended) > self._settings.most:
+            self._give_way(max(self._kept.values(), key=lambda kept: len(kept.tasks)))
+
+    def _give_way(self, kept: _Kept) -> None:
+        self.discard(next(iter(kept.tasks.values())))
 
 
 def _size(task: Task) -> int:

@@ -11,7 +11,7 @@ import pytest
 import tomli
 
 from support.needs import npm
-from support.node import ROOT, free_ports, free_units, serving
+from support.node import ROOT, free_ports, serving
 
 CONFIGS = sorted((ROOT / "configs").rglob("*.toml"))
 
@@ -29,7 +29,6 @@ def test_the_demo_is_right_from_beginning_to_end() -> None:
 def test_every_configuration_runs_and_all_of_its_agents_come_up(path: pathlib.Path) -> None:
     edges = tomli.loads(path.read_text())["edge"]
     free = free_ports(*(name for name, one in edges.items() if "bind" in one))
-    free += [] if path.name != "quickstart.toml" else free_units()
     with serving(path, *free, stdin=subprocess.PIPE) as node:
         while not node.said[-1].startswith("flow "):  # the built-in agent; sorted by name
             node.wait_for("")

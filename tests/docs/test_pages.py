@@ -15,7 +15,7 @@ import tomli
 import trio
 
 import flowcore
-from support.node import ROOT, Node, free_ports, free_units, run, serving
+from support.node import ROOT, Node, free_ports, run, serving
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -51,7 +51,7 @@ def alike(text: str) -> str:
 def node() -> Generator[Node]:
     """The quick start, running."""
     path = ROOT / "configs" / "quickstart.toml"
-    with serving(path, *free_ports("mcp", "api"), *free_units()) as running:
+    with serving(path, *free_ports("mcp", "api")) as running:
         while "units" not in running.said[-1]:
             running.wait_for("")
         yield running

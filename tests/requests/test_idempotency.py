@@ -262,6 +262,20 @@ def test_a_result_that_is_let_go_leaves_its_key_used() -> None:
     assert len(one) == 3
 
 
+def test_who_keeps_much_does_not_push_out_what_others_keep() -> None:
+    one = keys(most_bytes=300, most=100)
+    large = Reply(Raw(b'"' + b"x" * 98 + b'"'))
+    for who, count in (("ann", 1), ("bob", 9)):
+        for number in range(count):
+            first, _ = one.reserve(keyed(str(number), who=who), 0.0)
+            one.settle(first, 0.0, reply=large)
+    assert one.bytes == 300
+    assert one.reserve(keyed("0", who="ann"), 1.0)[0].outcome() == large
+    with pytest.raises(OutcomeUnknown):
+        one.reserve(keyed("6", who="bob"), 1.0)[0].outcome()
+    assert one.reserve(keyed("7", who="bob"), 1.0)[0].outcome() == large
+
+
 def test_a_kept_result_does_not_hold_on_to_its_message() -> None:
     message = b'{"result":{"a":1},"rest":"' + b"x" * 100_000 + b'"}'
     part: dict[str, Raw] = msgspec.json.decode(message, type=dict[str, Raw])

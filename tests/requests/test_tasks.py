@@ -220,6 +220,18 @@ async def test_final_tasks_are_kept_up_to_a_number_and_a_size() -> None:
         assert requests.tasks.statistics().kept_bytes == 200
 
 
+@pytest.mark.parametrize("bound", [{"task_bytes": 500}, {"most": 5}])
+async def test_who_keeps_much_does_not_push_out_what_others_keep(bound: dict[str, Any]) -> None:
+    large = Reply(Raw(b'"' + b"x" * 98 + b'"'))
+    bob = Principal(name="bob")
+    async with requests_of(ScriptedAgent([large]), **bound) as requests:
+        tasks = requests.tasks
+        first = [await ended(tasks.begin(mine())) for _ in range(2)]
+        flood = [await ended(tasks.begin(call(principal=bob))) for _ in range(9)]
+        assert set(tasks.list()) == {*first, *flood[-3:]}
+        assert tasks.statistics().kept_bytes == 500
+
+
 async def test_a_kept_result_does_not_hold_on_to_its_message() -> None:
     message = b'{"result":{"a":1},"rest":"' + b"x" * 10_000 + b'"}'
     part: dict[str, Raw] = msgspec.json.decode(message, type=dict[str, Raw])

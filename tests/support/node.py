@@ -7,7 +7,6 @@ import os
 import pathlib
 import re
 import signal
-import socket
 import subprocess
 import sys
 from collections.abc import Generator
@@ -87,15 +86,6 @@ def run(program: str, *arguments: str, **settings: Any) -> subprocess.CompletedP
 def free_ports(*edges: str) -> list[str]:
     """Arguments that let the system choose the ports of these edges."""
     return [word for edge in edges for word in ("--set", f"edge.{edge}.bind=127.0.0.1:0")]
-
-
-def free_units() -> list[str]:
-    """Arguments that start the quick start's server over HTTP on a port that nobody has."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-    command = f'["python", "../examples/http_server.py", "{port}"]'
-    url = f"http://127.0.0.1:{port}/mcp"
-    return ["--set", f"agent.units.command={command}", "--set", f'agent.units.url="{url}"']
 
 
 @contextlib.contextmanager

@@ -11,7 +11,6 @@ from contextlib import asynccontextmanager
 import attrs
 
 from flow_edges.mcp.settings import StdioSettings
-from flowcore.errors import AssemblyError
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 
 
@@ -34,10 +33,6 @@ async def open_mcp_stdio(config: StdioSettings, context: Context) -> AsyncGenera
     from flow_edges.mcp_stdio.connection import StdioConnection
     from flow_edges.mcp_stdio.descriptors import open_standard_streams, stop_process
 
-    if context.access.schemes:
-        raise AssemblyError(
-            "auth is for edges that strangers reach: the client of this one started it"
-        )
     async with open_standard_streams() as (receive, send):
         async with open_shared(context.host, config, context.name) as shared:
             connection = StdioConnection(shared, config, receive, send)
@@ -65,6 +60,12 @@ def _claims(config: StdioSettings) -> tuple[str, ...]:
 def flow_register(registry: Registry) -> None:
     registry.add(
         Factory(
-            "edge", "mcp_stdio", StdioSettings, open_mcp_stdio, stability="stable", claims=_claims
+            "edge",
+            "mcp_stdio",
+            StdioSettings,
+            open_mcp_stdio,
+            stability="stable",
+            claims=_claims,
+            private=True,
         )
     )
