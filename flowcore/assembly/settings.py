@@ -9,9 +9,14 @@ import attrs
 
 from flowcore.access import EdgeSettings
 from flowcore.agents import AgentSettings
-from flowcore.config import Duration, Selection, selection, setting
+from flowcore.config import Duration, Secret, Selection, selection, setting
 from flowcore.config import validators as v
 from flowcore.requests import RequestSettings
+from flowcore.secrets import read_seal_keys
+
+
+def _is_seal_key(key: Secret) -> bool:
+    return bool(read_seal_keys(key.reveal()).keys)
 
 
 @attrs.frozen(kw_only=True)
@@ -24,6 +29,11 @@ class NodeSettings:
     data_dir: pathlib.Path = setting(
         pathlib.Path("data"),
         help="where the node keeps what it must not forget; made when first needed",
+    )
+    seal_key: Secret | None = setting(
+        None,
+        validator=v.Check(_is_seal_key, "a key made by `flowctl seal --new-key FILE`"),
+        help="opens the values of this file that are sealed; unset: the environment's FLOW_SEAL_KEY",
     )
     seed: int | None = setting(
         None,

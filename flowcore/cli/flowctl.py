@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from flowcore.cli import guards, offline
+from flowcore.cli import guards, offline, seal
 from flowcore.cli.answers import (
     AgentLine,
     AgentsAnswer,
@@ -74,6 +74,7 @@ def parser() -> argparse.ArgumentParser:
         help="tasks and requests under way, and those that ended lately",
     )
     offline.add_commands(commands, common)
+    seal.add_command(commands, common)
     return top
 
 
@@ -86,6 +87,8 @@ def run(arguments: Sequence[str] | None = None) -> int:
     """Run flowctl; its exit code."""
     options = _options(parser(), arguments)
     try:
+        if options.command in OFFLINE:
+            return OFFLINE[options.command](options)
         url = getattr(options, "url", None) or os.environ.get(URL_VARIABLE) or DEFAULT_URL
         node = NodeClient(url, getattr(options, "timeout", 60.0))
         return COMMANDS[options.command](options, node)
@@ -316,9 +319,13 @@ COMMANDS = {
     "guards": _guards,
     "tools": _tools,
     "tasks": _tasks,
+}
+OFFLINE = {
     "audit": offline.audit,
     "token": offline.token,
+    "seal": seal.seal,
 }
+"""Commands that need no node."""
 
 
 if __name__ == "__main__":

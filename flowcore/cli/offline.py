@@ -27,11 +27,10 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     token.add_argument("name", help="whose it is: the principal's name")
 
 
-def audit(options: argparse.Namespace, node: object) -> int:
+def audit(options: argparse.Namespace) -> int:
     """Say whether every line is what was written, or name the first that is not."""
     from flowcore.audit import Broken, verify_files
 
-    del node
     try:
         key = None if options.key is None else options.key.read_text().strip("\r\n").encode()
         verdict = verify_files(options.files, key)
@@ -56,11 +55,10 @@ def audit(options: argparse.Namespace, node: object) -> int:
     return EXIT_OK
 
 
-def token(options: argparse.Namespace, node: object) -> int:
+def token(options: argparse.Namespace) -> int:
     """Make a token, and the line that makes it known."""
     from flowcore.access import new_token
 
-    del node
     if not options.name.isascii() or not options.name.isprintable() or " " in options.name:
         raise ValueError(f"expected a name of visible ASCII, not {options.name!r}")
     made, digest = new_token()

@@ -1,6 +1,6 @@
 """TOML to attrs: strict, all problems at once with their places, secrets that stay secret."""
 
-from flowcore.config.document import Document, load
+from flowcore.config.document import Document, as_path, load
 from flowcore.config.lines import dotted
 from flowcore.config.problems import ConfigError, Problem, Where
 from flowcore.config.render import (
@@ -31,6 +31,7 @@ __all__ = [
     "Size",
     "Where",
     "about",
+    "as_path",
     "attempt",
     "check_class",
     "differences",

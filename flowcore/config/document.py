@@ -163,6 +163,20 @@ def _keys(name: str) -> Key | None:
     return max(lines, key=len) if whole and lines else None
 
 
+def as_path(text: str) -> str:
+    """A dotted path as problems name it: `agent.time.env.KEY`, `a.b[0]`. Raises ValueError."""
+    *tables, last = re.split(r"(?<=\])\.", text)
+    parts: list[str | int] = []
+    for part in (*tables, last):
+        indexes = re.findall(r"\[(\d{1,9})\]", part)
+        name = re.sub(r"(\[\d{1,9}\])+$", "", part)
+        keys = _keys(name)
+        if keys is None:
+            raise ValueError(f"expected a setting such as auth.idp.secret, not {text!r}")
+        parts += [*keys, *map(int, indexes)]
+    return dotted(tuple(parts))
+
+
 def _value(text: str) -> Any:
     """A TOML value, or the text itself where it is none."""
     if "\n" not in text:

@@ -20,6 +20,7 @@ import attrs
 from flowcore.config import values
 from flowcore.config.lines import Key, dotted, toml_string
 from flowcore.config.problems import Problem, Where, clipped, known_words
+from flowcore.config.sealing import opened
 from flowcore.config.settings import Selection
 
 
@@ -239,7 +240,9 @@ class SecretShape:
         if isinstance(value, values.Secret):  # from a program, which may hold one already
             return value
         try:
-            return values.read_secret(value, walk.folder)
+            return values.read_secret(
+                value, walk.folder, lambda text: opened(text, path, walk.root, walk.folder)
+            )
         except ValueError as error:
             return walk.wrong(path, str(error))
 
@@ -257,7 +260,7 @@ class SecretShape:
         return {
             "oneOf": [
                 {**one, "properties": {how: {"type": "string"}}, "required": [how]}
-                for how in ("env", "file")
+                for how in values.SOURCES
             ]
         }
 

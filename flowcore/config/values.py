@@ -6,12 +6,14 @@ import ipaddress
 import os
 import pathlib
 import re
-import stat
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from decimal import Context, Decimal
 from typing import Annotated, Any
 
 import attrs
+
+from flowcore.config.problems import clipped, known_words
+from flowcore.secrets import read_private, refuse_sample
 
 
 class Unit:
@@ -161,7 +163,7 @@ class Secret:
     def __init__(self, text: str, source: Mapping[str, str] | None = None) -> None:
         self._text = text
         self.source = dict(source) if source else {}
-        """Where it came from: `{"env": name}` or `{"file": path}`."""
+        """Where it came from: `{"env": name}`, `{"file": path}` or `{"sealed": "***"}`."""
 
     def reveal(self) -> str:
         """The secret itself."""
@@ -180,57 +182,60 @@ class Secret:
         return hash((Secret, self._text))
 
 
-FORM_OF_A_SECRET = '{ env = "VARIABLE" } or { file = "path" }'  # noqa: S105 - a form
+FORM_OF_A_SECRET = '{ env = "VARIABLE" }, { file = "path" } or { sealed = "BASE64" }'  # noqa: S105 - a form
+SOURCES = ("env", "file", "sealed")
 
 
-def read_secret(table: Any, folder: pathlib.Path) -> Secret:
+def read_secret(
+    table: Any, folder: pathlib.Path, opened: Callable[[str], str] | None = None
+) -> Secret:
     """The secret a table names. Raises ValueError, which never holds the secret, for what is wrong.
 
-    A file must not be readable by everyone; one newline at its end is not part of the secret.
+    A file must be for its owner alone; one newline at its end is not part of the secret. `opened` opens what
+    is sealed in its place.
     """
     if not isinstance(table, dict):
         raise ValueError(f"a secret is not written in the file: expected {FORM_OF_A_SECRET}")
-    if (
-        len(table) != 1
-        or not isinstance(next(iter(table.values())), str)
-        or not table.keys() <= {"env", "file"}
-    ):
+    for name in table:
+        if name not in SOURCES:
+            raise ValueError(f"unknown source of a secret {clipped(name)}{_known(name)}")
+    if len(table) != 1 or not isinstance(next(iter(table.values())), str):
         raise ValueError(f"expected {FORM_OF_A_SECRET}")
     [(how, name)] = table.items()
     if how == "env":
-        value = os.environ.get(name)
-        if not value:
-            raise ValueError(
-                f"the environment variable {name!r} is {'empty' if value == '' else 'not set'}"
-            )
-        return Secret(value, {"env": name})
-    return Secret(_read_secret_file(folder / name), {"file": name})
+        text = _variable(name)
+    elif how == "file":
+        text = _read_secret_file(folder / name)
+    elif opened is None:
+        raise ValueError("expected no sealed value here: nothing opens it")
+    else:
+        text = opened(name)
+    refuse_sample(text)
+    return Secret(text, {how: name if how != "sealed" else "***"})
+
+
+def _known(name: object) -> str:
+    return known_words(str(name), SOURCES)
+
+
+def _variable(name: str) -> str:
+    value = os.environ.get(name)
+    if not value:
+        raise ValueError(
+            f"the environment variable {name!r} is {'empty' if value == '' else 'not set'}"
+        )
+    return value
 
 
 def _read_secret_file(path: pathlib.Path) -> str:
+    named = f"the secret file {str(path)!r}"
     try:
-        # without O_NONBLOCK a named pipe would hold the start for ever
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-        with os.fdopen(descriptor, "rb") as file:
-            mode = os.fstat(file.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise ValueError(f"the secret file {str(path)!r} is no regular file")
-            if mode & stat.S_IROTH:
-                raise ValueError(
-                    f"the secret file {str(path)!r} can be read by everyone; chmod it to 600"
-                )
-            content = file.read(65537)
-    except OSError as error:
-        raise ValueError(
-            f"the secret file {str(path)!r} cannot be read: {error.strerror}"
-        ) from None
-    if len(content) > 65536:
-        raise ValueError(f"the secret file {str(path)!r} has more than 65,536 bytes")
-    try:
-        text = content.decode()
+        text = read_private(path).decode()
     except UnicodeDecodeError:
-        raise ValueError(f"the secret file {str(path)!r} is not UTF-8 text") from None
+        raise ValueError(f"{named} is not UTF-8 text") from None
+    except ValueError as error:
+        raise ValueError(f"{named} {error}") from None
     text = text.removesuffix("\n").removesuffix("\r")
     if not text:
-        raise ValueError(f"the secret file {str(path)!r} is empty")
+        raise ValueError(f"{named} is empty")
     return text

@@ -12,6 +12,8 @@ from typing import Any
 import attrs
 import tomli
 
+from flowcore.secrets import refuse_weak_key
+
 _LEAST = 32
 _ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}")
 _FIELDS = frozenset(
@@ -39,8 +41,7 @@ class Key:
             )
         if len(self.secret) < _LEAST:
             raise ValueError(f"key {self.id!r}: expected a secret of at least {_LEAST} bytes")
-        if len(set(self.secret)) < 8:
-            raise ValueError(f"key {self.id!r}: the secret is a sample, or too simple")
+        refuse_weak_key(self.secret, f"key {self.id!r}: the secret")
         if not self.principal.isprintable() or not 0 < len(self.principal) <= 128:
             raise ValueError(f"key {self.id!r}: expected the name of a principal")
         if self.not_before >= self.not_after:

@@ -22,6 +22,7 @@ from flowcore.config import validators as v
 from flowcore.errors import AssemblyError
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.interfaces import AgentPort, PoolDefaults, Worker, WorkerSource
+from flowcore.secrets import refuse_weak_key
 
 if TYPE_CHECKING:
     from flowcore.native import NativeAgent
@@ -58,6 +59,8 @@ class PythonConfig:
     def __attrs_post_init__(self) -> None:
         if self.state_key is not None and len(self.state_key.reveal().encode()) < 32:
             raise ValueError("expected a state_key of 32 bytes or more")
+        if self.state_key is not None:
+            refuse_weak_key(self.state_key.reveal().encode(), "the state_key")
 
 
 class PythonSource:

@@ -229,7 +229,7 @@ def test_a_secret_is_in_no_problem_and_no_traceback() -> None:
     said = report("", f"auth.t.token={CANARY}", "auth.t.type=token")
     assert said == (
         "--set auth.t.token: a secret is not written in the file:"
-        ' expected { env = "VARIABLE" } or { file = "path" }'
+        ' expected { env = "VARIABLE" }, { file = "path" } or { sealed = "BASE64" }'
     )
 
 

@@ -144,7 +144,9 @@ def test_a_secret_comes_from_a_file_without_its_last_newline(tmp_path: pathlib.P
 @pytest.mark.parametrize(
     ("content", "mode", "says"),
     [
-        (CANARY.encode(), 0o644, "can be read by everyone"),
+        (CANARY.encode(), 0o644, r"can be read by others \(mode 0644\); chmod it to 600"),
+        (CANARY.encode(), 0o640, r"can be read by others \(mode 0640\); chmod it to 600"),
+        (CANARY.encode(), 0o602, r"can be read by others \(mode 0602\); chmod it to 600"),
         (b"", 0o600, "is empty"),
         (b"\xff\xfe" + CANARY.encode(), 0o600, "is not UTF-8"),
         (CANARY.encode() * 10_000, 0o600, "more than 65,536 bytes"),

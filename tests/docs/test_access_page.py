@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import pathlib
 import re
+import secrets
 
 import pytest
 
@@ -20,7 +22,7 @@ from support.tokens import ISSUER, SigningKey, claims, jwks, token
 ROOT = pathlib.Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "access.md").read_text()
 CONFIG, RING = re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-SECRET = bytes(range(32))
+SECRET = secrets.token_bytes(32)
 
 
 def laid_out(folder: pathlib.Path) -> tuple[pathlib.Path, str, SigningKey]:
@@ -30,9 +32,7 @@ def laid_out(folder: pathlib.Path) -> tuple[pathlib.Path, str, SigningKey]:
     (folder / "keys").mkdir()
     (folder / "keys" / "jwks.json").write_bytes(jwks(key))
     ring = folder / "keys" / "ring.toml"
-    text = RING.replace(
-        "BASE64 OF 32 BYTES OR MORE", "AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
-    )
+    text = RING.replace("BASE64 OF 32 BYTES OR MORE", base64.b64encode(SECRET).decode())
     ring.write_text(re.sub(r"not_(before|after) = .*\n", "", text))
     ring.chmod(0o600)
     path = folder / "flow.toml"

@@ -13,6 +13,7 @@ import ssl
 from typing import Any, Protocol
 
 import trio
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt import PyJWK
 from jwt.exceptions import PyJWKError, PyJWTError
 
@@ -20,6 +21,7 @@ from flow_auth.jwt.verify import KIND, KeySet
 from flow_auth.watched import WatchedFile, said
 from flowcore.errors import AgentUnavailable
 from flowcore.http import Client, HttpError
+from flowcore.secrets import refuse_sample_key
 
 logger = logging.getLogger(__name__)
 
@@ -174,6 +176,8 @@ def _jwk(one: dict[str, Any], algorithms: tuple[str, ...]) -> PyJWK | None:
         key = PyJWK(one, algorithm)
     except (PyJWTError, PyJWKError, ValueError, TypeError, KeyError) as error:
         raise ValueError(f"has a malformed key: {said(error)}") from None
+    public = key.key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
+    refuse_sample_key(public, "the key that it has")
     if algorithm == "RS256" and key.key.key_size < 2048:
         raise ValueError("has an RSA key of less than 2,048 bits (RFC 7518 section 3.3)")
     return key

@@ -9,10 +9,10 @@ import attrs
 
 from flowcore.config import Duration, Secret, Size, setting
 from flowcore.config import validators as v
+from flowcore.secrets import refuse_weak_key
 
 Algorithm = Literal["EdDSA", "ES256", "RS256", "HS256"]
 _LEAST_SECRET = 32
-_SAMPLES = ("secret", "changeme", "change-me", "your-256-bit-secret", "example")
 
 
 @attrs.frozen(kw_only=True)
@@ -86,10 +86,7 @@ class JwtConfig:
     def _check_secret(secret: str) -> None:
         if len(secret.encode()) < _LEAST_SECRET:
             raise ValueError(f"expected a secret of at least {_LEAST_SECRET} bytes (RFC 7518, 3.2)")
-        if len(set(secret)) < 8 or any(secret.lower().startswith(one) for one in _SAMPLES):
-            raise ValueError(
-                "the secret is a sample or too simple; make one with `openssl rand -hex 32`"
-            )
+        refuse_weak_key(secret.encode(), "the secret")
 
     @staticmethod
     def _check_url(url: str) -> None:

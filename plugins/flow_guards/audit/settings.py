@@ -9,6 +9,7 @@ import attrs
 
 from flowcore.config import Duration, Secret, Size, setting
 from flowcore.config import validators as v
+from flowcore.secrets import refuse_weak_key
 
 
 @attrs.frozen(kw_only=True)
@@ -39,3 +40,5 @@ class AuditConfig:
     def __attrs_post_init__(self) -> None:
         if self.key is not None and len(self.key.reveal().encode()) < 32:
             raise ValueError("expected a key of at least 32 bytes")
+        if self.key is not None:
+            refuse_weak_key(self.key.reveal().encode())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import sys
 import textwrap
 from collections.abc import AsyncGenerator
@@ -331,7 +332,7 @@ async def test_options_are_for_classes() -> None:
 
 
 async def test_the_state_key_must_be_long(tmp_path: Path) -> None:
-    PythonConfig(target="x:y", state_key=Secret("k" * 32))
+    PythonConfig(target="x:y", state_key=Secret(secrets.token_hex(16)))
     with pytest.raises(ValueError, match="32 bytes or more"):
         PythonConfig(target="x:y", state_key=Secret("short"))
     config = {"agent": {"mine": {"type": "python", "target": "no spaces:here at all"}}}

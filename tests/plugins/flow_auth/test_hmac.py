@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime
 import pathlib
+import secrets
 import tracemalloc
 from collections.abc import Callable
 from typing import Any
@@ -27,7 +28,7 @@ from flowcore.signing import Key, KeyRing, Signer, read_header, read_ring
 HERE = "http://flow.example/mcp"
 URL = "http://flow.example/mcp?a=1&b=%20"
 NOW = 1_795_000_000.0
-SECRETS = {name: bytes(range(start, start + 32)) for start, name in enumerate(("k1", "k2", "k3"))}
+SECRETS = {name: secrets.token_bytes(32) for name in ("k1", "k2", "k3")}
 
 
 def ring(**more: dict[str, Any]) -> KeyRing:
@@ -286,7 +287,7 @@ WRONG_RINGS: dict[str, tuple[str, str]] = {
     "one id twice": (toml("k1") * 2, "two keys have the id 'k1'"),
     "a path for an id": (toml("k1").replace('id = "k1"', 'id = "../k"'), "expected a key id"),
     "a short secret": ('[[key]]\nid="a"\nprincipal="a"\nsecret="c2hvcnQ="', "at least 32 bytes"),
-    "a sample": (f'[[key]]\nid="a"\nprincipal="a"\nsecret="{"QUFB" * 12}"', "sample"),
+    "a sample": (f'[[key]]\nid="a"\nprincipal="a"\nsecret="{"QUFB" * 12}"', "follows a pattern"),
     "no base64": ('[[key]]\nid="a"\nprincipal="a"\nsecret="???"', "not base64"),
     "no principal": ('[[key]]\nid="a"\nsecret="QUFB"', "expected principal"),
     "a time without a zone": (toml("k1", "not_after = 2026-01-01T00:00:00"), "with its zone"),
@@ -374,7 +375,7 @@ async def test_the_form_of_rfc_9421_is_taken_and_good_once(autojump_clock: MockC
         ({"nonce": "short"}, "lacks created, or a nonce"),
         ({"tag": None}, "tag does not name"),
         ({"tag": "http://other.example/mcp"}, "tag does not name"),
-        ({"secret": bytes(range(9, 41))}, "signature is wrong"),
+        ({"secret": secrets.token_bytes(32)}, "signature is wrong"),
         ({"key_id": "k9"}, "signature is wrong"),
         ({"created": -62.0}, "signature is wrong"),
         ({"created": 70.0}, "signature is wrong"),
