@@ -130,6 +130,9 @@ class _Port:
     def left_behind(self, what: str, *, retire: bool) -> Callable[[], None]:
         raise NotImplementedError  # a process leaves nothing behind
 
+    def late(self) -> None:
+        raise NotImplementedError  # nor is a call given up
+
 
 async def _once(spawn: Spawn) -> float:
     source = ProcessSource(ProcessConfig(command=("unused",)), spawn)

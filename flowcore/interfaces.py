@@ -84,6 +84,10 @@ class AgentPort(Protocol):
         """
         ...
 
+    def late(self) -> None:
+        """An answer came to a call that was given up, or answered before: it was dropped, and is counted."""
+        ...
+
 
 class WorkerSource(Protocol):
     """What an agent plugin opens once per `[agent.NAME]`: the maker of its workers."""

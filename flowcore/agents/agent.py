@@ -61,6 +61,7 @@ class Agent:
         chance: random.Random,
         watchers: Watchers,
         changed: Callable[[Agent], None],
+        late: Callable[[], None],
     ) -> None:
         self.name = name
         self.settings = settings
@@ -72,6 +73,7 @@ class Agent:
         self._random = chance
         self._watchers = watchers
         self._changed = changed
+        self._late = late
         self._state = State.STARTING
         self._reason = ""
         self._since = trio.current_time()
@@ -447,6 +449,11 @@ class Agent:
         """A line of a worker's stderr."""
         self._stderr.append(f"{worker}: {line}")
 
+    def late(self) -> None:
+        """An answer came that nobody waits for any more."""
+        self.tally.late += 1
+        self._late()
+
 
 @attrs.define
 class _Orders:
@@ -471,6 +478,10 @@ class _Orders:
         return self.end or self.restart or self.stops
 
 
+def _unheard() -> None:
+    """Nobody else counts."""
+
+
 @asynccontextmanager
 async def open_agent(
     name: str,
@@ -481,14 +492,15 @@ async def open_agent(
     chance: random.Random,
     watchers: Watchers,
     changed: Callable[[Agent], None],
+    late: Callable[[], None] = _unheard,
 ) -> AsyncGenerator[Agent]:
     """An agent that lives while the block does. It starts in the background: entering never waits.
 
     Leaving lets accepted calls end within the settings' `shutdown`, then stops its workers, all at once.
     `watchers` are told every event; `changed` is called when what it offers, or whether it does, changes.
-    It may not block or raise.
+    `late` with each answer that comes when nobody waits for it any more. Neither may block or raise.
     """
-    agent = Agent(name, settings, open_source, open_balancer, chance, watchers, changed)
+    agent = Agent(name, settings, open_source, open_balancer, chance, watchers, changed, late)
     stop = trio.Event()
     async with trio.open_nursery() as nursery:
         await nursery.start(agent.live, stop)

@@ -56,6 +56,7 @@ class Whole(Protocol):
     def announced(self, catalog: Catalog) -> None: ...
     def notified(self, method: str, params: Raw, audience: Principal | None) -> None: ...
     def wrote(self, worker: str, line: str) -> None: ...
+    def late(self) -> None: ...
 
 
 class Incarnation:
@@ -157,6 +158,10 @@ class Incarnation:
     def wrote(self, worker: str, line: str) -> None:
         """A line of a worker's stderr."""
         self._whole.wrote(worker, line)
+
+    def late(self) -> None:
+        """An answer came that nobody waits for any more."""
+        self._whole.late()
 
     def came_up(self, life: WorkerLife) -> None:
         """A worker is in the pool."""

@@ -61,6 +61,8 @@ class AgentStatistics:
     """What calls began and still goes on, now, though nobody waits for it."""
     retired: int
     """Workers that were replaced for that."""
+    late: int
+    """Answers that came when nobody waited for them any more, and were dropped."""
     durations: Durations
     """Of calls that ran to an end on a worker, from its being granted; in seconds."""
     pool: PoolStatistics | None
@@ -70,7 +72,7 @@ class AgentStatistics:
 class Tally:
     """Counts calls by what came of them."""
 
-    __slots__ = ("calls", "came", "crashes", "durations", "left_behind", "lives", "retired")
+    __slots__ = ("calls", "came", "crashes", "durations", "late", "left_behind", "lives", "retired")
 
     def __init__(self) -> None:
         self.calls = 0
@@ -80,6 +82,7 @@ class Tally:
         self.crashes = 0
         self.left_behind = 0
         self.retired = 0
+        self.late = 0
 
     def refuse(self) -> None:
         """A call came that could not even wait."""
@@ -97,6 +100,7 @@ class Tally:
             crashes=self.crashes,
             left_behind=self.left_behind,
             retired=self.retired,
+            late=self.late,
             durations=self.durations.durations(),
             pool=pool,
         )

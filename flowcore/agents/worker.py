@@ -50,6 +50,10 @@ class Ear(Protocol):
     def announced(self, catalog: Catalog) -> None: ...
     def notified(self, method: str, params: Raw, audience: Principal | None) -> None: ...
     def wrote(self, worker: str, line: str) -> None: ...
+    def late(self) -> None:
+        """An answer came that nobody waits for any more."""
+        ...
+
     def came_up(self, life: WorkerLife) -> None: ...
     def retired(self, life: WorkerLife) -> None:
         """It takes no further call, and is to be replaced."""
@@ -92,6 +96,11 @@ class Port:
     def left_behind(self, what: str, *, retire: bool) -> Callable[[], None]:
         """Something that a call began goes on; the function is called when it does no more."""
         return self._life.left_behind(what, retire=retire)
+
+    def late(self) -> None:
+        """An answer came that nobody waits for any more."""
+        if self._ear is not None:
+            self._ear.late()
 
     def close(self) -> None:
         """Listen no more."""

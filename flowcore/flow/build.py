@@ -162,6 +162,7 @@ class _Building:
             chance=flow.random,
             watchers=flow.watchers,
             changed=changed,
+            late=lambda: flow.requests.tracker.late(),
         ) as agent:
             if child not in self._candidates:
                 flow.agents[name] = agent

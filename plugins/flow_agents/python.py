@@ -9,7 +9,7 @@ import importlib.util
 import inspect
 import pathlib
 import sys
-from collections.abc import AsyncGenerator, Generator
+from collections.abc import AsyncGenerator, Callable, Generator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -81,6 +81,7 @@ class PythonSource:
         key = config.state_key
         self._seal = Seal(key.reveal().encode() if key is not None else None)
         self._threads = Threads(config.threads)
+        self._constructing = Threads(config.threads)
         self._is_class = inspect.isclass(target)
         if config.options and not self._is_class:
             raise AssemblyError(f"{config.target}: it is no class that could take options")
@@ -98,21 +99,38 @@ class PythonSource:
         agent = NativeAgent(port, offers)
         async with contextlib.AsyncExitStack() as stack:
             if self._is_class:
-                offers.own = self._offering.bound_to(await self._instance(agent, stack))
+                offers.own = self._offering.bound_to(await self._instance(port, agent, stack))
             port.announce(offers.catalog())
             # another instance takes the place of one whose thread goes on; what all share needs none
-            left_behind = partial(port.left_behind, retire=self._is_class)
+            left_behind = partial(_left_behind, port, retire=self._is_class)
             yield NativeWorker(agent, offers, self._seal, self._threads, left_behind)
 
-    async def _instance(self, agent: NativeAgent, stack: contextlib.AsyncExitStack) -> Any:
+    async def _instance(
+        self, port: AgentPort, agent: NativeAgent, stack: contextlib.AsyncExitStack
+    ) -> Any:
+        """An instance: constructed in a thread, since that may take its time, or for ever."""
         given = dict(self._config.options)
         if self._wants_agent is not None:
             given[self._wants_agent] = agent
         with _not_ending_us(self._config.target):
-            instance = self._target(**given)
+            instance = await self._constructing.run(
+                partial(self._target, **given),
+                partial(port.left_behind, "its constructor still runs in its thread", retire=False),
+            )
             if hasattr(instance, "__aenter__"):
                 instance = await stack.enter_async_context(instance)
         return instance
+
+
+def _left_behind(port: AgentPort, what: str, *, retire: bool) -> Callable[[], None]:
+    """A function goes on in its thread, its caller gone; what it will give comes late."""
+    over = port.left_behind(what, retire=retire)
+
+    def ended() -> None:
+        port.late()
+        over()
+
+    return ended
 
 
 def _agent_parameter(cls: type) -> str | None:
@@ -182,8 +200,18 @@ def _load_file(path: pathlib.Path) -> Any:
 
 @asynccontextmanager
 async def open_python(config: PythonConfig, context: Context) -> AsyncGenerator[WorkerSource]:
-    """Import the target, in a thread since imports may be slow, and make workers of it."""
-    target = await trio.to_thread.run_sync(load_target, config.target, context.config_dir)
+    """Import the target, in a thread since imports may be slow, and make workers of it.
+
+    An import that takes longer than the agent may take to open is left behind in its thread: nothing waits
+    for it, and another life begins another one.
+    """
+    target = await trio.to_thread.run_sync(
+        load_target,
+        config.target,
+        context.config_dir,
+        abandon_on_cancel=True,
+        limiter=trio.CapacityLimiter(1),  # its own, so that none that hangs takes another's place
+    )
     yield PythonSource(target, config)
 
 

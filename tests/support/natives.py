@@ -26,6 +26,7 @@ class RecordingPort:
     notes: list[tuple[str, Any]] = attrs.field(factory=list)
     left: list[str] = attrs.field(factory=list)
     """What was left behind and has not ended."""
+    came_late: int = 0
 
     def announce(self, catalog: Catalog) -> None:
         self.catalogs.append(catalog)
@@ -36,6 +37,9 @@ class RecordingPort:
 
     def stderr(self, line: str) -> None:
         raise AssertionError(line)
+
+    def late(self) -> None:
+        self.came_late += 1
 
     def left_behind(self, what: str, *, retire: bool) -> Callable[[], None]:
         assert retire

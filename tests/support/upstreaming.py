@@ -36,6 +36,7 @@ class RecordingPort:
         self.notifications: list[tuple[str, dict[str, Any]]] = []
         self.audiences: list[Principal | None] = []
         self.lines: list[str] = []
+        self.came_late = 0
         self._news = trio.Event()
 
     @property
@@ -53,6 +54,9 @@ class RecordingPort:
 
     def left_behind(self, what: str, *, retire: bool) -> Callable[[], None]:
         raise AssertionError(what)
+
+    def late(self) -> None:
+        self.came_late += 1
 
     def stderr(self, line: str) -> None:
         self.lines.append(line)

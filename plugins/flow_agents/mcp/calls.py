@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import attrs
 import trio
@@ -85,8 +85,10 @@ class CallStatistics:
 class Calls:
     """The calls under way on one connection."""
 
-    def __init__(self, *, linger: float = 30.0) -> None:
-        """`linger`: seconds that a call may be spoken of after it ended."""
+    def __init__(self, *, linger: float = 30.0, late: Callable[[], None] | None = None) -> None:
+        """`linger`: seconds that a call may be spoken of after it ended; `late` is called with each answer
+        to one that had been answered or given up."""
+        self._tell_late = late
         self.served = Served()
         self._linger = linger
         self._given_up_trail = Trail()
@@ -165,6 +167,8 @@ class Calls:
         """Count a response that nobody waits for."""
         if type(response.id) is int and 0 < response.id <= self._last:
             self._late += 1
+            if self._tell_late is not None:
+                self._tell_late()
         else:
             self._stray += 1
 

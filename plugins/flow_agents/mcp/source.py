@@ -62,7 +62,7 @@ class McpSource:
     def _open(
         self, settings: McpSettings, port: AgentPort, memory: Memory, *, aside: bool
     ) -> AbstractAsyncContextManager[Upstream]:
-        calls = Calls(linger=settings.linger)
+        calls = Calls(linger=settings.linger, late=port.late)
         wire = self._wire(settings, port, calls, start=not aside)
         return open_upstream(settings, port, memory, calls, wire, aside=aside)
 

@@ -149,6 +149,8 @@ class ProcessWorker:
             await asked.done.wait()
         except trio.Cancelled:
             if self._lost is not None:  # that is why we are cancelled
+                if envelope is None:
+                    raise  # whoever reads what it says tells why
                 raise self._failure(self._lost) from None
             self._give_up(number, asked, message)
             raise
@@ -227,6 +229,8 @@ class ProcessWorker:
                 f"it answered the request {number!r}, which was not asked or is answered already"
             )
         asked.response = response
+        if asked.unwanted:
+            self._port.late()
         self._settle(number)
 
     def _settle(self, number: int) -> None:
@@ -302,7 +306,7 @@ def _result_of(response: Response | None) -> Raw:
     assert response is not None
     if response.error is not None:
         error = response.error
-        data = None if error.data is UNSET else error.data
+        data = None if error.data is UNSET else msgspec.json.decode(error.data)
         raise UpstreamError(error.message, code=error.code, data=data)
     assert response.result is not None
     return response.result
