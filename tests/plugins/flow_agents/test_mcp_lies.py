@@ -83,6 +83,7 @@ async def test_answers_to_nothing_are_dropped_and_counted() -> None:
         assert up.worker.statistics() == CallStatistics(late=1, stray=0)
         assert text(await up.call("stray")) == "ok"
         assert up.worker.statistics() == CallStatistics(late=1, stray=2)
+        assert up.port.came_late == 1
 
 
 async def test_an_error_that_names_no_request_is_of_the_only_one_there_is() -> None:

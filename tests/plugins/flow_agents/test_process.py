@@ -126,7 +126,7 @@ async def test_an_error_of_its_own_is_passed_on_as_it_is() -> None:
             await flow.call("it.error")
         wire = caught.value.wire()
         assert (wire["code"], wire["message"]) == (77, "no luck")
-        assert json.loads(bytes(wire["data"])) == {"why": "rain"}
+        assert wire["data"] == {"why": "rain"}
         assert (await flow.call("it.value", {"value": 1})).structured == {"result": 1}
 
 
@@ -243,6 +243,8 @@ async def test_a_cancelled_call_is_cancelled_there() -> None:
                 await flow.call("it.hold", deadline=0.1)
         assert (await flow.call("it.value", {"value": 1})).structured == {"result": 1}
         assert pid_of(flow) == pid
+        assert flow.agent("it").statistics().late == 3
+        assert flow.requests.statistics().late == 3
 
 
 async def test_one_that_does_not_let_go_of_a_cancelled_call_is_killed() -> None:
@@ -450,6 +452,7 @@ async def test_one_that_cannot_start_is_failed_with_its_reason(mode: str, reason
         assert status["state"] == "failed"
         assert reason in status["reason"]
         if mode == "exit":
+            assert status["reason"] == reason  # said once
             assert status["stderr"] == ["it/1: cannot go on"]
         with pytest.raises(AgentUnavailable, match="failed"):
             await flow.agent("it").call(

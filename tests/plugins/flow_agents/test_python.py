@@ -99,6 +99,23 @@ def shout(text: str) -> str:
 '''
 
 
+STUCK = """
+import threading
+from flowcore.native import tool
+
+go_on = threading.Event()
+
+
+class Stuck:
+    def __init__(self) -> None:
+        assert go_on.wait(60)
+
+    @tool
+    def shout(self, text: str) -> str:
+        return text.upper()
+"""
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     (tmp_path / "notes.py").write_text(textwrap.dedent(NOTES))
@@ -183,6 +200,47 @@ async def test_an_expired_call_leaves_its_thread_behind_too(folder: Path) -> Non
         with pytest.raises(DeadlineExceeded):
             await flow.call("mine.work", deadline=0.2)
         assert (await flow.call("mine.greet", {"name": "ann"})).text.endswith("from mine/2")
+        assert flow.agents["mine"].statistics().late == 0
+        module.go_on.set()
+        with trio.fail_after(60):
+            while flow.agents["mine"].statistics().left_behind:
+                await trio.lowlevel.checkpoint()
+        # what it returned in the end is nobody's, and counted
+        assert flow.agents["mine"].statistics().late == 1
+        assert flow.requests.statistics().late == 1
+
+
+@pytest.mark.parametrize(
+    ("target", "reason"),
+    [
+        ("stuck.py:Stuck", "worker mine/1 was not ready within 0.3 s"),
+        ("stuck_import.py:Stuck", "agent mine was not open within 0.3 s"),
+    ],
+)
+async def test_code_that_hangs_before_it_is_up_holds_up_nobody(
+    folder: Path, target: str, reason: str
+) -> None:
+    """Neither the agents beside it nor the end of the node."""
+    (folder / "stuck.py").write_text(textwrap.dedent(STUCK))
+    (folder / "stuck_import.py").write_text(textwrap.dedent(STUCK) + "Stuck()\n")
+    never = {"base": "1h", "cap": "1h"}
+    config = {
+        "agent": {
+            "mine": {
+                "type": "python",
+                "target": str(folder / target),
+                "pool": {"min": 1, "max": 1, "start_timeout": "300ms"},
+                "restart": never,
+            },
+            "other": {"type": "python", "target": str(folder / "notes.py:shout")},
+        }
+    }
+    async with flowcore.open_flow(config) as flow:
+        assert (await flow.call("other.shout", {"text": "hey"})).text == "HEY"
+        assert await flow.agents["mine"].wait_until(State.FAILED) is State.FAILED
+        assert flow.agents["mine"].reason == reason
+    name = f"flowcore_agent_{target.partition('.')[0]}_"
+    for module in [one for key, one in sys.modules.items() if key.startswith(name)]:
         module.go_on.set()
 
 
