@@ -81,10 +81,11 @@ async def test_a_rate_limit_stands_before_all_requests() -> None:
 
 
 async def test_a_breaker_stands_before_its_agent_and_says_so_everywhere(
-    autojump_clock: trio.testing.MockClock,
+    mock_clock: trio.testing.MockClock,
 ) -> None:
     async with open_flow(BREAKER) as flow, flow.events() as events:
         await flow.wait_settled()
+        mock_clock.autojump_threshold = 0  # not sooner: it would not wait for the thread of an import
         for _ in range(4):
             with pytest.raises(DeadlineExceeded):
                 await flow.call("demo.wait", {"seconds": 1000})
@@ -133,7 +134,7 @@ async def test_a_guard_does_what_an_operator_asks() -> None:
 
 
 async def test_a_limit_of_calls_at_a_time_refuses_what_does_not_fit(
-    autojump_clock: trio.testing.MockClock,
+    mock_clock: trio.testing.MockClock,
 ) -> None:
     text = (
         AGENTS
@@ -147,6 +148,7 @@ limit = { initial = 5, least = 5 }
     )
     async with open_flow(text) as flow:
         await flow.wait_settled()
+        mock_clock.autojump_threshold = 0
         ends = []
 
         async def ask() -> None:

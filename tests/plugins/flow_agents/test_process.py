@@ -424,6 +424,9 @@ async def test_stderr_without_end_disturbs_nobody() -> None:
             for number in range(20):
                 result = await flow.call("it.value", {"value": number})
                 assert result.structured == {"result": number}
+            with trio.fail_after(60):
+                while len(flow.agent("noisy").stderr_tail) < 2:
+                    await trio.lowlevel.checkpoint()
             nursery.cancel_scope.cancel()
         assert set(flow.agent("noisy").status()["stderr"][-2:]) == {"noisy/1: spam"}
 

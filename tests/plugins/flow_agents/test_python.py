@@ -271,6 +271,9 @@ async def test_a_worker_that_is_replaced_lets_its_other_calls_end(folder: Path) 
 async def test_a_node_ends_while_a_thread_goes_on(folder: Path) -> None:
     async with opened(folder, target="notes.py:Notes", pool={"max": 1}, shutdown="0s") as flow:
         module = await give_up_on_work(flow, folder)
+        with trio.fail_after(60):
+            while module.opened != ["mine/1", "mine/2"]:
+                await trio.lowlevel.checkpoint()
     assert module.ended == []
     assert sorted(module.closed) == ["mine/1", "mine/2"]
     module.go_on.set()
