@@ -49,6 +49,10 @@ STDERR_LINES = 50
 """How many of the last lines its workers wrote to stderr are kept."""
 
 
+PAUSED = "paused by an operator"
+"""Why a paused agent is paused, also after a restart."""
+
+
 class Agent:
     """One `[agent.NAME]`. Made by `open_agent` only; only its own lifecycle changes its state."""
 
@@ -185,7 +189,7 @@ class Agent:
         if not self._state.available:
             raise unavailable(self)
         self._orders.paused = True
-        self._become(State.PAUSED, "paused by an operator")
+        self._become(State.PAUSED, PAUSED)
 
     def resume(self) -> None:
         """Take calls again, now or when it is up again. Raises AgentUnavailable if it was not paused."""
@@ -375,7 +379,10 @@ class Agent:
             while not (life.ready or life.failure or self._orders.any):
                 await self._nudge_comes()
             if life.ready and not self._orders.any:
-                self._become(State.PAUSED if self._orders.paused else State.IDLE)
+                if self._orders.paused:
+                    self._become(State.PAUSED, PAUSED)
+                else:
+                    self._become(State.IDLE)
             while not (life.failure or self._orders.any):
                 await self._nudge_comes()
             await self._wind_down(life)

@@ -125,7 +125,7 @@ class Calls:
         waiter = Waiter(granted.set, envelope.priority, envelope.affinity, now)
         if not pool.wait(waiter):
             raise Overloaded(
-                f"the queue of agent {self._agent!r} is full ({pool.limits.queue} wait)",
+                f"the queue of agent {self._agent!r} is full ({pool.waiting} wait)",
                 data={"agent": self._agent},
                 retry_after=max(0.001, pool.retry_after(now)),
             )

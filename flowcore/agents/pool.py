@@ -164,8 +164,13 @@ class Pool:
             self._serve(now)
 
     def wait(self, waiter: Waiter) -> bool:
-        """Queue for a worker, when `take` gave none; False if the queue is full."""
-        if self.waiting >= self.limits.queue:
+        """Queue for a worker, when `take` gave none; False if the queue is full.
+
+        Those for whom workers are coming, or can be started, do not count against the queue: what is bounded
+        is who waits for others to end.
+        """
+        limits = self.limits
+        if self.waiting >= limits.queue + (limits.max - self._staying) * limits.concurrency:
             self._refused += 1
             return False
         self._queues[waiter.priority].append(waiter)

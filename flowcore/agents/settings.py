@@ -28,7 +28,11 @@ class PoolSettings:
     idle_timeout: Duration = setting(
         30.0, validator=v.gt(0), help="how long a worker beyond `min` may have nothing to do"
     )
-    queue: int = setting(100, validator=v.ge(0), help="most calls that wait for a worker")
+    queue: int = setting(
+        100,
+        validator=v.ge(0),
+        help="most calls that wait while `max` workers are at work; others wait for one that starts",
+    )
     ageing: Duration = setting(
         5.0,
         validator=v.gt(0),

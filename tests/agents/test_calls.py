@@ -149,6 +149,30 @@ async def test_a_full_queue_refuses_at_once_with_a_hint(autojump_clock: MockCloc
         assert it.statistics().refused == 1
 
 
+async def test_without_a_queue_a_call_still_gets_a_worker_that_can_be_started(
+    autojump_clock: MockClock,
+) -> None:
+    """An agent whose workers have all been let go would else never have one again."""
+    source = TestSource(pool_defaults=PoolDefaults(min=0, max=2, concurrency=2), start_time=1.0)
+    async with agent(source, settings(pool={"queue": 0, "idle_timeout": 5.0})) as it:
+        await it.wait_until(State.IDLE)
+        await trio.sleep(6)
+        assert source.alive == set()
+        refused: list[Overloaded] = []
+
+        async def ask() -> None:
+            try:
+                await it.call(envelope("sleep 3"))
+            except Overloaded as error:
+                refused.append(error)
+
+        async with trio.open_nursery() as nursery:
+            for _ in range(6):
+                nursery.start_soon(ask)
+        assert len(refused) == 2, "two workers of two calls each, and nobody waits for those"
+        assert source.most_alive == 2
+
+
 async def test_a_worker_does_as_many_calls_at_once_as_its_concurrency(
     autojump_clock: MockClock,
 ) -> None:
@@ -423,7 +447,7 @@ async def test_nobody_waits_forever_whatever_dies(autojump_clock: MockClock) -> 
                     await trio.lowlevel.checkpoint()
             await trio.sleep(chance.uniform(0, 0.2))
 
-    async with agent(source, settings(restart=numbers, pool={"queue": 5})) as it:
+    async with agent(source, settings(restart=numbers, pool={"queue": 1})) as it:
         await it.wait_until(State.IDLE)
         async with trio.open_nursery() as nursery:
             for _ in range(12):

@@ -423,6 +423,7 @@ async def test_a_paused_agent_comes_back_paused_until_it_is_resumed(
         source.last.crash()
         await it.wait_until(S.FAILED)
         await it.wait_until(S.PAUSED)
+        assert it.reason == "paused by an operator"
         source.last.crash()
         await it.wait_until(S.FAILED)
         it.resume()

@@ -86,10 +86,15 @@ class PoolMachine(RuleBasedStateMachine):
             caller.woken += 1
 
         caller.waiter = Waiter(wake, priority, None, self.now)
-        full = len(self.queue) >= self.limits.queue
+        full = len(self.queue) >= self.room()
         assert self.pool.wait(caller.waiter) is not full
         if not full:
             self.queue.append(caller)
+
+    def room(self) -> int:
+        """The queue, and as many as the workers that are not there yet could take."""
+        staying = sum(not slot.leaving for slot in self.pool.slots)
+        return self.limits.queue + (self.limits.max - staying) * self.limits.concurrency
 
     @precondition(lambda self: self.holders)
     @rule(data=st.data(), ok=st.sampled_from([True, False, None]))
@@ -218,7 +223,7 @@ class PoolMachine(RuleBasedStateMachine):
             return
         pool, limits = self.pool, self.limits
         assert pool.active == len(self.holders)
-        assert pool.waiting == len(self.queue) <= limits.queue
+        assert pool.waiting == len(self.queue) <= self.room()
         assert {slot.worker for slot in pool.slots} == self.up
         assert len(self.up) + self.opening <= limits.max
         held: dict[Any, int] = {}

@@ -85,7 +85,9 @@ async def test_a_breaker_stands_before_its_agent_and_says_so_everywhere(
 ) -> None:
     async with open_flow(BREAKER) as flow, flow.events() as events:
         await flow.wait_settled()
-        mock_clock.autojump_threshold = 0  # not sooner: it would not wait for the thread of an import
+        mock_clock.autojump_threshold = (
+            0  # not sooner: it would not wait for the thread of an import
+        )
         for _ in range(4):
             with pytest.raises(DeadlineExceeded):
                 await flow.call("demo.wait", {"seconds": 1000})
