@@ -7,6 +7,7 @@ import re
 import urllib.error
 import urllib.request
 from functools import partial
+from typing import Any
 
 import pytest
 import trio
@@ -72,6 +73,17 @@ async def test_every_file_of_the_guide_works(config: pathlib.Path) -> None:
             await trio.to_thread.run_sync(lambda: status_of(url, **{"X-Key": "a shared key"}))
             == 200
         )
+
+
+def its_tests() -> list[str]:
+    return re.findall(r"^async def (test_\w+)\(\) -> None:", PAGE, re.MULTILINE)
+
+
+@pytest.mark.parametrize("name", its_tests())
+async def test_the_tests_that_the_guide_writes_pass(config: pathlib.Path, name: str) -> None:
+    space: dict[str, Any] = {"__file__": str(config.parent / "test_plugins.py")}
+    exec(compile((config.parent / "test_plugins.py").read_text(), "test_plugins.py", "exec"), space)
+    await space[name]()
 
 
 def test_the_guide_names_every_kind_and_hook() -> None:

@@ -87,6 +87,12 @@ def test_nothing_heavy_is_imported_at_start(installed: pathlib.Path) -> None:
     assert done(installed / "python", "-c", code) == "[]\n"
 
 
+def test_the_tests_of_a_plugin_of_somebody_else_pass() -> None:
+    plugin = ROOT / "examples" / "third_party_plugin"
+    said = done(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", plugin)
+    assert "2 passed" in said
+
+
 def test_a_plugin_of_somebody_else_is_found_and_used(
     installed: pathlib.Path, tmp_path: pathlib.Path
 ) -> None:

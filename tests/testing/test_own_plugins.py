@@ -1,0 +1,164 @@
+"""Every plugin that is installed holds to what the kit checks."""
+
+from __future__ import annotations
+
+import base64
+import os
+import pathlib
+import ssl
+import subprocess
+import sys
+from importlib import metadata
+
+import pytest
+import trio
+
+from flowcore.access import new_token
+from flowcore.config import Address
+from flowcore.http import HeaderMap, Request, Response, Tls, open_http_server
+from flowcore.signing import Signer, read_ring
+from flowcore.testing import Trial, check_plugin
+from support.certificates import Authority
+from support.node import ROOT
+from support.tokens import AUDIENCE, ISSUER, SigningKey, jwks, token
+from support.upstreaming import stdio_server
+
+POINTS = {point.name: point.value for point in metadata.entry_points(group="flowcore.plugins")}
+BY_THEMSELVES = sorted(
+    name
+    for name, value in POINTS.items()
+    if value.startswith(("flow_balancers.", "flow_guards.")) or name in ("api", "mcp")
+)
+TRIED_HERE = (
+    "python",
+    "process",
+    "mcp_upstream",
+    "http",
+    "token",
+    "jwt",
+    "hmac",
+    "mtls",
+    "mcp_stdio",
+)
+
+
+def test_every_plugin_is_tried() -> None:
+    assert {*BY_THEMSELVES, *TRIED_HERE} == POINTS.keys()
+
+
+@pytest.mark.parametrize("name", BY_THEMSELVES)
+async def test_what_needs_no_settings_holds(name: str) -> None:
+    report = await check_plugin(POINTS[name])
+    assert report.plugin == POINTS[name]
+    (checks,) = report.checked.values()
+    assert len(checks) > 9
+
+
+async def test_agents_in_python_hold() -> None:
+    settings = {"target": "support.agents:echo"}
+    trial = Trial(settings=settings, calls={"echo": {"text": "hear"}})
+    await check_plugin(POINTS["python"], {"python": trial})
+
+
+async def test_agents_that_are_processes_hold() -> None:
+    program = str(ROOT / "examples" / "process_agent.py")
+    settings = {"command": ["python", "-I", "-S", program]}
+    trial = Trial(settings=settings, calls={"add": {"a": 1, "b": 2}})
+    await check_plugin(POINTS["process"], {"process": trial})
+
+
+async def test_upstream_servers_hold() -> None:
+    settings = {"command": list(stdio_server())}
+    trial = Trial(settings=settings, calls={"echo": {"text": "hear"}})
+    await check_plugin(POINTS["mcp_upstream"], {"mcp": trial})
+
+
+async def answer(request: Request) -> Response:
+    return Response(
+        200, [(b"content-type", b"application/json")], b'{"path":"%b"}' % request.path.encode()
+    )
+
+
+async def test_agents_over_http_hold() -> None:
+    async with open_http_server(answer, Address("127.0.0.1", 0)) as server:
+        settings = {
+            "url": f"http://{server.addresses[0]}",
+            "tools": {"look": {"path": "/{what}", "description": "Look it up"}},
+        }
+        trial = Trial(settings=settings, calls={"look": {"what": "here"}})
+        await check_plugin(POINTS["http"], {"http": trial})
+
+
+def request(authorization: str, body: bytes = b"{}") -> Request:
+    headers = HeaderMap({b"authorization": authorization.encode()})
+    return Request("POST", "/mcp", headers, body, "127.0.0.1", 1, trio.Event())
+
+
+async def test_tokens_hold() -> None:
+    bearer, digest = new_token()
+    trial = Trial(
+        settings={"tokens": [{"name": "ann", "sha256": digest}]},
+        known=[request(f"Bearer {bearer}")],
+    )
+    await check_plugin(POINTS["token"], {"token": trial})
+
+
+async def test_json_web_tokens_hold(tmp_path: pathlib.Path) -> None:
+    key = SigningKey("EdDSA")
+    (tmp_path / "keys.json").write_bytes(jwks(key))
+    trial = Trial(
+        settings={"issuer": ISSUER, "keys": "keys.json"},
+        folder=tmp_path,
+        known=[request(f"Bearer {token(key).decode()}")],
+        resource=AUDIENCE,
+    )
+    await check_plugin(POINTS["jwt"], {"jwt": trial})
+
+
+async def test_signed_requests_hold(tmp_path: pathlib.Path) -> None:
+    ring = tmp_path / "ring.toml"
+    secret = base64.b64encode(os.urandom(32))
+    keys = b'[[key]]\nid = "k1"\nprincipal = "partner"\nsecret = "%b"\n' % secret
+    ring.write_bytes(keys)
+    ring.chmod(0o600)
+    url = "https://flow.example/mcp"
+    signer = Signer(read_ring(keys), url)
+    known = request(signer.authorization("POST", url, b"{}"))
+    known.headers[b"host"] = b"flow.example"
+    trial = Trial(settings={"keys": "ring.toml"}, folder=tmp_path, known=[known], resource=url)
+    await check_plugin(POINTS["hmac"], {"hmac": trial})
+
+
+async def test_client_certificates_hold() -> None:
+    der = ssl.PEM_cert_to_DER_cert(Authority().issue("spiffe://flow/client/ann").cert.decode())
+    known = request("")
+    known.headers.clear()
+    known.tls = Tls("TLSv1.3", "TLS_AES_128_GCM_SHA256", None, der)
+    trial = Trial(settings={"peers": [{"uri": "spiffe://flow/client/*"}]}, known=[known])
+    await check_plugin(POINTS["mtls"], {"mtls": trial})
+
+
+STDIO = """
+import trio
+from flowcore.testing import Trial, check_plugin
+
+async def main():
+    trial = Trial(settings={"stop_at_end": False})
+    return await check_plugin("flow_edges.mcp_stdio", {"mcp_stdio": trial})
+
+report = trio.run(main)
+assert "edge mcp_stdio" in report.checked
+"""
+
+
+def test_the_edge_on_standard_streams_holds() -> None:
+    """In a process of its own, whose standard streams it takes."""
+    done = subprocess.run(
+        [sys.executable, "-c", STDIO],
+        input="",
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
