@@ -45,6 +45,9 @@ class _Port:
         del what, retire
         return lambda: None
 
+    def late(self) -> None:
+        return
+
 
 def _object(raw: Raw, what: str) -> dict[str, Any]:
     try:
