@@ -270,7 +270,10 @@ class Server:
                         return {
                             "resultType": "input_required",
                             "inputRequests": {
-                                "q": {"method": arguments["method"], "params": {"message": "?"}}
+                                "q": {
+                                    "method": arguments["method"],
+                                    "params": arguments.get("params", {"message": "?"}),
+                                }
                             },
                             "requestState": "sealed",
                         }
