@@ -32,7 +32,11 @@ if TYPE_CHECKING:
 
 
 class Worker(Protocol):
-    """One live instance of an agent: a task, a child process, a connection."""
+    """One live instance of an agent: a task, a child process, a connection.
+
+    It may have a `weight`, a number: how many calls it should be given for one of a worker of weight 1, where
+    the balancer is `weighted`.
+    """
 
     async def call(self, envelope: Envelope) -> Reply:
         """Do one request and give its result.
@@ -129,6 +133,7 @@ class Load:
     active: int = 0
     """Calls it is doing now; below the pool's concurrency, or it would not be a candidate."""
     weight: float = 1.0
+    """What the worker says of itself (`Worker`); 1 where it says nothing."""
 
 
 class Balancer(Protocol):

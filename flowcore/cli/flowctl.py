@@ -65,7 +65,15 @@ def parser() -> argparse.ArgumentParser:
         "--arguments", dest="whole", metavar="JSON", help="all arguments as one JSON object"
     )
     call.add_argument("--deadline", type=float, metavar="SECONDS")
-    call.add_argument("--idempotency-key", metavar="KEY")
+    call.add_argument(
+        "--idempotency-key", metavar="KEY", help="the same key is never worked on twice"
+    )
+    call.add_argument(
+        "--priority", choices=["low", "normal", "high"], help="its place among those that wait"
+    )
+    call.add_argument(
+        "--affinity", metavar="TEXT", help="calls of one text meet one worker (consistent_hash)"
+    )
     guards.add_parser(commands, common)
     commands.add_parser("tools", parents=[common], help="the public names of all tools")
     commands.add_parser(
@@ -209,6 +217,10 @@ def _call(options: argparse.Namespace, node: NodeClient) -> int:
         body["deadline"] = _deadline(options.deadline)
     if options.idempotency_key is not None:
         body["idempotencyKey"] = options.idempotency_key
+    if options.priority is not None:
+        body["priority"] = options.priority
+    if options.affinity is not None:
+        body["affinity"] = options.affinity
     answer, called = node.post("/call", body, CallAnswer)
     result = called.result
     if options.json:

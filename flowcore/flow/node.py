@@ -108,12 +108,14 @@ class Flow:
         deadline: float | None = None,
         priority: Priority = Priority.NORMAL,
         idempotency_key: str | None = None,
+        affinity: str | None = None,
         principal: Principal = LOCAL,
         peer: Peer = DEAF,
     ) -> Result:
         """Call a tool by its public name (`agent.tool`) and give its result.
 
-        `deadline` is in seconds from now; unset, the agent's own holds. An agent that is still starting is
+        `deadline` is in seconds from now; unset, the agent's own holds. Calls of one `affinity` meet one
+        worker, where the agent's balancer is `consistent_hash`. An agent that is still starting is
         waited for. A tool that asks for something while it works, or ends its call to ask and is called
         again with the answers, asks the `peer`; that time does not count. Raises CallError:
         MissingCapability where the tool asks what the peer does not declare. A tool that ran and reports
@@ -127,6 +129,7 @@ class Flow:
             deadline,
             priority,
             idempotency_key,
+            None if affinity is None else affinity.encode(),
             principal,
             peer,
         )
@@ -159,6 +162,7 @@ class Flow:
         deadline: float | None,
         priority: Priority = Priority.NORMAL,
         idempotency_key: str | None = None,
+        affinity: bytes | None = None,
         principal: Principal = LOCAL,
         peer: Peer = DEAF,
     ) -> Result:
@@ -177,6 +181,7 @@ class Flow:
             explicit=deadline is not None,
             priority=priority,
             idempotency_key=idempotency_key,
+            affinity=affinity,
             principal=principal,
             peer=peer,
         )

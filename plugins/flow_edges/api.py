@@ -11,7 +11,8 @@
 | `POST /guards/NAME/ACTION` | have a guard do something, such as `open` a breaker: `{"agent": ..}` |
 | `GET /tasks` | tasks and requests under way, and those that ended lately |
 | `GET /tools` | the public names of all tools |
-| `POST /call` | call a tool: `{"tool": .., "arguments": {..}, "deadline": SECONDS, "idempotencyKey": ..}` |
+| `POST /call` | call a tool: `{"tool": .., "arguments": {..}, "deadline": SECONDS, "idempotencyKey": .., \
+"priority": "low", "affinity": ..}`, all but the tool optional |
 
 It listens on loopback only, unless `auth` says who may come in; then all but the first two ask who it is. The
 guards of the edge are asked about the actions `status`, `tasks`, `agents` and `agents.pause` (or `resume`,
@@ -25,7 +26,7 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
-from typing import Any
+from typing import Any, Literal
 
 import attrs
 import msgspec
@@ -47,7 +48,7 @@ from flowcore.http import (
     open_http_server,
 )
 from flowcore.interfaces import AgentView, Edge, Host
-from flowcore.requests import Entry, Envelope, Principal, Task, tool_params
+from flowcore.requests import Entry, Envelope, Principal, Priority, Task, tool_params
 
 JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 OPERATOR = Principal(name="operator", scheme="loopback")
@@ -79,6 +80,8 @@ class CallBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     arguments: dict[str, msgspec.Raw] = {}
     deadline: float | None = None
     idempotency_key: str | None = None
+    priority: Literal["low", "normal", "high"] = "normal"
+    affinity: str | None = None
 
 
 class Api:
@@ -279,6 +282,8 @@ class Api:
             deadline=math.inf if body.deadline is None else trio.current_time() + body.deadline,
             explicit=body.deadline is not None,
             idempotency_key=body.idempotency_key,
+            priority=Priority[body.priority.upper()],
+            affinity=None if body.affinity is None else body.affinity.encode(),
             principal=principal,
             edge=self._edge,
             client=self._access.address(request),

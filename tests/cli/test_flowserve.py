@@ -68,6 +68,10 @@ def test_flowctl_shows_and_steers_a_node(config: pathlib.Path) -> None:
         called = node.ctl("call", "demo.echo", "text=hi", "times=3")
         assert (called.returncode, called.stdout) == (0, "hihihi\n")
         assert node.ctl("call", "demo.add", "--arguments", '{"a": 1, "b": 2}').stdout == "3\n"
+        said = ("--priority", "high", "--affinity", "ann", "--idempotency-key", "k")
+        for order in ('{"a": 1, "b": 2}', '{"b": 2, "a": 1}'):
+            assert node.ctl("call", "demo.add", "--arguments", order, *said).stdout == "3\n"
+        assert node.ctl_json("status")["requests"]["replayed"] == 1
         assert node.ctl_json("call", "demo.add", "a=1", "b=2")["result"]["structuredContent"] == {
             "result": 3
         }
@@ -94,6 +98,7 @@ def test_flowctl_shows_and_steers_a_node(config: pathlib.Path) -> None:
         (["call", "demo.add", "a=1", "b=x"], 1, "arguments.b of 'add'"),
         (["call", "demo.fail", "how=tool"], 1, ""),
         (["call", "demo.wait", "seconds=60", "--deadline", "0.2"], 1, "before the deadline"),
+        (["call", "demo.echo", "text=x", "--priority", "urgent"], 2, "invalid choice: 'urgent'"),
         (["call", "demo.echo", "text"], 2, "expected KEY=VALUE"),
         (["call", "demo.echo", "--arguments", "[1]"], 2, "expected a JSON object"),
         (["call", "demo.echo", "--arguments", "{"], 2, "expected a JSON object"),

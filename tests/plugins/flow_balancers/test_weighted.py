@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import math
+
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from flow_balancers.weighted import Weighted
+from flowcore import ConfigError, open_flow
 from flowcore.interfaces import Load
 from support.balancing import shares
 
@@ -34,6 +38,34 @@ def test_credit_stays_bounded_and_adds_up_to_nothing(rounds: list[frozenset[int]
     credit = balancer._credit.values()
     assert sum(credit) == 0
     assert all(abs(one) <= 12 * 5 for one in credit)
+
+
+def test_weights_are_of_places_which_replacements_take_over() -> None:
+    balancer = Weighted((4, 2))
+    assert shares(balancer, [Load(7), Load(9), Load(8)], 70) == {7: 40, 9: 20, 8: 10}
+    balancer.removed(7)
+    assert shares(balancer, [Load(9), Load(8), Load(10)], 70) == {9: 20, 8: 10, 10: 40}
+
+
+def test_one_that_was_alone_has_its_place_from_its_first_call() -> None:
+    balancer = Weighted((1, 3))
+    balancer.started(5, 0.0)
+    assert shares(balancer, [Load(6), Load(5)], 40) == {6: 30, 5: 10}
+
+
+def test_a_place_beyond_the_weights_has_the_weight_of_its_worker() -> None:
+    balancer = Weighted((6,))
+    assert shares(balancer, workers(99, 3, 1), 100) == {0: 60, 1: 30, 2: 10}
+
+
+@pytest.mark.parametrize("weights", [[0], [-1], [1, "2"], 3, [math.nan], [math.inf]])
+async def test_a_weight_is_a_number_above_nothing(weights: object) -> None:
+    balancer = {"type": "weighted", "weights": weights}
+    with pytest.raises(ConfigError, match="agent.a.balancer.weights"):
+        async with open_flow(
+            {"agent": {"a": {"type": "python", "target": "a:b"} | {"balancer": balancer}}}
+        ):
+            raise AssertionError("it opened")
 
 
 def test_a_newcomer_is_on_a_par_with_those_who_stayed() -> None:
