@@ -68,9 +68,9 @@ def test_flowctl_shows_and_steers_a_node(config: pathlib.Path) -> None:
         called = node.ctl("call", "demo.echo", "text=hi", "times=3")
         assert (called.returncode, called.stdout) == (0, "hihihi\n")
         assert node.ctl("call", "demo.add", "--arguments", '{"a": 1, "b": 2}').stdout == "3\n"
-        said = ("--priority", "high", "--affinity", "ann", "--idempotency-key", "k")
+        more = ("--priority", "high", "--affinity", "ann", "--idempotency-key", "k")
         for order in ('{"a": 1, "b": 2}', '{"b": 2, "a": 1}'):
-            assert node.ctl("call", "demo.add", "--arguments", order, *said).stdout == "3\n"
+            assert node.ctl("call", "demo.add", "--arguments", order, *more).stdout == "3\n"
         assert node.ctl_json("status")["requests"]["replayed"] == 1
         assert node.ctl_json("call", "demo.add", "a=1", "b=2")["result"]["structuredContent"] == {
             "result": 3
@@ -244,7 +244,7 @@ def test_check_config_reports_all_problems_and_exits_with_2(config: pathlib.Path
     bad = run("flowserve", "--check-config", "--config", str(config), "--set", "node.nam=x")
     assert bad.returncode == 2
     assert bad.stderr.splitlines() == [
-        "--set node.nam: unknown key, did you mean 'name'? (known: data_dir, drain, name, seed)",
+        "--set node.nam: unknown key, did you mean 'name'? (known: data_dir, drain, name, seal_key, seed)",
         f"{config}:22: agent.flow: this name is the node's own (flow.agents, flow.status); take another",
         f"{config}:23: agent.flow.type: unknown agent type 'pyton', did you mean 'python'?"
         f" (known: {_agent_types()})",
