@@ -222,16 +222,17 @@ class Directory:
     # ---- putting together
 
     def _list(self, kind: Listable) -> Listing:
-        entries: list[Listed] = []
+        entries: dict[str, Listed] = {}
         missing: list[str] = []
         for member in self.members():
             index = self._index(member.name)
             offers = self._entries(index, kind)
             if member.state in LISTED:
-                entries += offers
+                for one in offers:  # only templates may be several's: a list tells each once
+                    entries.setdefault(one.name, one)
             elif offers or member.catalog is EMPTY:
                 missing.append(member.name)
-        return Listing(tuple(entries), tuple(missing))
+        return Listing(tuple(entries.values()), tuple(missing))
 
     def _entries(self, index: Index, kind: Listable) -> list[Listed]:
         listed = [offered.listed for offered in index.offers(kind).values()]

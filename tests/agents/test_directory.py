@@ -107,6 +107,13 @@ def test_an_offer_made_twice_counts_once_and_is_reported() -> None:
 # ---- resources
 
 
+def test_a_template_that_several_have_is_listed_once() -> None:
+    offers = catalog("t", templates="f:{x}")
+    made = directory(Fixed("b", offers), Fixed("a", offers))
+    assert [(one.agent, one.name) for one in made.listing("templates").entries] == [("a", "f:{x}")]
+    assert [one.name for one in made.listing("tools").entries] == ["a.t", "b.t"]
+
+
 def test_a_resource_belongs_to_the_first_who_has_it() -> None:
     made = directory(Fixed("b", catalog(resources="f:1 f:2")), Fixed("a", catalog(resources="f:1")))
     entries = made.listing("resources").entries

@@ -27,6 +27,8 @@ def test_the_demo_is_right_from_beginning_to_end() -> None:
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
 def test_every_configuration_runs_and_all_of_its_agents_come_up(path: pathlib.Path) -> None:
+    if path.name == "npm.toml":
+        npm("@modelcontextprotocol/server-filesystem")
     edges = tomli.loads(path.read_text())["edge"]
     free = free_ports(*(name for name, one in edges.items() if "bind" in one))
     with serving(path, *free, stdin=subprocess.PIPE) as node:
