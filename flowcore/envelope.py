@@ -96,19 +96,25 @@ DEAF: Peer = Deaf()
 def new_request_id() -> str:
     """A random UUID (RFC 9562 version 4) as text."""
     try:
-        text = _chance.pop()
+        return _drawn.pop()
     except IndexError:
-        _chance.extend(_DRAW.findall(os.urandom(16 * _DRAWN).hex()))
-        text = _chance.pop()
-    return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{_VARIANT[text[16]]}{text[17:20]}-{text[20:]}"
+        _drawn.extend(_draw(64))
+        return _drawn.pop()
 
 
-_VARIANT = {digit: "89ab"[int(digit, 16) & 3] for digit in "0123456789abcdef"}
-_DRAWN = 64
-_DRAW = re.compile(".{32}")
-_chance: list[str] = []
+def _draw(count: int) -> list[str]:
+    chance = bytearray(os.urandom(16 * count))
+    chance[6::16] = chance[6::16].translate(_VERSION)
+    chance[8::16] = chance[8::16].translate(_VARIANT)
+    return ["-".join(parts) for parts in _PARTS.findall(chance.hex())]
+
+
+_VERSION = bytes(0x40 | octet & 0x0F for octet in range(256))
+_VARIANT = bytes(0x80 | octet & 0x3F for octet in range(256))
+_PARTS = re.compile("(.{8})(.{4})(.{4})(.{4})(.{12})")
+_drawn: list[str] = []
 """Drawn ahead, for each draw is a system call; every text is taken once, by whichever thread is first."""
-os.register_at_fork(after_in_child=_chance.clear)
+os.register_at_fork(after_in_child=_drawn.clear)
 
 
 def tool_params(name: str, arguments: Mapping[str, Any] | Raw) -> dict[str, Raw]:
@@ -117,8 +123,7 @@ def tool_params(name: str, arguments: Mapping[str, Any] | Raw) -> dict[str, Raw]
     return {"name": Raw(msgspec.json.encode(name)), "arguments": raw}
 
 
-@attrs.define(kw_only=True, eq=False)
-class Envelope:
+class Envelope(msgspec.Struct, kw_only=True, eq=False):
     """One request on its way: it crosses stages and nodes unchanged but for a deadline that shrinks.
 
     `method` is the MCP method (`tools/call`, `resources/read`, `prompts/get`, `completion/complete`,
@@ -127,12 +132,12 @@ class Envelope:
     `_meta`; `meta` is `_meta`, member by member, where the W3C trace context also is (`traceparent`).
     """
 
-    id: str = attrs.field(factory=new_request_id)
+    id: str = msgspec.field(default_factory=new_request_id)
     method: str = "tools/call"
     agent: str
     name: str
     params: dict[str, Raw]
-    meta: dict[str, Raw] = attrs.field(factory=dict)
+    meta: dict[str, Raw] = {}
     principal: Principal = LOCAL
     deadline: float
     """Absolute, on trio's clock, in seconds; math.inf is not allowed past admission."""
@@ -149,14 +154,21 @@ class Envelope:
     modern: bool = False
     """Whether the asking side speaks MCP 2026-07-28 or later."""
     peer: Peer = DEAF
-    scope: trio.CancelScope | None = attrs.field(default=None, init=False)
+    scope: trio.CancelScope | None = None
     """The scope in which an agent does it, ended at `deadline`."""
-    began: bool = attrs.field(default=False, init=False)
+    began: bool = False
     """Whether a worker has been given it."""
-    started: float = attrs.field(default=-math.inf, init=False)
+    started: float = -math.inf
     """When a worker was given it last, on trio's clock; -math.inf: never."""
-    _asking: int = attrs.field(default=0, init=False)
-    _asked_at: float = attrs.field(default=0.0, init=False)
+    _asking: int = 0
+    _asked_at: float = 0.0
+
+    def again(self, **changes: Any) -> Envelope:
+        """The same request anew, with these fields changed; nothing of it has begun."""
+        return msgspec.structs.replace(
+            self,
+            **{"scope": None, "began": False, "started": -math.inf, "_asking": 0, **changes},
+        )
 
     @property
     def until(self) -> float:
@@ -188,8 +200,7 @@ class Envelope:
         return {} if raw is None else msgspec.json.decode(raw)
 
 
-@attrs.frozen
-class Reply:
+class Reply(msgspec.Struct, frozen=True):
     """What came of a request: the raw JSON result object.
 
     `modern` tells which era's fields it carries: True if it is a complete 2026-07-28 result

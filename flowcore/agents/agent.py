@@ -15,7 +15,7 @@ import logging
 import math
 import random
 from collections import deque
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -162,7 +162,7 @@ class Agent:
             self._moved = trio.Event()
         await self._moved.wait()
 
-    async def call(self, envelope: Envelope) -> Reply:
+    def call(self, envelope: Envelope) -> Coroutine[Any, Any, Reply]:
         """Do a request on one of its workers, before the envelope's deadline.
 
         Raises CallError: what the worker raised, or Overloaded, AgentUnavailable, DeadlineExceeded,
@@ -175,8 +175,8 @@ class Agent:
             raise unavailable(self)
         now = trio.current_time()
         if self._state is State.IDLE:
-            self._become(State.BUSY, now=now)
-        return await life.calls.do(envelope, now)
+            self._stir(State.BUSY, now)
+        return life.calls.do(envelope, now)
 
     # ---- steering
 
@@ -241,22 +241,31 @@ class Agent:
         await self._nudged.wait()
         self._nudged = trio.Event()
 
-    def _become(self, state: State, reason: str = "", *, now: float | None = None) -> None:
-        """The one place where the state changes."""
+    def _stir(self, state: State, now: float) -> None:
+        """Go from idle to busy, or back: with each call, so nothing more is done than must be."""
+        old, self._state, self._since = self._state, state, now
+        if self._moved is not None:
+            self._moved.set()
+            self._moved = None
+        if self._watchers.curious:
+            self._watchers.stirred(self.name, old, state, now)
+
+    def _become(self, state: State, reason: str = "") -> None:
+        """Any other change of the state."""
         old = self._state
         if state is old:
             return
         if state not in FOLLOWS[old]:
             raise RuntimeError(f"agent {self.name!r} cannot go from {old.value} to {state.value}")
-        self._state = state
         self._reason = reason
-        self._since = trio.current_time() if now is None else now
+        if old.available and state.available:
+            self._stir(state, trio.current_time())
+            return
+        self._state = state
+        self._since = trio.current_time()
         if self._moved is not None:
             self._moved.set()
             self._moved = None
-        if old.available and state.available:
-            self._watchers.stirred(self.name, old, state, self._since)
-            return
         self._changed(self)
         self._log(state, reason)
         self._watchers.emit(StateChanged(self.name, old, state, reason, self._since))
@@ -444,7 +453,7 @@ class Agent:
         if life is None or life.pool.active or life.pool.waiting:
             return  # it was a call of an earlier life, or one that waited
         if self._state is State.BUSY:
-            self._become(State.IDLE, now=now)
+            self._stir(State.IDLE, now)
         elif self._state is State.DRAINING:
             self.nudge()
 

@@ -20,7 +20,7 @@ from typing import Literal
 import attrs
 import trio
 
-from flowcore.agents.catalog import EMPTY
+from flowcore.agents.catalog import EMPTY, Catalog
 from flowcore.agents.members import Groups, Member
 from flowcore.agents.offers import Index, Listable, Listed, Listing, Named, Offer, Target
 from flowcore.agents.state import State
@@ -70,6 +70,8 @@ class Directory:
         self._changed = trio.Event()
         self._shared: _Shared | None = None
         self._listings: dict[Listable, Listing] = {}
+        self._found: dict[tuple[str, str], tuple[Member, Catalog, Target]] = {}
+        """What was resolved since the last change, but for resources: of these there is no end."""
 
     @property
     def revision(self) -> int:
@@ -110,6 +112,7 @@ class Directory:
         """Something about a member is not what it was: wake who waits; tables are made when asked for."""
         self._shared = None
         self._listings = {}
+        self._found = {}
         self._revision += 1
         self._changed.set()
         self._changed = trio.Event()
@@ -154,12 +157,22 @@ class Directory:
         A resource is also found through the templates of the agents that offer it. Raises UnknownTarget
         if nobody offers it, AgentUnavailable if the one who does is not taking calls.
         """
+        found = self._found.get((kind, name))
+        if found is not None:
+            member, catalog, target = found
+            if member.catalog is catalog and member.state.available:
+                return target
+        return self._resolve(kind, name)
+
+    def _resolve(self, kind: Literal["tools", "resources", "prompts"], name: str) -> Target:
         target = self._resource(name) if kind == "resources" else self._named(kind, name)
         if target is None:
             raise self._refusal(kind, name)
         member = self._members[target.agent]
         if not member.state.available:
             raise unavailable(member)
+        if kind != "resources":
+            self._found[kind, name] = member, member.catalog, target
         return target
 
     def _named(self, kind: Named, name: str) -> Target | None:

@@ -37,10 +37,14 @@ class Watchers:
             self._call(self._calm, event)
         self._tell(event)
 
+    @property
+    def curious(self) -> bool:
+        """Whether anybody wants to hear that agents are busy, and idle again: so often nobody does."""
+        return bool(self._callbacks or self._queues)
+
     def stirred(self, agent: str, old: State, new: State, at: float) -> None:
-        """An agent that was idle is busy, or the other way round: of every call, so often nobody hears it."""
-        if self._callbacks or self._queues:
-            self._tell(StateChanged(agent, old, new, "", at))
+        """An agent that was idle is busy, or the other way round."""
+        self._tell(StateChanged(agent, old, new, "", at))
 
     def _tell(self, event: Event) -> None:
         self._call(self._callbacks, event)

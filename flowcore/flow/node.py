@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
@@ -96,9 +96,9 @@ class Flow:
 
     # ---- calling
 
-    async def submit(self, envelope: Envelope) -> Reply:
+    def submit(self, envelope: Envelope) -> Coroutine[Any, Any, Reply]:
         """Take a request its whole way. Raises CallError for every outcome but a result."""
-        return await self.requests.submit(envelope)
+        return self.requests.submit(envelope)
 
     async def call(
         self,

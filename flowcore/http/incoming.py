@@ -6,7 +6,7 @@ import enum
 import re
 from typing import NoReturn
 
-import attrs
+import msgspec
 
 from flowcore.http.body import BodyReader, too_large
 from flowcore.http.fields import BadMessage
@@ -24,8 +24,7 @@ class Phase(enum.Enum):
     BODY = "body"
 
 
-@attrs.define(eq=False)
-class Incoming:
+class Incoming(msgspec.Struct, eq=False):
     """One request as it came, whole."""
 
     head: RequestHead

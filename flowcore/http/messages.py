@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import attrs
+import msgspec
 import trio
 
 from flowcore.http.fields import HeaderMap, Headers
@@ -28,8 +29,7 @@ class Tls:
     """The URIs among that certificate's names (SAN)."""
 
 
-@attrs.define(eq=False)
-class Request:
+class Request(msgspec.Struct, eq=False):
     """One request, its body read."""
 
     method: str
@@ -67,8 +67,7 @@ class Request:
         return self.target.partition("?")[2]
 
 
-@attrs.define(eq=False)
-class Response:
+class Response(msgspec.Struct, eq=False):
     """A whole answer. Content-Length, Date and Connection are added.
 
     Headers that are a tuple are encoded once and remembered.
@@ -81,8 +80,7 @@ class Response:
     """Whether the connection ends with it."""
 
 
-@attrs.define(eq=False)
-class Stream:
+class Stream(msgspec.Struct, eq=False):
     """An answer in pieces. `run(send)` sends them and returns at the end; it is cancelled if the client
     goes away."""
 

@@ -270,6 +270,11 @@ def _bounds(data: bytes) -> bytes:
 
 def _containers(data: bytes, values: float) -> int:
     """How many arrays and objects there are at most. Raises ParseError for too many `values`."""
+    if len(data) <= LARGE:
+        containers = data.count(b"[") + data.count(b"{")
+        if len(data) > values and containers + data.count(b",") > values:
+            raise ParseError(f"more than {values} values")
+        return containers
     containers = commas = 0
     for start in range(0, len(data), LARGE):  # so that of too many only some are counted
         end = start + LARGE

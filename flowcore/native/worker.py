@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -61,7 +61,7 @@ class NativeWorker:
         self._seal = seal
         self._threads = threads
         self._left_behind = left_behind
-        self._methods: dict[str, Callable[[Envelope], Awaitable[Reply]]] = {
+        self._methods: dict[str, Callable[[Envelope], Coroutine[Any, Any, Reply]]] = {
             "tools/call": self._tool,
             "resources/read": self._resource,
             "prompts/get": self._prompt,
@@ -71,12 +71,12 @@ class NativeWorker:
             "logging/setLevel": self._nothing,
         }
 
-    async def call(self, envelope: Envelope) -> Reply:
+    def call(self, envelope: Envelope) -> Coroutine[Any, Any, Reply]:
         """Do one request. Raises CallError; a tool's own failure is a result that says so."""
         method = self._methods.get(envelope.method)
         if method is None:
             raise UnknownMethod(f"agent {self._agent.name!r} does not answer {envelope.method!r}")
-        return await method(envelope)
+        return method(envelope)
 
     async def ping(self) -> None:
         """It lives in this process: always well."""

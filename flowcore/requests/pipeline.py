@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Coroutine, Mapping
 from contextlib import asynccontextmanager
-from typing import Protocol
+from typing import Any, Protocol
 
 import trio
 
@@ -192,11 +192,12 @@ class Requests:
                     logger.exception("guard %s failed at a request's end", type(guard).__name__)
             error = None  # or the error, its traceback and this frame would hold each other
 
-    async def _checked(self, agent: Doer, envelope: Envelope) -> Reply:
+    def _checked(self, agent: Doer, envelope: Envelope) -> Coroutine[Any, Any, Reply]:
+        """The work on a request, once its arguments fit."""
         tool = self._check(agent, envelope) if envelope.method == "tools/call" else None
         if envelope.idempotency_key is None:
-            return await self._work(agent, envelope, tool)
-        return await self._work_once(agent, envelope, tool)
+            return self._work(agent, envelope, tool)
+        return self._work_once(agent, envelope, tool)
 
     def _check(self, agent: Doer, envelope: Envelope) -> Tool:
         """The tool a call is of, once its arguments fit."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 
-import attrs
 import msgspec
 import trio
 from msgspec import Raw
@@ -52,8 +51,7 @@ async def complete(submit: Submit, envelope: Envelope, reply: Reply, *, deadline
             params["inputResponses"] = Raw(_encode(answers))
         if asked.requestState is not None:
             params["requestState"] = Raw(_encode(asked.requestState))
-        again = attrs.evolve(
-            envelope,
+        again = envelope.again(
             id=new_request_id(),
             params=params,
             idempotency_key=None if key is None else key_of_round(key, params),

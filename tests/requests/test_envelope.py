@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import uuid
 
-import attrs
 import pytest
 import trio
 from msgspec import Raw
@@ -49,7 +48,7 @@ def test_the_clock_can_stand_still_before_any_work() -> None:
 def test_a_copy_has_begun_nothing() -> None:
     envelope = Envelope(agent="a", name="b", params={}, deadline=1.0)
     envelope.began = True
-    assert not attrs.evolve(envelope, deadline=2.0).began
+    assert not envelope.again(deadline=2.0).began
 
 
 def test_arguments_are_decoded_when_asked_for() -> None:

@@ -229,7 +229,7 @@ async def test_a_full_node_refuses_at_once() -> None:
             await requests.submit(call())
         assert caught.value.retry_after is not None
         with pytest.raises(InvalidRequest):
-            await requests.submit(attrs.evolve(agent.calls[0]))
+            await requests.submit(agent.calls[0].again())
         nursery.cancel_scope.cancel()
 
 

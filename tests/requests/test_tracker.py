@@ -111,7 +111,7 @@ def test_outcomes_are_kept_up_to_a_number_and_a_size() -> None:
 
 def test_a_long_principal_is_cut() -> None:
     one = tracker()
-    envelope = attrs.evolve(request(), principal=Principal(name="p" * 1000))
+    envelope = request().again(principal=Principal(name="p" * 1000))
     assert len(one.track(envelope, 0.0).principal) == 256
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import attrs
+import msgspec
 from msgspec import Raw
 
 from flowcore.requests import Principal
@@ -10,17 +10,15 @@ from flowcore.requests import Principal
 OFF = "off"
 
 
-@attrs.frozen
-class Caller:
+class Caller(msgspec.Struct, frozen=True):
     """Who sent one HTTP request, and from where."""
 
     principal: Principal
     address: str = ""
 
 
-@attrs.define(kw_only=True, eq=False)
-class Client:
-    """The asking side of one request. Never written to; not frozen, since many are made."""
+class Client(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """The asking side of one request."""
 
     modern: bool
     version: str

@@ -88,7 +88,7 @@ class Conversation:
         client = self.client
         if caller.principal is client.principal and caller.address == client.address:
             return client
-        return attrs.evolve(client, principal=caller.principal, address=caller.address)
+        return msgspec.structs.replace(client, principal=caller.principal, address=caller.address)
 
     def close(self) -> None:
         """It is over: cancel its calls, hold no resource, hear no more."""
@@ -171,7 +171,7 @@ class Conversation:
         level = text_member(params, "level")
         if level not in LEVELS:
             raise InvalidArguments(f"params.level must be one of {', '.join(LEVELS)}")
-        self.client = attrs.evolve(self.client, level=level)
+        self.client = msgspec.structs.replace(self.client, level=level)
 
     async def subscribe(self, params: dict[str, Raw], client: Client) -> None:
         """`resources/subscribe`, as `client` asks for it. Raises CallError."""

@@ -52,19 +52,21 @@ class Endpoint:
     async def _answer(self, request: Request) -> Response | Stream:
         if request.target != self._path and request.path != self._path:
             return self._door.page(request) or refused(404, "there is nothing here")
+        answer: Response | Stream
         try:
             caller = await self._door.identify(request)
         except CallError as error:
-            answer: Response | Stream = failed(None, error, status=error.http_status)
+            answer = failed(None, error, status=error.http_status)
         else:
-            answer = await self._serve(request, caller)
+            if request.method == "POST":
+                answer = unacceptable(request) or await self._post(request, caller)
+            else:
+                answer = self._other(request, caller)
         if type(answer) is Failure:
             self._door.challenge(request, answer)
         return answer
 
-    async def _serve(self, request: Request, caller: Caller) -> Response | Stream:
-        if request.method == "POST":
-            return unacceptable(request) or await self._post(request, caller)
+    def _other(self, request: Request, caller: Caller) -> Response | Stream:
         if request.method in ("GET", "DELETE") and SESSION in request.headers:
             declared = request.headers.get(VERSION)
             if declared is None or not _is_modern(declared):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
-import attrs
 import trio
 
 from flow_edges.mcp.exchange import Exchange
@@ -19,8 +18,7 @@ Carry = Callable[[Exchange, list[bytes]], Stream]
 """Makes the stream that answers with these messages and whatever an exchange brings after them."""
 
 
-@attrs.define(eq=False)
-class Failure(Response):
+class Failure(Response, eq=False):
     """A refusal, with what it is for."""
 
     error: CallError | None = None

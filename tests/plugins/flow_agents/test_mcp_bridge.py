@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import attrs
 import pytest
 import trio
 
@@ -23,7 +22,7 @@ def able() -> RecordingPeer:
 
 def asking(peer: RecordingPeer, *, modern: bool = False, **more: Any) -> Any:
     envelope = tool("ask", peer=peer, method="elicitation/create", **more)
-    return attrs.evolve(envelope, modern=modern)
+    return envelope.again(modern=modern)
 
 
 async def test_each_client_meets_the_upstream_in_its_own_era() -> None:
