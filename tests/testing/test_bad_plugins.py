@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import attrs
+import msgspec
 import pytest
 import trio
 
@@ -157,7 +158,7 @@ async def test_authentication() -> None:
         "or put to them, is not: with authorization: b'Key abcKey abc' it still knows" in prefixed
     )
     assert "it does not know who sends" in await faults(
-        Plugin("auth", Prefixed), Trial(known=[attrs.evolve(known, headers=HeaderMap())])
+        Plugin("auth", Prefixed), Trial(known=[msgspec.structs.replace(known, headers=HeaderMap())])
     )
 
 
