@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from flowcore.cli import guards, offline, seal
+from flowcore.cli import certs, guards, offline, seal
 from flowcore.cli.answers import (
     AgentLine,
     AgentsAnswer,
@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     )
     offline.add_commands(commands, common)
     seal.add_command(commands, common)
+    certs.add_command(commands, common)
     return top
 
 
@@ -336,6 +337,7 @@ OFFLINE = {
     "audit": offline.audit,
     "token": offline.token,
     "seal": seal.seal,
+    "certs": certs.certs,
 }
 """Commands that need no node."""
 
