@@ -142,10 +142,10 @@ def make_authority(
     permitted: list[x509.GeneralName] = [x509.UniformResourceIdentifier(TRUST_DOMAIN)]
     if domains:
         for domain in (*domains, "localhost"):
-            name = host_name(domain)
-            if not isinstance(name, x509.DNSName) or domain.startswith("*"):
+            found = host_name(domain)
+            if not isinstance(found, x509.DNSName) or domain.startswith("*"):
                 raise CertsError(f"expected a domain such as example.com, not {domain!r}")
-            permitted.append(name)
+            permitted.append(found)
         permitted += [
             x509.IPAddress(ipaddress.ip_network(one)) for one in ("127.0.0.0/8", "::1/128")
         ]
@@ -191,11 +191,13 @@ def _check_permitted(signer: x509.Certificate, hosts: tuple[str, ...]) -> None:
     constraints = signer.extensions.get_extension_for_class(x509.NameConstraints).value
     permitted = constraints.permitted_subtrees or []
     domains = [one.value for one in permitted if isinstance(one, x509.DNSName)]
-    networks = [one.value for one in permitted if isinstance(one, x509.IPAddress)]
+    networks = [
+        ipaddress.ip_network(str(one.value)) for one in permitted if isinstance(one, x509.IPAddress)
+    ]
     for host in hosts:
         name = host_name(host)
         if isinstance(name, x509.IPAddress):
-            good = not networks or any(name.value in one for one in networks)
+            good = not networks or any(ipaddress.ip_address(host) in one for one in networks)
         else:
             plain = host.lower().removeprefix("*.")
             good = not domains or any(

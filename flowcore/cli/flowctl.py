@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import sys
 from collections.abc import Container, Sequence
 from typing import Any
@@ -24,23 +23,20 @@ from flowcore.cli.answers import (
     TasksAnswer,
     ToolsAnswer,
 )
+from flowcore.cli.connection import add_options, connection
 from flowcore.cli.node_client import NodeClient, Refused, Unreachable
 from flowcore.cli.tables import seconds, table
+from flowcore.config import ConfigError
 
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
-DEFAULT_URL = "http://127.0.0.1:7301"
-URL_VARIABLE = "FLOWCTL_URL"
 
 
 def parser() -> argparse.ArgumentParser:
     """The command line of flowctl."""
-    common = argparse.ArgumentParser(add_help=False)
-    common.add_argument("--json", action="store_true", help="print JSON", default=argparse.SUPPRESS)
-    common.add_argument(
-        "--url",
-        help=f"the node's api edge (default: ${URL_VARIABLE}, or {DEFAULT_URL})",
-        default=argparse.SUPPRESS,
-    )
+    plain = argparse.ArgumentParser(add_help=False)
+    plain.add_argument("--json", action="store_true", help="print JSON", default=argparse.SUPPRESS)
+    common = argparse.ArgumentParser(add_help=False, parents=[plain])
+    add_options(common)
     common.add_argument("--timeout", type=float, metavar="SECONDS", default=argparse.SUPPRESS)
     top = argparse.ArgumentParser(
         prog="flowctl",
@@ -81,9 +77,11 @@ def parser() -> argparse.ArgumentParser:
         parents=[common],
         help="tasks and requests under way, and those that ended lately",
     )
-    offline.add_commands(commands, common)
-    seal.add_command(commands, common)
-    certs.add_command(commands, common)
+    # these ask no node: what is said of one beforehand, as by an alias, is no mistake
+    plain.add_argument("--url", dest="connection_url", help=argparse.SUPPRESS)
+    offline.add_commands(commands, plain)
+    seal.add_command(commands, plain)
+    certs.add_command(commands, plain)
     return top
 
 
@@ -98,14 +96,13 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         if options.command in OFFLINE:
             return OFFLINE[options.command](options)
-        url = getattr(options, "url", None) or os.environ.get(URL_VARIABLE) or DEFAULT_URL
-        node = NodeClient(url, getattr(options, "timeout", 60.0))
+        node = NodeClient(connection(options), getattr(options, "timeout", 60.0))
         return COMMANDS[options.command](options, node)
     except Unreachable as error:
         return _failed(options, str(error), {"message": str(error)})
     except Refused as error:
         return _failed(options, str(error), error.error)
-    except ValueError as error:
+    except (ValueError, ConfigError) as error:
         print(f"flowctl: {error}", file=sys.stderr)
         return EXIT_USAGE
     except BrokenPipeError:
