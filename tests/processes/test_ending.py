@@ -147,3 +147,26 @@ async def test_a_cancelled_block_that_shields_can_still_end_its_process_in_good_
                     lines = [line async for line in process.lines()]
                     assert (await process.wait()).ok
         assert lines == [b"1000000"]
+
+
+SLOW_TO_DIE = """
+import os, signal
+heard, ready = os.pipe()
+if os.fork() == 0:
+    os.setsid()
+    much = bytearray(os.urandom(1) * (192 << 20))  # which takes the kernel a while to take back
+    os.write(ready, b"%d" % os.getpid())
+    while True:
+        signal.pause()
+print(os.getpid(), os.read(heard, 20).decode(), flush=True)
+while True:
+    signal.pause()
+"""
+
+
+async def test_what_has_begun_to_die_is_waited_for_too() -> None:
+    """What is just ending has no environment any more that could tell whose it is."""
+    async with open_launcher() as launcher, launcher.open_process([*PYTHON, "input()"]):
+        async with launcher.open_process([*PYTHON, SLOW_TO_DIE], close_grace=0) as process:
+            family = (await anext(process.lines())).split()
+        assert not any(map(alive, map(int, family)))

@@ -7,6 +7,10 @@ import os
 import signal
 
 
+_PF_EXITING = 0x4
+"""Of the flags in /proc/PID/stat (include/linux/sched.h)."""
+
+
 class Kin:
     """A process below us as /proc shows it."""
 
@@ -98,6 +102,16 @@ def dying(pid: int) -> bool:
             return not file.read(1)
     except OSError:
         return False
+
+
+def exiting(pid: int) -> bool:
+    """Whether a process has begun to end, and is not yet an exit status; its environment cannot be read."""
+    try:
+        with open(f"/proc/{pid}/stat", "rb") as file:
+            state, *fields = file.read().rpartition(b")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return False
+    return state not in (b"Z", b"X") and bool(int(fields[5]) & _PF_EXITING)
 
 
 def kill(pid: int, number: int = signal.SIGKILL) -> None:

@@ -44,6 +44,7 @@ from flowcore.processes.launcher_program.kinship import (
     descendants,
     dying,
     every_pid,
+    exiting,
     kill,
     kin,
 )
@@ -275,8 +276,11 @@ class Launcher:
         return mine
 
     def is_of(self, stray: int, mark: bytes) -> bool:
-        """Whether a stray comes from the child of this mark: if there is no other, it must."""
-        return len(self.children) == 1 or carries(stray, mark)
+        """Whether a stray comes from the child of this mark: if there is no other, it must.
+
+        Whose one is that is just ending cannot be read any more: it may be anybody's, and is waited for.
+        """
+        return len(self.children) == 1 or carries(stray, mark) or exiting(stray)
 
     def strays(self) -> bool:
         """Whether there may be children of ours that we did not start: orphans that came to us."""
