@@ -6,7 +6,6 @@ import contextlib
 import os
 import signal
 
-
 _PF_EXITING = 0x4
 """Of the flags in /proc/PID/stat (include/linux/sched.h)."""
 
