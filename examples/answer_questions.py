@@ -45,7 +45,7 @@ class Person:
 
 async def main() -> None:
     """Call a tool that asks, with somebody to answer and without."""
-    agent = {"type": "python", "target": f"{__file__}:erase"}
+    agent = {"type": "python", "target": erase}
     async with flowcore.open_flow({"agent": {"files": agent}}) as flow:
         await flow.wait_settled()
         done = await flow.call("files.erase", {"name": "old.txt"}, peer=Person())

@@ -17,7 +17,7 @@ async def greet(name: str, times: int = 1) -> str:
 
 CONFIG = {
     "node": {"name": "embedded"},
-    "agent": {"greeter": {"type": "python", "target": f"{__file__}:greet"}},
+    "agent": {"greeter": {"type": "python", "target": greet}},
 }
 
 

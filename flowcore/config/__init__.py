@@ -14,7 +14,7 @@ from flowcore.config.settings import Selection, about, reference, references, se
 from flowcore.config.shapes import Listing, Lookup
 from flowcore.config.structure import Attempt, NothingKnown, attempt, structure
 from flowcore.config.tables import check_class
-from flowcore.config.values import Address, Duration, Secret, Size
+from flowcore.config.values import Address, Duration, Given, Secret, Size
 
 __all__ = [
     "Address",
@@ -22,6 +22,7 @@ __all__ = [
     "ConfigError",
     "Document",
     "Duration",
+    "Given",
     "Listing",
     "Lookup",
     "NothingKnown",

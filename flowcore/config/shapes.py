@@ -88,6 +88,12 @@ def kind_of(value: Any) -> str:
     return f"a Python {type(value).__name__}"
 
 
+def is_written(value: object) -> bool:
+    """Whether a value is of a kind that TOML writes, or can only have been meant as one."""
+    kinds = (str, bytes, int, float, Mapping, list, tuple, set, os.PathLike, *DATES)
+    return value is None or isinstance(value, kinds)
+
+
 class Shape(Protocol):
     """How values of one annotation are read, shown and described."""
 
@@ -319,6 +325,27 @@ class Either:
 
     def words(self) -> str:
         return " or ".join(shape.words() for shape in self.of)
+
+
+@attrs.frozen
+class OrGiven:
+    """A shape that a program may put an object of its own in the place of; a file has but the shape."""
+
+    of: Shape
+
+    def read(self, value: Any, path: Key, walk: Walk) -> Any:
+        if isinstance(value, values.Given):
+            return value
+        return self.of.read(value, path, walk) if is_written(value) else values.Given(value)
+
+    def show(self, value: Any) -> str:
+        return toml_string(str(value)) if isinstance(value, values.Given) else self.of.show(value)
+
+    def schema(self, listing: Listing) -> dict[str, Any]:
+        return self.of.schema(listing)
+
+    def words(self) -> str:
+        return self.of.words()
 
 
 @attrs.frozen

@@ -33,6 +33,7 @@ from flowcore.config.shapes import (
     Lookup,
     Maybe,
     Named,
+    OrGiven,
     Plain,
     SecretShape,
     Series,
@@ -375,6 +376,9 @@ def shape_of(annotation: Any) -> Shape:
         if values.SIZE in arguments:
             return SIZE
         return shape_of(arguments[0])
+    if origin in (typing.Union, types.UnionType) and values.Given in arguments:
+        written = [one for one in arguments if one is not values.Given]
+        return OrGiven(shape_of(typing.Union[tuple(written)]))  # noqa: UP007 - made at run time
     if origin in (typing.Union, types.UnionType):
         inner = [shape_of(one) for one in arguments if one is not type(None)]
         one = inner[0] if len(inner) == 1 else Either(tuple(inner))

@@ -83,10 +83,10 @@ def one_of(*options: Any) -> Check:
 
 
 def matches(pattern: str, words: str = "") -> Check:
-    """Text that a regular expression matches as a whole."""
+    """Text that a regular expression matches as a whole; it says nothing of what is no text."""
     compiled = re.compile(pattern)
     return Check(
-        lambda value: compiled.fullmatch(value) is not None,
+        lambda value: not isinstance(value, str) or compiled.fullmatch(value) is not None,
         words or f"text of the form {pattern}",
         schema={"pattern": f"^(?:{pattern})$"},
     )

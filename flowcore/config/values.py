@@ -32,6 +32,28 @@ Duration = Annotated[float, DURATION]
 Size = Annotated[int, SIZE]
 """Bytes as an int; in TOML text such as "16MiB", "64KiB", "1GB", "512B"."""
 
+
+@attrs.frozen
+class Given:
+    """An object that a program gives in its configuration, where a file can only name one.
+
+    `target: str | Given` takes both; TOML has no form for the second.
+    """
+
+    what: Any
+
+    def __str__(self) -> str:
+        named = self.what if hasattr(self.what, "__name__") else type(self.what)
+        return ".".join(
+            part
+            for part in (
+                getattr(named, "__module__", None),
+                getattr(named, "__qualname__", named.__name__),
+            )
+            if part
+        )
+
+
 _SECONDS = {
     "us": Decimal("1e-6"),
     "ms": Decimal("1e-3"),

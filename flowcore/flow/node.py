@@ -28,6 +28,7 @@ from flowcore.assembly import (
 from flowcore.config import ConfigError
 from flowcore.envelope import tool_params
 from flowcore.errors import CallError, DeadlineExceeded, InvalidRequest, UnknownTarget
+from flowcore.flow.progress import Listening, OnProgress
 from flowcore.flow.reload import AgentChanges, Reloaded, Steps, placed, places, steps
 from flowcore.requests import (
     DEAF,
@@ -111,15 +112,17 @@ class Flow:
         affinity: str | None = None,
         principal: Principal = LOCAL,
         peer: Peer = DEAF,
+        on_progress: OnProgress | None = None,
     ) -> Result:
         """Call a tool by its public name (`agent.tool`) and give its result.
 
         `deadline` is in seconds from now; unset, the agent's own holds. Calls of one `affinity` meet one
         worker, where the agent's balancer is `consistent_hash`. An agent that is still starting is
-        waited for. A tool that asks for something while it works, or ends its call to ask and is called
-        again with the answers, asks the `peer`; that time does not count. Raises CallError:
-        MissingCapability where the tool asks what the peer does not declare. A tool that ran and reports
-        an error is a Result with `is_error` set.
+        waited for. `on_progress(progress, total, message)` is called each time the work tells how far it
+        is, in the task that tells: it must be quick. A tool that asks for something while it works, or ends
+        its call to ask and is called again with the answers, asks the `peer`; that time does not count.
+        Raises CallError: MissingCapability where the tool asks what the peer does not declare. A tool that
+        ran and reports an error is a Result with `is_error` set.
         """
         return await self._ask(
             "tools/call",
@@ -132,6 +135,7 @@ class Flow:
             None if affinity is None else affinity.encode(),
             principal,
             peer,
+            on_progress,
         )
 
     async def read_resource(
@@ -165,6 +169,7 @@ class Flow:
         affinity: bytes | None = None,
         principal: Principal = LOCAL,
         peer: Peer = DEAF,
+        on_progress: OnProgress | None = None,
     ) -> Result:
         until = _deadline(deadline)
         found = await self._find(kind, name, until)
@@ -183,8 +188,10 @@ class Flow:
             idempotency_key=idempotency_key,
             affinity=affinity,
             principal=principal,
-            peer=peer,
+            peer=peer if on_progress is None else Listening(peer, on_progress),
         )
+        if on_progress is not None:  # or an upstream would not be asked to tell
+            envelope.meta["progressToken"] = msgspec.Raw(msgspec.json.encode(envelope.id))
         reply = await self.requests.submit(envelope)
         if reply.modern:  # it may ask back
             each = math.inf if deadline is None else deadline

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from flowcore.config import Secret, setting
+from flowcore.config import Given, Secret, setting
 from flowcore.config import validators as v
 from flowcore.errors import AssemblyError
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 class PythonConfig:
     """A Python callable, class or module: async functions run in the node's loop, others in threads."""
 
-    target: str = setting(
+    target: str | Given = setting(
         validator=v.matches(
             r"[^:]+(:[A-Za-z_][\w.]*)?",
             'an import path such as "package.module:function" or a file such as "./agent.py:Agent"',
@@ -62,6 +62,11 @@ class PythonConfig:
         if self.state_key is not None:
             refuse_weak_key(self.state_key.reveal().encode(), "the state_key")
 
+    @property
+    def called(self) -> str:
+        """The target's name, for messages."""
+        return str(self.target)
+
 
 class PythonSource:
     """Makes a worker of the target: an instance of a class each, or the same object for all.
@@ -76,7 +81,7 @@ class PythonSource:
 
         self._target = target
         self._config = config
-        self._offering = offering_of(target, where=config.target, tool=config.tool)
+        self._offering = offering_of(target, where=config.called, tool=config.tool)
         self._added = Offering()
         key = config.state_key
         self._seal = Seal(key.reveal().encode() if key is not None else None)
@@ -84,7 +89,7 @@ class PythonSource:
         self._constructing = Threads(config.threads)
         self._is_class = inspect.isclass(target)
         if config.options and not self._is_class:
-            raise AssemblyError(f"{config.target}: it is no class that could take options")
+            raise AssemblyError(f"{config.called}: it is no class that could take options")
         self._wants_agent = _agent_parameter(target) if self._is_class else None
         self.pool_defaults = (
             PoolDefaults() if self._is_class else PoolDefaults(min=1, max=1, concurrency=1000)
@@ -95,7 +100,7 @@ class PythonSource:
         """A worker; an instance that is an async context manager is open as long as it."""
         from flowcore.native import NativeAgent, NativeWorker, Offers
 
-        offers = Offers(self._offering, self._added, self._config.target)
+        offers = Offers(self._offering, self._added, self._config.called)
         agent = NativeAgent(port, offers)
         async with contextlib.AsyncExitStack() as stack:
             if self._is_class:
@@ -112,7 +117,7 @@ class PythonSource:
         given = dict(self._config.options)
         if self._wants_agent is not None:
             given[self._wants_agent] = agent
-        with _not_ending_us(self._config.target):
+        with _not_ending_us(self._config.called):
             instance = await self._constructing.run(
                 partial(self._target, **given),
                 partial(port.left_behind, "its constructor still runs in its thread", retire=False),
@@ -205,13 +210,18 @@ async def open_python(config: PythonConfig, context: Context) -> AsyncGenerator[
     An import that takes longer than the agent may take to open is left behind in its thread: nothing waits
     for it, and another life begins another one.
     """
-    target = await trio.to_thread.run_sync(
-        load_target,
-        config.target,
-        context.config_dir,
-        abandon_on_cancel=True,
-        limiter=trio.CapacityLimiter(1),  # its own, so that none that hangs takes another's place
-    )
+    if isinstance(config.target, Given):
+        target = config.target.what
+    else:
+        target = await trio.to_thread.run_sync(
+            load_target,
+            config.target,
+            context.config_dir,
+            abandon_on_cancel=True,
+            limiter=trio.CapacityLimiter(
+                1
+            ),  # its own, so that none that hangs takes another's place
+        )
     yield PythonSource(target, config)
 
 
