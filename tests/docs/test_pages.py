@@ -172,6 +172,13 @@ def test_links_between_pages_lead_somewhere() -> None:
             assert (page.parent / target).exists(), f"{page.name}: {target}"
 
 
+def test_the_readme_leads_to_every_page_configuration_and_example() -> None:
+    folders = (("docs", "*.md"), ("configs", "*.toml"))
+    paths = [path for folder, kind in folders for path in (ROOT / folder).glob(kind)]
+    missing = [path.name for path in paths if f"]({path.relative_to(ROOT)})" not in README]
+    assert not missing, missing
+
+
 def test_the_rooms_and_folders_of_the_architecture_are_those_there_are() -> None:
     page = (ROOT / "docs" / "architecture.md").read_text()
     rooms = [path.name for path in (ROOT / "flowcore").iterdir() if (path / "__init__.py").exists()]
