@@ -88,9 +88,11 @@ class Connection:
             with self._scope:
                 async with trio.open_nursery() as nursery:
                     self._nursery, self._turns = nursery, nursery.cancel_scope
-                    await self._take_turns()
+                    try:
+                        await self._take_turns()
+                    finally:
+                        self._turns = None  # from here on no lookout is sent
                     nursery.cancel_scope.cancel()
-                self._turns = None
                 await self._take_leave()
         finally:
             self._state.held -= self._held
@@ -169,15 +171,19 @@ class Connection:
 
     async def _take_turns(self) -> None:
         """Answer request after request."""
-        state = self._state
+        state, ahead = self._state, False
         try:
             while not self._last:
                 incoming = self._next()
                 if incoming is None:
                     if not await self._read():
                         return
+                    ahead = False
                     continue
                 self._busy = True
+                if ahead:  # it was sent before the last was answered: the others come first
+                    await trio.lowlevel.checkpoint()
+                ahead = True
                 self._crowd, state.latest = state.latest is not self, self
                 await self._answer(incoming.head, incoming.body)
                 self._busy = False
@@ -233,7 +239,7 @@ class Connection:
 
     def _look_out(self) -> None:
         """See to it that somebody notices if the client goes away."""
-        if not self._looking_out and not self._ended:
+        if self._turns is not None and not self._looking_out and not self._ended:
             self._looking_out = True
             self._nursery.start_soon(self._read_ahead)
 

@@ -31,6 +31,8 @@ Context = Callable[[], ssl.SSLContext]
 """Gives the SSLContext of the next connection, so that certificates and CAs can be exchanged."""
 
 _FULL = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_AT_ONCE = 64
+"""Most connections accepted in one turn: with one a turn, whoever comes after a crowd waits for all of it."""
 _RETRY = 0.05
 """Seconds until the next try to accept when a connection had to go for it."""
 _COMPLAIN = 60.0
@@ -114,14 +116,17 @@ class Server:
         with listener, self._accepting:
             while True:
                 await trio.lowlevel.wait_readable(listener)
-                try:
-                    connected, peer = listener.accept()
-                except OSError as error:
-                    if error.errno in _FULL:
-                        await self._wait_for_room(error)
-                    continue  # else that one went away while it waited: accept(2), ERRORS
-                self._state.connections += 1
-                self._nursery.start_soon(self._serve, connected, str(peer[0]))
+                for _ in range(_AT_ONCE):
+                    try:
+                        connected, peer = listener.accept()
+                    except BlockingIOError:
+                        break
+                    except OSError as error:
+                        if error.errno in _FULL:
+                            await self._wait_for_room(error)
+                        continue  # else that one went away while it waited: accept(2), ERRORS
+                    self._state.connections += 1
+                    self._nursery.start_soon(self._serve, connected, str(peer[0]))
 
     async def _wait_for_room(self, error: OSError) -> None:
         """The system has no room for another connection: let one go, and say so now and then."""

@@ -4,8 +4,7 @@ A connection takes the SSLContext of its moment from `Certificates`, which makes
 changed: kept connections stay as they are, and what was taken out of the files (a CA, a certificate) counts
 for no later one, since tickets of an old context are worth nothing to a new one.
 
-Python lets the groups of the key exchange be chosen from 3.15 on (X25519, P-256, P-384); until then those of
-OpenSSL are offered. The suites are those of TLS 1.3 with AEAD, as OpenSSL has them: AES-128 and AES-256 with
+The groups of the key exchange are X25519, P-256 and P-384 (see `groups`). The suites are those of TLS 1.3 with AEAD, as OpenSSL has them: AES-128 and AES-256 with
 GCM, ChaCha20 with Poly1305.
 """
 
@@ -22,11 +21,11 @@ import attrs
 
 from flowcore.config import setting
 from flowcore.errors import AssemblyError
+from flowcore.http.groups import limit_groups
 from flowcore.http.messages import Tls
 
 logger = logging.getLogger(__name__)
 
-GROUPS = "X25519:P-256:P-384"
 _LARGEST = 1 << 20
 """Most bytes of a file of certificates."""
 _MODES = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
@@ -144,9 +143,7 @@ def client_context(settings: ClientTlsSettings, folder: pathlib.Path) -> ssl.SSL
 def _limited(context: ssl.SSLContext) -> ssl.SSLContext:
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.set_alpn_protocols(["http/1.1"])
-    set_groups = getattr(context, "set_groups", None)  # Python 3.15
-    if set_groups is not None:
-        set_groups(GROUPS)
+    limit_groups(context)
     return context
 
 

@@ -6,6 +6,7 @@ import logging
 import os
 import resource
 import socket
+import struct
 from collections.abc import Generator
 from contextlib import contextmanager, suppress
 
@@ -13,7 +14,7 @@ import pytest
 import trio
 from trio.testing import MockClock, wait_all_tasks_blocked
 
-from flowcore.http import Limits, Request, Response, Send, Stream
+from flowcore.http import Limits, Request, Response, Send, Server, Stream
 from flowcore.http.connection import SLOW_BODY, SLOW_HEAD
 from support.http_peer import GET, Peer, open_peer, post, serving
 
@@ -206,3 +207,35 @@ async def test_for_want_of_files_the_idle_make_room() -> None:
                 async with trio.SocketStream(trio.socket.from_stdlib_socket(newcomer)) as stream:
                     assert (await stream.receive_some()).startswith(b"HTTP/1.1 200 ")
         assert server.statistics().evicted == 1
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_the_sweep_may_look_at_any_step_of_a_connections_end(turns: int) -> None:
+    reset = trio.Event()
+
+    async def handler(request: Request) -> Response:
+        await reset.wait()
+        return Response(200, (), b"nobody reads this")
+
+    async def look(server: Server) -> None:
+        [connection] = server._connections
+        while not connection._scope.cancel_called:
+            await trio.lowlevel.checkpoint()
+        for _ in range(turns):
+            await trio.lowlevel.checkpoint()
+        connection.look(trio.current_time())
+
+    for _ in range(10):  # trio shuffles who is first in a turn
+        reset = trio.Event()
+        async with serving(handler) as (server, address), trio.open_nursery() as nursery:
+            with socket.create_connection((address.host, address.port)) as one:
+                one.sendall(GET)
+                while not server.statistics().requests:
+                    await trio.lowlevel.checkpoint()
+                one.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+            nursery.start_soon(look, server)
+            await trio.lowlevel.checkpoint()
+            reset.set()
+            while server.statistics().open:
+                await trio.lowlevel.checkpoint()
+            assert server.statistics().disconnects == 1
