@@ -4,8 +4,8 @@ A connection takes the SSLContext of its moment from `Certificates`, which makes
 changed: kept connections stay as they are, and what was taken out of the files (a CA, a certificate) counts
 for no later one, since tickets of an old context are worth nothing to a new one.
 
-The groups of the key exchange are X25519, P-256 and P-384 (see `groups`). The suites are those of TLS 1.3 with AEAD, as OpenSSL has them: AES-128 and AES-256 with
-GCM, ChaCha20 with Poly1305.
+The groups of the key exchange are X25519, P-256 and P-384 (see `groups`). The suites are those of TLS 1.3
+with AEAD, as OpenSSL has them: AES-128 and AES-256 with GCM, ChaCha20 with Poly1305.
 """
 
 from __future__ import annotations
