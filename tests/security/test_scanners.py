@@ -111,17 +111,7 @@ def test_testssl_finds_nothing_but_the_tests_own_certificate(
     tls_port: str, tmp_path: pathlib.Path
 ) -> None:
     found = tmp_path / "found.json"
-    options = [
-        *["--quiet", "--color", "0", "--warnings", "off", "-p", "-s", "-f", "-P", "-S", "-U"],
-        "--openssl",
-    ]
-    command = [
-        needs.program("testssl"),
-        *options,
-        needs.program("openssl"),
-        "--jsonfile",
-        str(found),
-    ]
+    command = [needs.program("testssl"), *OPTIONS.split(), needs.program("openssl")]
     done = subprocess.run(
         [*command, "--jsonfile", str(found), f"https://127.0.0.1:{tls_port}"],
         check=False,  # its code counts the findings
