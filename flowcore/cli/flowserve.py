@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import pathlib
 import sys
 from collections.abc import Mapping, Sequence
@@ -109,6 +110,10 @@ def _dispatch(options: argparse.Namespace) -> int:
 
         print(f"flowserve {version()}")
         return EXIT_OK
+    if options.log_level or options.log_format or os.environ.get("FLOWCORE_TRACE_PLUGINS"):
+        from flowcore.cli.logs import set_up_logs
+
+        set_up_logs(options.log_level or "info", options.log_format or "text")
     if options.command == "plugins":
         return _plugins(options)
     if options.command == "schema":

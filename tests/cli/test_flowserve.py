@@ -344,3 +344,21 @@ def test_a_disabled_plugin_is_not_imported_and_its_type_is_unknown(
         "flowserve", "--check-config", "--config", str(config), "--set", 'plugins.disable=["pyton"]'
     )
     assert "no installed plugin is named 'pyton'" in wrong.stderr
+
+
+def test_what_plugins_do_can_be_seen_without_starting_a_node(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    broken = tmp_path / "broken.py"
+    broken.write_text("import there_is_none")
+    path = tmp_path / "flow.toml"
+    path.write_text(f'[plugins]\nfiles = ["{broken}"]\n')
+    said = run("flowserve", "--check-config", "--config", str(path), "--log-format", "json")
+    (line,) = said.stderr.splitlines()
+    assert json.loads(line)["level"] == "warning"
+    assert "no module named 'there_is_none'" in json.loads(line)["message"].lower()
+    monkeypatch.setenv("FLOWCORE_TRACE_PLUGINS", "1")
+    done = run("flowserve", "plugins")
+    assert done.returncode == 0
+    assert "info    flowcore.assembly.discovery: " in done.stderr
+    assert "finish flow_register" in done.stderr
