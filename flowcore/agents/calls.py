@@ -34,7 +34,7 @@ _WORKER_FAULTS = (
 class Calls:
     """The calls of one life of an agent."""
 
-    __slots__ = ("_agent", "_at_rest", "_pool", "_tally", "_wake")
+    __slots__ = ("_agent", "_at_rest", "_now", "_pool", "_tally", "_wake")
 
     def __init__(
         self,
@@ -48,6 +48,9 @@ class Calls:
         self._agent = agent
         self._pool = pool
         self._tally = tally
+        self._now = (
+            trio.lowlevel.current_clock().current_time
+        )  # trio.current_time, less its detours
         self._wake = wake
         """Called when somebody waits and another worker may help."""
         self._at_rest = at_rest
@@ -87,7 +90,7 @@ class Calls:
                         raise self._lost(live) from error
                     raise
                 finally:
-                    end = now = trio.current_time()
+                    end = now = self._now()
                     live.scopes.discard(scope)
                     if came is Came.CANCELLED:
                         if live.lost:

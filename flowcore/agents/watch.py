@@ -30,17 +30,14 @@ class Watchers:
         self._callbacks: tuple[Callable[[Event], None], ...] = ()
         self._calm: tuple[Callable[[Event], None], ...] = ()
         """Callbacks that do not want to hear of each call's beginning and end."""
+        self.curious = False
+        """Whether anybody wants to hear of these: so often that nobody should be asked without need."""
 
     def emit(self, event: Event) -> None:
         """Give the event to every watcher. Never blocks, never raises."""
         if self._calm:
             self._call(self._calm, event)
         self._tell(event)
-
-    @property
-    def curious(self) -> bool:
-        """Whether anybody wants to hear that agents are busy, and idle again: so often nobody does."""
-        return bool(self._callbacks or self._queues)
 
     def stirred(self, agent: str, old: State, new: State, at: float) -> None:
         """An agent that was idle is busy, or the other way round."""
@@ -80,6 +77,7 @@ class Watchers:
         told = partial(callback)  # one of its own for each call: the same may be given twice
         if activity:
             self._callbacks = (*self._callbacks, told)
+            self.curious = True
         else:
             self._calm = (*self._calm, told)
         return partial(self._forget, told)
@@ -87,6 +85,10 @@ class Watchers:
     def _forget(self, told: Callable[[Event], None]) -> None:
         self._callbacks = tuple(one for one in self._callbacks if one is not told)
         self._calm = tuple(one for one in self._calm if one is not told)
+        self._look()
+
+    def _look(self) -> None:
+        self.curious = bool(self._callbacks or self._queues)
 
     @asynccontextmanager
     async def watch(self, limit: int) -> AsyncGenerator[trio.MemoryReceiveChannel[Event]]:
@@ -94,9 +96,11 @@ class Watchers:
         send, receive = trio.open_memory_channel[Event](limit)
         queue = _Queue(send)
         self._queues.append(queue)
+        self.curious = True
         try:
             async with receive:
                 yield receive
         finally:
             self._queues.remove(queue)
+            self._look()
             send.close()

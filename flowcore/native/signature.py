@@ -39,7 +39,7 @@ class Signature:
             raise InvalidArguments(f"arguments: {error}") from None
         if self.fields is None:
             return dict(made)
-        return {name: getattr(made, name) for name in self.fields}
+        return msgspec.structs.asdict(made)
 
     def texts(self, values: Mapping[str, str]) -> dict[str, Any]:
         """Keyword arguments from texts, each read as its annotation asks. Raises InvalidArguments."""

@@ -84,6 +84,9 @@ class Requests:
         )
         self._retries = Retries(settings.retry, chance)
         self._tools: dict[str, tuple[Catalog, dict[str, ToolCheck]]] = {}
+        self._now = (
+            trio.lowlevel.current_clock().current_time
+        )  # trio.current_time, less its detours
         self._parked: trio.Event | None = None
         self._drained: trio.Event | None = None
 
@@ -142,7 +145,7 @@ class Requests:
 
     def _admit(self, envelope: Envelope) -> tuple[Doer, Entry]:
         """The agent a request is for, and the entry it is accepted under."""
-        now = trio.current_time()
+        now = self._now()
         agent = self._agents.get(envelope.agent)
         if agent is None:
             self.tracker.refuse()
@@ -279,7 +282,7 @@ class Requests:
             )
 
     def _record(self, entry: Entry, outcome: Outcome, error: str = "") -> bool:
-        recorded = self.tracker.resolve(entry, outcome, trio.current_time(), error)
+        recorded = self.tracker.resolve(entry, outcome, self._now(), error)
         if self._drained is not None and not self.tracker.running:
             self._drained.set()
         return recorded

@@ -106,7 +106,7 @@ def test_outcomes_are_kept_up_to_a_number_and_a_size() -> None:
     assert small.statistics().kept_bytes <= 2000
     entry = next(few.entries())
     assert (len(entry.name), len(entry.error)) == (256, 256)
-    assert entry.size == 400 + 1 + 256 + 256 + len("local")
+    assert entry.size == 440 + 1 + 256 + 256 + len("local")
 
 
 def test_a_long_principal_is_cut() -> None:
@@ -162,7 +162,7 @@ def test_statistics_count_every_outcome() -> None:
         "retries": 1,
         "replayed": 2,
         "kept": 5,
-        "kept_bytes": 5 * (400 + 1 + 4 + 5),
+        "kept_bytes": 5 * (440 + 1 + 4 + 5),
     }
     assert durations["count"] == 5
     assert durations["mean"] == 0.25
