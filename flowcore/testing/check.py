@@ -70,6 +70,7 @@ OF_KIND: Mapping[str, Sequence[Check]] = {
         of_guards.passes_or_refuses,
         of_guards.is_even_again,
         of_guards.forgets_what_is_over,
+        of_guards.stands_in_a_flow,
         of_guards.says_what_it_does,
         of_guards.is_steered_by_name,
     ),

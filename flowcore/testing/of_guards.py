@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+import pathlib
+import tempfile
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
 
+import attrs
 import msgspec
 import trio
 
-from flowcore.assembly import BUILTIN
+from flowcore.assembly import BUILTIN, FlowConfig
+from flowcore.assembly.settings import NodeSettings
 from flowcore.envelope import Envelope, Principal, Raw
 from flowcore.errors import (
     CallCancelled,
@@ -19,8 +27,10 @@ from flowcore.errors import (
     UnknownTarget,
     UpstreamError,
 )
-from flowcore.requests import Guard
-from flowcore.testing.bench import Bench, held
+from flowcore.flow import Flow, open_flow
+from flowcore.hookspecs import Context, Factory, Registry, hookimpl
+from flowcore.requests import Guard, RequestSettings
+from flowcore.testing.bench import NAME, Bench, held
 from flowcore.testing.findings import Wrong
 
 _WHO = Principal(name="somebody", scheme="trial", roles=frozenset({"r"}), scopes=frozenset({"s"}))
@@ -132,6 +142,77 @@ async def _settled(guard: Guard, enough: int) -> int:
             await trio.sleep(0.05)
             now, before = held(guard), now
     return now
+
+
+class _Watched(Guard):
+    """A guard with somebody beside it who notes who is inside."""
+
+    def __init__(self, guard: Guard) -> None:
+        self.guard = guard
+        self.asked = 0
+        self.inside: list[Envelope] = []
+
+    def enter(self, envelope: Envelope, now: float) -> None:
+        self.asked += 1
+        self.guard.enter(envelope, now)
+        self.inside.append(envelope)
+
+    def leave(self, envelope: Envelope, now: float, error: CallError | None) -> None:
+        self.inside.remove(envelope)
+        self.guard.leave(envelope, now, error)
+
+    def status(self) -> dict[str, Any]:
+        return self.guard.status()
+
+
+class _WithWatcher:
+    """A plugin of the same guard, watched."""
+
+    def __init__(self, factory: Factory) -> None:
+        @asynccontextmanager
+        async def watched(config: Any, context: Context) -> AsyncGenerator[Guard]:
+            async with factory.open(config, context) as guard:
+                yield _Watched(guard)
+
+        self._factory = attrs.evolve(factory, type=f"watched {factory.type}", open=watched)
+
+    @hookimpl
+    def flow_register(self, registry: Registry) -> None:
+        registry.add(self._factory)
+
+
+async def stands_in_a_flow(bench: Bench) -> None:
+    """in a flow each request that it let pass leaves it, also one that is given up, and so the flow drains"""
+    guard = bench.selection(bench.made())
+    watched = attrs.evolve(guard, type=f"watched {guard.type}")
+    with tempfile.TemporaryDirectory() as folder:
+        config = FlowConfig(
+            node=NodeSettings(data_dir=pathlib.Path(folder)),
+            guard={NAME: watched},
+            requests=RequestSettings(guards=(NAME,)),
+        )
+        async with open_flow(config, plugins=[_WithWatcher(bench.factory)]) as flow:
+            await _use(flow)
+
+
+async def _use(flow: Flow) -> None:
+    watcher = flow.guard(NAME)
+    assert isinstance(watcher, _Watched)
+
+    async def call() -> None:
+        with contextlib.suppress(CallError):  # it may refuse
+            await flow.call(f"{BUILTIN}.status")
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(20):
+            nursery.start_soon(call)
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await call()
+    assert watcher.asked >= 20
+    if watcher.inside or not await flow.drain(5):
+        raise Wrong(f"{len(watcher.inside)} requests never left")
+    msgspec.json.encode(flow.status())
 
 
 async def says_what_it_does(bench: Bench) -> None:
