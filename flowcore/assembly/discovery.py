@@ -97,8 +97,14 @@ class _Discovery:
                 f"no installed plugin is named {', '.join(map(repr, sorted(unknown)))}, so it cannot be"
                 f" disabled (installed: {', '.join(point.name for point in points)})"
             )
+        origins: dict[metadata.Distribution | None, str] = {None: "unknown"}
         for point in points:
-            origin = f"{point.dist.name} {point.dist.version}" if point.dist else "unknown"
+            if point.dist is not None and point.dist not in origins:
+                about = (
+                    point.dist.metadata
+                )  # to read it takes a millisecond: once for all its plugins
+                origins[point.dist] = f"{about['Name']} {about['Version']}"
+            origin = origins[point.dist]
             if point.name in disabled:
                 self.registry.disabled.append(point.name)
                 self.found.append(Found(point.name, origin, "disabled"))
