@@ -178,3 +178,25 @@ class Acted(msgspec.Struct):
     guard: str
     done: str
     result: dict[str, Any]
+
+
+class Quarantined(msgspec.Struct):
+    """A tool that waits for approval."""
+
+    tool: str
+    fingerprint: str
+    new: bool
+    definition: dict[str, Any] | None = None
+    before: dict[str, Any] | None = None
+
+
+class Quarantine(msgspec.Struct):
+    """All that wait."""
+
+    quarantined: list[Quarantined]
+
+
+class QuarantineList(msgspec.Struct):
+    """The answer to `POST /guards/NAME/list` of a guard of type `pinning`."""
+
+    result: Quarantine

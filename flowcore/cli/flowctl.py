@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from flowcore.cli import certs, guards, offline, seal
+from flowcore.cli import approve, certs, guards, offline, seal
 from flowcore.cli.answers import (
     AgentLine,
     AgentsAnswer,
@@ -71,6 +71,7 @@ def parser() -> argparse.ArgumentParser:
         "--affinity", metavar="TEXT", help="calls of one text meet one worker (consistent_hash)"
     )
     guards.add_parser(commands, common)
+    approve.add_command(commands, common)
     commands.add_parser("tools", parents=[common], help="the public names of all tools")
     commands.add_parser(
         "tasks",
@@ -289,6 +290,15 @@ def _guards(options: argparse.Namespace, node: NodeClient) -> int:
     return EXIT_OK
 
 
+def _approve(options: argparse.Namespace, node: NodeClient) -> int:
+    answer, text = approve.approve(options, node)
+    if options.json:
+        _print_json(answer)
+    else:
+        print(text)
+    return EXIT_OK
+
+
 def _tools(options: argparse.Namespace, node: NodeClient) -> int:
     answer, listed = node.get("/tools", ToolsAnswer)
     if options.json:
@@ -327,6 +337,7 @@ COMMANDS = {
     "agents": _agents,
     "call": _call,
     "guards": _guards,
+    "approve": _approve,
     "tools": _tools,
     "tasks": _tasks,
 }

@@ -10,7 +10,13 @@ from flowcore.http.messages import Handler, Request, Response, Send, Stream, Tls
 from flowcore.http.server import CannotListen, Server, open_http_server
 from flowcore.http.sse import EventTooLarge, ServerEvent, SseDecoder, encode_event
 from flowcore.http.state import ServerStatistics
-from flowcore.http.tls import Certificates, ClientTlsSettings, TlsSettings, client_context
+from flowcore.http.tls import (
+    Certificates,
+    ClientCertificates,
+    ClientTlsSettings,
+    TlsSettings,
+    client_context,
+)
 from flowcore.http.url import split_url
 
 __all__ = [
@@ -19,6 +25,7 @@ __all__ = [
     "CannotListen",
     "Certificates",
     "Client",
+    "ClientCertificates",
     "ClientResponse",
     "ClientStream",
     "ClientTlsSettings",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager, suppress
 
 import trio
@@ -22,6 +22,10 @@ IDEMPOTENT = frozenset(("DELETE", "GET", "HEAD", "OPTIONS", "PUT", "TRACE"))
 _HEADERS = 200
 """Most headers of an answer."""
 
+Context = ssl.SSLContext | Callable[[], ssl.SSLContext]
+_LOOK = 1.0
+"""Seconds after which a kept connection is used only if certificates are still what they were."""
+
 
 class Client:
     """Requests to any origin. Made by `open_client`."""
@@ -35,7 +39,8 @@ class Client:
         connect_timeout: float,
         head: int,
         body: int,
-        context: ssl.SSLContext | None,
+        context: Context | None,
+        server_name: str | None,
     ) -> None:
         self._most_connections = most_connections
         self._most_idle = most_idle
@@ -43,7 +48,10 @@ class Client:
         self._connect_timeout = connect_timeout
         self._head = head
         self._body = body
-        self._context = context
+        self._source = context
+        self._server_name = server_name
+        self._context: ssl.SSLContext | None = None
+        self._looked = -float("inf")
         self._pools: dict[Origin, Pool] = {}
         self._expired = 0.0
 
@@ -138,10 +146,13 @@ class Client:
         except trio.WouldBlock:
             await pool.slots.acquire()
         try:
+            if origin.secure and now - self._looked >= _LOOK:
+                await self._tls(now)
             link = await pool.take(now)
             if link is None:
-                context = await self._tls() if origin.secure else None
-                link = Link(await connect(origin, self._connect_timeout, context))
+                context = await self._tls(now) if origin.secure else None
+                wire = await connect(origin, self._connect_timeout, context, self._server_name)
+                link = Link(wire, context)
         except BaseException:
             pool.slots.release()
             raise
@@ -150,7 +161,8 @@ class Client:
     async def _done(self, pool: Pool, link: Link, answer: ClientStream | None) -> None:
         """Give a connection back: kept, if its answer was read to the end and allows it; else closed."""
         try:
-            if answer is None or not answer.reusable:
+            outdated = link.context is not None and link.context is not self._context
+            if answer is None or not answer.reusable or outdated:
                 await drop(link)
             else:
                 seconds = kept_for(answer.headers, self._idle_timeout)
@@ -164,11 +176,20 @@ class Client:
             if pool.unused:
                 self._pools.pop(origin, None)
 
-    async def _tls(self) -> ssl.SSLContext:
-        if self._context is None:
+    async def _tls(self, now: float) -> ssl.SSLContext:
+        """The context for connections that begin now; when it is another one, what was kept is closed."""
+        self._looked = now
+        if self._source is None:
             # once, and in a thread: reading the system's certificates takes tens of milliseconds
-            self._context = await trio.to_thread.run_sync(_default_context, abandon_on_cancel=True)
-        return self._context
+            self._source = await trio.to_thread.run_sync(_default_context, abandon_on_cancel=True)
+        before = self._context
+        made = self._source() if callable(self._source) else self._source
+        self._context = made
+        if before is not None and before is not made:
+            for origin, pool in tuple(self._pools.items()):
+                if origin.secure:
+                    await pool.clear()
+        return made
 
     async def _send(self, link: Link, method: str, message: bytes) -> tuple[ResponseHead, bytes]:
         wire = link.wire
@@ -208,12 +229,15 @@ async def open_client(
     connect_timeout: float = 5.0,
     head: int = 64 << 10,
     body: int = 16 << 20,
-    context: ssl.SSLContext | None = None,
+    context: Context | None = None,
+    server_name: str | None = None,
 ) -> AsyncGenerator[Client]:
     """A client with up to `most_connections` requests under way to an origin; more wait, in order.
 
     Up to `most_idle` connections an origin are kept for `idle_timeout` seconds. `head` and `body` bound an
-    answer, in bytes. `context` is what https connections use; unset, TLS 1.3 with the system's certificates.
+    answer, in bytes. `context` is what https connections use, or gives it, so that certificates can be
+    exchanged (`ClientCertificates`); unset, TLS 1.3 with the system's certificates. `server_name` is the name
+    that a server's certificate must have, where that is not the URL's host.
     """
     client = Client(
         most_connections=most_connections,
@@ -223,6 +247,7 @@ async def open_client(
         head=head,
         body=body,
         context=context,
+        server_name=server_name,
     )
     try:
         yield client

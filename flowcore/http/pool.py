@@ -25,6 +25,8 @@ class Link:
     """One connection."""
 
     wire: Wire
+    context: ssl.SSLContext | None = None
+    """By whose certificates it was made, if it is TLS."""
     until: float = 0.0
     """When it is too old to be used again, on trio's clock."""
     fresh: bool = True
@@ -94,15 +96,23 @@ def kept_for(headers: HeaderMap, most: float) -> float:
     return most
 
 
-async def connect(origin: Origin, timeout: float, context: ssl.SSLContext | None) -> Wire:
-    """A new connection, within `timeout` seconds. Raises ConnectFailed."""
+async def connect(
+    origin: Origin,
+    timeout: float,
+    context: ssl.SSLContext | None,
+    server_name: str | None = None,
+) -> Wire:
+    """A new connection, within `timeout` seconds. Raises ConnectFailed.
+
+    `server_name` is the name in the server's certificate; unset: the origin's host.
+    """
     try:
         with trio.fail_after(timeout):
             stream = await trio.open_tcp_stream(origin.host, origin.port)
             if context is None:
                 return SocketWire(plain_socket(stream))
             secured = trio.SSLStream(
-                stream, context, server_hostname=origin.host, https_compatible=True
+                stream, context, server_hostname=server_name or origin.host, https_compatible=True
             )
             try:
                 await secured.do_handshake()

@@ -11,23 +11,20 @@ with AEAD, as OpenSSL has them: AES-128 and AES-256 with GCM, ChaCha20 with Poly
 from __future__ import annotations
 
 import logging
-import os
 import pathlib
 import ssl
-import stat
 from typing import Literal
 
 import attrs
 
-from flowcore.config import setting
+from flowcore.config import Secret, setting
 from flowcore.errors import AssemblyError
 from flowcore.http.groups import limit_groups
 from flowcore.http.messages import Tls
+from flowcore.http.pem import Stamp, load_authorities, load_chain, stamp
 
 logger = logging.getLogger(__name__)
 
-_LARGEST = 1 << 20
-"""Most bytes of a file of certificates."""
 _MODES = {"none": ssl.CERT_NONE, "optional": ssl.CERT_OPTIONAL, "required": ssl.CERT_REQUIRED}
 
 
@@ -36,7 +33,10 @@ class TlsSettings:
     """TLS 1.3 of a listening edge; its files, relative to the TOML file, are read again when they change."""
 
     cert: str = setting(help="a PEM file of the certificate, and of those between it and its CA")
-    key: str = setting(help="a PEM file of its private key, which nobody else can read (mode 0600)")
+    key: str | Secret = setting(
+        help="a PEM file of its private key, which nobody else can read (mode 0600); or the key itself as a"
+        " secret"
+    )
     client_auth: Literal["none", "optional", "required"] = setting(
         "none", help="whether clients are asked for certificates"
     )
@@ -63,14 +63,19 @@ class TlsSettings:
 
 @attrs.frozen(kw_only=True)
 class ClientTlsSettings:
-    """TLS 1.3 of a client."""
+    """TLS 1.3 of a client; its files, relative to the TOML file, are read again when they change."""
 
     ca: str | None = setting(
         None,
         help="a PEM file of the CAs that a server's certificate must come from; unset: the system's",
     )
     cert: str | None = setting(None, help="a PEM file of the certificate to show")
-    key: str | None = setting(None, help="a PEM file of its private key (mode 0600)")
+    key: str | Secret | None = setting(
+        None, help="a PEM file of its private key (mode 0600); or the key itself as a secret"
+    )
+    server_name: str | None = setting(
+        None, help="the name that the server's certificate must have; unset: the URL's host"
+    )
 
     def __attrs_post_init__(self) -> None:
         if (self.cert is None) is not (self.key is None):
@@ -87,7 +92,7 @@ class Certificates:
         """Raises AssemblyError if the files cannot be used."""
         self._settings = settings
         self._cert = folder / settings.cert
-        self._key = folder / settings.key
+        self._key = _located(folder, settings.key)
         self._ca = None if settings.client_ca is None else folder / settings.client_ca
         self._stamps = self._look()
         self._context = self._made()
@@ -115,17 +120,49 @@ class Certificates:
             return True  # the handshake has seen to it that there is one where one is required
         return len(tls.uris) == 1 and any(_covers(one, tls.uris[0]) for one in allowed)
 
-    def _look(self) -> tuple[tuple[int, int, int] | None, ...]:
-        return tuple(_stamp(path) for path in (self._cert, self._key, self._ca) if path is not None)
+    def _look(self) -> tuple[Stamp, ...]:
+        return _stamps(self._cert, self._key, self._ca)
 
     def _made(self) -> ssl.SSLContext:
         context = _limited(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
-        _load_chain(context, self._cert, self._key)
+        load_chain(context, self._cert, self._key)
         if self._ca is not None:
-            _load_authorities(context, self._ca)
+            load_authorities(context, self._ca)
             context.verify_mode = _MODES[self._settings.client_auth]
             context.num_tickets = 0  # no resumption: each connection shows its certificate anew
         return context
+
+
+class ClientCertificates:
+    """The SSLContext for a client's next connection, made again when one of its files has changed.
+
+    It is what `open_client` takes as its `context`.
+    """
+
+    def __init__(self, settings: ClientTlsSettings, folder: pathlib.Path) -> None:
+        """Raises AssemblyError if the files cannot be used."""
+        self._settings = settings
+        self._folder = folder
+        key = None if settings.key is None else _located(folder, settings.key)
+        names = (settings.ca, settings.cert)
+        self._files = (*(None if one is None else folder / one for one in names), key)
+        self._stamps = _stamps(*self._files)
+        self._context = client_context(settings, folder)
+        self.server_name = settings.server_name
+        """The name that the server's certificate must have, if it is not the URL's host."""
+
+    def __call__(self) -> ssl.SSLContext:
+        """The context of this moment: that of the files, or, if they cannot be used now, the one before."""
+        stamps = _stamps(*self._files)
+        if stamps != self._stamps:
+            self._stamps = stamps
+            try:
+                self._context = client_context(self._settings, self._folder)
+            except AssemblyError as error:
+                logger.error("going on with a client's certificates as they were: %s", error)
+            else:
+                logger.info("a client's certificates were read again")
+        return self._context
 
 
 def client_context(settings: ClientTlsSettings, folder: pathlib.Path) -> ssl.SSLContext:
@@ -134,10 +171,18 @@ def client_context(settings: ClientTlsSettings, folder: pathlib.Path) -> ssl.SSL
     if settings.ca is None:
         context.load_default_certs()
     else:
-        _load_authorities(context, folder / settings.ca)
+        load_authorities(context, folder / settings.ca)
     if settings.cert is not None and settings.key is not None:
-        _load_chain(context, folder / settings.cert, folder / settings.key)
+        load_chain(context, folder / settings.cert, _located(folder, settings.key))
     return context
+
+
+def _located(folder: pathlib.Path, key: str | Secret) -> pathlib.Path | Secret:
+    return key if isinstance(key, Secret) else folder / key
+
+
+def _stamps(*files: pathlib.Path | Secret | None) -> tuple[Stamp, ...]:
+    return tuple(stamp(one) for one in files if isinstance(one, pathlib.Path))
 
 
 def _limited(context: ssl.SSLContext) -> ssl.SSLContext:
@@ -145,63 +190,6 @@ def _limited(context: ssl.SSLContext) -> ssl.SSLContext:
     context.set_alpn_protocols(["http/1.1"])
     limit_groups(context)
     return context
-
-
-def _load_chain(context: ssl.SSLContext, cert: pathlib.Path, key: pathlib.Path) -> None:
-    _check_file(cert, "certificate", secret=False)
-    _check_file(key, "key", secret=True)
-    try:
-        context.load_cert_chain(cert, key, password=_no_password)
-    except ssl.SSLError as error:
-        if error.reason == "KEY_VALUES_MISMATCH":
-            raise AssemblyError(f"the key {str(key)!r} is not that of {str(cert)!r}") from None
-        raise AssemblyError(
-            f"the certificate {str(cert)!r} with the key {str(key)!r} cannot be used:"
-            f" {error.reason or 'expected PEM'}"
-        ) from None
-    except OSError as error:
-        raise AssemblyError(f"the certificate {str(cert)!r}: {error.strerror}") from None
-
-
-def _load_authorities(context: ssl.SSLContext, path: pathlib.Path) -> None:
-    _check_file(path, "CA file", secret=False)
-    try:
-        context.load_verify_locations(cafile=path)
-    except OSError as error:  # SSLError is one
-        why = getattr(error, "reason", None) or error.strerror
-        raise AssemblyError(f"the CA file {str(path)!r} cannot be used: {why}") from None
-
-
-def _check_file(path: pathlib.Path, what: str, *, secret: bool) -> None:
-    """Raise AssemblyError unless it is a file that can be read, and a secret one by its owner alone."""
-    try:
-        found = path.stat()
-    except OSError as error:
-        raise AssemblyError(f"the {what} {str(path)!r}: {error.strerror}") from None
-    if not stat.S_ISREG(found.st_mode) or found.st_size > _LARGEST:
-        raise AssemblyError(
-            f"the {what} {str(path)!r} is no regular file of at most {_LARGEST} bytes"
-        )
-    if secret and found.st_mode & 0o077:
-        mode = stat.S_IMODE(found.st_mode)
-        raise AssemblyError(
-            f"the {what} {str(path)!r} can be read by others (mode {mode:04o}); chmod it to 600"
-        )
-    if not os.access(path, os.R_OK):
-        raise AssemblyError(f"the {what} {str(path)!r} cannot be read")
-
-
-def _no_password() -> str:
-    """For an encrypted key: OpenSSL would ask at the terminal else."""
-    return ""
-
-
-def _stamp(path: pathlib.Path) -> tuple[int, int, int] | None:
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return found.st_mtime_ns, found.st_size, found.st_ino
 
 
 def _covers(allowed: str, uri: str) -> bool:

@@ -114,6 +114,11 @@ class Guards:
             for guard in guards:
                 guard.decided(principal, action, target, error)
 
+    def done(self, edge: str, principal: Principal, action: str, target: str) -> None:
+        """An operator's call did what is said in full here, such as which tool it approved."""
+        for guard in self.before(edge, ""):
+            guard.decided(principal, action, target, None)
+
     def shows(self, edge: str, principal: Principal, agent: str, kind: str, name: str) -> bool:
         """Whether a principal's lists have this offer."""
         return all(guard.shows(principal, agent, kind, name) for guard in self.before(edge, agent))

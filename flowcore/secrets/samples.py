@@ -11,6 +11,8 @@ from itertools import pairwise
 
 _MAKE = "make one of your own, such as with: openssl rand -base64 32"
 
+_ANOTHER = "make one of your own with: flowctl token NAME"
+
 WORDS = frozenset(
     {
         *("secret", "changeme", "change-me", "change_me", "password", "passw0rd", "example"),
@@ -84,6 +86,14 @@ def refuse_sample(secret: str) -> None:
         raise ValueError(f"this secret is a sample that everybody knows; {_MAKE}")
     if len(secret) >= 8 and len(set(secret)) == 1:
         raise ValueError(f"this secret is one character over and over; {_MAKE}")
+
+
+def refuse_sample_digest(digest: str) -> None:
+    """Raise ValueError for the SHA-256 digest, in hex, of what `refuse_sample` refuses."""
+    if digest in SECRETS or any(
+        fingerprint(one.encode()) == digest for one in (*WORDS, "test", "")
+    ):
+        raise ValueError(f"this digest is that of a sample that everybody knows; {_ANOTHER}")
 
 
 def refuse_weak_key(key: bytes, what: str = "the key") -> None:

@@ -10,7 +10,6 @@ import datetime
 import hmac
 import os
 import pathlib
-import stat
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -19,12 +18,13 @@ from typing import Any
 import attrs
 
 from flow_auth.watched import WatchedFile
-from flowcore.config import Duration, setting
+from flowcore.config import Duration, Secret, setting
 from flowcore.config import validators as v
 from flowcore.errors import AssemblyError, Overloaded, Unauthenticated
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.http import Request
 from flowcore.requests import Principal
+from flowcore.secrets import check_mode
 from flowcore.signing import (
     SCHEME,
     Key,
@@ -45,7 +45,10 @@ _LONGEST = 4096
 class HmacConfig:
     """Whose signatures are believed."""
 
-    keys: pathlib.Path = setting(help="the key ring: a TOML file of mode 0600 with [[key]] tables")
+    keys: pathlib.Path | Secret = setting(
+        help="the key ring: a TOML file of mode 0600 with [[key]] tables, read again when it changes; or its"
+        " text as a secret"
+    )
     window: Duration = setting(
         60.0, validator=v.gt(0), help="how old, or ahead of our clock, a signature may be"
     )
@@ -208,11 +211,7 @@ def read_private(path: pathlib.Path) -> Callable[[bytes], KeyRing]:
     """Reads a key ring whose file is for its owner only. Raises ValueError."""
 
     def read(data: bytes) -> KeyRing:
-        mode = os.stat(path).st_mode
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise ValueError(
-                f"can be read by others (mode {stat.S_IMODE(mode):04o}); chmod it to 600"
-            )
+        check_mode(os.stat(path).st_mode)
         return read_ring(data)
 
     return read
@@ -227,9 +226,18 @@ async def open_hmac(config: HmacConfig, context: Context) -> AsyncGenerator[Hmac
         raise AssemblyError(
             f"the form of RFC 9421 needs http-message-signatures: {error}"
         ) from None
-    path = context.config_dir / config.keys
-    ring = WatchedFile(path, read_private(path), "key ring")
-    yield HmacScheme(config, context.name.partition(".")[2], ring.get)
+    yield HmacScheme(config, context.name.partition(".")[2], _ring(config.keys))
+
+
+def _ring(keys: pathlib.Path | Secret) -> Callable[[], KeyRing]:
+    """Gives the key ring of the moment. Raises AssemblyError."""
+    if isinstance(keys, Secret):
+        try:
+            fixed = read_ring(keys.reveal().encode())
+        except ValueError as error:
+            raise AssemblyError(f"the key ring: {error}") from None
+        return lambda: fixed
+    return WatchedFile(keys, read_private(keys), "key ring").get
 
 
 @hookimpl

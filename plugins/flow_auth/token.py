@@ -2,7 +2,8 @@
 
     $ flowctl token ann
     flow_Vb3…                                  give this to ann; it is shown once
-    { name = "ann", sha256 = "9f86d081…" }     put this under [auth.NAME] tokens
+    { name = "ann", sha256 = "5c0e9a27…" }     put this under [auth.NAME] tokens, or, as [[token]], into the
+                                               file that [auth.NAME] file names
 
 A digest without salt or stretching is enough for these: they are 32 random bytes, which nobody guesses.
 """
@@ -11,6 +12,8 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import os
+import pathlib
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -18,13 +21,15 @@ from contextlib import asynccontextmanager
 import attrs
 
 from flow_auth.bearer import CHALLENGE, bearer
+from flow_auth.watched import WatchedFile
 from flowcore.access import PREFIX
-from flowcore.config import setting
+from flowcore.config import ConfigError, NothingKnown, attempt, load, setting
 from flowcore.config import validators as v
 from flowcore.errors import Unauthenticated
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.http import Request
 from flowcore.requests import Principal
+from flowcore.secrets import check_mode, refuse_sample_digest
 
 
 @attrs.frozen(kw_only=True)
@@ -46,6 +51,7 @@ class TokenSettings:
     def __attrs_post_init__(self) -> None:
         if self.sha256 == hashlib.sha256(PREFIX.encode()).hexdigest():
             raise ValueError("the digest is that of an empty token")
+        refuse_sample_digest(self.sha256)
         if self.expires is not None:
             datetime.date.fromisoformat(self.expires)
 
@@ -62,12 +68,53 @@ class TokenSettings:
 class TokenConfig:
     """Which tokens are good. Several may be of one name, so that they can be exchanged without a gap."""
 
-    tokens: tuple[TokenSettings, ...] = setting(help="the tokens, made by `flowctl token`")
+    tokens: tuple[TokenSettings, ...] = setting((), help="the tokens, made by `flowctl token`")
+    file: pathlib.Path | None = setting(
+        None,
+        help="a TOML file of mode 0600 with [[token]] tables of the same keys, read again when it changes",
+    )
 
     def __attrs_post_init__(self) -> None:
-        digests = [one.sha256 for one in self.tokens]
-        if len(set(digests)) != len(digests):
-            raise ValueError("two tokens have the same digest")
+        if not self.tokens and self.file is None:
+            raise ValueError("expected tokens, or a file of them")
+        _check_unique(self.tokens)
+
+
+@attrs.frozen(kw_only=True)
+class TokenFile:
+    """The tokens of a file of their own."""
+
+    token: tuple[TokenSettings, ...] = setting(help="the tokens")
+
+    def __attrs_post_init__(self) -> None:
+        _check_unique(self.token)
+
+
+def _check_unique(tokens: tuple[TokenSettings, ...]) -> None:
+    digests = [one.sha256 for one in tokens]
+    if len(set(digests)) != len(digests):
+        raise ValueError("two tokens have the same digest")
+
+
+def read_tokens(path: pathlib.Path) -> Callable[[bytes], tuple[TokenSettings, ...]]:
+    """Reads the tokens of a file that only its owner can change. Raises ValueError."""
+
+    def read(data: bytes) -> tuple[TokenSettings, ...]:
+        check_mode(os.stat(path).st_mode)
+        try:
+            text = data.decode()
+        except UnicodeDecodeError:
+            raise ValueError("is not UTF-8 text") from None
+        try:
+            document = load("\n" + text)  # a text of several lines is TOML, and no file's name
+        except ConfigError as error:
+            raise ValueError(str(error)) from None
+        tried = attempt(document, TokenFile, NothingKnown())
+        if tried.made is None:
+            raise ValueError("; ".join(f"{one.path}: {one.message}" for one in tried.problems))
+        return tried.made.token
+
+    return read
 
 
 class TokenScheme:
@@ -76,22 +123,42 @@ class TokenScheme:
     challenge = CHALLENGE
 
     def __init__(
-        self, config: TokenConfig, name: str, clock: Callable[[], float] = time.time
+        self,
+        config: TokenConfig,
+        name: str,
+        clock: Callable[[], float] = time.time,
+        file: Callable[[], tuple[TokenSettings, ...]] | None = None,
     ) -> None:
         self._clock = clock
+        self._tokens = config.tokens
+        self._file = file
+        self._filed: tuple[TokenSettings, ...] | None = None
+        self._name = name
+        self._known = self._by_digest(config.tokens)
+
+    def _by_digest(self, tokens: tuple[TokenSettings, ...]) -> dict[bytes, tuple[float, Principal]]:
         # by digest: what a wrong token's digest shares with a right one's tells nothing of the right token
-        self._known = {
+        return {
             bytes.fromhex(one.sha256): (
                 one.until,
                 Principal(
                     name=one.name,
-                    scheme=name,
+                    scheme=self._name,
                     roles=frozenset(one.roles),
                     scopes=frozenset(one.scopes),
                 ),
             )
-            for one in config.tokens
+            for one in tokens
         }
+
+    def _now(self) -> dict[bytes, tuple[float, Principal]]:
+        """The tokens that are good now, those of the file among them."""
+        if self._file is not None:
+            filed = self._file()
+            if filed is not self._filed:
+                self._filed = filed
+                self._known = self._by_digest((*filed, *self._tokens))
+        return self._known
 
     async def identify(self, request: Request, resource: str) -> Principal | None:
         """The owner of a token of ours; None if the request brings none."""
@@ -99,7 +166,7 @@ class TokenScheme:
         token = bearer(request)
         if token is None or not token.startswith(PREFIX.encode()):
             return None
-        known = self._known.get(hashlib.sha256(token).digest())
+        known = self._now().get(hashlib.sha256(token).digest())
         if known is None:
             raise Unauthenticated("the token is not known")
         until, principal = known
@@ -110,8 +177,11 @@ class TokenScheme:
 
 @asynccontextmanager
 async def open_token(config: TokenConfig, context: Context) -> AsyncGenerator[TokenScheme]:
-    """The tokens of the configuration."""
-    yield TokenScheme(config, context.name.partition(".")[2])
+    """The tokens of the configuration, and of its file. Raises AssemblyError if that cannot be used."""
+    file = None
+    if config.file is not None:
+        file = WatchedFile(config.file, read_tokens(config.file), "token file").get
+    yield TokenScheme(config, context.name.partition(".")[2], file=file)
 
 
 @hookimpl

@@ -222,7 +222,7 @@ class Api:
 
     async def _act(self, request: Request, parts: list[str]) -> Response:
         _, name, action = parts
-        await self._admit(request, f"guards.{action}", name)
+        principal = await self._admit(request, f"guards.{action}", name)
         try:
             arguments = msgspec.json.decode(request.body or b"{}", type=dict[str, Any])
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -231,6 +231,10 @@ class Api:
             done = self._host.guard(name).act(action, arguments)
         except UnknownTarget as error:
             raise NotThere(error.message, data=error.data) from None
+        said = " ".join(f"{key}={value}" for key, value in arguments.items())
+        if said:  # admitted was the action; here is what it was done to
+            guards = self._host.requests.guards
+            guards.done(self._edge, principal, f"guards.{action}", f"{name} {said}")
         return _json({"guard": name, "done": action, "result": done})
 
     async def _tasks(self, request: Request, parts: list[str]) -> Response:

@@ -4,8 +4,8 @@ The first time a tool is seen, its definition (name, description, schemas, annot
 fingerprint. From then on a tool of another fingerprint is in quarantine: no list has it, and calls of it are
 refused, until an operator approves it:
 
-    $ flowctl guards pinning list
-    $ flowctl guards pinning approve tool=notes.add
+    $ flowctl approve
+    $ flowctl approve notes.add
 """
 
 from __future__ import annotations
@@ -37,8 +37,18 @@ _NODE = "flow"
 _ASIDE = ("_meta", "icons")
 """Members that say nothing of what a tool does, and may be another in each answer."""
 
-Pins = dict[str, dict[str, str]]
-"""agent → tool → fingerprint."""
+
+@attrs.frozen
+class Pin:
+    """A tool as it was when it was believed."""
+
+    fingerprint: str
+    definition: dict[str, Any] | None = None
+    """None where only the fingerprint was kept."""
+
+
+Pins = dict[str, dict[str, Pin]]
+"""agent → tool → what is believed of it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -60,7 +70,7 @@ class Pinning(Guard):
         self._host = host
         self._pins = pins
         self._seen: dict[str, Catalog] = {}
-        self._quarantined: dict[tuple[str, str], str] = {}
+        self._quarantined: dict[tuple[str, str], Pin] = {}
         self.changed = trio.Event()
         self.refused = 0
 
@@ -93,12 +103,14 @@ class Pinning(Guard):
         for key in [key for key in self._quarantined if key[0] == agent]:
             del self._quarantined[key]
         for tool in catalog.tools:
-            made = fingerprint(tool)
+            made = pin_of(tool)
             known = pins.get(tool.name)
             if known is None and self._config.unknown == "pin":
                 pins[tool.name] = made
                 self.changed.set()
-            elif known != made:
+            elif known is not None and known.fingerprint == made.fingerprint:
+                pins[tool.name] = made  # with a definition, which older files have not
+            else:
                 self._quarantined[agent, tool.name] = made
                 what = "is new" if known is None else "is not what it was"
                 logger.warning(
@@ -119,8 +131,10 @@ class Pinning(Guard):
         found = self._quarantined.get((agent, name))
         if found is None:
             raise UnknownTarget(f"{agent}.{name} is not in quarantine")
-        if not found.startswith(str(arguments.get("fingerprint", ""))):
-            raise InvalidArguments(f"{agent}.{name} has another fingerprint by now: {found}")
+        if not found.fingerprint.startswith(str(arguments.get("fingerprint", ""))):
+            raise InvalidArguments(
+                f"{agent}.{name} has another fingerprint by now: {found.fingerprint}"
+            )
         told = self._told(agent, name)
         self._pins.setdefault(agent, {})[name] = found
         del self._quarantined[agent, name]
@@ -130,13 +144,13 @@ class Pinning(Guard):
         return {"approved": told}
 
     def _told(self, agent: str, name: str) -> dict[str, Any]:
-        tools = self._host.directory.by_name(agent).catalog.tools
-        definition = next((one.definition for one in tools if one.name == name), None)
+        found, known = self._quarantined[agent, name], self._pins.get(agent, {}).get(name)
         return {
             "tool": f"{agent}.{name}",
-            "fingerprint": self._quarantined[agent, name],
-            "new": name not in self._pins.get(agent, {}),
-            "definition": None if definition is None else json.loads(bytes(definition)),
+            "fingerprint": found.fingerprint,
+            "new": known is None,
+            "definition": found.definition,
+            "before": None if known is None else known.definition,
         }
 
     def pins(self) -> Pins:
@@ -154,11 +168,16 @@ class Pinning(Guard):
 
 def fingerprint(tool: Tool) -> str:
     """The SHA-256 digest of a tool's definition, in hex, whatever the order of its members."""
+    return pin_of(tool).fingerprint
+
+
+def pin_of(tool: Tool) -> Pin:
+    """A tool as it is now."""
     definition = json.loads(bytes(tool.definition))
     for name in _ASIDE:
         definition.pop(name, None)
     text = json.dumps(definition, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return Pin(hashlib.sha256(text.encode()).hexdigest(), definition)
 
 
 def read_pins(path: pathlib.Path) -> Pins:
@@ -169,14 +188,22 @@ def read_pins(path: pathlib.Path) -> Pins:
         return {}
     except (OSError, ValueError, RecursionError) as error:
         raise AssemblyError(f"{path}: cannot be read: {error}") from None
-    good = isinstance(kept, dict) and all(
-        isinstance(tools, dict) and all(isinstance(one, str) for one in tools.values())
-        for tools in kept.values()
-    )
-    if not good:
-        raise AssemblyError(f"{path}: holds no pins")
-    pins: Pins = kept
-    return pins
+    try:
+        return {
+            agent: {name: _pin(one) for name, one in tools.items()} for agent, tools in kept.items()
+        }
+    except (AttributeError, TypeError, KeyError):
+        raise AssemblyError(f"{path}: holds no pins") from None
+
+
+def _pin(kept: Any) -> Pin:
+    """A pin as it was kept; formerly that was the fingerprint alone."""
+    if isinstance(kept, str):
+        return Pin(kept)
+    digest, definition = kept["fingerprint"], kept["definition"]
+    if not isinstance(digest, str) or not isinstance(definition, dict):
+        raise TypeError("expected a fingerprint and a definition")
+    return Pin(digest, definition)
 
 
 def write_pins(path: pathlib.Path, text: str) -> None:
@@ -203,7 +230,14 @@ async def open_pinning(config: PinningConfig, context: Context) -> AsyncGenerato
 
     async def write() -> None:
         guard.changed = trio.Event()
-        text = json.dumps(guard.pins(), indent=1, sort_keys=True)
+        kept = {
+            agent: {
+                name: pin.fingerprint if pin.definition is None else attrs.asdict(pin)
+                for name, pin in tools.items()
+            }
+            for agent, tools in guard.pins().items()
+        }
+        text = json.dumps(kept, indent=1, sort_keys=True)
         try:
             await trio.to_thread.run_sync(write_pins, path, text)
         except OSError as error:

@@ -29,12 +29,12 @@ class Node:
     @property
     def api(self) -> str:
         """The URL of its api edge."""
-        return self._url(r"^ +\S+ +(http://\S+:\d+)$")
+        return self._url(r"^ +\S+ +(https?://\S+:\d+)$")
 
     @property
     def mcp(self) -> str:
         """The URL of its mcp edge."""
-        return self._url(r"^ +\S+ +(http://\S+/mcp)$")
+        return self._url(r"^ +\S+ +(https?://\S+/mcp)$")
 
     def _url(self, pattern: str) -> str:
         for line in self.said:

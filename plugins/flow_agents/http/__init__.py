@@ -40,6 +40,7 @@ from flow_agents.http.tools import HEADERS, CompiledTool, HttpTool, compile_tool
 from flowcore.config import Duration, Secret, Size, setting
 from flowcore.config import validators as v
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
+from flowcore.http import ClientCertificates, ClientTlsSettings
 from flowcore.interfaces import AgentPort, PoolDefaults, Worker, WorkerSource
 
 if TYPE_CHECKING:
@@ -80,6 +81,9 @@ class HttpConfig:
         validator=_URL,
         help="asked at the start and every heartbeat; any answer below 400 is well; unset: not asked",
     )
+    tls: ClientTlsSettings | None = setting(
+        None, help="TLS 1.3 towards an https `url`; unset: believed are the system's CAs"
+    )
     max_response: Size = setting(
         16 << 20, validator=v.ge(1024), help="most bytes of an answer's body"
     )
@@ -87,14 +91,19 @@ class HttpConfig:
         5.0, validator=v.gt(0), help="time for a connection, TLS included"
     )
 
+    def __attrs_post_init__(self) -> None:
+        if self.tls is not None and not self.url.lower().startswith("https:"):
+            raise ValueError("expected `tls` only beside an https `url`")
+
 
 class HttpSource:
     """Makes the one worker that all calls share."""
 
     pool_defaults = PoolDefaults(min=1, max=1, concurrency=100)
 
-    def __init__(self, config: HttpConfig) -> None:
+    def __init__(self, config: HttpConfig, tls: ClientCertificates | None = None) -> None:
         self._config = config
+        self._tls = tls
         self._tools = {name: compile_tool(name, tool) for name, tool in config.tools.items()}
 
     @property
@@ -109,7 +118,11 @@ class HttpSource:
         from flowcore.http import open_client
 
         config = self._config
-        async with open_client(connect_timeout=config.connect_timeout) as client:
+        async with open_client(
+            connect_timeout=config.connect_timeout,
+            context=self._tls,
+            server_name=None if self._tls is None else self._tls.server_name,
+        ) as client:
             worker = HttpWorker(
                 port.agent,
                 client,
@@ -168,8 +181,8 @@ def _catalog(tools: Mapping[str, CompiledTool]) -> Catalog:
 @asynccontextmanager
 async def open_http_agent(config: HttpConfig, context: Context) -> AsyncGenerator[WorkerSource]:
     """The maker of the agent's worker."""
-    del context
-    yield HttpSource(config)
+    tls = None if config.tls is None else ClientCertificates(config.tls, context.config_dir)
+    yield HttpSource(config, tls)
 
 
 @hookimpl

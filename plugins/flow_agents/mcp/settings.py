@@ -11,7 +11,7 @@ import attrs
 
 from flowcore.config import Duration, Secret, Size, setting
 from flowcore.config import validators as v
-from flowcore.http import split_url
+from flowcore.http import ClientTlsSettings, split_url
 
 Question = Literal["elicitation", "sampling", "roots"]
 Protocol = Literal["auto", "2026-07-28", "2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"]
@@ -89,6 +89,9 @@ class McpSettings:
     )
     headers: dict[str, str | Secret] = setting(
         factory=dict, validator=_are_headers, help="HTTP headers of every request to `url`"
+    )
+    tls: ClientTlsSettings | None = setting(
+        None, help="TLS 1.3 towards an https `url`; unset: believed are the system's CAs"
     )
     protocol: Protocol = setting(
         "auto",
@@ -175,6 +178,8 @@ class McpSettings:
     def __attrs_post_init__(self) -> None:
         if not self.command and self.url is None:
             raise ValueError("expected `command`, `url` or both")
+        if self.tls is not None and not (self.url or "").lower().startswith("https:"):
+            raise ValueError("expected `tls` only beside an https `url`")
         if self.url is None and self.headers:
             raise ValueError("expected `headers` only beside `url`")
         if not self.command and (self.env or self.cwd is not None):

@@ -16,7 +16,7 @@ from flow_agents.mcp.wire import Wire
 from flow_agents.mcp.worker import Memory, Upstream, open_upstream
 from flowcore.config import Secret
 from flowcore.hookspecs import Context
-from flowcore.http import Client, open_client, split_url
+from flowcore.http import Client, ClientCertificates, open_client, split_url
 from flowcore.interfaces import AgentPort, PoolDefaults
 from flowcore.mcp import Era
 from flowcore.processes import Launcher
@@ -93,7 +93,10 @@ async def open_source(settings: McpSettings, context: Context) -> AsyncGenerator
     if settings.url is None:
         yield McpSource(settings, await context.launcher(), None)
         return
+    tls = None if settings.tls is None else ClientCertificates(settings.tls, context.config_dir)
     async with open_client(
+        context=tls,
+        server_name=None if tls is None else tls.server_name,
         connect_timeout=settings.connect_timeout,
         body=settings.message,
         most_idle=2 * _CONCURRENCY,

@@ -85,18 +85,18 @@ async def open_scheme(config: JwtConfig, context: Context) -> AsyncGenerator[Jwt
     name = context.name.partition(".")[2]
     revoked = None
     if config.revoked is not None:
-        revoked = WatchedFile(context.config_dir / config.revoked, read_revoked, "revocation list")
+        revoked = WatchedFile(config.revoked, read_revoked, "revocation list")
     if config.secret is not None:
         yield JwtScheme(config, name, FixedKeys(secret_key(config.secret.reveal())), revoked)
         return
     if config.keys is not None:
-        source = FileKeys(context.config_dir / config.keys, config.believed)
+        source = FileKeys(config.keys, config.believed)
         yield JwtScheme(config, name, source, revoked)
         return
     assert config.jwks_url is not None
     tls = None
     if config.ca is not None:
-        tls = ssl.create_default_context(cafile=str(context.config_dir / config.ca))
+        tls = ssl.create_default_context(cafile=str(config.ca))
         tls.minimum_version = ssl.TLSVersion.TLSv1_3
     async with open_client(body=LARGEST, context=tls) as client, trio.open_nursery() as nursery:
         fetched = UrlKeys(

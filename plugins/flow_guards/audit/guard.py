@@ -208,7 +208,7 @@ def _now() -> str:
 async def open_guard(config: AuditConfig, context: Context) -> AsyncGenerator[Audit]:
     """The guard, writing. Raises AssemblyError for a file that cannot be gone on with."""
     named = config.file
-    path = context.data_dir / "audit.jsonl" if named is None else context.config_dir / named
+    path = context.data_dir / "audit.jsonl" if named is None else named
     key = None if config.key is None else config.key.reveal().encode()
     file = LogFile(path, config.rotate, config.keep, sync=config.sync)
     try:
