@@ -1,4 +1,4 @@
-"""configs/secure.toml after one `flowctl certs init`, and flowctl over TLS: who comes in, and what is said."""
+"""configs/secure.toml after one `flowctl certs init`, and flowctl over TLS: who comes in, what is said."""
 
 from __future__ import annotations
 
