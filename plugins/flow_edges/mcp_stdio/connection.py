@@ -62,6 +62,7 @@ class StdioConnection:
         self._writer = Writer(send, settings.limits.backlog)
         self._conversation: Conversation | None = None
         self._calls: dict[Id, trio.CancelScope] = {}
+        """Every request that has been taken and not been answered: it can be cancelled from the first."""
         self._running = 0
         self._idle = trio.Event()
         self._reading = trio.CancelScope()
@@ -140,11 +141,14 @@ class StdioConnection:
             if self._running >= self._settings.calls:
                 most = self._settings.calls
                 raise Overloaded(f"{most} requests are running", retry_after=1.0)
+            if message.id in self._calls:
+                raise InvalidRequest(f"the id {message.id!r} is of a request that still runs")
         except CallError as error:
             self._refuse(message.id, error)
             return
         self._running += 1
-        nursery.start_soon(self._answer, message, meta)
+        self._calls[message.id] = scope = trio.CancelScope()
+        nursery.start_soon(self._answer, message, meta, scope)
 
     def _initialize(self, message: Request) -> None:
         if self._conversation is not None:
@@ -176,21 +180,25 @@ class StdioConnection:
 
     # ---- requests
 
-    async def _answer(self, message: Request, meta: dict[str, Raw]) -> None:
+    async def _answer(
+        self, message: Request, meta: dict[str, Raw], scope: trio.CancelScope
+    ) -> None:
         modern_one = PROTOCOL_VERSION in meta or self._conversation is None
         try:
-            if message.method not in ("ping", "server/discover"):
-                await self._settled.wait()
-            if modern_one:
-                await self._modern(message, meta)
-            elif self._conversation is not None:
-                await self._handshake(self._conversation, message, meta)
+            with scope:
+                if message.method not in ("ping", "server/discover"):
+                    await self._settled.wait()
+                if modern_one:
+                    await self._modern(message, meta)
+                elif self._conversation is not None:
+                    await self._handshake(self._conversation, message, meta)
         except CallError as error:
             self._refuse(message.id, error, modern=modern_one)
         except Exception:
             logger.exception("a request failed within the edge")
             self._refuse(message.id, InternalError("internal error"))
         finally:
+            del self._calls[message.id]
             self._ended()
 
     def _ended(self) -> None:
@@ -221,19 +229,9 @@ class StdioConnection:
         )
 
     async def _modern(self, message: Request, meta: dict[str, Raw]) -> None:
-        if message.id in self._calls:
-            raise InvalidRequest(f"the id {message.id!r} is of a request that still runs")
         if message.method == "ping" and PROTOCOL_VERSION not in meta:
             self._writer.put(encode_result(message.id, b"{}"))
             return
-        with trio.CancelScope() as scope:
-            self._calls[message.id] = scope
-            try:
-                await self._modern_within(message, meta)
-            finally:
-                del self._calls[message.id]
-
-    async def _modern_within(self, message: Request, meta: dict[str, Raw]) -> None:
         client = modern.introduced(meta).client(LOCAL_CALLER)
         method = supported(message.method, modern=True)
         params = message.params
@@ -310,6 +308,7 @@ class StdioConnection:
 
     async def _answer_batch(self, conversation: Conversation, messages: list[Item]) -> None:
         try:
+            await self._settled.wait()
             answers = await answer_batch(
                 self._service, conversation, messages, LOCAL_CALLER, self._other
             )

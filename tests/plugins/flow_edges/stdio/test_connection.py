@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -15,6 +16,8 @@ from flow_edges.mcp.settings import StdioSettings
 from flow_edges.mcp.shared import open_shared
 from flow_edges.mcp_stdio.connection import StdioConnection
 from flowcore import Flow, open_flow
+from flowcore.agents import State
+from flowcore.native import tool
 from support.mcp_client import CAPABILITIES, MODERN, VERSION
 
 
@@ -88,7 +91,10 @@ class Wire:
 
 
 @asynccontextmanager
-async def open_wire(**settings: Any) -> AsyncGenerator[tuple[Flow, Wire, trio.Event]]:
+async def open_wire(
+    agents: dict[str, Any] | None = None, **settings: Any
+) -> AsyncGenerator[tuple[Flow, Wire, trio.Event]]:
+    """An edge before the agent `talk`, and others, which are not waited for."""
     config = {
         "node": {"name": "test"},
         "agent": {
@@ -97,14 +103,15 @@ async def open_wire(**settings: Any) -> AsyncGenerator[tuple[Flow, Wire, trio.Ev
                 "target": "support.talkative:Talkative",
                 "pool": {"min": 1, "max": 1, "concurrency": 100},
                 "names": "bare",
-            }
+            },
+            **(agents or {}),
         },
     }
     chosen = StdioSettings(**settings)
     wire, ended = Wire(), trio.Event()
     with trio.fail_after(60):
         async with open_flow(config) as flow, open_shared(flow, chosen) as shared:
-            await flow.wait_settled()
+            await flow.agent("talk").wait_until(State.IDLE)
             connection = StdioConnection(shared, chosen, wire.receive, wire.send)
 
             async def serve() -> None:
@@ -181,6 +188,72 @@ async def test_requests_run_at_the_same_time_and_are_cancelled_by_notification()
         message = await wire.next()
         assert message["id"] == ident  # the cancelled ones are not answered
         assert message["result"]["structuredContent"] == {"cancelled": 2}
+
+
+def call_of(ident: int, tool_name: str, *, modern: bool) -> bytes:
+    meta = {"_meta": {VERSION: MODERN, CAPABILITIES: {}}} if modern else {}
+    params = {"name": tool_name, "arguments": {}, **meta}
+    request = {"jsonrpc": "2.0", "id": ident, "method": "tools/call", "params": params}
+    return json.dumps(request).encode()
+
+
+def cancel_of(ident: int) -> bytes:
+    params = {"requestId": ident}
+    notice = {"jsonrpc": "2.0", "method": "notifications/cancelled", "params": params}
+    return json.dumps(notice).encode()
+
+
+@pytest.mark.parametrize("modern", [False, True])
+async def test_a_cancellation_that_comes_with_its_request_cancels_it(modern: bool) -> None:
+    async with open_wire() as (flow, wire, _):
+        if not modern:
+            await wire.initialize()
+        wire.put(call_of(71, "hang", modern=modern) + b"\n" + cancel_of(71))
+        wire.put(call_of(72, "cancellations", modern=modern))
+        message = await wire.next()
+        while "method" in message:
+            message = await wire.next()
+        assert message["id"] == 72
+        assert not flow.requests.tracker.running
+        wire.put(call_of(71, "cancellations", modern=modern))  # its id is free again
+        assert "result" in await wire.answer(71)
+
+
+class Slow:
+    """Takes its time to start."""
+
+    gate = threading.Event()
+
+    def __init__(self) -> None:
+        self.gate.wait(60)
+
+    @tool
+    async def slow(self) -> str:
+        """Be there at last."""
+        return "here"
+
+
+@pytest.mark.parametrize("modern", [False, True])
+async def test_a_request_that_waits_for_starting_agents_can_be_cancelled(modern: bool) -> None:
+    Slow.gate.clear()
+    agents = {"late": {"type": "python", "target": Slow, "pool": {"min": 1, "max": 1}}}
+    try:
+        async with open_wire(agents, settle=60.0) as (flow, wire, _):
+            if not modern:
+                await wire.initialize()
+            wire.put(call_of(81, "late.slow", modern=modern))
+            wire.put(call_of(82, "late.slow", modern=modern))
+            await trio.testing.wait_all_tasks_blocked()
+            wire.put(cancel_of(81))
+            await trio.testing.wait_all_tasks_blocked()
+            Slow.gate.set()
+            message = await wire.next()
+            while "method" in message:
+                message = await wire.next()
+            assert (message["id"], message["result"]["content"][0]["text"]) == (82, "here")
+            assert flow.requests.statistics().accepted == 1
+    finally:
+        Slow.gate.set()
 
 
 async def test_an_id_in_use_is_refused_in_both_eras() -> None:
