@@ -20,6 +20,7 @@ from flowcore import Context, Envelope, Factory, Registry, Reply, hookimpl
 from flowcore.agents import Catalog, Tool
 from flowcore.config import setting
 from flowcore.config import validators as v
+from flowcore.errors import UnknownTarget
 from flowcore.interfaces import AgentPort, PoolDefaults, Worker, WorkerSource
 
 TOOL = {
@@ -45,6 +46,8 @@ class Counter:
 
     async def call(self, envelope: Envelope) -> Reply:
         """The next number, as a tool result."""
+        if envelope.name != "next":
+            raise UnknownTarget(f"there is no {envelope.name!r}")
         number, self._number = self._number, self._number + 1
         result = {"content": [{"type": "text", "text": str(number)}]}
         return Reply(msgspec.Raw(msgspec.json.encode(result)))

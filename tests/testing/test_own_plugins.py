@@ -138,6 +138,13 @@ async def test_client_certificates_hold() -> None:
     await check_plugin(POINTS["mtls"], {"mtls": trial})
 
 
+async def test_the_example_of_one_file_holds() -> None:
+    path = ROOT / "examples" / "one_file_plugin.py"
+    trial = Trial(settings={"start": 3}, calls={"next": {}})
+    report = await check_plugin(path, {"counter": trial})
+    assert list(report.checked) == ["agent counter"]
+
+
 STDIO = """
 import trio
 from flowcore.testing import Trial, check_plugin
