@@ -16,9 +16,10 @@
     required = ["city"]
     properties = { city = { type = "string" }, days = { type = "integer" } }
 
-A `{name}` in a template is an argument; `{{` is a brace. What an argument holds is always one value:
-percent-encoded in path and query, JSON in a body. A JSON answer is structured content with its text; text,
-images and audio are content of their kind; anything else is a resource.
+A `{name}` in a template (path, query, body, a tool's headers) is an argument; `{{` is a brace. What an
+argument holds is always one value: percent-encoded in path and query, JSON in a body. A JSON answer is
+structured content with its text; text, images and audio are content of their kind; anything else is a
+resource.
 
 An answer of 400 to 499 is an error result with status and the beginning of its body, for the caller to
 mend. 429 is Overloaded, 503 AgentUnavailable, other 500s UpstreamFailure; no connection is AgentUnavailable;
@@ -129,7 +130,7 @@ class HttpSource:
                 config.url.rstrip("/"),
                 self._tools,
                 {
-                    name: wire_headers(config.headers, tool.settings.headers)
+                    name: wire_headers(config.headers, tool.fixed)
                     for name, tool in self._tools.items()
                 },
                 max_response=config.max_response,

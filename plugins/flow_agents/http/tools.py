@@ -23,6 +23,7 @@ from flow_agents.http.templates import (
 )
 from flowcore.config import Secret, setting
 from flowcore.config import validators as v
+from flowcore.errors import InvalidArguments
 
 WITH_BODY = ("POST", "PUT", "PATCH")
 SECRET_HEADERS = frozenset(
@@ -77,7 +78,10 @@ class HttpTool:
     )
     encoding: Literal["json", "form"] = setting("json", help="how the body is written")
     headers: dict[str, str | Secret] = setting(
-        factory=dict, validator=HEADERS, help="headers besides those of the agent"
+        factory=dict,
+        validator=HEADERS,
+        help='headers besides those of the agent: "{name}" is an argument, a header left out where it is'
+        " not given",
     )
     input: dict[str, Any] | None = setting(
         None, help="JSON schema of the arguments; unset: those in the templates, of any type"
@@ -102,6 +106,10 @@ class CompiledTool:
     path: Text
     query: Mapping[str, Text] | None
     body: Any
+    fixed: Mapping[str, str | Secret]
+    """Headers that are the same in every request."""
+    varying: Mapping[str, Text]
+    """Headers that hold arguments."""
     schema: Mapping[str, Any]
     read_only: bool
     idempotent: bool
@@ -122,7 +130,7 @@ class CompiledTool:
         elif self.settings.method in WITH_BODY or self.body is not None:
             query = ""
         else:
-            rest = self._besides(arguments, self.path.names)
+            rest = self._besides(arguments, self.path.names | _names(self.varying))
             query = encode_query(
                 pair for name, value in rest.items() for pair in parameters(name, value)
             )
@@ -133,7 +141,7 @@ class CompiledTool:
         if self.body is not None:
             value = fill_body(self.body, arguments)
         elif self.settings.method in WITH_BODY:
-            used = self.path.names.union(*(one.names for one in (self.query or {}).values()))
+            used = self.path.names | _names(self.query or {}) | _names(self.varying)
             value = self._besides(arguments, used)
         else:
             return None
@@ -143,6 +151,18 @@ class CompiledTool:
             form = encode_query(pair for name in value for pair in parameters(name, value[name]))
             return b"application/x-www-form-urlencoded", form.encode()
         return b"application/json", json.dumps(value).encode()
+
+    def headers(self, arguments: Mapping[str, Any]) -> dict[bytes, bytes]:
+        """The headers that hold arguments. Raises InvalidArguments for what a header cannot hold."""
+        filled: dict[bytes, bytes] = {}
+        for name, template in self.varying.items():
+            value = template.fill(arguments)
+            if value is MISSING:
+                continue
+            if not value.isascii() or not value.isprintable():
+                raise InvalidArguments(f"the header {name!r} can hold printable ASCII only")
+            filled[name.lower().encode()] = value.encode()
+        return filled
 
     def _besides(self, arguments: Mapping[str, Any], used: frozenset[str]) -> dict[str, Any]:
         return {name: value for name, value in arguments.items() if name not in used}
@@ -171,10 +191,16 @@ def compile_tool(name: str, settings: HttpTool) -> CompiledTool:
         raise ValueError(f"a {settings.method} request has no body")
     if settings.encoding == "form" and settings.body is not None and not isinstance(body, dict):
         raise ValueError("a form is a table")
+    headers = {
+        key: Text((one.reveal(),)) if isinstance(one, Secret) else parse(one)
+        for key, one in settings.headers.items()
+    }
+    varying = {key: one for key, one in headers.items() if one.names}
     names = {
         "path": path.names,
-        "query": frozenset().union(*(one.names for one in (query or {}).values())),
+        "query": _names(query or {}),
         "body": frozenset(body_names(body)),
+        "headers": _names(varying),
     }
     schema = _derived(names) if settings.input is None else settings.input
     _check_schema(schema, names)
@@ -185,12 +211,23 @@ def compile_tool(name: str, settings: HttpTool) -> CompiledTool:
         path=path,
         query=query,
         body=body,
+        fixed={
+            key: one if isinstance(one, Secret) else headers[key].fill({})
+            for key, one in settings.headers.items()
+            if key not in varying
+        },
+        varying=varying,
         schema=schema,
         read_only=safe if settings.read_only is None else settings.read_only,
         idempotent=(settings.method in ("GET", "PUT", "DELETE"))
         if settings.idempotent is None
         else settings.idempotent,
     )
+
+
+def _names(templates: Mapping[str, Text]) -> frozenset[str]:
+    """The arguments in any of them."""
+    return frozenset().union(*(one.names for one in templates.values()))
 
 
 def _derived(names: Mapping[str, frozenset[str]]) -> dict[str, Any]:

@@ -58,6 +58,9 @@ class HttpWorker:
         content = tool.content(arguments)
         url = self._url + tool.target(arguments)
         headers = [*self._headers[tool.name], *_trace(envelope)]
+        if tool.varying:
+            own = tool.headers(arguments)
+            headers = [*(pair for pair in headers if pair[0] not in own), *own.items()]
         if content is not None:
             headers.append((b"content-type", content[0]))
         body = b"" if content is None else content[1]

@@ -203,7 +203,11 @@ class ProcessWorker:
         within = " within a message" if self._lines.remainder else ""
         with trio.move_on_after(EXIT_PATIENCE):
             status = await self._process.wait()
-            return self._why or f"the process {status}{within}"
+            if self._why and status.signal == signal.SIGKILL:
+                return self._why
+            return (
+                f"the process {status}{within}"  # also where it had ended before we could kill it
+            )
         return self._why or f"the process closed its output{within}"
 
     def _take(self, line: bytes) -> None:

@@ -81,11 +81,17 @@ async def test_makes_the_request_that_is_described(monkeypatch: pytest.MonkeyPat
             "path": "/things/{id}",
             "query": {"dry": "{dry}", "key": {"env": "THE_KEY"}},
             "body": {"name": "{name}", "tags": ["fixed", "{tag}"]},
-            "headers": {"X-Which": "tool", "X-Own": "1"},
+            "headers": {"X-Which": "{which}", "X-Own": "1"},
             "input": {
                 "type": "object",
                 "required": ["id"],
-                "properties": {"id": {"type": "string"}, "dry": {}, "name": {}, "tag": {}},
+                "properties": {
+                    "id": {"type": "string"},
+                    "dry": {},
+                    "name": {},
+                    "tag": {},
+                    "which": {},
+                },
             },
         }
     }
@@ -93,7 +99,8 @@ async def test_makes_the_request_that_is_described(monkeypatch: pytest.MonkeyPat
         headers = {"Authorization": {"env": "THE_TOKEN"}, "x-which": "agent"}
         async with open_agent(url + "/v1/", tools, headers=headers) as flow:
             result = await flow.call(
-                "it.update", {"id": "a/b?c", "dry": True, "name": {"first": "é"}}
+                "it.update",
+                {"id": "a/b?c", "dry": True, "name": {"first": "é"}, "which": "tool"},
             )
             seen = result.structured
             assert json.loads(result.text) == seen
@@ -110,6 +117,10 @@ async def test_makes_the_request_that_is_described(monkeypatch: pytest.MonkeyPat
             assert definition["description"] == "Update a thing"
             assert definition["inputSchema"] == tools["update"]["input"]
             assert "canary" not in json.dumps(flow.status())
+            seen = (await flow.call("it.update", {"id": "a"})).structured
+            assert seen["headers"]["x-which"] == "agent"
+            with pytest.raises(InvalidArguments, match="'X-Which' can hold printable ASCII only"):
+                await flow.call("it.update", {"id": "a", "which": "tool\r\nx: 1"})
             with pytest.raises(InvalidArguments, match="id"):
                 await flow.call("it.update", {})
             with pytest.raises(UnknownTarget):

@@ -177,6 +177,11 @@ def test_braces_are_written_twice() -> None:
         ),
         ({"headers": {"bad name": "x"}}, "name of a header"),
         ({"headers": {"Host": "x"}}, "flowcore's own"),
+        ({"headers": {"x": "{"}}, "template"),
+        (
+            {"headers": {"x": "{lang}"}, "input": {"type": "object", "properties": {}}},
+            r"headers: {lang} is no property of input \(known: none\)",
+        ),
         ({"headers": {"x": "a\r\nb: c"}}, "printable ASCII"),
         ({"headers": {"Authorization": "Bearer canary"}}, "is a secret"),
         ({"headers": {"x": Secret("canary\n")}}, "printable ASCII"),
@@ -186,6 +191,28 @@ def test_settings_that_cannot_be_are_refused(settings: dict[str, Any], text: str
     with pytest.raises(ValueError, match=text) as caught:
         made(**settings)
     assert "canary" not in str(caught.value)
+
+
+@given(values)
+def test_a_header_argument_stays_one_header(value: Any) -> None:
+    tool = made(method="POST", headers={"X-Lang": "in {lang}", "x-own": "{{1}}"})
+    assert tool.fixed == {"x-own": "{1}"}
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    if value is None:
+        assert tool.headers({"lang": value}) == {}
+    elif text.isascii() and text.isprintable():
+        assert tool.headers({"lang": value}) == {b"x-lang": f"in {text}".encode()}
+    else:
+        with pytest.raises(InvalidArguments, match="header 'X-Lang'"):
+            tool.headers({"lang": value})
+
+
+def test_what_is_in_a_header_is_not_sent_again() -> None:
+    arguments = {"lang": "it", "other": 1}
+    tool = made(method="POST", headers={"x": "{lang}"})
+    assert tool.content(arguments) == (b"application/json", b'{"other": 1}')
+    assert tool.schema == {"type": "object", "properties": {"lang": {}}}
+    assert made(headers={"x": "{lang}"}).target(arguments) == "?other=1"
 
 
 def test_a_schema_that_is_not_given_is_that_of_the_templates() -> None:
