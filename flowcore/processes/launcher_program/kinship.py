@@ -99,8 +99,8 @@ def dying(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return not file.read(1)
-    except OSError:
-        return False
+    except OSError:  # since Linux 6.12 also where it has none any more
+        return exiting(pid)
 
 
 def exiting(pid: int) -> bool:
