@@ -60,7 +60,7 @@ class LimitSettings:
         128, validator=v.in_range(8, 500), help="how deeply a message's JSON may be nested"
     )
     values: int = setting(
-        3_000_000,
+        1_000_000,
         validator=v.ge(100),
         help="most values in a message, by its commas and brackets, those in texts included",
     )
