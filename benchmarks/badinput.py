@@ -169,7 +169,11 @@ def _large_json() -> Iterator[Bad]:
         ("arrays within each other in params", _around(_deep(FULL // 2 - 50)), -32700),
         ("small arrays, then 200 levels", _around(_deep_behind(b"[],", FULL - 1000)), -32700),
         ("short texts, then 200 levels", _around(_deep_behind(b'"",', FULL - 1000)), -32700),
-        ("longer texts, then 200 levels", _around(_deep_behind(b'"a longer one",', FULL - 1000)), -32700),
+        (
+            "longer texts, then 200 levels",
+            _around(_deep_behind(b'"a longer one",', FULL - 1000)),
+            -32700,
+        ),
         (
             "small objects, then 200 levels",
             _around(_deep_behind(b'{"a":"b"},', FULL - 1000)),
