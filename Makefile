@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 
-.PHONY: serve demo test test-long test-security lint format docs benchmark conformance coverage node erlang tools clean
+.PHONY: serve demo test test-long test-security fuzz lint format docs benchmark conformance coverage node erlang tools clean
 
 serve: .venv/ready
 	$(BIN)/flowserve --config configs/quickstart.toml
@@ -31,6 +31,11 @@ test-long: .venv/ready node erlang
 
 test-security: .venv/ready tools
 	$(BIN)/pytest -m "not long" tests/security
+
+# every parser that reads bytes from outside, for so long in all; what is found is kept in fuzz-findings/
+SECONDS ?= 240
+fuzz: .venv/ready
+	PYTHONPATH=tests:. $(BIN)/python -m support.fuzzing $(SECONDS)
 
 lint: .venv/ready
 	$(BIN)/ruff check .

@@ -55,15 +55,15 @@ class Access:
         if not self._schemes:
             return ANONYMOUS
         address = self.address(request)
-        wait = self._failed.wait(address, trio.current_time())
-        if wait:
-            raise Overloaded("too many failed logins from this address", retry_after=wait)
+        self._may_try(address)
         try:
             for scheme in self._schemes:
                 principal = await scheme.identify(request, resource)
                 if principal is not None:
+                    self._may_try(address)
                     return principal
         except Unauthenticated as error:
+            self._may_try(address)
             self._failed.failed(address, trio.current_time())
             self._deny(address, error)
             raise
@@ -76,6 +76,16 @@ class Access:
         if self._anonymous and is_local(request.client) and is_local(address):
             return ANONYMOUS
         raise Unauthenticated("credentials are needed")
+
+    def _may_try(self, address: str) -> None:
+        """Raise Overloaded if an address has to wait.
+
+        Asked before a login is looked at, and again before it is told what came of it: of many at once, no
+        more learn that than of one after the other.
+        """
+        wait = self._failed.wait(address, trio.current_time())
+        if wait:
+            raise Overloaded("too many failed logins from this address", retry_after=wait)
 
     def address(self, request: Request) -> str:
         """Where a request comes from: the nearest address that is no trusted proxy's."""

@@ -23,7 +23,7 @@ _MOST_HOPS = 32
 
 _WORD = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
 _PAIR = rf'{_WORD}=(?:{_WORD}|"(?:[^"\\]|\\.)*")'
-_ELEMENT = re.compile(rf"[ \t]*({_PAIR}(?:;{_PAIR})*)?[ \t]*(?:,|$)")
+_ELEMENT = re.compile(rf"[ \t]*({_PAIR}(?:;{_PAIR})*)?[ \t]*(?:,|\Z)")
 _PAIRS = re.compile(rf'({_WORD})=(?:({_WORD})|"((?:[^"\\]|\\.)*)")')
 _NODE = re.compile(r"(?:\[([0-9A-Fa-f:.]+)\]|([0-9.]+)|([0-9A-Fa-f:.]+))(?::[0-9]{1,5})?")
 """An address as entries write it: `192.0.2.1`, `192.0.2.1:80`, `[2001:db8::1]:80`, `2001:db8::1`."""

@@ -62,9 +62,12 @@ def read_header(value: str) -> Signed:
         signature = base64.b64decode(text + "=", b"-_", validate=True)
     except (binascii.Error, ValueError):
         raise Malformed("the signature is not base64url") from None
-    return Signed(
+    signed = Signed(
         key=key, created=int(created), nonce=nonce, receiver=receiver, signature=signature
     )
+    if signed.header() != value:  # zeros before a number, or bits after the signature's end
+        raise Malformed("the signature's header has another spelling")
+    return signed
 
 
 def canonical(method: str, authority: str, target: str, body: bytes, signed: Signed) -> bytes:

@@ -92,7 +92,7 @@ def read_ring(data: bytes) -> KeyRing:
         document = tomli.loads(data.decode())
     except UnicodeDecodeError:
         raise ValueError("is not UTF-8 text") from None
-    except tomli.TOMLDecodeError as error:
+    except (ValueError, RecursionError) as error:
         raise ValueError(f"is not TOML: {error}") from None
     unknown = sorted(document.keys() - {"key"})
     listed = document.get("key", [])
@@ -145,4 +145,9 @@ def _time(number: int, table: dict[str, Any], name: str, default: float) -> floa
         raise ValueError(
             f"key {number}: expected {name} as a time with its zone, like 2026-11-01T00:00:00Z"
         )
-    return value.astimezone(UTC).timestamp()
+    try:
+        return value.astimezone(UTC).timestamp()
+    except OverflowError:
+        raise ValueError(
+            f"key {number}: {name} is before the year 1 or after 9999 in UTC"
+        ) from None

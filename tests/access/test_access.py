@@ -165,3 +165,40 @@ async def test_counts_what_came_of_logins(autojump_clock: MockClock) -> None:
     }
     await trio.sleep(5.0)
     assert door.status()["addresses_waiting"] == 0
+
+
+@attrs.define(eq=False)
+class SlowPassword(Password):
+    """Looks a word up for a while, as if over the network."""
+
+    async def identify(self, request: Request, resource: str) -> Principal | None:
+        await trio.sleep(1)
+        return await super().identify(request, resource)
+
+
+async def test_of_many_wrong_logins_at_once_no_more_are_answered_than_one_by_one(
+    autojump_clock: MockClock,
+) -> None:
+    door = access(SlowPassword("ann"), failed_logins=FailedLoginSettings(rate=1.0, burst=5))
+    told: list[str] = []
+
+    async def guess(word: str) -> None:
+        try:
+            told.append((await door.identify(request(x_ann=word), HERE)).name)
+        except (Unauthenticated, Overloaded) as error:
+            told.append(type(error).__name__)
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(guess, "wrong")
+    # five of the burst, and the one that was too many
+    assert (told.count("Unauthenticated"), told.count("Overloaded")) == (6, 44)
+    told.clear()
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(guess, "sesame")
+    assert told == ["Overloaded"]  # whoever guesses does not learn of a right word either
+    await trio.sleep(60)
+    async with trio.open_nursery() as nursery:
+        for _ in range(50):
+            nursery.start_soon(guess, "sesame")
+    assert told == ["Overloaded", *["ann"] * 50]

@@ -170,6 +170,8 @@ def _jwk(one: dict[str, Any], algorithms: tuple[str, ...]) -> PyJWK | None:
     algorithm = one.get("alg", fit[0] if fit else None)
     if algorithm not in fit or one.get("use", "sig") != "sig":
         return None
+    if not isinstance(one.get("kid", ""), str):
+        raise ValueError("has a key whose id is no text")
     if "d" in one:
         raise ValueError("has a private key, which belongs with the issuer only")
     try:
