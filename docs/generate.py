@@ -22,7 +22,8 @@ reported at once with file and line (`flowserve --check-config --config FILE`).
 
 - **Durations** are texts with a unit: `"250ms"`, `"30s"`, `"5m"`, `"1h30m"`.
 - **Sizes** are texts with a unit: `"64KiB"`, `"16MiB"`, `"1GB"`.
-- **Secrets** are named, never written: `{ env = "VARIABLE" }` or `{ file = "path" }`. They are shown nowhere.
+- **Secrets** are named or sealed, never written: `{ env = "VARIABLE" }`, `{ file = "path" }` (mode 0600) or
+  `{ sealed = "BASE64" }` ([security.md](security.md)). They are shown nowhere.
 - **Paths** are relative to the file's folder.
 - A **component** is chosen by its type: the bare type (`balancer = "peak_ewma"`), or a table with settings
   (`balancer = { type = "peak_ewma", decay = "5s" }`).

@@ -15,6 +15,7 @@ import tomli
 import trio
 
 import flowcore
+from flowcore.cli import flowctl
 from support.node import ROOT, Node, free_ports, run, serving
 
 README = (ROOT / "README.md").read_text()
@@ -106,7 +107,8 @@ def test_the_snippet_of_the_readme_runs_as_it_stands(
 
 
 def commands() -> list[tuple[str, str]]:
-    return [(page.name, one) for page in PAGES for one, _ in sessions(page.read_text())]
+    found = [(page.name, one) for page in PAGES for one, _ in sessions(page.read_text())]
+    return list(dict.fromkeys(found))
 
 
 @pytest.mark.parametrize(("page", "command"), commands())
@@ -115,7 +117,13 @@ def test_every_command_of_every_page_works(
 ) -> None:
     del page
     program, *words = shlex.split(command)
-    if program == "flowctl":
+    if program == "flowctl" and "--profile" in words:
+        assert flowctl.parser().parse_args(words)  # it is run by tests/cli/test_secure.py
+    elif program == "flowctl" and words[0] in flowctl.OFFLINE:
+        done = run("flowctl", *words, cwd=folder, input="a secret of the test")
+        assert "Traceback" not in done.stderr
+        assert done.returncode in (0, 1)  # in their order they are run below
+    elif program == "flowctl":
         done = node.ctl(*words)
         assert "Traceback" not in done.stderr
         assert done.returncode in (0, 1)  # what a page refuses on purpose, README's session shows
@@ -139,6 +147,18 @@ def test_every_command_of_every_page_works(
         assert family or re.search(rf"^{re.escape(words[0])}:", makefile, re.MULTILINE)
     else:
         assert program in OTHERS
+
+
+def test_what_the_page_about_security_does_without_a_node_works_in_its_order(
+    folder: pathlib.Path,
+) -> None:
+    done = [run("flowctl", "certs", "init", cwd=folder)]
+    for command, _ in sessions((ROOT / "docs" / "security.md").read_text()):
+        program, *words = shlex.split(command)
+        if program == "flowctl" and words[0] in flowctl.OFFLINE and words[:2] != ["certs", "init"]:
+            done.append(run("flowctl", *words, cwd=folder, input="a secret of the test"))
+    assert [one.stderr for one in done if one.returncode != 0] == []
+    assert len(done) > 10
 
 
 def configurations() -> list[tuple[str, str]]:

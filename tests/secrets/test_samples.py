@@ -45,7 +45,7 @@ def test_a_word_of_a_manual_is_no_secret(word: str) -> None:
         b"0123456789abcdef" * 2,
         bytes(range(32)),
         bytes(range(64, 0, -2)),
-        b"changeme" + secrets.token_bytes(24),
+        b"changeme" + hashlib.sha256(b"as if by chance").digest(),
         b"your-256-bit-secret",
         base64.urlsafe_b64decode(RFC_7515 + "=="),
         RFC_7515.encode(),
