@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import datetime
 import hashlib
+import pathlib
 
 import pytest
 import trio
+import trio.testing
 
-from flow_auth.token import TokenConfig, TokenScheme, TokenSettings
+from flow_auth.token import TokenConfig, TokenScheme, TokenSettings, read_tokens
+from flow_auth.watched import WatchedFile
 from flowcore.access import new_token
-from flowcore.errors import Unauthenticated
+from flowcore.errors import AssemblyError, Unauthenticated
 from flowcore.http import HeaderMap, Request
 
 
@@ -74,3 +77,66 @@ def test_wrong_settings_are_refused() -> None:
             TokenSettings(name="a", sha256=wrong)
     with pytest.raises(ValueError, match="empty token"):
         TokenSettings(name="a", sha256=hashlib.sha256(b"flow_").hexdigest())
+
+
+def kept(path: pathlib.Path, *tables: str, mode: int = 0o600) -> pathlib.Path:
+    """A file of tokens, put there in one step."""
+    made = path.with_suffix(".new")
+    made.write_text("".join(f"[[token]]\n{one}\n" for one in tables))
+    made.chmod(mode)
+    made.replace(path)
+    return path
+
+
+def line(name: str) -> tuple[str, str]:
+    token, digest = new_token()
+    return token, f'name = "{name}"\nsha256 = "{digest}"\nroles = ["operator"]'
+
+
+async def test_tokens_of_a_file_come_and_go_within_a_second(
+    tmp_path: pathlib.Path, autojump_clock: trio.testing.MockClock
+) -> None:
+    (ann, of_ann), (bob, of_bob) = line("ann"), line("bob")
+    path = kept(tmp_path / "tokens.toml", of_ann)
+    file = WatchedFile(path, read_tokens(path), "token file").get
+    scheme = TokenScheme(TokenConfig(file=path), "staff", file=file)
+
+    async def who(token: str) -> str:
+        try:
+            found = await scheme.identify(request(token), "")
+        except Unauthenticated as error:
+            return str(error)
+        assert found is not None
+        return found.name
+
+    assert [await who(ann), await who(bob)] == ["ann", "the token is not known"]
+    kept(path, of_bob)
+    await trio.sleep(1.5)
+    assert [await who(ann), await who(bob)] == ["the token is not known", "bob"]
+    kept(path, "nonsense = 1")
+    await trio.sleep(1.5)
+    assert await who(bob) == "bob"
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "says"),
+    [
+        ("", 0o600, "token"),
+        ('name = "a"', 0o600, "sha256"),
+        (line("a")[1], 0o644, "chmod it to 600"),
+        (line("a")[1] + "\nrole = 1", 0o600, "did you mean 'roles'"),
+        (f'name = "a"\nsha256 = "{hashlib.sha256(b"secret").hexdigest()}"', 0o600, "a sample"),
+    ],
+    ids=["empty", "no digest", "open", "misspelt", "a sample"],
+)
+async def test_a_file_of_tokens_that_cannot_be_used_is_said_to_be_none(
+    tmp_path: pathlib.Path, text: str, mode: int, says: str
+) -> None:
+    path = kept(tmp_path / "tokens.toml", *([text] if text else []), mode=mode)
+    with pytest.raises(AssemblyError, match=says):
+        WatchedFile(path, read_tokens(path), "token file")
+
+
+def test_tokens_stand_somewhere() -> None:
+    with pytest.raises(ValueError, match="expected tokens, or a file of them"):
+        TokenConfig()
