@@ -1,7 +1,8 @@
 // The TypeScript SDK's client of 2026-07-28: does what a client can do, and prints what came of it as JSON.
-// Arguments: the endpoint's URL, the SDK's folder.
-const [url, sdk] = process.argv.slice(2);
+// Arguments: the endpoint's URL, or the server's command and environment as JSON; the SDK's folder.
+const [target, sdk] = process.argv.slice(2);
 const { Client, StreamableHTTPClientTransport } = await import(`${sdk}/dist/index.mjs`);
+const { StdioClientTransport } = await import(`${sdk}/dist/stdio.mjs`);
 
 const client = new Client(
   { name: "typescript", version: "2" },
@@ -16,7 +17,9 @@ client.setRequestHandler("sampling/createMessage", async () => ({
   model: "m",
   content: { type: "text", text: "model says" },
 }));
-const transport = new StreamableHTTPClientTransport(new URL(url));
+const transport = target.startsWith("{")
+  ? new StdioClientTransport(JSON.parse(target))
+  : new StreamableHTTPClientTransport(new URL(target));
 await client.connect(transport);
 
 const call = (name, args = {}, options) => client.callTool({ name, arguments: args }, options);
