@@ -99,7 +99,7 @@ def dying(pid: int) -> bool:
     try:
         with open(f"/proc/{pid}/environ", "rb") as file:
             return not file.read(1)
-    except OSError:  # since Linux 6.12 also where it has none any more
+    except OSError:  # a newer kernel (6.18) refuses to open what an older one shows as empty
         return exiting(pid)
 
 
