@@ -32,6 +32,7 @@ from flowcore.agents.incarnation import (
     OpenSource,
     open_incarnation,
 )
+from flowcore.agents.orders import PAUSED, Orders
 from flowcore.agents.reasons import reason_of
 from flowcore.agents.settings import AgentSettings
 from flowcore.agents.state import FOLLOWS, State
@@ -47,10 +48,6 @@ logger = logging.getLogger(__name__)
 
 STDERR_LINES = 50
 """How many of the last lines its workers wrote to stderr are kept."""
-
-
-PAUSED = "paused by an operator"
-"""Why a paused agent is paused, also after a restart."""
 
 
 class Agent:
@@ -89,7 +86,7 @@ class Agent:
         self._life: Incarnation | None = None
         self._opening: trio.CancelScope | None = None
         self._nudged = trio.Event()
-        self._orders = _Orders()
+        self._orders = Orders()
         self._next_try: float | None = None
         self.numbers = itertools.count(1)
         """The next worker's number; none is given twice, in all lives."""
@@ -469,29 +466,6 @@ class Agent:
         """An answer came that nobody waits for any more."""
         self.tally.late += 1
         self._late()
-
-
-@attrs.define
-class _Orders:
-    """What an agent was told to do."""
-
-    paused: bool = False
-    """To take no calls; it goes on through restarts until it is told to resume."""
-    restart: bool = False
-    drain_by: float | None = None
-    """To stop, and until when accepted calls may go on."""
-    end: bool = False
-    """To stop for good."""
-
-    @property
-    def stops(self) -> bool:
-        """Whether it is to be stopped."""
-        return self.drain_by is not None
-
-    @property
-    def any(self) -> bool:
-        """Whether this life is to end."""
-        return self.end or self.restart or self.stops
 
 
 def _unheard() -> None:
