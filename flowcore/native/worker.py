@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 import logging
-from collections.abc import Callable, Coroutine
+from collections.abc import Awaitable, Callable, Coroutine
 from functools import partial
 from typing import Any
 
@@ -188,12 +188,16 @@ class NativeWorker:
             raise ours
         return f"{type(error).__name__}: {error}"
 
-    async def _run(self, member: Member, arguments: dict[str, Any], envelope: Envelope) -> Any:
+    def _run(self, member: Member, arguments: dict[str, Any], envelope: Envelope) -> Awaitable[Any]:
         if member.signature.context is not None:
             context = CallContext(envelope, self._agent, self._state(envelope))
             arguments[member.signature.context] = context
         if member.asynchronous:
-            return await member.function(**arguments)
+            running: Awaitable[Any] = member.function(**arguments)
+            return running
+        return self._run_in_thread(member, arguments)
+
+    async def _run_in_thread(self, member: Member, arguments: dict[str, Any]) -> Any:
         value = await self._threads.run(
             partial(member.function, **arguments),
             partial(

@@ -16,6 +16,7 @@ from flow_edges.mcp.service import check_version, supported
 from flow_edges.mcp.settings import McpSettings
 from flow_edges.mcp.shared import Shared
 from flow_edges.mcp.streams import EVENTS, events, send_alive
+from flow_edges.mcp.tasks import required
 from flowcore.errors import CallError, InternalError, InvalidArguments, InvalidRequest
 from flowcore.http import Request, Response, Send, Stream, encode_event
 from flowcore.mcp import Message, Notification
@@ -88,17 +89,17 @@ class ModernHttp:
             exchange = self._shared.resume(message.id, state, method, params, client, meta)
             return await answered(exchange, modern=True, keep_alive=self._keep_alive)
         target = self._service.target(method, params, client)
-        if target.tool is not None:
-            mirrored = self._service.tools.facts(target.tool).headers
-            if mirrored:
-                check_params(headers, mirrored, params.get("arguments"))
+        facts = None if target.tool is None else self._service.tools.facts(target.tool)
+        if facts is not None and facts.headers:
+            check_params(headers, facts.headers, params.get("arguments"))
         envelope = self._service.envelope(
             method, target, params, meta, client, headers.get(b"idempotency-key")
         )
         if self._shared.speaks(envelope, client):
             exchange = self._shared.start(message.id, method, params, target, envelope, client)
             return await answered(exchange, modern=True, keep_alive=self._keep_alive)
-        self._service.tasks.wanted(client, target.tool)
+        if facts is not None and facts.tasks == "required":
+            raise required()  # who could be given a task may be spoken to
         return succeeded(message.id, await self._service.submit(envelope, method, client))
 
     def _other(self, request: Request, message: Message) -> Response:

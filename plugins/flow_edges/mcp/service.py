@@ -58,6 +58,8 @@ _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
     "resources/read": "resources",
     "prompts/get": "prompts",
 }
+_OURS = frozenset({AFFINITY, DEADLINE, PRIORITY, PROGRESS_TOKEN, IDEMPOTENCY_KEY})
+"""What `_meta` may say of how a request is to be worked on."""
 _encode = msgspec.json.encode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -179,7 +181,7 @@ class Service:
         seconds = self.settings.deadline
         importance = Priority.NORMAL
         affinity = client.affinity
-        if meta:
+        if not _OURS.isdisjoint(meta):
             if AFFINITY in meta:
                 affinity = (text_member(meta, AFFINITY) or "").encode()
             if DEADLINE in meta:
@@ -243,25 +245,24 @@ class Service:
     async def submit(self, envelope: Envelope, method: Method, client: Client) -> bytes:
         """Have an envelope worked on; its result in the form of the asking side's era. Raises CallError."""
         try:
-            return await self._submit(envelope, method)
+            reply = await self.host.submit(envelope)
+            if envelope.modern:
+                return self.results.modern(reply, method, envelope.peer.capabilities)
+            if not reply.modern:
+                return bytes(reply.result)
+            whole = await complete(
+                self.host.submit, envelope, reply, deadline=self.settings.deadline
+            )
+            return handshake_result(whole.result)
         except SchemaViolation as problem:
             if client.version not in EXPLAINING:
                 raise
             result = explained(problem).result
             return self.results.stamp.modern(result) if client.modern else bytes(result)
-
-    async def _submit(self, envelope: Envelope, method: Method) -> bytes:
-        if envelope.modern:
-            try:
-                reply = await self.host.submit(envelope)
-            except UpstreamError as error:
-                return self.results.asked_by(error, envelope.peer.capabilities)
-            return self.results.modern(reply, method, envelope.peer.capabilities)
-        reply = await self.host.submit(envelope)
-        if not reply.modern:
-            return bytes(reply.result)
-        whole = await complete(self.host.submit, envelope, reply, deadline=self.settings.deadline)
-        return handshake_result(whole.result)
+        except UpstreamError as error:
+            if not envelope.modern:
+                raise
+            return self.results.asked_by(error, envelope.peer.capabilities)
 
     async def complete(self, params: dict[str, Raw], meta: dict[str, Raw], client: Client) -> bytes:
         """The result of `completion/complete`. Raises CallError."""
