@@ -27,7 +27,14 @@ from flowcore.assembly import (
 )
 from flowcore.config import ConfigError
 from flowcore.envelope import tool_params
-from flowcore.errors import CallError, DeadlineExceeded, InvalidRequest, UnknownTarget
+from flowcore.errors import (
+    AgentUnavailable,
+    AssemblyError,
+    CallError,
+    DeadlineExceeded,
+    InvalidRequest,
+    UnknownTarget,
+)
 from flowcore.flow.progress import Listening, OnProgress
 from flowcore.flow.reload import AgentChanges, Reloaded, Steps, placed, places, steps
 from flowcore.requests import (
@@ -205,6 +212,8 @@ class Flow:
             try:
                 return self.directory.resolve(kind, name)
             except CallError as error:
+                if self.closed:
+                    raise AgentUnavailable("this flow is closed") from None
                 if not any(agent.state is State.STARTING for agent in self._may_offer(kind, name)):
                     raise
                 refused = error
@@ -291,6 +300,11 @@ class Flow:
         """Whether new work is welcome: every component is ok or degraded, and no drain has begun."""
         return not self.draining.is_set() and self.board.ready
 
+    @property
+    def closed(self) -> bool:
+        """Whether its block has been left: not even the built-in agent is there."""
+        return self.draining.is_set() and not self.agents
+
     # ---- steering
 
     def agent(self, name: str) -> Agent:
@@ -328,8 +342,10 @@ class Flow:
     async def reload(self, source: Source, overrides: Sequence[str] = ()) -> Reloaded:
         """Read a configuration again and apply what is reloadable; waits until agents have changed places.
 
-        Raises ConfigError, changing nothing, if the new one has a problem.
+        Raises ConfigError, changing nothing, if the new one has a problem; AssemblyError if it is closed.
         """
+        if self.closed:
+            raise AssemblyError("this flow is closed")
         async with self._reloading:
             new = self._read_again(source, overrides)
             todo = steps(self.config, new)

@@ -110,6 +110,19 @@ async def test_what_could_only_be_ignored_is_refused() -> None:
             raise AssertionError("never entered")
 
 
+async def test_a_flow_that_is_closed_says_so() -> None:
+    async with open_flow(CONFIG) as flow:
+        assert not flow.closed
+        await flow.drain()
+        assert not flow.closed
+    assert flow.closed
+    for target in ("demo.echo", "flow.status", "nobody.nothing"):
+        with pytest.raises(AgentUnavailable, match="this flow is closed"):
+            await flow.call(target)
+    with pytest.raises(AssemblyError, match="this flow is closed"):
+        await flow.reload(CONFIG)
+
+
 async def test_a_flow_that_is_closed_is_not_ready() -> None:
     async with open_flow(CONFIG) as flow:
         assert flow.ready
