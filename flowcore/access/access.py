@@ -46,6 +46,11 @@ class Access:
         """The schemes, in the order in which they are asked; none: everybody on loopback is anonymous."""
         return self._schemes
 
+    @property
+    def challenges(self) -> tuple[str, ...]:
+        """What whoever brings no right credentials is asked for, each once (RFC 9110 section 11.6.1)."""
+        return tuple(dict.fromkeys(one.challenge for one in self._schemes if one.challenge))
+
     async def identify(self, request: Request, resource: str) -> Principal:
         """Who sends a request; `resource` is the edge's own URI, which tokens must be meant for.
 

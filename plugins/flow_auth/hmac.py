@@ -10,6 +10,7 @@ import datetime
 import hmac
 import os
 import pathlib
+import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
@@ -39,6 +40,9 @@ from flowcore.signing import (
 
 COVERED = ("@method", "@authority", "@path", "@query")
 _LONGEST = 4096
+_TEXT = re.compile(rb'"(?:[^"\\]|\\.)*"')
+_LIST = re.compile(rb"\([^)]*\)")
+_PARAMETER = re.compile(rb";[ \t]*([a-z*][a-z0-9_.*-]*)")
 
 
 @attrs.frozen(kw_only=True)
@@ -148,6 +152,8 @@ class HmacScheme:
             value = request.headers.get(name, b"")
             if name in request.headers.repeated or len(value) > _LONGEST:
                 raise Unauthenticated("a signature's header stands more than once, or is too long")
+        if _repeats(request.headers.get(b"signature-input", b"")):
+            raise Unauthenticated("the signature has a parameter more than once")
         now = self._clock()
         receivers = self._config.receivers or (resource,)
         ring, found = self._ring(), []
@@ -205,6 +211,13 @@ class _Message:
             for name in request.headers
         }
         del resource
+
+
+def _repeats(signature_input: bytes) -> bool:
+    """Whether a parameter comes twice: the last one counts (RFC 8941 section 4.2.3.2), and others may
+    have looked at the first."""
+    names = _PARAMETER.findall(_LIST.sub(b"", _TEXT.sub(b"", signature_input)))
+    return len(set(names)) != len(names)
 
 
 def read_private(path: pathlib.Path) -> Callable[[bytes], KeyRing]:

@@ -33,6 +33,7 @@ import msgspec
 import trio
 
 from flow_edges.resource import Resource, host_of
+from flow_edges.routes import Route
 from flowcore.access import Access, is_local
 from flowcore.agents import Tool
 from flowcore.config import Address, Duration, setting
@@ -50,6 +51,20 @@ from flowcore.http import (
 from flowcore.interfaces import AgentView, Edge, Host
 from flowcore.requests import Entry, Envelope, Principal, Priority, Task, tool_params
 
+ROUTES = (
+    Route("GET", "/livez", open=True),
+    Route("GET", "/readyz", open=True),
+    Route("GET", "/status"),
+    Route("GET", "/agents"),
+    Route("GET", "/agents/NAME"),
+    Route("POST", "/agents/NAME/ACTION"),
+    Route("GET", "/guards"),
+    Route("POST", "/guards/NAME/ACTION"),
+    Route("GET", "/tasks"),
+    Route("GET", "/tools"),
+    Route("POST", "/call"),
+)
+"""All that it answers. Requests are dispatched by it, and nothing else."""
 JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
 OPERATOR = Principal(name="operator", scheme="loopback")
 
@@ -103,6 +118,20 @@ class Api:
             local=is_local(config.bind.host) or config.bind.host == "localhost",
         )
         """The edge's own URI."""
+        answers: dict[str, _Answer] = {
+            "/livez": self._livez,
+            "/readyz": self._readyz,
+            "/status": self._status,
+            "/agents": self._agents,
+            "/agents/NAME": self._agent,
+            "/agents/NAME/ACTION": self._steer,
+            "/guards": self._guards,
+            "/guards/NAME/ACTION": self._act,
+            "/tasks": self._tasks,
+            "/tools": self._tools,
+            "/call": self._call,
+        }
+        self._routes = {one.key: (one, answers[one.path]) for one in ROUTES}
 
     async def handle(self, request: Request) -> Response:
         """Answer one request; never raises for what a client did."""
@@ -118,7 +147,7 @@ class Api:
             if retry is not None:
                 headers.append((b"retry-after", b"%d" % math.ceil(retry)))
             if isinstance(error, Unauthenticated):
-                told = (one.challenge for one in self._access.schemes if one.challenge)
+                told = self._access.challenges
                 headers += [(b"www-authenticate", one.encode()) for one in told]
             return Response(status, headers, msgspec.json.encode({"error": error.wire()}))
 
@@ -144,30 +173,17 @@ class Api:
 
     async def _route(self, request: Request) -> Response:
         parts = request.path.strip("/").split("/")
-        route = self._routes().get((len(parts), parts[0]))
-        if route is None or request.path != "/" + "/".join(parts):
+        found = self._routes.get((len(parts), parts[0]))
+        if found is None or request.path != "/" + "/".join(parts):
             return _problem(404, f"there is nothing at {request.path[:200]!r}")
-        method, answer = route
-        if request.method != method and not (method == "GET" and request.method == "HEAD"):
-            response = _problem(405, f"{request.path[:200]} is for {method}")
-            response.headers = [*response.headers, (b"allow", method.encode())]
+        route, answer = found
+        if request.method != route.method and not (
+            route.method == "GET" and request.method == "HEAD"
+        ):
+            response = _problem(405, f"{request.path[:200]} is for {route.method}")
+            response.headers = [*response.headers, (b"allow", route.method.encode())]
             return response
         return await answer(request, parts)
-
-    def _routes(self) -> dict[tuple[int, str], tuple[str, _Answer]]:
-        return {
-            (1, "livez"): ("GET", self._livez),
-            (1, "readyz"): ("GET", self._readyz),
-            (1, "status"): ("GET", self._status),
-            (1, "agents"): ("GET", self._agents),
-            (2, "agents"): ("GET", self._agent),
-            (3, "agents"): ("POST", self._steer),
-            (1, "guards"): ("GET", self._guards),
-            (3, "guards"): ("POST", self._act),
-            (1, "tasks"): ("GET", self._tasks),
-            (1, "tools"): ("GET", self._tools),
-            (1, "call"): ("POST", self._call),
-        }
 
     async def _livez(self, request: Request, parts: list[str]) -> Response:
         del request, parts

@@ -22,7 +22,8 @@ from flowcore.http import Request, Response
 from flowcore.interfaces import OAuthScheme
 from flowcore.requests import ANONYMOUS
 
-_WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
+WELL_KNOWN: Final = "/.well-known/oauth-protected-resource"
+"""Where the page about the resource is, with the resource's own path behind it."""
 
 
 class Door:
@@ -44,7 +45,7 @@ class Door:
             dict.fromkeys(issuer for one in tokens for issuer in one.authorization_servers)
         )
         self._scopes = tuple(dict.fromkeys(scope for one in tokens for scope in one.scopes))
-        self._challenges = tuple(one.challenge for one in access.schemes if one.challenge)
+        self._challenges = access.challenges
         self._bearer = next((one for one in self._challenges if _is_bearer(one)), None)
 
     async def identify(self, request: Request) -> Caller:
@@ -57,9 +58,9 @@ class Door:
     def page(self, request: Request) -> Response | None:
         """The metadata of this resource (RFC 9728 section 3), if that is what is asked for."""
         path = request.path
-        if self._bearer is None or not path.startswith(_WELL_KNOWN):
+        if self._bearer is None or not path.startswith(WELL_KNOWN):
             return None
-        if path.removeprefix(_WELL_KNOWN) not in ("", self._settings.path, self._suffix(request)):
+        if path.removeprefix(WELL_KNOWN) not in ("", self._settings.path, self._suffix(request)):
             return None
         if request.method not in ("GET", "HEAD"):
             return refused(405, "this page takes GET", (b"allow", b"GET"))
@@ -112,7 +113,7 @@ class Door:
     def _metadata(self, request: Request) -> str:
         resource = self.resource.uri(request)
         origin = "/".join(resource.split("/", 3)[:3])
-        return f"{origin}{_WELL_KNOWN}{self._suffix(request)}"
+        return f"{origin}{WELL_KNOWN}{self._suffix(request)}"
 
     def _suffix(self, request: Request) -> str:
         """What follows the well-known part of the page's path: the resource's own (RFC 9728 section 3.1)."""

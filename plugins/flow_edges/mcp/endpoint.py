@@ -5,7 +5,7 @@ from __future__ import annotations
 from msgspec import Raw
 
 from flow_edges.mcp.client import Caller
-from flow_edges.mcp.door import Door
+from flow_edges.mcp.door import WELL_KNOWN, Door
 from flow_edges.mcp.guard import Guard, refused, unacceptable
 from flow_edges.mcp.http_handshake import HandshakeHttp
 from flow_edges.mcp.http_modern import ModernHttp
@@ -13,6 +13,7 @@ from flow_edges.mcp.modern import Introductions
 from flow_edges.mcp.replies import Failure, failed
 from flow_edges.mcp.settings import McpSettings
 from flow_edges.mcp.shared import Shared
+from flow_edges.routes import Route
 from flowcore.errors import CallError
 from flowcore.http import Request, Response, Stream
 from flowcore.mcp import LARGE, MODERN, Era, ParseError, decode, era_of, failed_id, is_batch
@@ -22,6 +23,19 @@ from flowcore.mcp.headers import SESSION, VERSION
 _MODERN = frozenset(version.encode() for version in MODERN)
 _NONE: dict[str, Raw] = {}
 ORIGIN = b"origin"
+METHODS = ("POST", "GET", "DELETE")
+"""The methods of the endpoint; GET and DELETE within sessions only."""
+
+
+def routes(settings: McpSettings) -> tuple[Route, ...]:
+    """All that an edge of these settings answers; the pages about it only where tokens are taken."""
+    return (
+        *(Route(method, settings.path) for method in METHODS),
+        *(
+            Route("GET", path, open=True)
+            for path in dict.fromkeys((WELL_KNOWN, WELL_KNOWN + settings.path))
+        ),
+    )
 
 
 class Endpoint:
@@ -67,7 +81,8 @@ class Endpoint:
         return answer
 
     def _other(self, request: Request, caller: Caller) -> Response | Stream:
-        if request.method in ("GET", "DELETE") and SESSION in request.headers:
+        """An answer to a method other than POST."""
+        if request.method in METHODS and SESSION in request.headers:
             declared = request.headers.get(VERSION)
             if declared is None or not _is_modern(declared):
                 return self.handshake.open_or_end(request, caller)

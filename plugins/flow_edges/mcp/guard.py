@@ -40,13 +40,13 @@ class Guard:
     def refusal(self, request: Request) -> Response | None:
         """The answer to a request from a wrong host or origin; None if it may come in."""
         headers = request.headers
+        if b"origin" in headers.repeated:
+            return refused(403, "more than one Origin")
         key = (headers.get(b"host"), headers.get(b"origin"))
         try:
             return self._known[key]
         except KeyError:
             refusal = self._judge(*key)
-        if b"origin" in headers.repeated:
-            return refused(403, "more than one Origin")
         if len(self._known) < _REMEMBERED:
             self._known[key] = refusal
         return refusal
