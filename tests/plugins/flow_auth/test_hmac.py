@@ -21,8 +21,9 @@ from trio.testing import MockClock
 
 from flow_auth.hmac import HmacConfig, HmacScheme, read_private
 from flow_auth.watched import WatchedFile
+from flowcore import open_flow
 from flowcore.errors import AssemblyError, Overloaded, Unauthenticated
-from flowcore.http import HeaderMap, Request
+from flowcore.http import HeaderMap, Request, open_client
 from flowcore.signing import Key, KeyRing, Signer, read_header, read_ring
 
 HERE = "http://flow.example/mcp"
@@ -267,6 +268,30 @@ async def test_a_key_file_is_for_its_owner_only_and_is_read_again(
     await trio.sleep(1)
     await refused(it, signed(), "not active")
     assert await it.identify(signed(keys=KeyRing([key("k2")])), HERE) is not None
+
+
+async def test_a_ring_may_be_a_secret_of_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = {
+        "auth": {"partners": {"type": "hmac", "keys": {"env": "A_RING"}}},
+        "edge": {"mcp": {"type": "mcp", "bind": "127.0.0.1:0", "auth": ["partners"]}},
+    }
+    monkeypatch.setenv("A_RING", toml("k1"))
+    body = b'{"jsonrpc":"2.0","id":1,"method":"ping"}'
+    async with open_flow(config) as flow, open_client() as client:
+        [url] = flow.endpoints["mcp"]
+        for name, status in (("k1", 200), ("k2", 401)):
+            signer = Signer(KeyRing([key(name)]), url)
+            headers = [
+                (b"content-type", b"application/json"),
+                (b"accept", b"application/json, text/event-stream"),
+                (b"authorization", signer.authorization("POST", url, body).encode()),
+            ]
+            answer = await client.request("POST", url, headers=headers, body=body)
+            assert answer.status == status, answer.body
+    monkeypatch.setenv("A_RING", "no ring")
+    with pytest.raises(AssemblyError, match="the key ring: is not TOML"):
+        async with open_flow(config):
+            pass
 
 
 def key(name: str) -> Key:
