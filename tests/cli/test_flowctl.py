@@ -120,7 +120,6 @@ def test_a_node_that_hangs_is_given_up_on_and_json_stays_json(ctl: Ctl, command:
         "http://[::1",
         "http://127.0.0.1:99999",
         "http://127.0.0.1:abc",
-        "https://127.0.0.1:7301",
         "http://127.0.0.1:7301/x",
         "http://127.0.0.1:7301?x=1",
         "http://me@127.0.0.1:7301",
