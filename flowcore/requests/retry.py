@@ -35,7 +35,8 @@ class Retries:
 
     def accepted(self) -> None:
         """A request got as far as the work: it earns its share of a retry, up to a hundred saved."""
-        self._tokens = min(_MOST_TOKENS, self._tokens + self._settings.budget)
+        if self._tokens < _MOST_TOKENS:
+            self._tokens = min(_MOST_TOKENS, self._tokens + self._settings.budget)
 
     def wait(self, error: CallError, tool: Tool | None, attempt: int) -> float | None:
         """Seconds to wait before attempt number `attempt` (from 2), or None if there is to be none.

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Coroutine
+from typing import Any
+
 from msgspec import Raw
 
 from flow_edges.mcp.client import Caller
@@ -50,13 +53,15 @@ class Endpoint:
         self._modern = ModernHttp(shared, settings)
         self.handshake = HandshakeHttp(shared, settings)
 
-    async def handle(self, request: Request) -> Response | Stream:
+    def handle(self, request: Request) -> Coroutine[Any, Any, Response | Stream]:
         """The answer to one HTTP request. Raises nothing on purpose."""
+        return self._of_page(request) if ORIGIN in request.headers else self._answer(request)
+
+    async def _of_page(self, request: Request) -> Response | Stream:
+        """The answer to a page in a browser, which may read it if its origin may call."""
         refusal = self._guard.refusal(request)
         if refusal is not None:
             return refusal
-        if ORIGIN not in request.headers:
-            return await self._answer(request)
         if request.method == "OPTIONS":
             return self._guard.preflight(request)
         answer = await self._answer(request)
@@ -64,6 +69,9 @@ class Endpoint:
         return answer
 
     async def _answer(self, request: Request) -> Response | Stream:
+        refusal = self._guard.refusal(request)
+        if refusal is not None:
+            return refusal
         if request.target != self._path and request.path != self._path:
             return self._door.page(request) or refused(404, "there is nothing here")
         answer: Response | Stream
