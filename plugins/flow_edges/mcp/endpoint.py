@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Coroutine
 from typing import Any
 
@@ -17,11 +18,24 @@ from flow_edges.mcp.replies import Failure, failed
 from flow_edges.mcp.settings import McpSettings
 from flow_edges.mcp.shared import Shared
 from flow_edges.routes import Route
-from flowcore.errors import CallError
+from flowcore.errors import CallError, InternalError
 from flowcore.http import Request, Response, Stream
-from flowcore.mcp import LARGE, MODERN, Era, ParseError, decode, era_of, failed_id, is_batch
+from flowcore.mcp import (
+    LARGE,
+    MODERN,
+    Era,
+    Id,
+    Message,
+    ParseError,
+    decode,
+    era_of,
+    failed_id,
+    is_batch,
+)
 from flowcore.mcp import Request as Asked
 from flowcore.mcp.headers import SESSION, VERSION
+
+logger = logging.getLogger(__name__)
 
 _MODERN = frozenset(version.encode() for version in MODERN)
 _NONE: dict[str, Raw] = {}
@@ -111,9 +125,21 @@ class Endpoint:
                 return await self.handshake.batch(request, caller)
             known = failed_id(request.body) if len(request.body) <= LARGE else None
             return failed(known, error, status=400)
-        if introduction is not None or (declared is not None and _is_modern(declared)):
-            return await self._modern.post(request, message, meta, introduction, caller)
-        return await self.handshake.post(request, message, meta, caller)
+        modern = introduction is not None or (declared is not None and _is_modern(declared))
+        try:
+            if modern:
+                return await self._modern.post(request, message, meta, introduction, caller)
+            return await self.handshake.post(request, message, meta, caller)
+        except CallError as error:
+            return failed(_id_of(message), error, modern=modern)
+        except Exception:
+            logger.exception("a request failed within the edge")
+            return failed(_id_of(message), InternalError("internal error"), modern=modern)
+
+
+def _id_of(message: Message) -> Id | None:
+    """The id of whoever waits for an answer."""
+    return message.id if isinstance(message, Asked) else None
 
 
 def _is_modern(version: bytes) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable
 from functools import partial
 from typing import Final
@@ -22,7 +21,7 @@ from flow_edges.mcp.sessions import OWN_STREAM, Session, Sessions
 from flow_edges.mcp.settings import McpSettings
 from flow_edges.mcp.shared import Shared, put_all
 from flow_edges.mcp.streams import ALIVE, carried, place, primer
-from flowcore.errors import CallError, InternalError, InvalidRequest
+from flowcore.errors import CallError, InvalidRequest
 from flowcore.http import Request, Response, Stream
 from flowcore.mcp import (
     BATCHES,
@@ -34,8 +33,6 @@ from flowcore.mcp import (
 from flowcore.mcp import Request as Asked
 from flowcore.mcp import Response as Answer
 from flowcore.mcp.headers import LAST_EVENT, SESSION, VERSION
-
-logger = logging.getLogger(__name__)
 
 PRIMING_SINCE: Final = "2025-11-25"
 """The first version whose clients expect an event without data, which gives them an id to come back with."""
@@ -56,7 +53,7 @@ class HandshakeHttp:
     async def post(
         self, request: Request, message: Message, meta: dict[str, Raw], caller: Caller
     ) -> Response | Stream:
-        """The answer to one message; `meta` was taken out of its params."""
+        """The answer to one message; `meta` was taken out of its params. Raises CallError."""
         session_id = request.headers.get(SESSION)
         session = None
         if session_id is not None:
@@ -64,13 +61,7 @@ class HandshakeHttp:
             if session is None:
                 return refused(404, "no such session: send initialize again")
         if type(message) is Asked:
-            try:
-                return await self._request(request, session, message, meta, caller)
-            except CallError as error:
-                return failed(message.id, error, modern=False)
-            except Exception:
-                logger.exception("a request failed within the edge")
-                return failed(message.id, InternalError("internal error"), modern=False)
+            return await self._request(request, session, message, meta, caller)
         if session is None and isinstance(message, Answer):
             return refused(400, "nobody was asked: an answer needs the session of its question")
         self._heed(session, message)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import logging
-
 import trio
 from msgspec import Raw
 
@@ -17,13 +15,11 @@ from flow_edges.mcp.settings import McpSettings
 from flow_edges.mcp.shared import Shared
 from flow_edges.mcp.streams import EVENTS, events, send_alive
 from flow_edges.mcp.tasks import required
-from flowcore.errors import CallError, InternalError, InvalidArguments, InvalidRequest
+from flowcore.errors import CallError, InvalidArguments, InvalidRequest
 from flowcore.http import Request, Response, Send, Stream, encode_event
 from flowcore.mcp import Message, Notification
 from flowcore.mcp import Request as Asked
 from flowcore.mcp.headers import VERSION
-
-logger = logging.getLogger(__name__)
 
 
 class ModernHttp:
@@ -42,25 +38,9 @@ class ModernHttp:
         introduction: Introduction | None,
         caller: Caller,
     ) -> Response | Stream:
-        """The answer to one message; `meta` was taken out of its params."""
+        """The answer to one message; `meta` was taken out of its params. Raises CallError."""
         if type(message) is not Asked:
             return self._other(request, message)
-        try:
-            return await self._request(request, message, meta, introduction, caller)
-        except CallError as error:
-            return failed(message.id, error)
-        except Exception:
-            logger.exception("a request failed within the edge")
-            return failed(message.id, InternalError("internal error"))
-
-    async def _request(
-        self,
-        request: Request,
-        message: Asked,
-        meta: dict[str, Raw],
-        introduction: Introduction | None,
-        caller: Caller,
-    ) -> Response | Stream:
         headers, params = request.headers, message.params
         if introduction is None:
             if VERSION in headers:
