@@ -57,10 +57,6 @@ docs: .venv/ready
 benchmark: .venv/ready node peers
 	$(BIN)/python -m benchmarks
 
-# prints its figures and keeps none
-benchmark-limits: benchmark-%: .venv/ready
-	$(BIN)/python -m benchmarks.$*
-
 benchmark-edge: node peers
 benchmark-%: .venv/ready
 	$(BIN)/python -m benchmarks $*

@@ -14,7 +14,7 @@ import traceback
 from benchmarks.readme import README, readme
 from benchmarks.report import as_table, write
 
-FAMILIES = ("messages", "spawn", "pool", "start", "badinput", "edge", "overload")
+FAMILIES = ("messages", "spawn", "pool", "start", "badinput", "edge", "overload", "limits")
 
 
 def main(names: list[str]) -> int:

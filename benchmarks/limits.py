@@ -17,7 +17,7 @@ import time
 import tracemalloc
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import msgspec
@@ -35,7 +35,9 @@ CALLS = 100_000
 LIMIT, BURST = 100.0, 100
 TIMES = 10.0
 OTHERS = 50.0
-SECONDS, ROUNDS = 5.0, 3
+SECONDS, ROUNDS = 5.0, 7
+POLITE = ("nice", "-n", "19")
+"""For the attacker: it shares the callers' CPU with the one who is measured, and may not be what slows it."""
 TOKENS = {name: f"flow_{name * 12}" for name in ("ada", "bob")}
 CONFIG = """\
 [requests]
@@ -75,7 +77,7 @@ def setup() -> dict[str, str]:
     return {
         "flowserve": config(0, 0),
         "callers": f"open loop, Poisson; ada at {OTHERS:g}/s, bob at {TIMES:g} times the limit;"
-        f" {ROUNDS} turns of {SECONDS:g} s without and with bob",
+        f" {ROUNDS} turns of {SECONDS:g} s without and with bob, who is niced: both share the callers' CPU",
     }
 
 
@@ -176,15 +178,16 @@ def _held(make: Callable[[], object]) -> float:
 
 
 def _attack() -> list[Figure]:
-    calm, under, share = [], [], []
+    calm, under, share, attacks = [], [], [], []
     with _serving() as (url, _):
         _ask(url, "ada", 20.0, 1.0, 0)  # warm it
         for turn in range(ROUNDS):
             calm.append(_finish(_ask_in_background(url, "ada", OTHERS, turn)))
-            attacker = _ask_in_background(url, "bob", TIMES * LIMIT, turn)
+            attacker = _ask_in_background(url, "bob", TIMES * LIMIT, turn, before=POLITE)
             other = _ask_in_background(url, "ada", OTHERS, turn)
             under.append(_finish(other))
             attack = _finish(attacker)
+            attacks.append(100 * attack.refused.count / (attack.rate * SECONDS))
             share.append(attack.good.count / (LIMIT * max(SECONDS, attack.last_good) + BURST))
     refused = sum(
         phase.refused.count + phase.wrong.count + phase.hung_up.count for phase in (*calm, *under)
@@ -204,6 +207,18 @@ def _attack() -> list[Figure]:
             name="another principal: p99 alone",
             value=statistics.median(one.good.p99 for one in calm) * 1e3,
             unit="ms",
+        ),
+        Figure(
+            name="attacker: refused, of what it asked",
+            value=statistics.median(attacks),
+            unit="%",
+        ),
+        Figure(
+            name="another principal: change of p50 under attack, median",
+            value=statistics.median(
+                100 * (b.good.p50 / a.good.p50 - 1) for a, b in zip(calm, under, strict=True)
+            ),
+            unit="%",
         ),
         Figure(
             name="another principal: change of p99 under attack, median",
@@ -242,13 +257,18 @@ def _ask(url: str, who: str, rate: float, seconds: float, seed: int) -> Phase:
 
 
 def _ask_in_background(
-    url: str, who: str, rate: float, seed: int, seconds: float = SECONDS
+    url: str,
+    who: str,
+    rate: float,
+    seed: int,
+    seconds: float = SECONDS,
+    before: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
     job: dict[str, Any] = addressed(url, MODERN, "busy.work")
     head, _, rest = job["request"].partition("\r\n")
     job["request"] = f"{head}\r\nAuthorization: Bearer {TOKENS[who]}\r\n{rest}"
     job |= {"seed": seed, "patience": 5.0, "phases": [{"rate": rate, "seconds": seconds}]}
-    command = [*ON_CLIENTS_CPU, sys.executable, "-I", "-S", str(GENERATOR)]
+    command = [*ON_CLIENTS_CPU, *before, sys.executable, "-I", "-S", str(GENERATOR)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
