@@ -42,8 +42,8 @@ def test_each_family_can_be_run(family: str) -> None:
     assert callable(importlib.import_module(f"benchmarks.{family}").run)
 
 
-def test_each_family_has_results() -> None:
-    assert {path.stem for path in RESULTS.glob("*.json")} == set(FAMILIES)
+def test_results_are_those_of_families() -> None:
+    assert {path.stem for path in RESULTS.glob("*.json")} <= set(FAMILIES)
 
 
 def test_a_bar_is_met_missed_or_not_there() -> None:
