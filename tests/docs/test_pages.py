@@ -70,7 +70,13 @@ def folder(tmp_path: pathlib.Path) -> pathlib.Path:
 
 def test_the_start_that_the_readme_shows_is_what_is_printed(node: Node) -> None:
     ((_, said),) = (one for one in sessions(README) if one[0].startswith("flowserve --config"))
-    assert alike("\n".join(node.said)) == alike(said)
+    printed, shown = (alike(text).splitlines() for text in ("\n".join(node.said), said))
+    assert len(printed) == len(shown)
+    for line, expected in zip(printed, shown, strict=True):
+        if re.match(r"\w+ +\w+ +starting ", line):  # one that takes longer than the report waits
+            assert line.split()[:2] == expected.split()[:2]
+        else:
+            assert re.sub(" +", " ", line) == re.sub(" +", " ", expected)
 
 
 def test_the_session_of_the_readme_says_what_it_says_there(node: Node) -> None:
