@@ -1,12 +1,16 @@
-"""What holds for every test: in CI, where FLOW_NO_SKIPS is set, a skip is a failure."""
+"""What holds for every test: in CI, where FLOW_NO_SKIPS is set, a skip is a failure, and a test that prints,
+logs or leaves in a file the secret of this run (`support.canary`) has failed, whatever else it shows."""
 
 from __future__ import annotations
 
 import os
+import pathlib
 from collections.abc import Generator
 
 import pytest
 from hypothesis import settings
+
+from support import canary
 
 settings.register_profile("default", deadline=None)
 settings.load_profile("default")
@@ -26,4 +30,21 @@ def pytest_runtest_makereport(
         report.longrepr = (
             f"{item.nodeid} was skipped, and FLOW_NO_SKIPS forbids it: {report.longrepr}"
         )
+    if report.passed and (leak := _leak(item, report)):
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid}: {leak}"
     return report
+
+
+def _leak(item: pytest.Item, report: pytest.TestReport) -> str:
+    """Where the secret of this run was left, if it was; empty if nowhere."""
+    for name, text in report.sections:
+        if canary.is_in(text):
+            return f"the canary secret is in {name.lower()}"
+    folder = (getattr(item, "funcargs", None) or {}).get("tmp_path")
+    if report.when == "teardown" and isinstance(folder, pathlib.Path):
+        try:
+            canary.check_folder(folder)
+        except AssertionError as error:
+            return str(error)
+    return ""

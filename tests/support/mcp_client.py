@@ -14,6 +14,7 @@ import trio
 from flowcore import Flow, open_flow
 from flowcore.http import Client, ClientStream, SseDecoder, open_client
 from flowcore.mcp import METHODS, encode_value
+from support import canary
 
 MODERN = "2026-07-28"
 ACCEPT = "application/json, text/event-stream"
@@ -75,6 +76,7 @@ class Raw:
             headers=[(k.encode(), v.encode("latin-1")) for k, v in pairs.items() if v],
             body=data,
         )
+        canary.check(response.body, "an answer")
         kind = response.headers.get(b"content-type", b"")
         if kind.startswith(b"text/event-stream"):
             events = SseDecoder().feed(response.body)

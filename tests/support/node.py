@@ -15,6 +15,8 @@ from typing import Any
 import attrs
 import msgspec
 
+from support import canary
+
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(sys.executable).parent
 
@@ -67,6 +69,7 @@ class Node:
         self.process.send_signal(number)
         rest, _ = self.process.communicate(timeout=60)
         self.said.extend(rest.splitlines())
+        canary.check("\n".join(self.said), "what the node said")
         return self.process.returncode
 
 
