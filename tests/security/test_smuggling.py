@@ -14,7 +14,7 @@ from support.fortress import STAFF, Fortress, rest_of, strict
 from support.http_attacks import CASES
 
 EDGES = ("plain", "mcp", "bare", "api")
-DEADLINE = "1s"
+DEADLINE = "2s"
 LIMITS = (
     f"head_timeout = '{DEADLINE}', body_timeout = '{DEADLINE}', write_timeout = '{DEADLINE}',"
     " body = '1MiB'"
@@ -34,8 +34,9 @@ def exchange(fortress: Fortress, edge: str, *attacks: bytes) -> list[list[int]]:
     All are sent before one is read: where TLS cannot tell its end, the node lets each linger for a second.
     """
     with contextlib.ExitStack() as stack:
-        made = [stack.enter_context(fortress.connect(edge)) for _ in attacks]
-        for one, data in zip(made, attacks, strict=True):
+        made = []
+        for data in attacks:
+            made.append(one := stack.enter_context(fortress.connect(edge)))
             with contextlib.suppress(ConnectionError, ssl.SSLError):
                 one.sendall(data)
         return [strict(rest_of(one)) for one in made]

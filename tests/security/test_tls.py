@@ -40,7 +40,7 @@ peers = [{{ uri = "{ALPHA}", name = "alpha" }}]
 type = "mcp"
 bind = "127.0.0.1:0"
 auth = ["links"]
-http = {{ handshake_timeout = "1s", handshakes = 2000, connections_per_address = 2000, connections = 3000 }}
+http = {{ handshake_timeout = "3s", handshakes = 2000, connections_per_address = 2000, connections = 3000 }}
 tls = {{ cert = "server.pem", key = "server.key", client_auth = "required", client_ca = "ca.pem" }}
 [edge.api]
 type = "api"
@@ -253,7 +253,7 @@ def test_an_authority_that_is_taken_out_counts_no_longer_not_even_by_a_session(
 def test_a_thousand_stalled_handshakes_end_at_the_deadline_and_others_are_served(
     place: Place,
 ) -> None:
-    """The deadline is one second here, five unless configured. Half of them have begun a handshake."""
+    """The deadline is three seconds here, five unless configured. Half of them have begun a handshake."""
     hello = b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03"
     with contextlib.ExitStack() as stack:
         stalled = []
