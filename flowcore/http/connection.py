@@ -117,14 +117,19 @@ class Connection:
         return (_SLOW if now - self._since >= slow else _NEW, self._since)
 
     def evict(self) -> bool:
-        """End at once, politely if nothing was asked; False if something has come and is not read yet."""
-        if not self._busy and self._wire.stale():
+        """End at once, politely if nothing was asked; False if something has come and is not read yet, unless
+        it is one more drop of what has been coming for too long."""
+        if not self._busy and not self._dripping() and self._wire.stale():
             return False
         if self._phase is Phase.BETWEEN and not self._busy:
             self._end()
         else:
             self._scope.cancel()
         return True
+
+    def _dripping(self) -> bool:
+        mark = self.dispensable()
+        return self._phase is not Phase.BETWEEN and mark is not None and mark[0] == _SLOW
 
     # ---- deadlines, looked at by the sweep
 

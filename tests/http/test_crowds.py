@@ -16,6 +16,7 @@ from trio.testing import MockClock, wait_all_tasks_blocked
 
 from flowcore.http import Limits, Request, Response, Send, Server, Stream
 from flowcore.http.connection import SLOW_BODY, SLOW_HEAD
+from flowcore.http.wire import SocketWire
 from support.http_peer import GET, Peer, open_peer, post, serving
 
 
@@ -67,6 +68,24 @@ SLOW = {
     "head": (GET[:-2], SLOW_HEAD),
     "body": (post(b"body")[:-1], SLOW_BODY),
 }
+
+
+async def test_another_drop_does_not_keep_who_drips(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # a busy server, to which something of everybody has come that it has not read yet
+    monkeypatch.setattr(SocketWire, "stale", lambda wire: True)
+    async with serving(limits=Limits(connections=2)) as (server, address):
+        async with open_peer(address) as first, open_peer(address) as dripping:
+            assert (await first.ask(GET)).status == 200
+            await dripping.send(GET[:4])
+            await trio.sleep(SLOW_HEAD + 0.1)
+            async with open_peer(address) as third:
+                assert (await third.ask(GET)).status == 200
+                assert (await first.ask(GET)).status == 200
+                async with open_peer(address) as fourth:
+                    assert (await fourth.ask(GET)).status == 503
+        assert (server.statistics().evicted, server.statistics().refused) == (1, {503: 1})
 
 
 @pytest.mark.parametrize(("said", "after"), SLOW.values(), ids=SLOW)

@@ -206,7 +206,7 @@ MODES: dict[str, tuple[Callable[[Node], str], list[str]]] = {
 
 
 def attack(plain: Node, mode: str, folder: pathlib.Path, seconds: int) -> None:
-    """A thousand slow connections, while others call: all of their calls succeed."""
+    """A thousand slow connections, while others call: all the calls of other addresses succeed."""
     where, options = MODES[mode]
     tool = needs.program("slowhttptest")
     # the attack comes from 127.0.0.1 as well: the last of these shares its address with the attacker
@@ -228,8 +228,10 @@ def attack(plain: Node, mode: str, folder: pathlib.Path, seconds: int) -> None:
         over.set()
         for thread in threads:
             thread.join()
-    assert [one.wrong for one in others] == [[], [], []]
-    assert all(one.calls >= 3 for one in others)
+    assert [one.wrong for one in others[:2]] == [[], []]
+    # of one address there may be too many: that is said, at once, and not for long
+    assert set(others[2].wrong) <= {"503 too many connections\n"}
+    assert all(one.calls - len(one.wrong) >= 3 for one in others)
     with prefix.with_suffix(".csv").open() as file:
         rows = list(csv.DictReader(file))
     assert max(int(one["Closed"]) + int(one["Connected"]) for one in rows) >= 1000
