@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from flowcore.agents.reasons import reason_of
+from flowcore.cli.pipes import PipeHandler
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -49,7 +50,16 @@ class JsonFormatter(logging.Formatter):
 def set_up_logs(level: str, form: str) -> None:
     """Send flowcore's and its plugins' log lines to stderr; called again to change level or form."""
     root = logging.getLogger()
-    handler = logging.StreamHandler(sys.stderr)
+    handler = (
+        next((one for one in root.handlers if isinstance(one, PipeHandler)), None) or _handler()
+    )
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     root.handlers[:] = [handler]
     root.setLevel(LEVELS[level])
+
+
+def _handler() -> logging.Handler:
+    try:
+        return PipeHandler(sys.stderr.fileno())
+    except (AttributeError, OSError, ValueError):  # there is none, or it is no file
+        return logging.StreamHandler(sys.stderr)
