@@ -3,6 +3,11 @@
     FlowError
     ├── AssemblyError            the plan cannot be built (see also flowcore.config.ConfigError)
     │   └── PluginError          a plugin broke a rule: it claims a taken name, it misspells a hook
+    ├── RoutingError             what a router is made of cannot do what it was asked
+    │   ├── EmbeddingFailed      no vector for a text
+    │   ├── WrongVector          a vector that an index cannot take
+    │   ├── OtherSpace           what is saved was made by another embedder, or for another metric
+    │   └── DamagedState         what is saved cannot be read
     └── CallError                one request's typed outcome; crosses the wire as code, message, data
         ├── InvalidRequest       -32600  the request is not well formed
         ├── UnknownMethod        -32601
@@ -41,6 +46,26 @@ class AssemblyError(FlowError):
 
 class PluginError(AssemblyError):
     """A plugin broke a rule of the plugin interface."""
+
+
+class RoutingError(FlowError):
+    """What a router is made of cannot do what it was asked."""
+
+
+class EmbeddingFailed(RoutingError):
+    """There is no vector for a text."""
+
+
+class WrongVector(RoutingError):
+    """A vector of other dimensions, with a value that is not finite, or of no length where it needs one."""
+
+
+class OtherSpace(RoutingError):
+    """What is saved was made by another embedder, or for another metric."""
+
+
+class DamagedState(RoutingError):
+    """What is saved cannot be read, and nothing of it was taken over."""
 
 
 class CallError(FlowError):

@@ -7,6 +7,9 @@
 | auth | `AuthScheme` | `[auth.NAME] type = "..."`, named by `[edge.NAME] auth` |
 | guard | `requests.Guard` | `[guard.NAME] type = "..."`, named by `guards` |
 | edge | `Edge` | `[edge.NAME] type = "..."` |
+| embedder | `routing.Embedder` | `[router] embedder = "..."` |
+| vectors | `routing.VectorIndexes` | `[router] index = "..."` |
+| gate | `routing.Gates` | `[router] gate = "..."` |
 """
 
 from __future__ import annotations

@@ -6,13 +6,17 @@ from collections.abc import Mapping
 
 from flowcore.interfaces import AuthScheme, Balancer, Edge, WorkerSource
 from flowcore.requests import Guard
+from flowcore.routing import Embedder, Gates, VectorIndexes
 
 KINDS: Mapping[str, type] = {
     "agent": WorkerSource,
     "auth": AuthScheme,
     "balancer": Balancer,
     "edge": Edge,
+    "embedder": Embedder,
+    "gate": Gates,
     "guard": Guard,
+    "vectors": VectorIndexes,
 }
 
 
