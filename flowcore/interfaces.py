@@ -168,6 +168,12 @@ class AuthScheme(Protocol):
         section 11.6.1) such as `Bearer`; "" if there is none, as for client certificates."""
         ...
 
+    @property
+    def headers(self) -> tuple[bytes, ...]:
+        """The headers that its credentials come in, in lower case; () for what comes otherwise, such as
+        client certificates. A request that has one of them, and that no scheme takes, is refused."""
+        ...
+
     async def identify(self, request: Request, resource: str) -> Principal | None:
         """Who sends this request; None if it brings no credentials of this scheme.
 

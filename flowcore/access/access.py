@@ -1,7 +1,9 @@
 """Who asks: what an edge does with a request before anything else is done for it. Fails closed.
 
-Schemes are asked in the order of the configuration; the first that applies decides. What an address has to
-wait after failed logins holds for right credentials, too: whoever guesses learns nothing.
+Schemes are asked in the order of the configuration; the first that applies decides. Only who brings no
+credentials at all is anonymous: those that no scheme takes are wrong ones, and count as a failed login.
+What an address has to wait after failed logins holds for right credentials, too: whoever guesses learns
+nothing.
 """
 
 from __future__ import annotations
@@ -23,6 +25,9 @@ from flowcore.resilience import FailedLogins
 
 logger = logging.getLogger(__name__)
 
+_CARRIERS = frozenset({b"authorization", b"signature", b"signature-input"})
+"""Headers that are credentials whatever schemes an edge has (RFC 9110 section 11.6.2, RFC 9421 section 4)."""
+
 
 class Access:
     """Who may come in by one edge."""
@@ -37,7 +42,8 @@ class Access:
         self._edge = edge
         self._schemes = tuple(schemes)
         self._emit = emit
-        self._anonymous = settings.anonymous or not schemes
+        self._anonymous = settings.anonymous
+        self._carriers = _CARRIERS.union(*(one.headers for one in self._schemes))
         self._forwarding = Forwarding(settings.trusted_proxies, settings.forwarded_by)
         self._failed = FailedLogins(settings.failed_logins)
 
@@ -62,11 +68,7 @@ class Access:
         address = self.address(request)
         self._may_try(address)
         try:
-            for scheme in self._schemes:
-                principal = await scheme.identify(request, resource)
-                if principal is not None:
-                    self._may_try(address)
-                    return principal
+            principal = await self._recognised(request, resource)
         except Unauthenticated as error:
             self._may_try(address)
             self._failed.failed(address, trio.current_time())
@@ -75,12 +77,34 @@ class Access:
         except CallError as error:
             self._deny(address, error)
             raise
-        except Exception:
-            logger.exception("an authentication scheme of edge %s failed", self._edge)
-            raise Unauthenticated("the credentials could not be checked") from None
+        if principal is not None:
+            self._may_try(address)
+            return principal
         if self._anonymous and is_local(request.client) and is_local(address):
             return ANONYMOUS
         raise Unauthenticated("credentials are needed")
+
+    async def _recognised(self, request: Request, resource: str) -> Principal | None:
+        """Whom the schemes recognise; None for a request without any credentials.
+
+        Raises Unauthenticated for credentials that are wrong, that no scheme takes, or that could not be
+        checked; what else a scheme refuses with.
+        """
+        for scheme in self._schemes:
+            try:
+                principal = await scheme.identify(request, resource)
+            except CallError:
+                raise
+            except Exception as error:
+                failed = f"{type(scheme).__name__} of edge {self._edge} failed"
+                logger.error("%s: %s: %.300s", failed, type(error).__name__, error)
+                logger.debug("%s", failed, exc_info=error)
+                raise Unauthenticated("the credentials could not be checked") from None
+            if principal is not None:
+                return principal
+        if any(name in self._carriers for name in request.headers):
+            raise Unauthenticated("the credentials are of no kind that is taken here")
+        return None
 
     def _may_try(self, address: str) -> None:
         """Raise Overloaded if an address has to wait.

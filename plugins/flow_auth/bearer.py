@@ -8,6 +8,7 @@ from flowcore.errors import Unauthenticated
 from flowcore.http import Request
 
 CHALLENGE = "Bearer"
+HEADERS = (b"authorization",)
 _BEARER = re.compile(rb"bearer +([A-Za-z0-9\-._~+/]+=*)", re.IGNORECASE)
 
 

@@ -80,9 +80,8 @@ class HmacScheme:
         self._clock = clock
         self._nonces = Nonces(config.window, config.nonces)
 
-    @property
-    def challenge(self) -> str:
-        return SCHEME
+    challenge = SCHEME
+    headers = (b"authorization", b"signature-input", b"signature")
 
     async def identify(self, request: Request, resource: str) -> Principal | None:
         """The owner of the key that signed it; None if it is not signed."""

@@ -60,6 +60,7 @@ class MtlsScheme:
     """Who a certificate belongs to."""
 
     challenge = ""
+    headers: tuple[bytes, ...] = ()
 
     def __init__(self, config: MtlsConfig, name: str) -> None:
         self._peers = config.peers

@@ -14,13 +14,14 @@ import datetime
 import hashlib
 import os
 import pathlib
+import re
 import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import attrs
 
-from flow_auth.bearer import CHALLENGE, bearer
+from flow_auth.bearer import CHALLENGE, HEADERS, bearer
 from flow_auth.watched import WatchedFile
 from flowcore.access import PREFIX
 from flowcore.config import ConfigError, NothingKnown, attempt, load, setting
@@ -30,6 +31,9 @@ from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.http import Request
 from flowcore.requests import Principal
 from flowcore.secrets import check_mode, refuse_sample_digest
+
+_DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
+_DAY = 86_400.0
 
 
 @attrs.frozen(kw_only=True)
@@ -52,16 +56,27 @@ class TokenSettings:
         if self.sha256 == hashlib.sha256(PREFIX.encode()).hexdigest():
             raise ValueError("the digest is that of an empty token")
         refuse_sample_digest(self.sha256)
-        if self.expires is not None:
-            datetime.date.fromisoformat(self.expires)
+        if self.expires is not None and _day(self.expires) is None:
+            raise ValueError(f"expected expires as a day like 2027-01-31, not {self.expires!r}")
 
     @property
     def until(self) -> float:
-        """When it ends to be good, in seconds since the epoch."""
-        if self.expires is None:
+        """When it ends to be good, in seconds since the epoch; infinity for never."""
+        day = None if self.expires is None else _day(self.expires)
+        if day is None:
             return float("inf")
-        day = datetime.date.fromisoformat(self.expires) + datetime.timedelta(days=1)
-        return datetime.datetime.combine(day, datetime.time(), datetime.UTC).timestamp()
+        midnight = datetime.datetime.combine(day, datetime.time(), datetime.UTC)
+        return midnight.timestamp() + _DAY  # 9999-12-31 has no day after it, but a second
+
+
+def _day(text: str) -> datetime.date | None:
+    """The day of an ISO 8601 text of year, month and day; None if it is none."""
+    if not _DATE.fullmatch(text):
+        return None
+    try:
+        return datetime.date.fromisoformat(text)
+    except ValueError:
+        return None
 
 
 @attrs.frozen(kw_only=True)
@@ -121,6 +136,7 @@ class TokenScheme:
     """Who a token belongs to."""
 
     challenge = CHALLENGE
+    headers = HEADERS
 
     def __init__(
         self,

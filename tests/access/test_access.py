@@ -28,6 +28,10 @@ class Password:
     asked: int = 0
     challenge: str = "Word"
 
+    @property
+    def headers(self) -> tuple[bytes, ...]:
+        return (b"x-" + self.name.encode(),)
+
     async def identify(self, request: Request, resource: str) -> Principal | None:
         assert resource == HERE
         self.asked += 1
@@ -93,12 +97,53 @@ async def test_anonymous_is_for_loopback_and_only_without_credentials() -> None:
         await door.identify(request("127.0.0.1", x_ann="wrong"), HERE)
 
 
-async def test_a_scheme_that_fails_lets_nobody_in(caplog: pytest.LogCaptureFixture) -> None:
-    door = access(Password("ann"), anonymous=True)
-    with caplog.at_level(logging.ERROR), pytest.raises(Unauthenticated) as caught:
-        await door.identify(request("127.0.0.1", x_ann="crash"), HERE)
-    assert "a fault" not in caught.value.message
-    assert "a fault of the scheme's" in caplog.text
+@pytest.mark.parametrize("anonymous", [True, False])
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"authorization": "Basic YW5uOnNlc2FtZQ=="},
+        {"authorization": "Bearer flow_wrong"},
+        {"authorization": ""},
+        {"signature": "sig=:AAAA:"},
+        {"signature_input": 'sig=("@method")'},
+        {"x_quiet": "what its scheme does not take"},
+    ],
+)
+async def test_credentials_that_no_scheme_takes_are_wrong_ones(
+    headers: dict[str, str], anonymous: bool
+) -> None:
+    events: list[Event] = []
+    door = access(Password("ann"), Quiet("quiet"), anonymous=anonymous, events=events)
+    with pytest.raises(Unauthenticated, match="of no kind that is taken here") as caught:
+        await door.identify(request("127.0.0.1", **headers), HERE)
+    assert door.status()["failed_logins"] == 1
+    assert events == [AccessDenied("mcp", "127.0.0.1", "Unauthenticated", caught.value.message)]
+    # beside right ones they decide nothing
+    assert (await door.identify(request(x_ann="sesame", **headers), HERE)).name == "ann"
+
+
+class Quiet(Password):
+    """Takes nothing of what comes in its header."""
+
+    async def identify(self, request: Request, resource: str) -> Principal | None:
+        return None
+
+
+async def test_a_scheme_that_fails_lets_nobody_in_and_that_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    events: list[Event] = []
+    door = access(Password("ann"), Password("bob"), anonymous=True, events=events)
+    with caplog.at_level(logging.INFO), pytest.raises(Unauthenticated) as caught:
+        await door.identify(request("127.0.0.1", x_ann="crash", x_bob="sesame"), HERE)
+    assert caught.value.message == "the credentials could not be checked"
+    [line] = caplog.records
+    assert line.getMessage() == (
+        "Password of edge mcp failed: RuntimeError: a fault of the scheme's"
+    )
+    assert (line.levelno, line.exc_info) == (logging.ERROR, None)
+    assert events == [AccessDenied("mcp", "127.0.0.1", "Unauthenticated", caught.value.message)]
+    assert door.status()["failed_logins"] == 1  # who can make a scheme fail can do it so often only
 
 
 async def test_too_many_failed_logins_of_an_address_lock_out_that_address_for_a_while(

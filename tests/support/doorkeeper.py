@@ -28,6 +28,7 @@ class Badges:
     authorization_servers: tuple[str, ...]
     challenge: str = "Bearer"
     scopes: tuple[str, ...] = ("tools:use",)
+    headers: tuple[bytes, ...] = (b"authorization",)
 
     async def identify(self, request: Request, resource: str) -> Principal | None:
         given = request.headers.get(b"authorization", b"").decode()

@@ -126,6 +126,7 @@ async def test_a_balancer_may_prefer_if_it_says_so() -> None:
 
 class Gullible:
     challenge = "Bearer"
+    headers: tuple[bytes, ...] = (b"authorization",)
 
     async def identify(self, request: Request, resource: str) -> Principal | None:
         given = request.headers.get(b"authorization", b"")

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import trio
 
-from flow_auth.bearer import CHALLENGE, bearer
+from flow_auth.bearer import CHALLENGE, HEADERS, bearer
 from flow_auth.jwt.keys import FileKeys, FixedKeys, KeySource, UrlKeys, secret_key
 from flow_auth.jwt.settings import JwtConfig
 from flow_auth.jwt.verify import KeySet, UnknownKey, Verified, Verifier
@@ -26,6 +26,7 @@ class JwtScheme:
     """Who a bearer token says that asks."""
 
     challenge = CHALLENGE
+    headers = HEADERS
 
     def __init__(
         self,

@@ -9,6 +9,8 @@ import pathlib
 import pytest
 import trio
 import trio.testing
+from hypothesis import given
+from hypothesis import strategies as st
 
 from flow_auth.token import TokenConfig, TokenScheme, TokenSettings, read_tokens
 from flow_auth.watched import WatchedFile
@@ -65,13 +67,52 @@ async def test_a_token_is_good_through_its_last_day() -> None:
         await after.identify(request(token), "")
 
 
+@given(st.dates())
+def test_every_day_there_is_can_be_the_last_one(day: datetime.date) -> None:
+    settings = TokenSettings(name="a", sha256="5" * 64, expires=day.isoformat())
+    midnight = datetime.datetime.combine(day, datetime.time(), datetime.UTC)
+    assert settings.until == midnight.timestamp() + 86_400
+
+
+async def test_the_last_day_of_all_and_the_first_one() -> None:
+    token, digest = new_token()
+    for day, good in (("9999-12-31", True), ("0001-01-01", False)):
+        settings = TokenSettings(name="a", sha256=digest, expires=day)
+        scheme = TokenScheme(TokenConfig(tokens=(settings,)), "static")
+        if good:
+            assert await scheme.identify(request(token), "") is not None
+        else:
+            with pytest.raises(Unauthenticated, match="expired"):
+                await scheme.identify(request(token), "")
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        *("tomorrow", "", "0000-00-00", "2027-02-29", "10000-01-01", "-0001-01-01", "99999999-1-1"),
+        *(
+            "2027-01-31T00:00:00Z",
+            "20270131",
+            "2027-W04-7",
+            "2027-1-31",
+            " 2027-01-31",
+            "٢٠٢٧-01-31",
+        ),
+    ],
+)
+def test_what_is_no_day_is_refused_with_the_reason(wrong: str) -> None:
+    with pytest.raises(
+        ValueError, match="expected expires as a day like 2027-01-31, not"
+    ) as caught:
+        TokenSettings(name="a", sha256="5" * 64, expires=wrong)
+    assert repr(wrong) in str(caught.value)
+
+
 def test_wrong_settings_are_refused() -> None:
     _, digest = new_token()
     same = TokenSettings(name="a", sha256=digest)
     with pytest.raises(ValueError, match="same digest"):
         TokenConfig(tokens=(same, TokenSettings(name="b", sha256=digest)))
-    with pytest.raises(ValueError, match="isoformat"):
-        TokenSettings(name="a", sha256=digest, expires="tomorrow")
     for wrong in ("", "abc", digest.upper(), new_token()[0]):
         with pytest.raises(ValueError, match="expected"):
             TokenSettings(name="a", sha256=wrong)
