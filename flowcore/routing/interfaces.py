@@ -6,7 +6,7 @@ Arrays are numpy's: vectors float32 of shape (n, dimensions), identifiers int64 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -187,6 +187,8 @@ class Query:
     """The nearest patterns, best first."""
     load: Mapping[str, float] = attrs.field(factory=dict)
     """How busy experts are, 0 to 1; who is not in it is idle."""
+    allowed: Collection[str] | None = None
+    """The experts that may be chosen, where not all may: no other is in the answer, or counts for it."""
 
 
 @attrs.frozen(kw_only=True)
@@ -254,7 +256,7 @@ class Gate(Protocol):
         ...
 
     def learn(self, lesson: Lesson) -> None:
-        """Take in one outcome. A lesson on an unknown expert is counted and left."""
+        """Take in one outcome, also of an expert that is not there now: after a start, lessons come first."""
         ...
 
     def consolidate(self) -> None:
