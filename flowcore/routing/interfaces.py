@@ -149,6 +149,10 @@ class VectorIndexes(Protocol):
         """
         ...
 
+    async def discard(self, name: str) -> None:
+        """Forget what is saved under a name, whatever it is; it is not open. Fine if nothing is."""
+        ...
+
 
 @attrs.frozen(kw_only=True)
 class Expert:
