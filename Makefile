@@ -106,7 +106,7 @@ requirements.lock: pyproject.toml
 # pins every package with its hashes; run after a change of dependencies
 .PHONY: lock
 lock:
-	uv pip compile pyproject.toml --group dev --extra quickstart --universal --generate-hashes \
+	uv pip compile pyproject.toml --group dev --extra quickstart --extra hnsw --extra pgvector --extra onnx --universal --generate-hashes \
 	    --no-header --no-emit-index-url --quiet --output-file requirements.lock
 	for peers in mcp1 mcp2; do \
 	    (cd benchmarks/peers_programs && uv pip compile $$peers.in --universal --python-version 3.11 --generate-hashes \
