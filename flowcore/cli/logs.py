@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from flowcore.agents.reasons import reason_of
-from flowcore.cli.pipes import PipeHandler
+from flowcore.cli.pipes import PipeHandler, pipe_of
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -60,6 +60,6 @@ def set_up_logs(level: str, form: str) -> None:
 
 def _handler() -> logging.Handler:
     try:
-        return PipeHandler(sys.stderr.fileno())
+        return PipeHandler(pipe_of(sys.stderr.fileno()))
     except (AttributeError, OSError, ValueError):  # there is none, or it is no file
         return logging.StreamHandler(sys.stderr)

@@ -1,7 +1,8 @@
-"""Log lines to a pipe that may be full: whoever does not read them does not stop the node."""
+"""What a node says, to a pipe that may be full: whoever does not read it does not stop the node."""
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import select
@@ -11,19 +12,19 @@ from collections import deque
 PIECE = select.PIPE_BUF
 """Bytes that a pipe which is ready takes without waiting (POSIX.1-2017, write)."""
 MOST = 1 << 20
-"""Bytes that wait at most; further lines are dropped, and counted."""
+"""Bytes that wait at most; further texts are dropped, and counted."""
 PATIENCE = 1.0
 """Seconds that the end of the program waits for what has not been read."""
 
 
-class PipeHandler(logging.Handler):
+class Pipe:
     """Writes at once what the other side has room for; the rest waits for a thread, as far as there is room.
 
     A regular file always has room. The thread is started when something has to wait for the first time.
+    All that is written to one file goes by one `Pipe` (`pipe_of`), or a text would be torn by another one.
     """
 
     def __init__(self, fd: int) -> None:
-        super().__init__()
         self._fd = fd
         self._ready = select.poll()
         self._ready.register(fd, select.POLLOUT)
@@ -33,36 +34,29 @@ class PipeHandler(logging.Handler):
         self._more = threading.Condition()
         self._writer: threading.Thread | None = None
 
-    def emit(self, record: logging.LogRecord) -> None:
-        """Write a line, or have it wait. Never blocks; a line that cannot be formatted is told as such."""
-        try:
-            line = f"{self.format(record)}\n".encode(errors="backslashreplace")
-        except Exception:
-            self.handleError(record)
-            return
+    def write(self, text: str) -> None:
+        """Write a text, or have it wait. Never blocks. Raises OSError if nobody is there to be told."""
+        rest = text.encode(errors="backslashreplace")
         with self._more:
             if not self._waiting:
-                line = self._write_now(line)
-            if line:
-                self._wait(line)
+                rest = self._write_now(rest)
+            if rest:
+                self._wait(rest)
 
-    def _write_now(self, line: bytes) -> bytes:
+    def _write_now(self, data: bytes) -> bytes:
         """Write what there is room for; what is left."""
-        try:
-            while line and self._ready.poll(0):
-                line = line[os.write(self._fd, line[:PIECE]) :]
-        except OSError:
-            return b""  # nobody is there to be told
-        return line
+        while data and self._ready.poll(0):
+            data = data[os.write(self._fd, data[:PIECE]) :]
+        return data
 
-    def _wait(self, line: bytes) -> None:
-        if self._held + len(line) > MOST:
+    def _wait(self, data: bytes) -> None:
+        if self._held + len(data) > MOST:
             self._dropped += 1
             return
-        self._waiting.append(line)
-        self._held += len(line)
+        self._waiting.append(data)
+        self._held += len(data)
         if self._writer is None:
-            self._writer = threading.Thread(target=self._write, name="log", daemon=True)
+            self._writer = threading.Thread(target=self._write, name="pipe", daemon=True)
             self._writer.start()
         self._more.notify_all()
 
@@ -71,31 +65,19 @@ class PipeHandler(logging.Handler):
             with self._more:
                 while not self._waiting:
                     self._more.wait()
-                line = self._waiting[0]
+                data = self._waiting[0]
                 if len(self._waiting) == 1 and self._dropped:
-                    line += self._apology()
-            self._write_whole(line)
+                    data += f"{self._dropped} texts were dropped: nobody read them\n".encode()
+                    self._dropped = 0
+            self._write_whole(data)
             with self._more:
                 self._held -= len(self._waiting.popleft())
                 self._more.notify_all()
 
-    def _apology(self) -> bytes:
-        lost, self._dropped = self._dropped, 0
-        record = logging.LogRecord(
-            __name__,
-            logging.WARNING,
-            __file__,
-            0,
-            "%d lines were dropped: nobody read them",
-            (lost,),
-            None,
-        )
-        return f"{self.format(record)}\n".encode()
-
-    def _write_whole(self, line: bytes) -> None:
+    def _write_whole(self, data: bytes) -> None:
         try:
-            while line:
-                line = line[os.write(self._fd, line) :]
+            while data:
+                data = data[os.write(self._fd, data) :]
         except OSError:
             return  # nobody is there to be told
 
@@ -103,3 +85,40 @@ class PipeHandler(logging.Handler):
         """Wait until everything is written, at most PATIENCE seconds."""
         with self._more:
             self._more.wait_for(lambda: not self._waiting, PATIENCE)
+
+
+_pipes: dict[tuple[int, int], Pipe] = {}
+
+
+def pipe_of(fd: int) -> Pipe:
+    """The pipe to an open file, the same for each descriptor of it. Raises OSError if it is not open."""
+    about = os.fstat(fd)
+    key = (about.st_dev, about.st_ino)
+    if key not in _pipes:
+        _pipes[key] = Pipe(fd)
+        atexit.register(_pipes[key].flush)
+    return _pipes[key]
+
+
+class PipeHandler(logging.Handler):
+    """Log lines, each a text of its own, to a pipe."""
+
+    def __init__(self, pipe: Pipe) -> None:
+        super().__init__()
+        self._pipe = pipe
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write a line, or have it wait. Never blocks; a line that cannot be formatted is told as such."""
+        try:
+            line = f"{self.format(record)}\n"
+        except Exception:
+            self.handleError(record)
+            return
+        try:
+            self._pipe.write(line)
+        except OSError:
+            return  # nobody is there to be told
+
+    def flush(self) -> None:
+        """Wait until everything is written, for a while."""
+        self._pipe.flush()

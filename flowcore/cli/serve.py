@@ -16,9 +16,9 @@ import attrs
 import trio
 
 from flowcore.cli.logs import set_up_logs
+from flowcore.cli.pipes import pipe_of
 from flowcore.cli.report import agents_report, endpoints_report
 from flowcore.cli.systemd import notify
-from flowcore.cli.tables import say
 from flowcore.errors import FlowError
 from flowcore.flow import Flow, open_flow
 
@@ -130,6 +130,16 @@ class Node:
             for one in done.failed:
                 logger.error("not replaced, the old one goes on: %s", one)
         notify("READY=1")
+
+
+def say(text: str, out: TextIO | None) -> None:
+    """Print to an output that may be closed, full, or gone: nothing said is worth a wait, or an end."""
+    if out is None:
+        return
+    try:
+        pipe_of(out.fileno()).write(f"{text}\n")
+    except OSError as error:
+        logger.warning("nobody reads what flowserve prints: %s", error.strerror)
 
 
 def settle_garbage() -> None:

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Mapping, Sequence
-from typing import TextIO
-
-logger = logging.getLogger(__name__)
 
 COLOURS = {"green": "32", "yellow": "33", "red": "31", "grey": "90", "bold": "1"}
 STATE_COLOURS = {
@@ -26,14 +22,6 @@ STATE_COLOURS = {
 }
 LEAST_TEXT = 24
 """Columns below which a cell is not wrapped: the terminal does that as well."""
-
-
-def say(text: str, out: TextIO | None) -> None:
-    """Print to an output that may be closed, or be gone: what is said is never worth an end."""
-    try:
-        print(text, file=out, flush=True)
-    except OSError as error:
-        logger.warning("nobody reads what flowserve prints: %s", error.strerror)
 
 
 def on_terminal() -> bool:

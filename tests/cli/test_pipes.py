@@ -9,7 +9,7 @@ import threading
 
 import pytest
 
-from flowcore.cli.pipes import MOST, PipeHandler
+from flowcore.cli.pipes import MOST, Pipe, PipeHandler, pipe_of
 from support.node import free_ports, serving
 
 LOUD = '''
@@ -61,12 +61,12 @@ def test_a_node_whose_log_nobody_reads_goes_on(tmp_path: pathlib.Path) -> None:
     shouted = [line for line in node.said if " loud: " in line]
     assert shouted[0].endswith("0 " + "x" * 1000)
     assert MOST / 1100 < len(shouted) < 3000
-    assert "lines were dropped: nobody read them" in "\n".join(node.said)
+    assert "texts were dropped: nobody read them" in "\n".join(node.said)
 
 
 def test_lines_keep_their_order_and_nothing_is_torn() -> None:
     read, write = os.pipe()
-    handler = PipeHandler(write)
+    handler = PipeHandler(Pipe(write))
     texts = [f"{number} " + "y" * (number * 37 % 9000) for number in range(200)]
     heard: list[str] = []
     listener = threading.Thread(target=lambda: heard.append(everything(read)))
@@ -80,9 +80,26 @@ def test_lines_keep_their_order_and_nothing_is_torn() -> None:
     assert heard[0].splitlines() == texts
 
 
+def test_whoever_else_writes_to_the_same_pipe_tears_no_text() -> None:
+    """A text of which a part is written waits with the rest; what comes by another descriptor comes after."""
+    read, write = os.pipe()
+    other = os.dup(write)
+    assert pipe_of(other) is pipe_of(write)
+    pipe_of(write).write("─" * 100_000 + "\n")
+    pipe_of(other).write("\nnext\n")
+    heard: list[str] = []
+    listener = threading.Thread(target=lambda: heard.append(everything(read)))
+    listener.start()
+    pipe_of(write).flush()
+    os.close(write)
+    os.close(other)
+    listener.join()
+    assert heard == ["─" * 100_000 + "\n\nnext\n"]
+
+
 def test_what_is_dropped_is_counted() -> None:
     read, write = os.pipe()
-    handler = PipeHandler(write)
+    handler = PipeHandler(Pipe(write))
     for _ in range(40):
         handler.emit(record("z" * 65535))
     heard: list[str] = []
@@ -93,13 +110,13 @@ def test_what_is_dropped_is_counted() -> None:
     listener.join()
     *lines, last = heard[0].splitlines()
     assert set(lines) == {"z" * 65535}
-    assert last == f"{40 - len(lines)} lines were dropped: nobody read them"
+    assert last == f"{40 - len(lines)} texts were dropped: nobody read them"
     assert len(lines) <= MOST // 65536 + 2
 
 
 def test_a_pipe_without_a_reader_is_no_error(capsys: pytest.CaptureFixture[str]) -> None:
     read, write = os.pipe()
-    handler = PipeHandler(write)
+    handler = PipeHandler(Pipe(write))
     os.close(read)
     handler.emit(record("nobody hears it"))
     handler.emit(record("nor this"))
@@ -110,7 +127,7 @@ def test_a_pipe_without_a_reader_is_no_error(capsys: pytest.CaptureFixture[str])
 
 def test_a_line_that_cannot_be_made_is_told_as_such(capsys: pytest.CaptureFixture[str]) -> None:
     read, write = os.pipe()
-    handler = PipeHandler(write)
+    handler = PipeHandler(Pipe(write))
     handler.emit(logging.LogRecord("test", logging.INFO, "", 0, "%d", ("no number",), None))
     os.close(write)
     assert everything(read) == ""
