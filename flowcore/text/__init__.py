@@ -1,5 +1,6 @@
 """Texts as hashed features: words, pairs of words, runs of characters."""
 
-from flowcore.text.features import BUCKETS, Features, features
+from flowcore.text.hashing import BUCKETS, Features, features
+from flowcore.text.letters import COMMON, words
 
-__all__ = ["BUCKETS", "Features", "features"]
+__all__ = ["BUCKETS", "COMMON", "Features", "features", "words"]

@@ -27,7 +27,7 @@ POINTS = {point.name: point.value for point in metadata.entry_points(group="flow
 BY_THEMSELVES = sorted(
     name
     for name, value in POINTS.items()
-    if value.startswith(("flow_balancers.", "flow_guards.")) or name in ("api", "mcp")
+    if value.startswith(("flow_balancers.", "flow_guards.")) or name in ("api", "hashed", "mcp")
 )
 TRIED_HERE = (
     "python",

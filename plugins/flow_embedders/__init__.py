@@ -1,0 +1,1 @@
+"""Embedders: vectors for texts, so that texts that mean alike are near."""

@@ -1,0 +1,48 @@
+"""The words of a text: the same in every version of Python, whatever letters it knows."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowcore.text import words
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("", []),
+        (" \t\n .,;!?-", []),
+        ("Set_an ALARM, 7am!", ["set_an", "alarm", "7am"]),
+        ("don't", ["don", "t"]),
+        ("Größe ÄÖÜ", ["größe", "äöü"]),
+        ("Привет, МИР!", ["привет", "мир"]),
+        ("東京 の天気", ["東京", "の天気"]),
+        ("a\u00a0b\u2003c\u2014d\u2026", ["a", "b", "c", "d"]),
+        ("e\u0301te\u0301", ["e\u0301te\u0301"]),
+        ("\ud800a\udfff b", ["a", "b"]),
+        ("\x00a\x85b", ["a", "b"]),
+        ("ǅ", ["ǆ"]),
+    ],
+)
+def test_words_are_runs_of_letters_marks_and_numbers(text: str, expected: list[str]) -> None:
+    assert words(text) == expected
+
+
+@pytest.mark.parametrize(
+    "character",
+    [
+        "\u2c2f",  # a capital of Unicode 14, which Python 3.11 would lower
+        "\ua7cb",  # one of Unicode 16, which it does not know
+        "\U00010d50",  # Garay, of Unicode 16: a capital there
+        "\U0001e030",  # Cyrillic of Unicode 15
+        "\U0001f600",
+    ],
+)
+def test_what_unicode_learned_later_is_a_letter_without_case(character: str) -> None:
+    assert words(f"x{character}Y!") == [f"x{character}y"]
+
+
+def test_long_texts_of_many_letters_are_taken() -> None:
+    every = "".join(map(chr, range(0x3000)))
+    assert len(words(every)) > 10
+    assert words(every) == words(every.replace("\x80", " "))
