@@ -191,6 +191,8 @@ class Query:
     """The nearest patterns, best first."""
     load: Mapping[str, float] = attrs.field(factory=dict)
     """How busy experts are, 0 to 1; who is not in it is idle."""
+    explore: bool = True
+    """Whether the first choice may be one to learn about, where the gate explores."""
     allowed: Collection[str] | None = None
     """The experts that may be chosen, where not all may: no other is in the answer, or counts for it."""
 
