@@ -75,6 +75,9 @@ class Agent:
         self._watchers = watchers
         self._changed = changed
         self._late = late
+        self._now = (
+            trio.lowlevel.current_clock().current_time
+        )  # trio.current_time, less its detours
         self._state = State.STARTING
         self._reason = ""
         self._since = trio.current_time()
@@ -170,7 +173,7 @@ class Agent:
         if life is None or not self._state.available:
             self.tally.refuse()
             raise unavailable(self)
-        now = trio.current_time()
+        now = self._now()
         if self._state is State.IDLE:
             self._stir(State.BUSY, now)
         return life.calls.do(envelope, now)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from typing import Literal
 
 import attrs
+import msgspec
+from msgspec import Raw
 
 from flowcore.agents.catalog import Prompt, Resource, Template, Tool
 from flowcore.agents.members import Member
@@ -43,6 +45,12 @@ class Target:
     agent: str
     name: str
     tool: Tool | None = None
+    raw: Raw = attrs.field(init=False, eq=False, repr=False)
+    """The name as JSON."""
+
+    @raw.default
+    def _encoded(self) -> Raw:
+        return Raw(msgspec.json.encode(self.name))
 
 
 @attrs.frozen

@@ -225,7 +225,7 @@ class Connection:
             phase = reader.phase
             if phase is not self._phase:
                 self._phase, self._since = phase, trio.current_time()
-            if reader.take_expectation():
+            if phase is Phase.BODY and reader.take_expectation():
                 await self._send(CONTINUE)
             if phase is Phase.BETWEEN and self._state.draining.is_set():
                 return False

@@ -36,6 +36,9 @@ class HeaderMap(dict[bytes, bytes]):
     """
 
     repeated: Mapping[bytes, list[bytes]] = MappingProxyType({})
+    outline: object = None
+    """What a handler has read out of them, if it likes to keep that: a head that a kept connection repeats
+    is the same object, and so are its headers."""
 
     def getall(self, name: bytes) -> list[bytes]:
         """Every value of a header, in order."""

@@ -79,6 +79,8 @@ class RequestReader:
         if self._body is not None:
             return self._next_of_body(self._body)
         buffer, start = self._buffer, self._start
+        if start == len(buffer):
+            return None
         end = buffer.find(b"\r\n\r\n", max(start, self._scanned))
         if end < 0:
             self._check_part(buffer, start)
@@ -112,8 +114,6 @@ class RequestReader:
     def _check_part(self, buffer: bytes, start: int) -> None:
         """Refuse at once what cannot become a head, or not one that is short enough."""
         size = len(buffer) - start
-        if not size:
-            return
         if size > self._limits.head:
             self._refuse_long(buffer[start:])
         if buffer.startswith(b"PRI * HTTP/2.0\r\n", start):

@@ -33,12 +33,15 @@ _COMPLETE: Final = Raw(b'"complete"')
 
 def _plain(data: bytes) -> bool:
     """Whether no member that 2026-07-28 adds can be in these bytes, not even with an escaped name."""
+    find = (
+        data.find
+    )  # `in` tries first whether its left side is a number, which costs as much again
     return (
-        b'"_meta"' not in data
-        and b'"resultType"' not in data
-        and b'"ttlMs"' not in data
-        and b'"cacheScope"' not in data
-        and b"\\u" not in data
+        find(b'"_meta"') < 0
+        and find(b'"resultType"') < 0
+        and find(b'"ttlMs"') < 0
+        and find(b'"cacheScope"') < 0
+        and find(b"\\u") < 0
     )
 
 

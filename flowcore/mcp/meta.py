@@ -58,6 +58,7 @@ LEVELS: Final = (
 """Log levels, the least severe first (RFC 5424, section 6.2.1)."""
 
 _decode_meta = msgspec.json.Decoder(dict[str, Raw]).decode
+_decode_text = msgspec.json.Decoder(str).decode
 _NONE: Final[dict[str, Raw]] = {}
 
 
@@ -86,6 +87,6 @@ def text_member(members: Mapping[str, Raw], key: str) -> str | None:
     if raw is None:
         return None
     try:
-        return msgspec.json.decode(raw, type=str)
+        return _decode_text(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise InvalidArguments(f"{key!r} must be a string") from None

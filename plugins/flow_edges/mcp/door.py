@@ -40,6 +40,7 @@ class Door:
             local=is_loopback(settings.bind.host),
         )
         """The endpoint's own URI."""
+        self._open = not access.schemes
         tokens = [one for one in access.schemes if isinstance(one, OAuthScheme)]
         self._issuers = tuple(
             dict.fromkeys(issuer for one in tokens for issuer in one.authorization_servers)
@@ -48,11 +49,13 @@ class Door:
         self._challenges = access.challenges
         self._bearer = next((one for one in self._challenges if _is_bearer(one)), None)
 
+    def guest(self, request: Request) -> Caller | None:
+        """Who sends a request where nobody is asked who they are; None where everybody is."""
+        return Caller(ANONYMOUS, self._access.address(request)) if self._open else None
+
     async def identify(self, request: Request) -> Caller:
         """Who sends a request. Raises CallError for who may not come in."""
         address = self._access.address(request)
-        if not self._access.schemes:
-            return Caller(ANONYMOUS, address)
         return Caller(await self._access.identify(request, self.resource.uri(request)), address)
 
     def page(self, request: Request) -> Response | None:

@@ -14,6 +14,7 @@ from flow_edges.mcp.guard import Guard, refused, unacceptable
 from flow_edges.mcp.http_handshake import HandshakeHttp
 from flow_edges.mcp.http_modern import ModernHttp
 from flow_edges.mcp.modern import Introductions
+from flow_edges.mcp.outline import Outline, outline_of
 from flow_edges.mcp.replies import Failure, failed
 from flow_edges.mcp.settings import McpSettings
 from flow_edges.mcp.shared import Shared
@@ -23,21 +24,17 @@ from flowcore.http import Request, Response, Stream
 from flowcore.mcp import (
     LARGE,
     MODERN,
-    Era,
     Id,
     Message,
     ParseError,
     decode,
-    era_of,
     failed_id,
     is_batch,
 )
 from flowcore.mcp import Request as Asked
-from flowcore.mcp.headers import SESSION, VERSION
 
 logger = logging.getLogger(__name__)
 
-_MODERN = frozenset(version.encode() for version in MODERN)
 _NONE: dict[str, Raw] = {}
 ORIGIN = b"origin"
 METHODS = ("POST", "GET", "DELETE")
@@ -73,7 +70,7 @@ class Endpoint:
 
     async def _of_page(self, request: Request) -> Response | Stream:
         """The answer to a page in a browser, which may read it if its origin may call."""
-        refusal = self._guard.refusal(request)
+        refusal = outline_of(request, self._guard).refusal
         if refusal is not None:
             return refusal
         if request.method == "OPTIONS":
@@ -83,38 +80,37 @@ class Endpoint:
         return answer
 
     async def _answer(self, request: Request) -> Response | Stream:
-        refusal = self._guard.refusal(request)
-        if refusal is not None:
-            return refusal
+        said = outline_of(request, self._guard)
+        if said.refusal is not None:
+            return said.refusal
         if request.target != self._path and request.path != self._path:
             return self._door.page(request) or refused(404, "there is nothing here")
         answer: Response | Stream
         try:
-            caller = await self._door.identify(request)
+            caller = self._door.guest(request) or await self._door.identify(request)
         except CallError as error:
             answer = failed(None, error, status=error.http_status)
         else:
-            if request.method == "POST":
-                answer = unacceptable(request) or await self._post(request, caller)
+            if request.method != "POST":
+                answer = self._other(request, said, caller)
+            elif said.acceptable:
+                answer = await self._post(request, said, caller)
             else:
-                answer = self._other(request, caller)
+                answer = unacceptable(request.headers)
         if type(answer) is Failure:
             self._door.challenge(request, answer)
         return answer
 
-    def _other(self, request: Request, caller: Caller) -> Response | Stream:
+    def _other(self, request: Request, said: Outline, caller: Caller) -> Response | Stream:
         """An answer to a method other than POST."""
-        if request.method in METHODS and SESSION in request.headers:
-            declared = request.headers.get(VERSION)
-            if declared is None or not _is_modern(declared):
+        if request.method in METHODS and said.session is not None:
+            if not said.modern:
                 return self.handshake.open_or_end(request, caller)
-            if declared not in _MODERN:
+            if said.version not in MODERN:
                 return refused(400, "MCP-Protocol-Version is not one that is spoken here")
         return refused(405, "this endpoint takes POST", (b"allow", b"POST"))
 
-    async def _post(self, request: Request, caller: Caller) -> Response | Stream:
-        headers = request.headers
-        declared = headers.get(VERSION)
+    async def _post(self, request: Request, said: Outline, caller: Caller) -> Response | Stream:
         meta, introduction = _NONE, None
         try:
             message = decode(request.body, depth=self._limits.nesting, values=self._limits.values)
@@ -125,11 +121,11 @@ class Endpoint:
                 return await self.handshake.batch(request, caller)
             known = failed_id(request.body) if len(request.body) <= LARGE else None
             return failed(known, error, status=400)
-        modern = introduction is not None or (declared is not None and _is_modern(declared))
+        modern = introduction is not None or said.modern
         try:
             if modern:
-                return await self._modern.post(request, message, meta, introduction, caller)
-            return await self.handshake.post(request, message, meta, caller)
+                return await self._modern.post(request, said, message, meta, introduction, caller)
+            return await self.handshake.post(said, message, meta, caller)
         except CallError as error:
             return failed(_id_of(message), error, modern=modern)
         except Exception:
@@ -140,8 +136,3 @@ class Endpoint:
 def _id_of(message: Message) -> Id | None:
     """The id of whoever waits for an answer."""
     return message.id if isinstance(message, Asked) else None
-
-
-def _is_modern(version: bytes) -> bool:
-    """Whether a version in the header is not one of those with a handshake; unknown ones will be newer."""
-    return version in _MODERN or era_of(version.decode("latin-1")) is not Era.HANDSHAKE

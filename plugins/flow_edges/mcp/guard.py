@@ -11,7 +11,7 @@ import re
 import socket
 
 from flow_edges.mcp.settings import McpSettings, is_loopback
-from flowcore.http import Request, Response
+from flowcore.http import HeaderMap, Request, Response
 from flowcore.mcp import INVALID_REQUEST, encode_error
 
 JSON = ((b"content-type", b"application/json"),)
@@ -22,7 +22,6 @@ _ZERO = re.compile(rb"q[ \t]*=[ \t]*0(\.0*)?")
 _REMEMBERED = 256
 Headers = tuple[tuple[bytes, bytes], ...]
 _BOTH = (b"application/json", b"text/event-stream")
-_USUAL = b"application/json, text/event-stream"
 
 
 class Guard:
@@ -103,18 +102,16 @@ def refused(status: int, why: str, *more: tuple[bytes, bytes]) -> Response:
     return Response(status, (*JSON, *more), body)
 
 
-def unacceptable(request: Request) -> Response | None:
-    """The answer to a POST of a wrong type, or that does not accept both types of ours; else None."""
-    headers = request.headers
-    kind = headers.get(b"content-type", b"")
-    if kind != b"application/json" and not _is_json(kind):
+def is_acceptable(headers: HeaderMap) -> bool:
+    """Whether a POST is of the right type, and accepts both types of ours."""
+    return _is_json(headers) and _accepts_both(headers)
+
+
+def unacceptable(headers: HeaderMap) -> Response:
+    """The answer to a POST of a wrong type, or that does not accept both types of ours."""
+    if not _is_json(headers):
         return refused(415, "the body must be application/json")
-    accept = headers.get(b"accept")
-    if b"accept" in headers.repeated:
-        accept = b",".join(headers.getall(b"accept"))
-    if accept is not None and accept != _USUAL and not accepts(accept, *_BOTH):
-        return refused(406, "the client must accept application/json and text/event-stream")
-    return None
+    return refused(406, "the client must accept application/json and text/event-stream")
 
 
 def accepts(accept: bytes, *kinds: bytes) -> bool:
@@ -135,5 +132,11 @@ def accepts(accept: bytes, *kinds: bytes) -> bool:
     return True
 
 
-def _is_json(kind: bytes) -> bool:
+def _is_json(headers: HeaderMap) -> bool:
+    kind = headers.get(b"content-type", b"")
     return kind.partition(b";")[0].strip().lower() == b"application/json"
+
+
+def _accepts_both(headers: HeaderMap) -> bool:
+    listed = headers.getall(b"accept")
+    return not listed or accepts(b",".join(listed), *_BOTH)

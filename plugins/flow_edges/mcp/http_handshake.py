@@ -14,7 +14,8 @@ from flow_edges.mcp.channel import Channel
 from flow_edges.mcp.client import Caller
 from flow_edges.mcp.exchange import Exchange
 from flow_edges.mcp.guard import JSON, accepts, refused
-from flow_edges.mcp.handshake import answer, stateless_client
+from flow_edges.mcp.handshake import answer
+from flow_edges.mcp.outline import Outline
 from flow_edges.mcp.replies import accepted, answered, failed, succeeded, withdrawn
 from flow_edges.mcp.service import supported
 from flow_edges.mcp.sessions import OWN_STREAM, Session, Sessions
@@ -51,17 +52,16 @@ class HandshakeHttp:
         self.sessions = Sessions(settings.sessions, backlog=settings.limits.backlog)
 
     async def post(
-        self, request: Request, message: Message, meta: dict[str, Raw], caller: Caller
+        self, said: Outline, message: Message, meta: dict[str, Raw], caller: Caller
     ) -> Response | Stream:
         """The answer to one message; `meta` was taken out of its params. Raises CallError."""
-        session_id = request.headers.get(SESSION)
-        session = None
+        session_id, session = said.session, None
         if session_id is not None:
             session = self.sessions.find(session_id, caller.principal)
             if session is None:
                 return refused(404, "no such session: send initialize again")
         if type(message) is Asked:
-            return await self._request(request, session, message, meta, caller)
+            return await self._request(said, session, message, meta, caller)
         if session is None and isinstance(message, Answer):
             return refused(400, "nobody was asked: an answer needs the session of its question")
         self._heed(session, message)
@@ -77,7 +77,7 @@ class HandshakeHttp:
 
     async def _request(
         self,
-        request: Request,
+        said: Outline,
         session: Session | None,
         message: Asked,
         meta: dict[str, Raw],
@@ -88,17 +88,12 @@ class HandshakeHttp:
             return self._initialize(message, caller)
         method = supported(name, modern=False)
         conversation = None if session is None else session.conversation
-        if conversation is None:
-            client = stateless_client(request.headers.get(VERSION, b"").decode("latin-1"), caller)
-        else:
-            client = conversation.client_as(caller)
+        client = said.stateless(caller) if conversation is None else conversation.client_as(caller)
         if not method.asks:
             result = await answer(self._service, conversation, name, params, meta, client)
             return succeeded(message.id, result)
         target = self._service.target(method, params, client)
-        envelope = self._service.envelope(
-            method, target, params, meta, client, request.headers.get(b"idempotency-key")
-        )
+        envelope = self._service.envelope(method, target, params, meta, client, said.key)
         if self._shared.speaks(envelope, client):
             exchange = self._shared.start_for(conversation, message.id, envelope, method, client)
             return await answered(

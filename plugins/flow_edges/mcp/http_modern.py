@@ -9,6 +9,7 @@ from flow_edges.mcp.client import Caller
 from flow_edges.mcp.ladder import check_mirrors, check_params
 from flow_edges.mcp.listen import Listening
 from flow_edges.mcp.modern import Introduction, answer, introduced
+from flow_edges.mcp.outline import Outline
 from flow_edges.mcp.replies import accepted, answered, failed, succeeded
 from flow_edges.mcp.service import check_version, supported
 from flow_edges.mcp.settings import McpSettings
@@ -19,7 +20,6 @@ from flowcore.errors import CallError, InvalidArguments, InvalidRequest
 from flowcore.http import Request, Response, Send, Stream, encode_event
 from flowcore.mcp import Message, Notification
 from flowcore.mcp import Request as Asked
-from flowcore.mcp.headers import VERSION
 
 
 class ModernHttp:
@@ -33,6 +33,7 @@ class ModernHttp:
     async def post(
         self,
         request: Request,
+        said: Outline,
         message: Message,
         meta: dict[str, Raw],
         introduction: Introduction | None,
@@ -40,13 +41,13 @@ class ModernHttp:
     ) -> Response | Stream:
         """The answer to one message; `meta` was taken out of its params. Raises CallError."""
         if type(message) is not Asked:
-            return self._other(request, message)
-        headers, params = request.headers, message.params
+            return self._other(said, message)
+        params = message.params
         if introduction is None:
-            if VERSION in headers:
-                check_version(headers[VERSION].decode("latin-1"))
+            if said.version is not None:
+                check_version(said.version)
             introduction = introduced(meta)
-        check_mirrors(headers, message, introduction.version)
+        check_mirrors(said, message, introduction.version)
         client = introduction.client(caller)
         method = supported(message.method, modern=True)
         if not method.asks:
@@ -71,10 +72,8 @@ class ModernHttp:
         target = self._service.target(method, params, client)
         facts = None if target.tool is None else self._service.tools.facts(target.tool)
         if facts is not None and facts.headers:
-            check_params(headers, facts.headers, params.get("arguments"))
-        envelope = self._service.envelope(
-            method, target, params, meta, client, headers.get(b"idempotency-key")
-        )
+            check_params(request.headers, facts.headers, params.get("arguments"))
+        envelope = self._service.envelope(method, target, params, meta, client, said.key)
         if self._shared.speaks(envelope, client):
             exchange = self._shared.start(message.id, method, params, target, envelope, client)
             return await answered(exchange, modern=True, keep_alive=self._keep_alive)
@@ -82,15 +81,14 @@ class ModernHttp:
             raise required()  # who could be given a task may be spoken to
         return succeeded(message.id, await self._service.submit(envelope, method, client))
 
-    def _other(self, request: Request, message: Message) -> Response:
+    def _other(self, said: Outline, message: Message) -> Response:
         """Notifications are taken and have no effect: closing a stream is how a request is cancelled."""
         if not isinstance(message, Notification):
             return failed(None, InvalidRequest("clients send no responses in 2026-07-28"))
-        version = request.headers.get(VERSION)
         try:
-            if version is None:
+            if said.version is None:
                 raise InvalidArguments("the header MCP-Protocol-Version is missing")
-            check_version(version.decode("latin-1"))
+            check_version(said.version)
         except CallError as error:
             return failed(None, error, status=400)
         return accepted()

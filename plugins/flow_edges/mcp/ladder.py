@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 from msgspec import Raw
 
+from flow_edges.mcp.outline import Outline
 from flowcore.errors import InvalidArguments
 from flowcore.http import HeaderMap
 from flowcore.mcp import (
@@ -14,37 +15,32 @@ from flowcore.mcp import (
     Request,
     decode_value,
 )
-from flowcore.mcp.headers import METHOD, NAME, VERSION
-
-_MIRRORS = (VERSION, METHOD, NAME)
+from flowcore.mcp.headers import METHOD, VERSION
 
 
-def check_mirrors(headers: HeaderMap, message: Request, version: str) -> None:
+def check_mirrors(said: Outline, message: Request, version: str) -> None:
     """Raises HeaderMismatch unless version, method and name are each there once and as in the body."""
-    if headers.repeated:
-        for name in _MIRRORS:
-            if name in headers.repeated:
-                raise HeaderMismatch(f"the header {_shown(name)} stands more than once")
-    if headers.get(VERSION) != version.encode():
-        raise _mismatch(headers, VERSION, "the version in _meta")
-    if headers.get(METHOD) != message.method.encode():
-        raise _mismatch(headers, METHOD, "the method")
+    if said.twice is not None:
+        raise HeaderMismatch(f"the header {_shown(said.twice)} stands more than once")
+    if said.version != version:
+        raise _mismatch(said.version, VERSION, "the version in _meta")
+    if said.method != message.method:
+        raise _mismatch(said.method, METHOD, "the method")
     method = METHODS.get(message.method)
     if method is None or method.subject is None:
         return
     raw = message.params.get(method.subject)
     if raw is None:
         return  # refused as a missing parameter
-    header = headers.get(NAME)
-    if header is None:
+    if said.name is None:
         raise HeaderMismatch("the header Mcp-Name is missing")
-    if b'"%b"' % header == bytes(raw) and header.isascii() and not header.startswith(b"=?"):
+    if said.quoted == bytes(raw):
         return
     try:
         subject = msgspec.json.decode(raw, type=str)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return  # refused as a malformed parameter
-    if decode_value(header.decode("latin-1")) != subject:
+    if decode_value(said.name.decode("latin-1")) != subject:
         raise HeaderMismatch(f"the header Mcp-Name does not match params.{method.subject}")
 
 
@@ -67,8 +63,8 @@ def check_params(
             raise HeaderMismatch(f"the header {one.header} does not match argument {where!r}")
 
 
-def _mismatch(headers: HeaderMap, name: bytes, what: str) -> HeaderMismatch:
-    fault = f"does not match {what}" if name in headers else "is missing"
+def _mismatch(value: str | None, name: bytes, what: str) -> HeaderMismatch:
+    fault = "is missing" if value is None else f"does not match {what}"
     return HeaderMismatch(f"the header {_shown(name)} {fault}")
 
 

@@ -91,6 +91,9 @@ class Service:
             after=settings.task_after,
         )
         self._discovery = self._discover()
+        self._now = (
+            trio.lowlevel.current_clock().current_time
+        )  # trio.current_time, less its detours
 
     # ---- what needs no agent
 
@@ -162,9 +165,8 @@ class Service:
         `key` is an idempotency key from outside `_meta`. Raises InvalidArguments.
         """
         assert method.subject is not None
-        name = _encode(target.name)
-        if bytes(params[method.subject]) != name:
-            params = {**params, method.subject: Raw(name)}
+        if bytes(params[method.subject]) != bytes(target.raw):
+            params = {**params, method.subject: target.raw}
         text = None if key is None else key.decode("latin-1")
         return self._sealed(method.name, target.agent, target.name, params, meta, client, text)
 
@@ -203,7 +205,7 @@ class Service:
             params=params,
             meta=meta,
             principal=client.principal,
-            deadline=trio.current_time() + seconds,
+            deadline=self._now() + seconds,
             explicit=DEADLINE in meta,
             priority=importance,
             idempotency_key=key,

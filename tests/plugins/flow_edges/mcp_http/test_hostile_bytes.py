@@ -126,6 +126,36 @@ def test_hostile_bytes_get_their_status_and_an_end_at_both_edges(
     still_works(address(node.mcp))
 
 
+def one_answer(one: socket.socket) -> bytes:
+    """The next whole answer of a connection that goes on."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += one.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(head.partition(b"content-length: ")[2].partition(b"\r\n")[0])
+    while len(body) < length:
+        body += one.recv(65536)
+    return head + b"\r\n\r\n" + body
+
+
+def test_a_head_that_is_repeated_is_held_against_each_body(node: Node) -> None:
+    right, wrong = call(text="fine"), call(text="fine")
+    wrong = wrong.replace(b'"name": "echo"', b'"name": "noop"')
+    assert right.partition(b"\r\n\r\n")[0] == wrong.partition(b"\r\n\r\n")[0]
+    other = right.replace(MODERN.encode() + b'"', b'2025-11-25"')
+    with connection(address(node.mcp)) as one:
+        for request, said in (
+            (right, b'"fine"'),
+            (wrong, b"the header Mcp-Name does not match params.name"),
+            (right, b'"fine"'),
+            (other, b"the header MCP-Protocol-Version does not match the version in _meta"),
+            (right.replace(b"Host: localhost", b"Host: evil.test"), b"this host is not served"),
+            (right, b'"fine"'),
+        ):
+            one.sendall(request)
+            assert said in one_answer(one)
+
+
 def test_endless_chunks_end_at_the_limit(node: Node) -> None:
     with connection(address(node.mcp)) as one:
         one.sendall(call(text="x").partition(b"Content-Length")[0])
