@@ -21,7 +21,7 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-FOLDER = pathlib.Path(__file__).parents[1] / ".models" / "minilm"
+MINILM = pathlib.Path(__file__).parents[1] / ".models" / "minilm"
 """Where `make models` puts it."""
 Array = npt.NDArray[Any]
 _TYPES = {"F32": "<f4", "F16": "<f2", "I64": "<i8"}

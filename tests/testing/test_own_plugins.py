@@ -20,6 +20,7 @@ from flowcore.signing import Signer, read_ring
 from flowcore.testing import Trial, check_plugin
 from support.certificates import Authority
 from support.node import ROOT
+from support.sentence_models import tiny
 from support.tokens import AUDIENCE, ISSUER, SigningKey, jwks, token
 from support.upstreaming import stdio_server
 
@@ -39,6 +40,7 @@ TRIED_HERE = (
     "hmac",
     "mtls",
     "mcp_stdio",
+    "onnx",
 )
 
 
@@ -136,6 +138,12 @@ async def test_client_certificates_hold() -> None:
     known.tls = Tls("TLSv1.3", "TLS_AES_128_GCM_SHA256", None, der)
     trial = Trial(settings={"peers": [{"uri": "spiffe://flow/client/*"}]}, known=[known])
     await check_plugin(POINTS["mtls"], {"mtls": trial})
+
+
+async def test_sentence_models_hold(tmp_path: pathlib.Path) -> None:
+    tiny(tmp_path)
+    trial = Trial(settings={"model": "model.onnx", "max_tokens": 64}, folder=tmp_path)
+    await check_plugin(POINTS["onnx"], {"onnx": trial})
 
 
 async def test_the_example_of_one_file_holds() -> None:
