@@ -33,6 +33,7 @@ error codes) keeps -32020 to -32099 to itself and asks for codes outside -32768 
 
 from __future__ import annotations
 
+import math
 from typing import Any, ClassVar, TypeVar
 
 
@@ -105,7 +106,7 @@ class CallError(FlowError):
         error: dict[str, Any] = {"code": self.wire_code, "message": self.message}
         if self.retry_after is not None:
             extra = self.data if isinstance(self.data, dict) else {}
-            error["data"] = {**extra, "retryAfter": round(self.retry_after, 3)}
+            error["data"] = {**extra, "retryAfter": math.ceil(1000 * self.retry_after) / 1000}
         elif self.data is not None:
             error["data"] = self.data
         return error

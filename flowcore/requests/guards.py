@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 from collections.abc import Hashable, Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from flowcore.envelope import Envelope, Principal
 from flowcore.errors import CallError, InternalError, UnknownTarget
@@ -17,6 +18,21 @@ class Guard:
 
     To be inherited from: what a guard does not write itself lets everything pass.
     """
+
+    sees_all: ClassVar[bool] = False
+    """Whether it must be asked about every request, also those that a later guard would refuse unseen."""
+
+    def knock(self, principal: Principal, now: float) -> None:
+        """Let a principal's request be looked at, whatever it is. Raises CallError to refuse it unseen.
+
+        Asked by edges before they find out what a request is for, so that one that cannot pass costs
+        little. It takes nothing: a request that is looked at comes to `enter`, or to `attend`.
+        """
+        del principal, now
+
+    def attend(self, principal: Principal, now: float) -> None:
+        """Let the edge itself answer a principal: with a list, a ping. Raises CallError to refuse it."""
+        del principal, now
 
     def enter(self, envelope: Envelope, now: float) -> None:
         """Let the request pass. Raises CallError, with `began` False, to refuse it.
@@ -81,6 +97,7 @@ class Guards:
         self._agents = dict(agents or {})
         self._known: dict[tuple[str, str], tuple[Guard, ...]] = {}
         self._seeing: dict[str, tuple[Guard, ...]] = {}
+        self._knocking: dict[str, tuple[Guard, ...]] = {}
 
     def place(self, agent: str, guards: Sequence[Guard]) -> None:
         """These stand before an agent's requests from now on."""
@@ -95,6 +112,21 @@ class Guards:
             known = self._unique(self._node, self._edges.get(edge, ()), self._agents.get(agent, ()))
             self._known[edge, agent] = known
         return known
+
+    def knock(self, edge: str, principal: Principal, now: float) -> None:
+        """Let a principal's request be looked at. Raises CallError to refuse it, whatever it is."""
+        knocking = self._knocking.get(edge)
+        if knocking is None:
+            first = itertools.takewhile(lambda guard: not guard.sees_all, self.before(edge, ""))
+            knocking = tuple(one for one in first if type(one).knock is not Guard.knock)
+            self._knocking[edge] = knocking
+        for guard in knocking:
+            guard.knock(principal, now)
+
+    def attend(self, edge: str, principal: Principal, now: float) -> None:
+        """Let an edge itself answer a principal. Raises CallError to refuse it."""
+        for guard in self.before(edge, ""):
+            guard.attend(principal, now)
 
     def admit(self, edge: str, principal: Principal, action: str, target: str) -> None:
         """Let an operator's call pass. Raises CallError to refuse it."""

@@ -80,6 +80,7 @@ OF_KIND: Mapping[str, Sequence[Check]] = {
         *OF_OPENED,
         of_guards.is_a_guard,
         of_guards.passes_or_refuses,
+        of_guards.takes_nothing_unseen,
         of_guards.is_even_again,
         of_guards.forgets_what_is_over,
         of_guards.stands_in_a_flow,

@@ -6,7 +6,7 @@ import contextlib
 import inspect
 import pathlib
 import tempfile
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -93,6 +93,26 @@ async def passes_or_refuses(bench: Bench) -> None:
                 envelope = _envelope(method, name)
                 if _entered(guard, envelope, 1.0):
                     guard.leave(envelope, 1.5, None)
+
+
+async def takes_nothing_unseen(bench: Bench) -> None:
+    """it lets pass, or refuses by a CallError, whose request is not looked at yet, and that takes nothing"""
+    async with bench.opened() as guard:
+        first = _round(guard, 0)
+    async with bench.opened() as guard:
+        for _ in range(2 * _ROUND):
+            _asked(guard.knock, 0.0)
+        passed = _round(guard, 0)
+        if passed != first:
+            raise Wrong(f"of {_ROUND} requests {passed} pass after it was asked, and {first} else")
+        _asked(guard.attend, 3600.0)
+
+
+def _asked(ask: Callable[[Principal, float], None], now: float) -> None:
+    with contextlib.suppress(CallError):
+        told: object = ask(_WHO, now)  # type: ignore[func-returns-value]
+        if inspect.isawaitable(told):
+            raise Wrong(f"{ask.__name__} is async: it is called without await")
 
 
 async def is_even_again(bench: Bench) -> None:

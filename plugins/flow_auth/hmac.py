@@ -113,7 +113,7 @@ class HmacScheme:
             raise Unauthenticated("the request cannot be signed as it is") from None
         if not hmac.compare_digest(signed.signature, signature_of(message, key.secret)):
             raise Unauthenticated("the signature is wrong")
-        self._once(key, signed.nonce, now)
+        self._once(key, signed.nonce, signed.created, now)
         return self._principal(key)
 
     def _in_window(self, created: float, now: float) -> None:
@@ -128,8 +128,10 @@ class HmacScheme:
             raise Overloaded("too many signed requests at a time", retry_after=self._config.window)
         return key
 
-    def _once(self, key: Key, nonce: str, now: float) -> None:
-        if not self._nonces.use(key.id, nonce, now):
+    def _once(self, key: Key, nonce: str, created: float, now: float) -> None:
+        if created <= self._nonces.forgotten:
+            raise Unauthenticated("the request may have been made before: our clock has gone back")
+        if not self._nonces.use(key.id, nonce, created, now):
             raise Unauthenticated("the request was made before: its nonce is used")
 
     def _principal(self, key: Key) -> Principal:
@@ -191,7 +193,7 @@ class HmacScheme:
             raise Unauthenticated("the signature's tag does not name this receiver")
         self._in_window(created, now)
         [key] = found
-        self._once(key, nonce, now)
+        self._once(key, nonce, created, now)
         return self._principal(key)
 
 

@@ -7,6 +7,7 @@ over the limit takes nothing from anybody else.
 
 from __future__ import annotations
 
+import functools
 import hashlib
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
@@ -99,14 +100,38 @@ class RateLimit(Guard):
         self.allowed = 0
         self.refused: dict[str, int] = {"principal": 0, "agent": 0, "total": 0, "memory": 0}
 
+    def knock(self, principal: Principal, now: float) -> None:
+        """Refuse whom not even the lightest request is left to. Takes nothing."""
+        mine, key = self._bucket(principal)
+        wait = mine.wait(key, 1.0, now)
+        if wait > 0.0:
+            self._refuse_principal(mine, key, wait)
+        total = self._total
+        if total is not None:
+            wait = total.wait(1.0, now)
+            if wait > 0.0:
+                self._refuse("total", _too_many("of all principals", total.rate), wait)
+
+    def attend(self, principal: Principal, now: float) -> None:
+        """Take one token for what the edge itself answers, or raise Overloaded."""
+        self.knock(principal, now)
+        if self._total is not None:
+            self._total.take(1.0, now)
+        mine, key = self._bucket(principal)
+        mine.take(key, 1.0, now)
+        self.allowed += 1
+
+    def _bucket(self, principal: Principal) -> tuple[Buckets, Key]:
+        """Where a principal's bucket is, and by which key."""
+        mine = self._named.get(principal.name, self._principals)
+        if len(principal.name) > _LONGEST_NAME:
+            return mine, _digest(principal)
+        return mine, (principal.scheme, principal.name)
+
     def enter(self, envelope: Envelope, now: float) -> None:
         """Take a request's tokens, or raise Overloaded saying which limit it was, and when to come back."""
         cost = self._cost(envelope) if self._weights else 1.0
-        principal = envelope.principal
-        key: Key = (principal.scheme, principal.name)
-        mine = self._named.get(principal.name, self._principals)
-        if len(principal.name) > _LONGEST_NAME:
-            key = _digest(principal)
+        mine, key = self._bucket(envelope.principal)
         wait = mine.wait(key, cost, now)
         if wait > 0.0:
             self._refuse_principal(mine, key, wait)
@@ -176,6 +201,7 @@ def _digest(principal: Principal) -> Key:
     return principal.scheme, "", name.hexdigest()
 
 
+@functools.lru_cache(1024)
 def _too_many(whose: str, rate: Rate) -> str:
     return f"too many requests {whose}: {rate.rate:g} a second are allowed, {rate.at_once} at once"
 

@@ -7,6 +7,7 @@ import hashlib
 import hmac
 import json
 import pathlib
+import threading
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -404,9 +405,7 @@ async def test_what_an_issuer_answers_wrongly_is_no_key(how: str, issuer: Issuer
     assert issuer.asked <= 1
 
 
-def test_keys_that_rotate_are_fetched_once_and_the_old_one_ends(
-    reached: Fortress, issuer: Issuer
-) -> None:
+def test_a_new_key_is_not_looked_for_again_and_again(reached: Fortress, issuer: Issuer) -> None:
     old, new = reached.keys["EdDSA"], SigningKey("EdDSA", kid="new")
     issuer.answer = tokens.jwks(old)
     assert reached.ask("mcp", bearer=reached.token("mcp")).status == 200
@@ -417,3 +416,61 @@ def test_keys_that_rotate_are_fetched_once_and_the_old_one_ends(
         assert reached.ask("mcp", bearer=reached.token("mcp", "new")).status == 401
     assert issuer.asked == 1
     assert reached.ask("mcp", bearer=reached.token("mcp")).status == 200
+
+
+def looked(fortress: Fortress, issuer: Issuer) -> None:
+    """Wait until the node has looked at what the issuer says now."""
+    asked = issuer.asked
+    # of the next two looks the first may have begun before, and ends before the second one
+    fortress.wait_for(lambda: issuer.asked >= asked + 2)
+
+
+def test_keys_rotate_by_url_and_an_issuer_that_breaks_takes_none_away(
+    tmp_path: pathlib.Path, issuer: Issuer
+) -> None:
+    """Three rotations: the new key comes in, the old one's tokens end, remembered ones too."""
+    idp = f'jwks_url = "{issuer.url}/jwks"\nrefresh = "1s"\ncache = "1h"'
+    with site.standing(tmp_path, idp_keys=idp) as one:
+        issuer.answer = tokens.jwks(one.keys["EdDSA"])
+        old = one.token("mcp")
+        assert one.ask("mcp", bearer=old).status == 200
+        for number in (1, 2, 3):
+            name = f"number {number}"
+            one.keys[name] = SigningKey("EdDSA", kid=name)
+            issuer.answer = tokens.jwks(*list(one.keys.values())[:1], one.keys[name])
+            new = one.token("mcp", name)
+            one.wait_for(lambda new=new: one.ask("mcp", bearer=new).status == 200)  # type: ignore[misc]
+            issuer.answer = tokens.jwks(one.keys[name])
+            looked(one, issuer)  # without anybody asking
+            assert one.ask("mcp", bearer=old).status == 401
+            assert one.ask("mcp", bearer=new).status == 200
+            old = new
+            one.keys = {name: one.keys[name]}
+        for broken in (b" " * 10_000_000 + issuer.answer, b"<html>", b'{"keys": []}'):
+            issuer.answer = broken
+            looked(one, issuer)
+            assert one.ask("mcp", bearer=one.token("mcp", name)).status == 200
+        issuer.close()
+        assert one.ask("mcp", bearer=one.token("mcp", name)).status == 200
+
+
+def test_many_unknown_key_ids_at_once_make_it_look_once(
+    tmp_path: pathlib.Path, issuer: Issuer
+) -> None:
+    idp = f'jwks_url = "{issuer.url}/jwks"\nrefresh = "1h"'
+    with site.standing(tmp_path, idp_keys=idp) as one:
+        issuer.answer = tokens.jwks(one.keys["EdDSA"])
+        asked: list[int] = []
+
+        def ask(number: int) -> None:
+            kid = SigningKey("EdDSA", kid=f"../{number}")
+            text = token(kid, claims(aud=one.uri("mcp"), jti="j"), {"kid": f"../{number}"})
+            asked.append(one.ask("mcp", bearer=text.decode()).status)
+
+        threads = [threading.Thread(target=ask, args=(number,)) for number in range(16)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert asked == [401] * 16
+        assert issuer.asked == 1

@@ -52,7 +52,7 @@ file = "audit.jsonl"
 key = {{ env = "FORTRESS_AUDIT" }}
 [guard.permissions]
 type = "permissions"
-rules = [{{ allow = ["vault.*"], scopes = ["vault"] }}, {{ admin = ["*"], scopes = ["operate"] }}]
+rules = [{{ allow = ["{allow}"], scopes = ["vault"] }}, {{ admin = ["*"], scopes = ["operate"] }}]
 [agent.vault]
 type = "python"
 target = "support.vault"
@@ -363,9 +363,11 @@ def standing(
     limits: str = "",
     mcp: str = "",
     keys: str = EVERY,
+    allow: str = "vault.*",
     environment: Mapping[str, str] | None = None,
 ) -> Generator[Fortress]:
-    """A fortress in a folder. `limits` are those of HTTP, at every edge; `mcp` are settings of MCP edges."""
+    """A fortress in a folder. `limits` are those of HTTP, at every edge; `mcp` are settings of MCP edges;
+    `allow` is what who has the scope "vault" may use."""
     authority = Authority()
     (folder / "keys").mkdir()
     authority.issue("127.0.0.1").write(folder / "keys", "server")
@@ -380,6 +382,7 @@ def standing(
         staff=hashlib.sha256(STAFF.encode()).hexdigest(),
         idp=idp_keys,
         partners=partners,
+        allow=allow,
         edges="".join(
             EDGE.format(name=name, type=kind, auth=auth, more=_settings(kind, secure, limits, mcp))
             for name, kind, secure, auth in (

@@ -1,13 +1,16 @@
 """Where the keys come from: a file, a URL, a shared secret. Keys rotate by being there, under their ids.
 
-A URL is fetched once at a time, whoever waits; again every `refresh` seconds, and at once (but not more often
-than every `_AGAIN` seconds) for a key id that is not known. What cannot be fetched again holds for `stale`.
+A URL is fetched when a token first needs it, once at a time, whoever waits; from then on every `refresh`
+seconds, whether tokens come or not, so that a key that was taken out ends by then; and at once for a key id
+that is not known (but not more often than every `_AGAIN` seconds, or `refresh` if that is less). What cannot
+be fetched again holds for `stale`.
 """
 
 from __future__ import annotations
 
 import json
 import logging
+import math
 import pathlib
 import ssl
 from typing import Any, Protocol
@@ -88,8 +91,9 @@ class UrlKeys:
         self._nursery = nursery
         self._refresh = refresh
         self._stale = stale
+        self._again = min(_AGAIN, refresh)
         self._keys: KeySet | None = None
-        self._fetched = self._tried = -float("inf")
+        self._fetched = self._tried = -math.inf
         self._under_way: trio.Event | None = None
 
     async def get(self) -> KeySet:
@@ -97,8 +101,6 @@ class UrlKeys:
         age = now - self._fetched
         if self._keys is None or age >= self._stale:
             await self._fetch_once(now)
-        elif age >= self._refresh:
-            self._begin(now)  # whoever asks now is served by what is known
         return self._known()
 
     async def again(self) -> KeySet:
@@ -110,7 +112,7 @@ class UrlKeys:
         if self._keys is None or now - self._fetched >= self._stale:
             raise AgentUnavailable(
                 "the keys that tokens are checked with cannot be fetched now",
-                retry_after=max(1.0, self._tried + _AGAIN - now),
+                retry_after=max(1.0, self._tried + self._again - now),
             )
         return self._keys
 
@@ -120,10 +122,21 @@ class UrlKeys:
             await self._under_way.wait()
 
     def _begin(self, now: float) -> None:
-        if self._under_way is None and now - self._tried >= _AGAIN:
+        if self._under_way is None and now >= self._tried + self._again:
+            if self._tried == -math.inf:
+                self._nursery.start_soon(self._keep_fresh)
             self._tried = now
             self._under_way = trio.Event()
             self._nursery.start_soon(self._fetch, self._under_way)
+
+    async def _keep_fresh(self) -> None:
+        """Fetch again in time, as long as the scheme is open; nobody waits for it."""
+        while True:
+            due = max(self._fetched + self._refresh, self._tried + self._again)
+            if trio.current_time() < due:
+                await trio.sleep_until(due)
+            else:
+                await self._fetch_once(trio.current_time())
 
     async def _fetch(self, done: trio.Event) -> None:
         try:

@@ -48,7 +48,9 @@ class JwtConfig:
         60.0, validator=v.ge(0), help="how long a verified token is believed without another look"
     )
     refresh: Duration = setting(
-        600.0, validator=v.gt(0), help="how often the JWK Set is fetched again"
+        600.0,
+        validator=v.gt(0),
+        help="how often the JWK Set is fetched again: what was taken out is refused by then",
     )
     stale: Duration = setting(
         86400.0,

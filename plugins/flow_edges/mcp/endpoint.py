@@ -36,6 +36,8 @@ from flowcore.mcp import Request as Asked
 logger = logging.getLogger(__name__)
 
 _NONE: dict[str, Raw] = {}
+_LONG = 1 << 16
+"""Bytes of a body beyond which whoever is over a limit is refused before it is read."""
 ORIGIN = b"origin"
 METHODS = ("POST", "GET", "DELETE")
 """The methods of the endpoint; GET and DELETE within sessions only."""
@@ -57,6 +59,7 @@ class Endpoint:
 
     def __init__(self, shared: Shared, settings: McpSettings, door: Door) -> None:
         self._path = settings.path
+        self._service = shared.service
         self._limits = settings.limits
         self._guard = Guard(settings)
         self._door = door
@@ -112,6 +115,12 @@ class Endpoint:
 
     async def _post(self, request: Request, said: Outline, caller: Caller) -> Response | Stream:
         meta, introduction = _NONE, None
+        knock = self._service.knock
+        if len(request.body) > _LONG:
+            try:
+                knock(caller)
+            except CallError as error:
+                return failed(None, error)
         try:
             message = decode(request.body, depth=self._limits.nesting, values=self._limits.values)
             if type(message) is Asked:
@@ -123,6 +132,8 @@ class Endpoint:
             return failed(known, error, status=400)
         modern = introduction is not None or said.modern
         try:
+            if type(message) is Asked:
+                knock(caller)
             if modern:
                 return await self._modern.post(request, said, message, meta, introduction, caller)
             return await self.handshake.post(said, message, meta, caller)

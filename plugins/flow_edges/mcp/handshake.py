@@ -41,12 +41,13 @@ async def answer(
     Without a conversation what would change one is refused, but for `logging/setLevel`, which then
     changes nothing that outlives the request.
     """
+    if method == "completion/complete":
+        return await service.complete(params, meta, client)
+    service.attend(client)
     if method in LISTS:
         return service.listed(method, params, client)
     if method == "ping":
         return _EMPTY
-    if method == "completion/complete":
-        return await service.complete(params, meta, client)
     if conversation is None:
         if method == "logging/setLevel":
             return _EMPTY

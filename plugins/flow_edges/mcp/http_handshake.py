@@ -85,6 +85,7 @@ class HandshakeHttp:
     ) -> Response | Stream:
         name, params = message.method, message.params
         if session is None and name == "initialize":
+            self._service.attend(caller)
             return self._initialize(message, caller)
         method = supported(name, modern=False)
         conversation = None if session is None else session.conversation

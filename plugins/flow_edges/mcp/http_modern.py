@@ -52,6 +52,7 @@ class ModernHttp:
         method = supported(message.method, modern=True)
         if not method.asks:
             if message.method == "subscriptions/listen":
+                self._service.attend(client)
                 return self._listen(
                     request,
                     Listening(

@@ -106,12 +106,13 @@ async def answer(
     service: Service, method: str, params: dict[str, Raw], meta: dict[str, Raw], client: Client
 ) -> bytes:
     """The result of a request that cannot ask back and is no stream. Raises CallError."""
+    if method == "completion/complete":
+        return await service.complete(params, meta, client)
+    service.attend(client)
     if method in LISTS:
         return service.listed(method, params, client)
     if method == "server/discover":
         return service.discovery()
-    if method == "completion/complete":
-        return await service.complete(params, meta, client)
     if method.startswith("tasks/"):
         return service.tasks.answer(method, params, client)
     raise UnknownMethod(f"unknown method {method!r}", data={"method": method})

@@ -8,7 +8,7 @@ import msgspec
 import trio
 from msgspec import Raw
 
-from flow_edges.mcp.client import OFF, Client
+from flow_edges.mcp.client import OFF, Caller, Client
 from flow_edges.mcp.lists import Lists
 from flow_edges.mcp.parameters import (
     check_progress_token,
@@ -70,6 +70,7 @@ class Service:
     def __init__(self, host: Host, settings: ServiceSettings, edge: str) -> None:
         """`edge` is the edge's name in the configuration."""
         self.host = host
+        self._guards = host.requests.guards
         self.edge = edge
         self.settings = settings
         self.server = implementation("flowcore", title=settings.title)
@@ -94,6 +95,16 @@ class Service:
         self._now = (
             trio.lowlevel.current_clock().current_time
         )  # trio.current_time, less its detours
+
+    # ---- limits
+
+    def knock(self, caller: Caller) -> None:
+        """Let a caller's request be looked at. Raises CallError to refuse it, whatever it is."""
+        self._guards.knock(self.edge, caller.principal, trio.current_time())
+
+    def attend(self, caller: Caller | Client) -> None:
+        """Let a caller be answered by the edge itself. Raises CallError to refuse it."""
+        self._guards.attend(self.edge, caller.principal, trio.current_time())
 
     # ---- what needs no agent
 

@@ -40,6 +40,8 @@ class _Batch:
 class Audit(Guard):
     """Made by `open_guard`."""
 
+    sees_all = True
+
     def __init__(self, config: AuditConfig, file: LogFile, chain: Chain, context: Context) -> None:
         self._config = config
         self._file = file
