@@ -182,12 +182,23 @@ def _large_json() -> Iterator[Bad]:
         ("numbers without an end", _around(b"[" + b"1," * (FULL // 2 - 50) + b"1]")[:-1], -32700),
         ("a text without an end", _around(b'"' + b"a" * (FULL - 100)), -32700),
         ("a text with bad UTF-8 at its end", _around(b'"%b\xff"' % (b"a" * (FULL - 100))), -32700),
+        (
+            "short texts with commas",
+            _around(b"[" + b'"a,b",' * 160_000 + b"1" * (15 << 20) + b"]"),
+            -32700,
+        ),
+        ("a million members of params", _around(b"0,%b" % _members()[1:-1]), -32700),
+        ("a million arguments of wrong names", _around(_members()), -32700),
         ("a batch of empty objects", b"[" + b"{}," * (FULL // 3 - 2) + b"{}]", None),
     ):
         yield Bad(f"16 MiB: {name}", 400, _http(body), code)
     batch = b"[" + b"1," * (FULL // 2 - 2) + b"1]"
     old = _http(batch, HANDSHAKE, MCP_Protocol_Version="2025-03-26")
     yield Bad("16 MiB: a batch of numbers (2025-03-26)", 400, old, -32700)
+
+
+def _members() -> bytes:
+    return b"{" + b",".join(b'"%x":%d' % (number, number) for number in range(1_000_000)) + b"}"
 
 
 def _deep_behind(piece: bytes, size: int) -> bytes:
@@ -208,10 +219,10 @@ def _wrong_requests() -> Iterator[Bad]:
     yield Bad("unknown method", 404, _http(unknown, Mcp_Method="no/such"), -32601)
     nobody = body.replace(b'"echo"', b'"nobody"')
     yield Bad("unknown tool", 400, _http(nobody, Mcp_Name="nobody"), -32602)
-    many = json.dumps({f"a{number}": number for number in range(DEEP)}).encode()
+    many = json.dumps({f"a{number}": number for number in range(DEEP - 100)}).encode()
     for name, arguments in (
         ("arguments against the schema", b'{"text": 5}'),
-        ("100,000 arguments of wrong names", many),
+        ("99,900 arguments of wrong names", many),
     ):
         # for a model to read, as the protocol has it: a result that is an error
         yield Bad(name, 200, _http(body.replace(b'{"text": "hello"}', arguments)))

@@ -34,6 +34,10 @@ _MARGIN = 1 << 16
 """Bytes of white space around a large message from which on it is refused."""
 _SPACE = b" \t\r\n"
 
+_IN_TEXTS = 10
+"""How many times as many commas and brackets there may be with those in texts: to leave these out costs as
+much as there are."""
+
 _COMMAS = 1000
 """Most commas in a batch for each message allowed: splitting one of nothing but commas costs a second."""
 
@@ -102,7 +106,8 @@ _encode = msgspec.json.encode
 
 
 def decode(data: bytes, *, depth: int = MAX_DEPTH, values: float = math.inf) -> Message:
-    """The message in `data`, with up to so many values (by its commas and brackets, in texts too).
+    """The message in `data`, with up to so many values (by its commas and brackets; with those in texts, up
+    to ten times as many).
 
     Raises ParseError (not JSON, not UTF-8, nested too deeply, too many), InvalidRequest (not a JSON-RPC
     message, a batch included) or InvalidArguments (`params` is no object); `failed_id` tells whom to answer.
@@ -221,18 +226,34 @@ def containers(data: bytes) -> int:
 
 def _steps(data: bytes) -> bytes:
     """The brackets of JSON as steps into (1) and out of (-1) arrays and objects, without those in strings."""
+    return _STRING.sub(b"", _outlined(data, _AS_STEPS, _NOT_STRUCTURE))
+
+
+def _exceeds(data: bytes, most: float) -> bool:
+    """Whether valid JSON has more commas and brackets than these, without those in strings."""
+    texts = int(2 * most)  # of two texts only one can be a name: with more there are more values
+    parts = _outlined(data, None, _NOT_COUNTED).split(b'"', 2 * texts + 1)
+    if len(parts) > 2 * texts + 1:
+        return True
+    rest = b"".join(parts[::2])
+    return rest.count(b",") + rest.count(b"[") + rest.count(b"{") > most
+
+
+def _outlined(data: bytes, table: bytes | None, deleted: bytes) -> bytes:
+    """JSON with only those characters that are not deleted, and less strings than it had."""
     if b"\\" in data:
         data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    rest = data.translate(_AS_STEPS, _NOT_STRUCTURE)
+    rest = data.translate(table, deleted)
     for quotes in _EVEN:  # what follows them is as much within a string, or without, as it was
         rest = rest.replace(quotes, b"")
-    return _STRING.sub(b"", rest)
+    return rest
 
 
 _BLOCK = 64
 _EVEN = (b'"' * 256, b'"' * 16, b'""')
 _AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # which closes which, the decoder checks
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
+_NOT_COUNTED = bytes(set(range(256)) - set(b'"[]{},'))
 _STRING = re.compile(rb'"[^"]*"')
 
 
@@ -270,18 +291,18 @@ def _bounds(data: bytes) -> bytes:
 
 def _containers(data: bytes, values: float) -> int:
     """How many arrays and objects there are at most. Raises ParseError for too many `values`."""
-    if len(data) <= LARGE:
-        containers = data.count(b"[") + data.count(b"{")
-        if len(data) > values and containers + data.count(b",") > values:
-            raise ParseError(f"more than {values} values")
-        return containers
+    if len(data) <= min(values, LARGE):
+        return data.count(b"[") + data.count(b"{")
     containers = commas = 0
     for start in range(0, len(data), LARGE):  # so that of too many only some are counted
         end = start + LARGE
         containers += data.count(b"[", start, end) + data.count(b"{", start, end)
-        commas += data.count(b",", start, end) if values < math.inf else 0
-        if containers + commas > values:
-            raise ParseError(f"more than {values} values")
+        if len(data) > values:
+            commas += data.count(b",", start, end)
+            if containers + commas > values * _IN_TEXTS:
+                raise ParseError(f"more than {values} values")
+    if containers + commas > values and _exceeds(data, values):
+        raise ParseError(f"more than {values} values")
     return containers
 
 

@@ -212,3 +212,36 @@ def test_texts_do_not_nest(parts: list[bytes]) -> None:
     text = json.dumps(b"".join(parts * 40).decode()).encode()
     assert not too_deep(b'[{"a":%b,"b":[%b]}]' % (text, text), 3)
     assert too_deep(b'[{"a":%b,"b":[%b]}]' % (text, text), 2)
+
+
+def values_of(node: object) -> int:
+    """Commas and brackets, without those in texts."""
+    if isinstance(node, dict):
+        return max(1, len(node)) + sum(map(values_of, node.values()))
+    if isinstance(node, list):
+        return max(1, len(node)) + sum(map(values_of, node))
+    return 0
+
+
+@given(
+    JSON | st.lists(st.text(alphabet=',"[{\\a:')),
+    st.integers(5, 40),
+    st.booleans(),
+)
+def test_values_are_counted_without_the_commas_and_brackets_in_texts(
+    value: object, limit: int, ascii_only: bool
+) -> None:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "m", "params": {"x": value}}
+    data = json.dumps(message, ensure_ascii=ascii_only).encode()
+    with_texts = sum(map(data.count, (b",", b"[", b"{")))
+    if values_of(message) > limit or with_texts > 10 * limit:
+        with pytest.raises(ParseError, match=f"more than {limit} values"):
+            decode(data, values=limit)
+    else:
+        assert isinstance(decode(data, values=limit), Request)
+
+
+def test_a_large_table_in_a_text_is_one_value() -> None:
+    table = json.dumps('1,2,"a",[b]\n' * 100_000)
+    data = b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"x":%b}}' % table.encode()
+    assert isinstance(decode(data, values=100_000), Request)

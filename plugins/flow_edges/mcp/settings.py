@@ -60,9 +60,9 @@ class LimitSettings:
         128, validator=v.in_range(8, 500), help="how deeply a message's JSON may be nested"
     )
     values: int = setting(
-        1_000_000,
+        100_000,
         validator=v.ge(100),
-        help="most values in a message, by its commas and brackets, those in texts included",
+        help="most values in a message, by its commas and brackets; with those in texts, ten times as many",
     )
     batch: int = setting(
         100, validator=v.ge(1), help="most messages in a batch (version 2025-03-26 only)"
