@@ -6,6 +6,7 @@
     ├── RoutingError             what a router is made of cannot do what it was asked
     │   ├── EmbeddingFailed      no vector for a text
     │   ├── WrongVector          a vector that an index cannot take
+    │   ├── WrongLesson          a lesson from which nothing can be learned
     │   ├── OtherSpace           what is saved was made by another embedder, or for another metric
     │   └── DamagedState         what is saved cannot be read
     └── CallError                one request's typed outcome; crosses the wire as code, message, data
@@ -59,6 +60,10 @@ class EmbeddingFailed(RoutingError):
 
 class WrongVector(RoutingError):
     """A vector of other dimensions, with a value that is not finite, or of no length where it needs one."""
+
+
+class WrongLesson(RoutingError):
+    """A lesson without an expert, or with a reward, propensity or weight that cannot be."""
 
 
 class OtherSpace(RoutingError):

@@ -253,16 +253,20 @@ class Gate(Protocol):
     def set_experts(self, experts: Sequence[Expert]) -> None:
         """Those there are now. A new one can be chosen at once, one that is missing never is.
 
-        What was learned of one that is missing is kept for a while, for it may come back.
+        What was learned of one that is missing is kept for a while, for it may come back. Raises WrongVector,
+        and ValueError for a name that comes twice; then nothing is changed.
         """
         ...
 
     def rank(self, query: Query, k: int) -> Ranking:
-        """The k experts that fit best."""
+        """The k experts that fit best. Raises WrongVector, and ValueError for a k below 1."""
         ...
 
     def learn(self, lesson: Lesson) -> None:
-        """Take in one outcome, also of an expert that is not there now: after a start, lessons come first."""
+        """Take in one outcome, also of an expert that is not there now: after a start, lessons come first.
+
+        Raises WrongVector and WrongLesson, and learns nothing then.
+        """
         ...
 
     def consolidate(self) -> None:

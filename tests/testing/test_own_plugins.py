@@ -28,7 +28,8 @@ POINTS = {point.name: point.value for point in metadata.entry_points(group="flow
 BY_THEMSELVES = sorted(
     name
     for name, value in POINTS.items()
-    if value.startswith(("flow_balancers.", "flow_guards.")) or name in ("api", "hashed", "mcp")
+    if value.startswith(("flow_balancers.", "flow_gates.", "flow_guards."))
+    or name in ("api", "hashed", "mcp")
 )
 TRIED_HERE = (
     "python",

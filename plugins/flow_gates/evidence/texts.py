@@ -1,0 +1,31 @@
+"""The features of texts, the last ones kept: a request is ranked, and soon after learned from."""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from flowcore.text import BUCKETS, Features, features
+
+PAIRS = 1.0
+COMMON = 0.5
+"""What pairs of words and common words count: see `flowcore.text.features`."""
+LONGEST = 4_000
+"""Characters of a text that count, its first: more make it no clearer, and cost time."""
+_KEPT = 512
+
+
+class Texts:
+    """Features of texts by the text; bounded."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[str, Features] = OrderedDict()
+
+    def __getitem__(self, text: str) -> Features:
+        """The features of a text's first 4,000 characters."""
+        text = text[:LONGEST]
+        found = self._kept.get(text)
+        if found is None:
+            found = self._kept[text] = features(text, BUCKETS, pairs=PAIRS, common=COMMON)
+            if len(self._kept) > _KEPT:
+                self._kept.popitem(last=False)
+        return found

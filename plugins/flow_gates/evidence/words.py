@@ -1,0 +1,89 @@
+"""Words that a request and an expert's own texts have in common, weighed by how rare they are.
+
+Each expert is a bag of hashed features: the sum of those of its texts, so that a short name counts as much
+as a long description. Features are weighed by their inverse document frequency among the experts, in the
+form of BM25 (Robertson, Zaragoza, "The Probabilistic Relevance Framework", 2009, section 3.2)
+
+    idf(b) = ln(1 + (N - n(b) + 1/2) / (n(b) + 1/2)),
+
+N experts, n(b) of them with feature b, and two bags are compared by their cosine, times (u / 8)^length with
+u the length of the expert's bag as counted. It differs from BM25 in that the frequency within a text is
+dampened by a square root, and length by this power: 0 is the cosine, 1 counts what is in common as it is.
+Between them, words count for more where experts say much, so that few of their words in common tell much.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from flowcore.text import BUCKETS, Features
+
+Floats = npt.NDArray[np.float32]
+
+_USUAL = 8.0
+"""The length of the bag of a short description."""
+
+
+def bag(parts: Sequence[Features]) -> Features:
+    """One bag of features for several texts that count alike; of length one, in the order of buckets."""
+    if not any(len(part.buckets) for part in parts):
+        return Features(np.empty(0, np.int32), np.empty(0, np.float32))
+    buckets, place = np.unique(
+        np.concatenate([part.buckets for part in parts]), return_inverse=True
+    )
+    values = np.bincount(place, np.concatenate([part.values for part in parts]))
+    scaled = values / np.sqrt(values @ values)
+    return Features(buckets.astype(np.int32), scaled.astype(np.float32))
+
+
+class WordIndex:
+    """An inverted index over the bags of experts: for each feature those that have it, and how much."""
+
+    def __init__(
+        self, bags: Sequence[Features], said: Sequence[int] = (), length: float = 0.0
+    ) -> None:
+        """`bags` has one for each row; an empty one for a row without an expert.
+
+        `said` is how many features the texts of each had; `length` how far that counts, 0 to 1.
+        """
+        self._rows = len(bags)
+        lengths = [len(one.buckets) for one in bags]
+        buckets = np.concatenate([one.buckets for one in bags]) if bags else np.empty(0, np.int32)
+        experts = np.repeat(np.arange(self._rows), lengths)
+        having = np.bincount(buckets, minlength=BUCKETS)
+        count = sum(length > 0 for length in lengths)
+        idf = np.log1p((count - having + 0.5) / (having + 0.5))
+        self._idf = (idf / idf.max(initial=1e-9)).astype(np.float32)
+        values = np.concatenate([one.values for one in bags]) if bags else np.empty(0, np.float32)
+        values = values * self._idf[buckets]
+        squares = np.bincount(experts, values * values, self._rows)
+        lengths_of = np.sqrt(np.maximum(squares, 1e-12))
+        factors = np.ones(self._rows)
+        if length:
+            factors = (lengths_of * np.sqrt(np.maximum(said, 1)) / _USUAL) ** length
+        values = values * (factors / lengths_of)[experts]
+        order = np.argsort(buckets, kind="stable")
+        self._experts = experts[order].astype(np.int64)
+        self._values = values[order].astype(np.float32)
+        self._starts = np.concatenate([[0], np.cumsum(having)]).astype(np.int64)
+
+    def scores(self, query: Features) -> Floats:
+        """Shape (rows,): what each expert's bag has in common with the query, 0 for nothing."""
+        buckets = query.buckets
+        weights = query.values * self._idf[buckets]
+        length = float(np.sqrt(weights @ weights))
+        starts = self._starts[buckets]
+        counts = self._starts[buckets + 1] - starts
+        ends = np.cumsum(counts)
+        total = int(ends[-1]) if len(ends) else 0
+        if not total or not length:
+            return np.zeros(self._rows, np.float32)
+        # the places of all postings of all features of the query, one after the other
+        places = np.repeat(starts - (ends - counts), counts)
+        places += np.arange(total)
+        found = np.repeat(weights / length, counts) * self._values[places]
+        scores: Floats = np.bincount(self._experts[places], found, self._rows).astype(np.float32)
+        return scores
