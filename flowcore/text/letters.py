@@ -31,6 +31,15 @@ def words(text: str) -> list[str]:
     return _WORD.findall(text.lower() if text.isascii() else text.translate(_LOWER))
 
 
+def well_formed(text: str) -> str:
+    """The text, with `?` for what is half of a character: what UTF-8 can hold."""
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return text.encode("utf-8", "replace").decode()
+    return text
+
+
 class _Lower:
     """A table for `str.translate`: each character in lower case, or a space if it is part of no word."""
 

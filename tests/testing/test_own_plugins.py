@@ -19,6 +19,7 @@ from flowcore.http import HeaderMap, Request, Response, Tls, open_http_server
 from flowcore.signing import Signer, read_ring
 from flowcore.testing import Trial, check_plugin
 from support.certificates import Authority
+from support.embeddings_server import DIMENSIONS, open_embeddings_server
 from support.node import ROOT
 from support.sentence_models import tiny
 from support.tokens import AUDIENCE, ISSUER, SigningKey, jwks, token
@@ -42,6 +43,7 @@ TRIED_HERE = (
     "mtls",
     "mcp_stdio",
     "onnx",
+    "http_embedder",
 )
 
 
@@ -145,6 +147,12 @@ async def test_sentence_models_hold(tmp_path: pathlib.Path) -> None:
     tiny(tmp_path)
     trial = Trial(settings={"model": "model.onnx", "max_tokens": 64}, folder=tmp_path)
     await check_plugin(POINTS["onnx"], {"onnx": trial})
+
+
+async def test_embedders_over_http_hold() -> None:
+    async with open_embeddings_server() as server:
+        settings = {"url": server.url, "model": "words", "dimensions": DIMENSIONS}
+        await check_plugin(POINTS["http_embedder"], {"http": Trial(settings=settings)})
 
 
 async def test_the_example_of_one_file_holds() -> None:

@@ -12,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flowcore.errors import AssemblyError, EmbeddingFailed
+from flowcore.text import well_formed
 
 if TYPE_CHECKING:
     from flowcore.routing import Vectors
@@ -103,7 +104,7 @@ class SentenceModel:
         """Shape (n, dimensions), of length one; zeros for a text without a token. Raises EmbeddingFailed."""
         made = np.zeros((len(texts), self.dimensions), np.float32)
         # of the batch's calls it is this one that releases the interpreter's lock
-        encoded = self._tokenizer.encode_batch_fast([_well_formed(text) for text in texts])
+        encoded = self._tokenizer.encode_batch_fast([well_formed(text) for text in texts])
         for rows in _alike([len(one.ids) for one in encoded]):
             rows = [row for row in rows if not all(encoded[row].special_tokens_mask)]
             if rows:
@@ -141,15 +142,6 @@ class SentenceModel:
         weights /= weights.sum(axis=1, keepdims=True)  # at least the tokens that mark its ends
         pooled: Vectors = np.matmul(weights[:, None, :], output)[:, 0]
         return pooled
-
-
-def _well_formed(text: str) -> str:
-    """The text, with `?` for what is half of a character."""
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return text.encode("utf-8", "replace").decode()
-    return text
 
 
 def _alike(lengths: list[int]) -> Iterator[list[int]]:
