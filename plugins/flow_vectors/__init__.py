@@ -1,0 +1,1 @@
+"""Vector indexes: what finds the vectors that are nearest to one."""

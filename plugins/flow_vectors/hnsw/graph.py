@@ -1,0 +1,215 @@
+"""HNSW graphs by usearch, over the rows of a segment; a row's number is its key.
+
+usearch's searches share buffers, one set for each thread of *its own*: two searches that Python starts with
+one thread each use the same. So a graph does one search at a time, behind a lock. Nothing is added to a graph
+that is searched, and nothing removed: that is what segments are for. Keys are never looked up, but
+`enable_key_lookups=False` would be no saving: with it, usearch 2.25 writes beyond its memory when rows are added.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import pathlib
+import threading
+import zlib
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from usearch.compiled import Index, MetricKind, ScalarKind
+
+from flow_vectors.checking import Ids, Vectors
+from flow_vectors.hnsw import HnswConfig
+from flow_vectors.local.graphs import Progress
+from flowcore.errors import DamagedState
+from flowcore.routing import Metric
+
+_CHUNK = 64
+"""Rows that are added between two looks at whether to go on: some 30 ms."""
+_CHECKPOINT = 100_000
+"""Rows after which an unfinished graph is written down."""
+_KINDS = {"f32": ScalarKind.F32, "f16": ScalarKind.F16, "i8": ScalarKind.I8}
+_METRICS = {
+    "cosine": MetricKind.Cos,
+    "inner_product": MetricKind.IP,
+    "euclidean": MetricKind.L2sq,
+}
+_LARGEST_F16 = 60_000.0
+
+
+class HnswGraph:
+    """An opened graph."""
+
+    def __init__(
+        self, index: Index, config: HnswConfig, told: Mapping[str, Any], mapped: bool
+    ) -> None:
+        self._index = index
+        self._scale = float(told["scale"])
+        self._i8 = config.storage == "i8"
+        self._rerank = config.rerank if self._i8 else 0
+        self._kind = ScalarKind.I8 if self._i8 else ScalarKind.F32
+        self._lock = threading.Lock()
+        self.mapped = mapped
+        self.memory = int(index.memory_usage)
+
+    @property
+    def busy(self) -> bool:
+        return self._lock.locked()
+
+    def candidates(self, query: Vectors, count: int) -> Ids:
+        """The nearest rows, as far as the graph knows."""
+        given = _stored(query[np.newaxis], self._scale, self._i8)
+        wanted = min(max(count, self._rerank), len(self._index))
+        with self._lock:
+            keys, _, counts, _, _ = self._index.search_many(
+                given, wanted, False, 1, None, self._kind
+            )
+        rows: Ids = keys[0, : counts[0]].astype(np.int64)
+        return rows
+
+
+class HnswMaker:
+    """`flow_vectors.local.graphs.GraphMaker` of usearch."""
+
+    least = 1024
+
+    def __init__(self, config: HnswConfig, least: int | None = None) -> None:
+        """`least` is for tests: rows from which on a segment gets a graph."""
+        self._config = config
+        if least is not None:
+            self.least = least
+
+    @property
+    def made_with(self) -> Mapping[str, Any]:
+        """What the file depends on; `ef_search` and the like are free to change."""
+        config = self._config
+        return {
+            "library": "usearch",
+            "connectivity": config.connectivity,
+            "ef_construction": config.ef_construction,
+            "storage": config.storage,
+        }
+
+    def build(
+        self, rows: Vectors, path: pathlib.Path, metric: Metric, progress: Progress
+    ) -> Mapping[str, Any]:
+        """Add row after row, and write the graph down now and then, to go on from there after a kill."""
+        index = self._index(rows.shape[1], metric)
+        part = path.with_suffix(".part")
+        scale = _scale(rows, self._config.storage, metric, progress)
+        done = _resumed(index, part, len(rows))
+        if not done:
+            index = self._index(rows.shape[1], metric)
+        index.expansion_add = self._config.ef_construction
+        i8 = self._config.storage == "i8"
+        kind = ScalarKind.I8 if i8 else ScalarKind.F32
+        for start in range(done, len(rows), _CHUNK):
+            progress(start)
+            if start - done >= _CHECKPOINT:
+                _written(index, part)
+                _sealed(part, start)
+                done = start
+            chunk = rows[start : start + _CHUNK]
+            keys = np.arange(start, start + len(chunk), dtype=np.uint64)
+            index.add_many(keys, _stored(chunk, scale, i8), copy=True, threads=1, dtype=kind)
+        progress(len(rows))
+        _written(index, path)
+        part.unlink(missing_ok=True)
+        _seal_of(part).unlink(missing_ok=True)
+        return {"scale": scale}
+
+    def open(
+        self, path: pathlib.Path, rows: Vectors, metric: Metric, told: Mapping[str, Any]
+    ) -> HnswGraph:
+        """Load it, or map it if it is large."""
+        index = self._index(rows.shape[1], metric)
+        mapped = path.stat().st_size > self._config.mapped
+        try:
+            if mapped:
+                index.view_index_from_path(str(path))
+            else:
+                index.load_index_from_path(str(path))
+        except (RuntimeError, ValueError) as error:
+            raise DamagedState(f"{path.name} cannot be opened: {error}") from error
+        if len(index) != len(rows):
+            raise DamagedState(f"{path.name} has {len(index)} rows, {len(rows)} expected")
+        index.expansion_search = self._config.ef_search
+        return HnswGraph(index, self._config, told, mapped)
+
+    def _index(self, dimensions: int, metric: Metric) -> Index:
+        return Index(
+            ndim=dimensions,
+            dtype=_KINDS[self._config.storage],
+            connectivity=self._config.connectivity,
+            expansion_add=self._config.ef_construction,
+            expansion_search=self._config.ef_search,
+            metric_kind=_METRICS[metric],
+        )
+
+
+def _scale(rows: Vectors, storage: str, metric: Metric, progress: Progress) -> float:
+    """What vectors are multiplied by so that their range fits the numbers of the graph."""
+    if storage == "f32" or (storage == "f16" and metric == "cosine"):
+        return 1.0
+    largest = 0.0
+    for start in range(0, len(rows), 8192):
+        progress(0)
+        largest = max(largest, float(np.abs(rows[start : start + 8192]).max(initial=0.0)))
+    scale = (127.0 if storage == "i8" else 1.0) / largest if largest else 1.0
+    return scale if np.isfinite(np.float32(scale)) else 1.0
+
+
+def _stored(vectors: Vectors, scale: float, i8: bool) -> npt.NDArray[Any]:
+    """Vectors as they are handed to the graph."""
+    if i8:
+        small: npt.NDArray[np.int8] = np.rint(
+            np.clip(vectors * np.float32(scale), -127, 127)
+        ).astype(np.int8)
+        return small
+    if scale == 1.0:
+        return vectors
+    scaled: Vectors = np.clip(vectors * np.float32(scale), -_LARGEST_F16, _LARGEST_F16)
+    return scaled
+
+
+def _written(index: Index, path: pathlib.Path) -> None:
+    """Have usearch write a file, and see that all of it was written. Raises OSError."""
+    try:
+        index.save_index_to_path(str(path))
+    except RuntimeError as error:
+        raise OSError(errno.EIO, f"usearch could not write it: {error}", str(path)) from error
+    if path.stat().st_size < index.serialized_length:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+
+def _seal_of(part: pathlib.Path) -> pathlib.Path:
+    return part.with_suffix(".partseal")
+
+
+def _sealed(part: pathlib.Path, rows: int) -> None:
+    """Write down how far an unfinished graph is, and its checksum."""
+    seal = {"rows": rows, "crc": _crc(part)}
+    _seal_of(part).write_text(json.dumps(seal))
+
+
+def _resumed(index: Index, part: pathlib.Path, rows: int) -> int:
+    """Go on with an unfinished graph if there is a sound one; how many rows it has."""
+    try:
+        seal = json.loads(_seal_of(part).read_text())
+        if _crc(part) != seal["crc"] or not 0 < seal["rows"] <= rows:
+            return 0
+        index.load_index_from_path(str(part))
+    except (FileNotFoundError, ValueError, KeyError, TypeError, RuntimeError):
+        return 0
+    return len(index) if len(index) == seal["rows"] else 0
+
+
+def _crc(path: pathlib.Path) -> int:
+    crc = 0
+    with open(path, "rb") as file:
+        while part := file.read(1 << 22):
+            crc = zlib.crc32(part, crc)
+    return crc

@@ -1,0 +1,313 @@
+"""A vector index in files of this node."""
+
+from __future__ import annotations
+
+import pathlib
+import random
+import time
+from collections.abc import AsyncGenerator, Callable
+from contextlib import asynccontextmanager
+from functools import partial
+from typing import Any, TypeVar
+
+import attrs
+import numpy as np
+import trio
+
+from flow_vectors.checking import Ids, Vectors, checked, checked_ids, checked_query
+from flow_vectors.local.graphs import GraphMaker
+from flow_vectors.local.policy import plan
+from flow_vectors.local.rows import Front, Segment, Snapshot
+from flow_vectors.local.searching import Found, Task, search
+from flow_vectors.local.state import STATE, Loaded, load, on_disk, sweep, write_state
+from flow_vectors.local.tending import Tending
+from flow_vectors.measures import Measures
+from flow_vectors.nearest import Where
+from flow_vectors.sampling import Sampling
+from flowcore.routing import Hits, Space
+
+_T = TypeVar("_T")
+_AT_ONCE = 600_000
+"""Numbers that are looked at on the event loop: about a quarter of a millisecond."""
+_SOON = 1e-3
+"""Seconds: a search that usually takes less is done on the event loop, and costs no change of threads."""
+_BULK = 1000
+"""A batch of so many vectors says that more are coming: what is built then waits until they are all there."""
+_QUIET = 0.5
+"""Seconds without such a batch after which building begins."""
+
+
+@attrs.frozen(kw_only=True)
+class Options:
+    """How an index is kept."""
+
+    front: int
+    """Rows in the front beyond which it becomes a segment."""
+    spill: int = 32_768
+    """Rows in the front beyond which it becomes a segment even while vectors come in bulk."""
+    sample: float = 0.0
+    """The share of searches that are done again exactly."""
+
+
+class LocalIndex:
+    """`flowcore.routing.VectorIndex`, with its files in a folder. Changes are made one at a time."""
+
+    def __init__(
+        self,
+        folder: pathlib.Path,
+        space: Space,
+        maker: GraphMaker | None,
+        options: Options,
+        loaded: Loaded,
+        chance: random.Random,
+        limiter: trio.CapacityLimiter,
+    ) -> None:
+        self.folder = folder
+        self.space = space
+        self.maker = maker
+        self.options = options
+        self.changing = trio.Lock()
+        self.front = loaded.front
+        self.segments = loaded.segments
+        self.version = 1
+        self.position = loaded.position
+        self.dirty = False
+        """Whether there were changes since it was saved."""
+        self.quiet_at = -1.0
+        """When building may begin, if vectors come in bulk."""
+        self._opened = loaded.opened
+        self._limiter = limiter
+        self._measures = Measures()
+        self._bytes_on_disk = 0
+        self._kept = loaded.opened == "as saved"
+        """Whether there is a state on disk that holds what there was at `position`."""
+        self._least = 1 << 62 if maker is None else maker.least
+        self._sampling = Sampling(self._measures, options.sample, chance)
+        self.now = self._snapshot()
+        self.tending = Tending(self)
+
+    @property
+    def count(self) -> int:
+        return len(self.front.places) + sum(one.alive for one in self.segments)
+
+    @property
+    def memory(self) -> int:
+        return (
+            self.front.bytes
+            + sum(one.died.nbytes for one in self.segments)
+            + sum(one.graph.memory for one in self.segments if one.graph is not None)
+            + self.tending.memory
+        )
+
+    async def add(self, ids: Ids, vectors: Vectors) -> None:
+        """Add vectors, or put them in the place of others."""
+        size = int(np.size(vectors))
+        ids, vectors = await self._done(size * 4, checked, ids, vectors, self.space)
+        if not len(ids):
+            await trio.lowlevel.checkpoint()
+            return
+        if len(ids) >= _BULK:
+            self.quiet_at = trio.current_time() + _QUIET
+        await self.tending.room()
+        async with self.changing:
+            grows = self.front.count + len(ids) > len(self.front.ids)
+            copied = self.front.rows.size if grows else 0
+            await self._done(size * 4 + copied, self._add, ids, vectors)
+            self._changed()
+
+    def _add(self, ids: Ids, vectors: Vectors) -> None:
+        self.front.reserve(len(ids))  # if there is no memory for it, nothing has happened
+        self._kill(ids)
+        self.front.append(ids, vectors)
+
+    def _kill(self, ids: Ids) -> int:
+        gone = self.front.kill(ids, self.version + 1)
+        for one in self.segments:
+            gone += one.kill(one.find(ids), self.version + 1)
+        return gone
+
+    async def remove(self, ids: Ids) -> int:
+        """Remove vectors; how many of them were there."""
+        ids = np.unique(checked_ids(ids))
+        async with self.changing:
+            gone = await self._done(len(ids) * 400, self._kill, ids)
+            if gone:
+                self._changed()
+        return gone
+
+    def _changed(self) -> None:
+        """Make the next version what searches see."""
+        self.version += 1
+        self.dirty = True
+        self.publish()
+
+    def publish(self) -> None:
+        """Let searches see what there is now."""
+        self.now = self._snapshot()
+        self.tending.look()
+
+    def _snapshot(self) -> Snapshot:
+        count = self.front.count
+        return Snapshot(
+            self.version,
+            self.front.ids[:count],
+            self.front.rows[:count],
+            self.front.died[:count],
+            self.segments,
+        )
+
+    async def search(self, vector: Vectors, k: int, where: Where | None = None) -> Hits:
+        """The k nearest, by their own vectors' scores."""
+        began = time.perf_counter()
+        if k < 1:
+            raise ValueError(f"k is {k!r}, at least 1 expected")
+        task = Task(checked_query(vector, self.space), k, self.space.metric, where)
+        now = self.now
+        if where is None and self._soon(now):
+            found = search(now, task, self._least)
+            inside = time.perf_counter() - began
+            await trio.lowlevel.checkpoint()
+        else:
+            found, inside = await trio.to_thread.run_sync(
+                _timed, partial(search, now, task, self._least), limiter=self._limiter
+            )
+        self._measures.searched(time.perf_counter() - began, inside, found.fallbacks)
+        if any(one.graph is not None for one in now.segments):
+            self._sampling.perhaps(now, task, found)
+        return Hits(found.ids, found.scores)
+
+    def _soon(self, now: Snapshot) -> bool:
+        """Whether a search may be done on the event loop."""
+        exactly, graphs = len(now.ids), False
+        for one in now.segments:
+            if one.graph is None:
+                exactly += len(one.ids)
+            elif one.graph.mapped or one.graph.busy:
+                return False
+            else:
+                graphs = True
+        dimensions = self.space.identity.dimensions
+        return exactly * dimensions <= _AT_ONCE and (not graphs or self._measures.usual < _SOON)
+
+    async def save(self, position: int) -> None:
+        """Keep everything, with this position."""
+        if position < 0:
+            raise ValueError(f"position is {position!r}, at least 0 expected")
+        async with self.changing:
+            await self._save(position)
+
+    async def _save(self, position: int) -> None:
+        """With the lock held."""
+        used = {one.name for one in self.segments} | self.tending.names
+        self._bytes_on_disk = await trio.to_thread.run_sync(
+            _saved, self.folder, self.space, self.now, position, used, limiter=self._limiter
+        )
+        self.position = position
+        self.dirty = False
+        self._kept = True
+
+    async def swap(self, front: Front | None, segments: tuple[Segment, ...]) -> None:
+        """Let others take the place of what there was, with the lock held; the content is the same.
+
+        If nothing had changed since the last save, that is brought up to date: no merge is done again.
+        """
+        if front is not None:
+            self.front = front
+        self.segments = segments
+        self.publish()
+        if self._kept and not self.dirty:
+            await self._save(self.position)
+
+    async def clear(self) -> None:
+        """Forget everything, on disk too."""
+        async with self.changing:
+            self.tending.give_up()
+            await trio.to_thread.run_sync(_cleared, self.folder, limiter=self._limiter)
+            self.front = Front.empty(self.space.identity.dimensions)
+            self.segments = ()
+            self.position = 0
+            self._changed()
+            self.dirty = self._kept = False
+            self._opened = "cleared"
+            self._bytes_on_disk = 0
+
+    async def settle(self) -> None:
+        """Wait until nothing is being built."""
+        await self.tending.settled()
+
+    def status(self) -> dict[str, Any]:
+        """What was measured; sizes in bytes, times in seconds."""
+        return {
+            "count": self.count,
+            "position": self.position,
+            "opened": self._opened,
+            "memory": self.memory,
+            "disk": self._bytes_on_disk,
+            "front": len(self.front.places),
+            "segments": [
+                {"rows": one.alive, "removed": one.dead, "graph": one.graph is not None}
+                for one in self.segments
+            ],
+            **self.tending.status(),
+            **self._measures.status(),
+            "exact": self.maker is None,
+        }
+
+    def planned(self) -> Any:
+        """What is to be merged or built next."""
+        return plan(self.segments, None if self.maker is None else self._least)
+
+    async def _done(self, numbers: int, work: Callable[..., _T], *arguments: Any) -> _T:
+        """Do work that looks at so many numbers, in a thread if that takes long; it is done to its end."""
+        if numbers <= _AT_ONCE:
+            return work(*arguments)
+        return await trio.to_thread.run_sync(work, *arguments, limiter=self._limiter)
+
+
+def _timed(work: Callable[[], Found]) -> tuple[Found, float]:
+    began = time.perf_counter()
+    return work(), time.perf_counter() - began
+
+
+def _saved(folder: pathlib.Path, space: Space, now: Snapshot, position: int, used: set[str]) -> int:
+    write_state(folder, space, now, position)
+    sweep(folder, used)
+    return on_disk(folder)
+
+
+def _cleared(folder: pathlib.Path) -> None:
+    from flow_vectors.local.files import sync_folder
+
+    (folder / STATE).unlink(missing_ok=True)
+    sync_folder(folder)
+    sweep(folder, ())
+
+
+@asynccontextmanager
+async def open_local(
+    folder: pathlib.Path,
+    space: Space,
+    maker: GraphMaker | None,
+    options: Options,
+    chance: random.Random,
+) -> AsyncGenerator[LocalIndex]:
+    """Open an index in a folder of its own. What was not saved is not kept when the block is left."""
+    limiter = trio.CapacityLimiter(4)
+    loaded = await trio.to_thread.run_sync(_loaded, folder, space, maker, limiter=limiter)
+    index = LocalIndex(folder, space, maker, options, loaded[0], chance, limiter)
+    index._bytes_on_disk = loaded[1]
+    async with trio.open_nursery() as nursery:
+        await nursery.start(index.tending.seal)
+        await nursery.start(index.tending.build)
+        nursery.start_soon(index._sampling.run)
+        try:
+            yield index
+        finally:
+            index.tending.give_up()
+            nursery.cancel_scope.cancel()
+
+
+def _loaded(folder: pathlib.Path, space: Space, maker: GraphMaker | None) -> tuple[Loaded, int]:
+    folder.mkdir(parents=True, exist_ok=True)
+    loaded = load(folder, space, maker)
+    return loaded, on_disk(folder)

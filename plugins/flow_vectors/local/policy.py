@@ -1,0 +1,73 @@
+"""Which segments become one, and which get a graph: the logarithmic method (Bentley, Saxe 1980).
+
+A segment is merged with others when all that is smaller has grown to its size, so each row is written about
+as often as the collection has doubled. Sans-IO.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import attrs
+
+from flow_vectors.local.rows import Segment
+
+_SMALL = 4
+"""So many segments without a graph are left alone if they are too small for one."""
+_HOLES = 0.3
+"""A segment of which a greater share is dead is written again."""
+
+
+@attrs.frozen
+class Plan:
+    """Segments that are to be one; one alone gets its graph, or is freed of what is dead in it."""
+
+    inputs: tuple[Segment, ...]
+    graph: bool
+    """Whether what comes of it gets a graph."""
+    at_once: bool
+    """Whether it takes the place of its inputs before it has a graph: none of them has one, either."""
+
+
+def plan(segments: Sequence[Segment], least: int | None) -> Plan | None:
+    """What to do next, None if all is well. Segments of `least` rows and more get graphs; None: none does."""
+    plain = [one for one in segments if one.graph is None]
+    graphs = sorted((one for one in segments if one.graph is not None), key=lambda one: one.alive)
+    if least is None:
+        return _of_rows(segments)
+    total = sum(one.alive for one in plain)
+    chosen = plain if total >= least or len(plain) > _SMALL else []
+    if chosen:
+        for one in graphs:
+            if total >= least and one.alive <= total:
+                chosen = [*chosen, one]
+                total += one.alive
+        return Plan(
+            tuple(chosen),
+            graph=total >= least,
+            at_once=all(one.graph is None for one in chosen),
+        )
+    return _holes(segments, least)
+
+
+def _of_rows(segments: Sequence[Segment]) -> Plan | None:
+    ordered = sorted(segments, key=lambda one: one.alive)
+    if len(ordered) > _SMALL:
+        chosen, total = ordered[:2], sum(one.alive for one in ordered[:2])
+        for one in ordered[2:]:
+            if one.alive <= total:
+                chosen.append(one)
+                total += one.alive
+        return Plan(tuple(chosen), graph=False, at_once=True)
+    return _holes(segments, None)
+
+
+def _holes(segments: Sequence[Segment], least: int | None) -> Plan | None:
+    for one in segments:
+        if one.dead and one.dead > _HOLES * len(one.ids):
+            return Plan(
+                (one,),
+                graph=least is not None and one.alive >= least,
+                at_once=one.graph is None,
+            )
+    return None

@@ -1,0 +1,194 @@
+"""Rows of vectors: the front, in memory, and segments, in files; which of them are alive at which version.
+
+Every change has a version. A row is there for a search that began at version v if it had been added by then
+and did not die until v: so a search sees all of a change or nothing of it, and waits for nobody.
+"""
+
+from __future__ import annotations
+
+import pathlib
+from collections.abc import Callable
+from typing import TypeVar
+
+import attrs
+import numpy as np
+import numpy.typing as npt
+
+from flow_vectors.checking import Ids, Mask, Vectors
+from flow_vectors.local import files
+from flow_vectors.local.graphs import Graph
+
+ALIVE = np.iinfo(np.int64).max
+"""The version at which what is alive dies."""
+_T = TypeVar("_T", bound=np.generic)
+Versions = npt.NDArray[np.int64]
+
+
+@attrs.define(eq=False)
+class Segment:
+    """Rows in a file, sorted by id."""
+
+    name: str
+    ids: Ids
+    rows: Vectors
+    died: Versions
+    dead: int = 0
+    graph: Graph | None = None
+
+    @property
+    def alive(self) -> int:
+        """How many rows are alive now."""
+        return len(self.ids) - self.dead
+
+    def find(self, ids: Ids) -> npt.NDArray[np.intp]:
+        """The rows of those ids that are here and alive."""
+        at = np.searchsorted(self.ids, ids)
+        at[at == len(self.ids)] = 0
+        at = at[self.ids[at] == ids] if len(self.ids) else at[:0]
+        found: npt.NDArray[np.intp] = at[self.died[at] == ALIVE]
+        return found
+
+    def kill(self, rows: npt.NDArray[np.intp], version: int) -> int:
+        """They are dead from this version on; how many."""
+        self.died[rows] = version
+        self.dead += len(rows)
+        return len(rows)
+
+    def mask(self, version: int) -> Callable[[int, int], Mask | None]:
+        """Which rows of a block are alive at a version; None for all."""
+        if not self.dead:
+            return _all
+        return lambda start, stop: self.died[start:stop] > version
+
+
+def _all(start: int, stop: int) -> None:
+    return None
+
+
+@attrs.define(eq=False)
+class Front:
+    """Rows in memory, in the order of their coming; the arrays have room for more."""
+
+    ids: Ids
+    rows: Vectors
+    died: Versions
+    count: int = 0
+    places: dict[int, int] = attrs.field(factory=dict)
+    """The row of each id that is alive."""
+
+    @classmethod
+    def empty(cls, dimensions: int) -> Front:
+        return cls(
+            np.empty(0, dtype=np.int64),
+            np.empty((0, dimensions), dtype=np.float32),
+            np.empty(0, dtype=np.int64),
+        )
+
+    @property
+    def bytes(self) -> int:
+        """What it takes: its arrays, and about 100 bytes for an entry of `places`."""
+        return self.ids.nbytes + self.rows.nbytes + self.died.nbytes + 100 * len(self.places)
+
+    def reserve(self, count: int) -> None:
+        """Make room for so many more."""
+        needed = self.count + count
+        if needed > len(self.ids):
+            room = max(needed, 2 * len(self.ids), 64)
+            ids = _grown(self.ids, room, self.count)
+            rows = _grown(self.rows, room, self.count)
+            died = _grown(self.died, room, self.count)
+            self.ids, self.rows, self.died = ids, rows, died
+
+    def append(self, ids: Ids, vectors: Vectors) -> None:
+        """Add rows. A search that began before does not look at them: it knows its count."""
+        self.reserve(len(ids))
+        needed = self.count + len(ids)
+        self.ids[self.count : needed] = ids
+        self.rows[self.count : needed] = vectors
+        self.died[self.count : needed] = ALIVE
+        self.places.update(zip(ids.tolist(), range(self.count, needed), strict=True))
+        self.count = needed
+
+    def kill(self, ids: Ids, version: int) -> int:
+        """Those ids are dead from this version on; how many were here."""
+        here = [row for one in ids.tolist() if (row := self.places.pop(one, None)) is not None]
+        self.died[here] = version
+        return len(here)
+
+    def without(self, count: int) -> Front:
+        """What is left when the first rows have become a segment."""
+        left = Front.empty(self.rows.shape[1])
+        kept = np.flatnonzero(self.died[count : self.count] == ALIVE) + count
+        left.append(self.ids[kept], self.rows[kept])
+        return left
+
+
+def _grown(array: npt.NDArray[_T], room: int, count: int) -> npt.NDArray[_T]:
+    made = np.empty((room, *array.shape[1:]), dtype=array.dtype)
+    made[:count] = array[:count]
+    return made
+
+
+@attrs.frozen(eq=False)
+class Snapshot:
+    """Everything that there is at a version: what a search works on."""
+
+    version: int
+    ids: Ids
+    rows: Vectors
+    died: Versions
+    segments: tuple[Segment, ...]
+    """The first three are the front's."""
+
+    def front_mask(self, start: int, stop: int) -> Mask | None:
+        """Which rows of the front are alive."""
+        mask: Mask = self.died[start:stop] > self.version
+        return mask
+
+
+@attrs.frozen(eq=False)
+class Part:
+    """Some rows of a table, to be written elsewhere."""
+
+    ids: Ids
+    """Those of the rows that are kept."""
+    rows: Vectors
+    """All rows."""
+    kept: npt.NDArray[np.intp]
+
+
+def alive_at(ids: Ids, rows: Vectors, died: Versions, version: int) -> Part:
+    """What of a table is alive at a version."""
+    kept = np.flatnonzero(died > version)
+    return Part(np.asarray(ids)[kept], rows, kept)
+
+
+def write_rows(
+    path: pathlib.Path, parts: list[Part], dimensions: int, progress: Callable[[int], None]
+) -> None:
+    """Write rows as a segment's file, sorted by id; no id is twice in them. Raises OSError."""
+    ids = np.concatenate([one.ids for one in parts])
+    bounds = np.cumsum([0, *(len(one.ids) for one in parts)])
+    order = np.argsort(ids, kind="stable")
+    count = len(ids)
+    arrays = [("ids", "<i8", (count,)), ("rows", "<f4", (count, dimensions))]
+    with files.writing(path, {"what": "rows"}, arrays) as writer:
+        writer.put(ids[order].astype("<i8", copy=False))
+        for start in range(0, count, _BLOCK):
+            progress(start)
+            chosen = order[start : start + _BLOCK]
+            made = np.empty((len(chosen), dimensions), dtype="<f4")
+            for number, one in enumerate(parts):
+                here = (chosen >= bounds[number]) & (chosen < bounds[number + 1])
+                made[here] = one.rows[one.kept[chosen[here] - bounds[number]]]
+            writer.put(made)
+
+
+_BLOCK = 8192
+
+
+def read_rows(folder: pathlib.Path, name: str) -> Segment:
+    """A segment from its file, all of it alive. Raises DamagedState."""
+    _, arrays = files.read(folder / f"{name}.rows")
+    ids = arrays["ids"]
+    return Segment(name, ids, arrays["rows"], np.full(len(ids), ALIVE, dtype=np.int64))

@@ -1,0 +1,277 @@
+"""What goes on behind an index: its front becomes segments, segments are merged, graphs are built.
+
+Each step works on a snapshot, in a thread. Then, with the lock that changes take, what was removed meanwhile
+is marked as dead in what was made, and that takes the place of what it was made of.
+"""
+
+from __future__ import annotations
+
+import logging
+import secrets
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import trio
+
+from flow_vectors.local import graphs
+from flow_vectors.local.policy import Plan
+from flow_vectors.local.rows import (
+    ALIVE,
+    Part,
+    Segment,
+    alive_at,
+    read_rows,
+    write_rows,
+)
+
+if TYPE_CHECKING:
+    from flow_vectors.local.index import LocalIndex
+
+logger = logging.getLogger(__name__)
+
+_AGAIN = 5.0
+"""Seconds after which a step that failed is tried again."""
+
+
+class GivenUp(Exception):
+    """The index is closed or cleared: what was being made is not needed."""
+
+
+class Tending:
+    """The work in the background of one index."""
+
+    def __init__(self, index: LocalIndex) -> None:
+        self._index = index
+        self._looked = trio.Event()
+        self._life = 0
+        self._idle = [False, False]
+        """The sealing task, the building task."""
+        self._building: dict[str, Any] | None = None
+        self._failed = ""
+        self.names: set[str] = set()
+        """Of segments that are being made: their files are nobody's rubbish."""
+        self.memory = 0
+        """Bytes of what is being built, as far as it is known."""
+        self.sealed = 0
+        self.merged = 0
+        self.built = 0
+
+    def status(self) -> dict[str, Any]:
+        """What is being built now, and what was."""
+        return {
+            "building": self._building and dict(self._building),
+            "failed": self._failed,
+            "sealed": self.sealed,
+            "merged": self.merged,
+            "built": self.built,
+        }
+
+    def look(self) -> None:
+        """Something has changed: there may be work."""
+        self._idle = [False, False]
+        self._looked.set()
+        self._looked = trio.Event()
+
+    def give_up(self) -> None:
+        """Stop what is being made."""
+        self._life += 1
+
+    async def settled(self) -> None:
+        """Wait until there is nothing to do. Does not return while what fails is tried again."""
+        while not all(self._idle):
+            await self._next()
+        await trio.lowlevel.checkpoint()
+
+    async def room(self) -> None:
+        """Wait while the front is twice as large as it should be, unless it cannot be written away."""
+        while self._index.front.count > 2 * self._index.options.spill and not self._failed:
+            await self._next()
+
+    async def _next(self) -> None:
+        await self._looked.wait()
+
+    def _wake(self) -> None:
+        """Tell those who wait that something is done."""
+        self._looked.set()
+        self._looked = trio.Event()
+
+    # ---- the front becomes a segment
+
+    async def seal(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Write the front away whenever it has grown; runs for as long as the index is open."""
+        task_status.started()
+        while True:
+            options = self._index.options
+            bulk = trio.current_time() < self._index.quiet_at
+            if self._index.front.count >= (options.spill if bulk else options.front):
+                await self._step(self._seal, "the front could not be written away")
+            elif bulk:
+                with trio.move_on_at(self._index.quiet_at):
+                    await self._next()
+            else:
+                await self._rest(0)
+
+    async def _seal(self) -> None:
+        index, life = self._index, self._life
+        now = index.now
+        count = len(now.ids)
+        made = await self._made([alive_at(now.ids, now.rows, now.died, now.version)])
+        try:
+            async with index.changing:
+                if life == self._life:
+                    segments = index.segments
+                    if made is not None:
+                        _bury(made, now.ids, index.front.died[:count], now.version)
+                        segments = (*segments, made)
+                    await index.swap(index.front.without(count), segments)
+                    self.sealed += 1
+        finally:
+            self._finished(made)
+
+    # ---- segments become one
+
+    async def build(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Merge segments and build graphs as the policy says; runs for as long as the index is open."""
+        task_status.started()
+        while True:
+            if trio.current_time() < self._index.quiet_at:
+                with trio.move_on_at(self._index.quiet_at):
+                    await self._next()
+                continue
+            planned = self._index.planned()
+            if planned is None or self._index.front.count >= self._index.options.front:
+                await self._rest(1)
+            else:
+                await self._step(self._carry_out, "segments could not be merged", planned)
+
+    async def _carry_out(self, planned: Plan) -> None:
+        one = planned.inputs[0]
+        if len(planned.inputs) == 1 and not one.dead:
+            await self._grow(one)
+            return
+        index, life = self._index, self._life
+        now = index.now
+        parts = [alive_at(one.ids, one.rows, one.died, now.version) for one in planned.inputs]
+        self._building = {"rows": 0, "of": sum(len(one.ids) for one in parts), "what": "merging"}
+        made = await self._made(parts)
+        try:
+            if made is not None and planned.graph and not planned.at_once:
+                made.graph = await self._graph(made)
+            async with index.changing:
+                if life == self._life:
+                    left = tuple(one for one in index.segments if one not in planned.inputs)
+                    if made is not None:
+                        for one in planned.inputs:
+                            _bury(made, one.ids, one.died, now.version)
+                        left = (*left, made)
+                    await index.swap(None, left)
+                    self.merged += 1
+        finally:
+            self._finished(made)
+
+    async def _grow(self, segment: Segment) -> None:
+        """Build the graph of a segment that is in use."""
+        self.names.add(segment.name)
+        try:
+            graph = await self._graph(segment)
+            segment.graph = graph
+            self._index.publish()
+        finally:
+            self.names.discard(segment.name)
+
+    async def _graph(self, segment: Segment) -> graphs.Graph:
+        maker = self._index.maker
+        assert maker is not None
+        self._building = {"rows": 0, "of": len(segment.ids), "what": "building the graph"}
+        graph = await trio.to_thread.run_sync(
+            graphs.build,
+            maker,
+            self._index.folder,
+            segment.name,
+            segment.rows,
+            self._index.space.metric,
+            self._progress(),
+            abandon_on_cancel=True,  # some libraries cannot be interrupted; it writes to files of its own
+        )
+        self.built += 1
+        return graph
+
+    async def _made(self, parts: list[Part]) -> Segment | None:
+        """A new segment of those rows; None if there are none."""
+        parts = [one for one in parts if len(one.ids)]
+        if not parts:
+            return None
+        index = self._index
+        name = f"{index.version:x}-{secrets.token_hex(6)}"
+        self.names.add(name)
+        progress = self._progress()
+
+        def write() -> Segment:
+            write_rows(
+                index.folder / f"{name}.rows", parts, index.space.identity.dimensions, progress
+            )
+            return read_rows(index.folder, name)
+
+        try:
+            return await trio.to_thread.run_sync(write)
+        except BaseException:
+            self.names.discard(name)
+            raise
+
+    def _progress(self) -> graphs.Progress:
+        life, building = self._life, self._building
+
+        def progress(rows: int) -> None:
+            if life != self._life:
+                raise GivenUp
+            if building is not None:
+                building["rows"] = rows
+
+        return progress
+
+    def _finished(self, made: Segment | None) -> None:
+        """A segment is in use, or not needed."""
+        if made is None:
+            return
+        self.names.discard(made.name)
+        if made not in self._index.segments:
+            for path in self._index.folder.glob(f"{made.name}.*"):
+                path.unlink(missing_ok=True)
+
+    async def _step(self, work: Any, what: str, *arguments: Any) -> None:
+        """Do a step; one that fails for want of disk, or so, is tried again later, and is in the status."""
+        life = self._life
+        try:
+            await work(*arguments)
+        except GivenUp:
+            await trio.lowlevel.checkpoint()
+        except (OSError, MemoryError) as error:
+            if life != self._life:
+                return  # its files were removed under its hands
+            if not self._failed:
+                logger.error("index %s: %s: %s", self._index.folder, what, error)
+            self._failed = f"{what}: {error}"
+            self._building = None
+            self._wake()
+            await trio.sleep(_AGAIN)
+        else:
+            self._failed = ""
+        finally:
+            self._building = None
+        self._wake()
+
+    async def _rest(self, task: int) -> None:
+        """Wait for a change."""
+        self._idle[task] = True
+        self._wake()
+        while self._idle[task]:
+            await self._next()
+
+
+def _bury(made: Segment, ids: Any, died: Any, version: int) -> None:
+    """Mark as dead what has died since the version at which a segment was made."""
+    gone = np.flatnonzero((died > version) & (died != ALIVE))
+    if len(gone):
+        rows = np.searchsorted(made.ids, ids[gone])
+        made.died[rows] = died[gone]
+        made.dead += len(rows)

@@ -1,0 +1,66 @@
+"""What an index did, measured: how long searches took, how much they found, what they fell back on."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import Any
+
+import attrs
+
+from flowcore.telemetry import Histogram
+
+
+@attrs.define(eq=False)
+class Measures:
+    """Counted on the event loop's thread."""
+
+    seconds: Histogram = attrs.field(factory=Histogram)
+    fallbacks: Counter[str] = attrs.field(factory=Counter)
+    """How many searches, by what they fell back on."""
+    usual: float = 2e-3
+    """Seconds that a search takes lately: an average in which each new one counts for a fifth."""
+    sampled: int = 0
+    recalled: float = 0.0
+    least: float | None = None
+    lost: int = 0
+    """Samples that were not taken since others were waiting."""
+
+    def searched(self, seconds: float, inside: float, fallbacks: Iterable[str] = ()) -> None:
+        """A search took so long for its caller, and `inside` of it was work."""
+        self.seconds.record(seconds)
+        self.usual += (inside - self.usual) / 5
+        for one in fallbacks:
+            self.fallbacks[one] += 1
+
+    def compared(self, recall: float) -> None:
+        """A search was done again exactly: this share of what is right had been found."""
+        self.sampled += 1
+        self.recalled += recall
+        self.least = recall if self.least is None else min(recall, self.least)
+
+    def status(self) -> dict[str, Any]:
+        """As plain data; times in seconds, None where nothing was measured."""
+        durations = self.seconds.durations()
+        return {
+            "searches": durations.count,
+            "seconds": {"p50": durations.p50, "p99": durations.p99, "longest": durations.longest},
+            "recall": {
+                "samples": self.sampled,
+                "mean": self.recalled / self.sampled if self.sampled else None,
+                "least": self.least,
+                "skipped": self.lost,
+            },
+            "fallbacks": dict(self.fallbacks),
+        }
+
+
+def recall(found: Any, exact: Any, worst: float) -> float:
+    """The share of the exact scores that were reached, given what was found and the worst exact score.
+
+    Compares scores, not ids: of several vectors that are equally near any may be found.
+    """
+    if not len(exact):
+        return 1.0
+    slack = 1e-5 * max(1.0, abs(worst))
+    return min(1.0, sum(1 for score in found if score >= worst - slack) / len(exact))
