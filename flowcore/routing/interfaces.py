@@ -119,7 +119,7 @@ class VectorIndex(Protocol):
     ) -> Hits:
         """The k nearest of those for which `where` says True, or fewer if there are not so many.
 
-        `where` may be called several times, from a thread. Raises WrongVector.
+        `where` may be called several times, from a thread. Raises WrongVector; ValueError for a k below 1.
         """
         ...
 
@@ -132,6 +132,10 @@ class VectorIndex(Protocol):
 
     async def clear(self) -> None:
         """Forget everything, on disk too; the position is 0 again."""
+        ...
+
+    async def settle(self) -> None:
+        """Wait until nothing is being built in the background: searches are then as fast as they get."""
         ...
 
     def status(self) -> dict[str, Any]:

@@ -18,6 +18,7 @@ from flowcore.testing import (
     of_guards,
     of_modules,
     of_settings,
+    of_vectors,
 )
 from flowcore.testing.bench import Bench, has_what_its_kind_has, leaves_nothing_open
 from flowcore.testing.findings import CheckFailed, Report, Wrong, told
@@ -98,6 +99,19 @@ OF_KIND: Mapping[str, Sequence[Check]] = {
         of_guards.stands_in_a_flow,
         of_guards.says_what_it_does,
         of_guards.is_steered_by_name,
+    ),
+    "vectors": (
+        *OF_OPENED,
+        of_vectors.finds_what_is_near,
+        of_vectors.obeys_a_filter,
+        of_vectors.refuses_wrong_vectors,
+        of_vectors.keeps_what_was_saved,
+        of_vectors.knows_its_space,
+        of_vectors.forgets_when_cleared,
+        of_vectors.keeps_names_apart,
+        of_vectors.shows_changes_whole,
+        of_vectors.says_what_it_did,
+        of_vectors.closes_while_it_is_used,
     ),
 }
 

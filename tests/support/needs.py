@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import shutil
 from pathlib import Path
 
@@ -30,6 +31,30 @@ def node() -> str:
     path = NODE_MODULES / "node" / "bin" / "node"
     need("Node 22 in .node (make node)", path.exists())
     return str(path)
+
+
+def annoy() -> None:
+    """Nothing if Annoy is installed, or a skip."""
+    need("the package 'annoy' (make annoy)", importlib.util.find_spec("annoy") is not None)
+
+
+def postgres() -> Path:
+    """The folder of PostgreSQL's programs, where pgvector is installed with them, or a skip."""
+    places = {
+        ROOT / ".postgres/pgserver/pginstall/bin": ROOT
+        / ".postgres/pgserver/pginstall/share/postgresql",
+        **{
+            path / "bin": Path("/usr/share/postgresql") / path.name
+            for path in sorted(Path("/usr/lib/postgresql").glob("*"), reverse=True)
+        },
+    }
+    found = [
+        programs
+        for programs, shared in places.items()
+        if (shared / "extension/vector.control").exists() and (programs / "initdb").exists()
+    ]
+    need("PostgreSQL with pgvector (make postgres)", bool(found))
+    return found[0]
 
 
 def npm(package: str) -> Path:

@@ -20,6 +20,7 @@ from flowcore.signing import Signer, read_ring
 from flowcore.testing import Trial, check_plugin
 from support.certificates import Authority
 from support.embeddings_server import DIMENSIONS, open_embeddings_server
+from support.needs import annoy
 from support.node import ROOT
 from support.sentence_models import tiny
 from support.tokens import AUDIENCE, ISSUER, SigningKey, jwks, token
@@ -30,7 +31,7 @@ BY_THEMSELVES = sorted(
     name
     for name, value in POINTS.items()
     if value.startswith(("flow_balancers.", "flow_gates.", "flow_guards."))
-    or name in ("api", "hashed", "mcp")
+    or name in ("api", "exact", "hashed", "hnsw", "mcp")
 )
 TRIED_HERE = (
     "python",
@@ -44,6 +45,7 @@ TRIED_HERE = (
     "mcp_stdio",
     "onnx",
     "http_embedder",
+    "annoy",
 )
 
 
@@ -153,6 +155,11 @@ async def test_embedders_over_http_hold() -> None:
     async with open_embeddings_server() as server:
         settings = {"url": server.url, "model": "words", "dimensions": DIMENSIONS}
         await check_plugin(POINTS["http_embedder"], {"http": Trial(settings=settings)})
+
+
+async def test_forests_hold() -> None:
+    annoy()
+    await check_plugin(POINTS["annoy"], {"annoy": Trial(settings={"front": 64})})
 
 
 async def test_the_example_of_one_file_holds() -> None:

@@ -3,7 +3,7 @@
 usearch's searches share buffers, one set for each thread of *its own*: two searches that Python starts with
 one thread each use the same. So a graph does one search at a time, behind a lock. Nothing is added to a graph
 that is searched, and nothing removed: that is what segments are for. Keys are never looked up, but
-`enable_key_lookups=False` would be no saving: with it, usearch 2.25 writes beyond its memory when rows are added.
+`enable_key_lookups=False` would be no saving: with it, usearch 2.25 writes beyond its memory in `add_many`.
 """
 
 from __future__ import annotations

@@ -1,0 +1,75 @@
+"""`annoy`: forests of random projection trees by Spotify's Annoy, in mapped files.
+
+A forest cannot be changed once it is built. So it stands over a segment of vectors that never changes; new
+vectors are in front of it and searched exactly, what is removed is marked, and forests are built anew in the
+background. The package has no wheels: installing it takes a C++ compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING
+
+import attrs
+
+from flowcore.config import setting
+from flowcore.config import validators as v
+from flowcore.errors import RoutingError
+from flowcore.hookspecs import Context, Factory, Registry, hookimpl
+
+if TYPE_CHECKING:
+    from flow_vectors.local.opening import LocalIndexes
+
+
+@attrs.frozen(kw_only=True)
+class AnnoyConfig:
+    """Finds near vectors by a forest of random projection trees."""
+
+    trees: int = setting(
+        50,
+        validator=v.in_range(1, 1000),
+        help="trees of a forest: more find more, and take more disk",
+    )
+    search_k: int = setting(
+        20_000,
+        validator=v.in_range(1, 10_000_000),
+        help="vectors looked at by a search: more find more, and take longer",
+    )
+    rerank: int = setting(
+        50,
+        validator=v.in_range(1, 10_000),
+        help="candidates of the forest that are ranked by their whole vectors",
+    )
+    front: int = setting(
+        4096,
+        validator=v.in_range(1, 1_000_000),
+        help="new vectors that are searched exactly before a forest is built of them, in the background",
+    )
+    sample: float = setting(
+        0.01,
+        validator=v.in_range(0, 1),
+        help="share of searches repeated exactly to measure recall",
+    )
+
+
+@asynccontextmanager
+async def open_annoy(config: AnnoyConfig, context: Context) -> AsyncGenerator[LocalIndexes]:
+    """Indexes in the component's folder. Raises RoutingError if Annoy is not installed."""
+    try:
+        import annoy  # noqa: F401
+    except ImportError as error:
+        raise RoutingError(
+            f"annoy is missing: pip install 'flowcore[annoy]', which needs a C++ compiler ({error})"
+        ) from error
+    from flow_vectors.annoy.forest import ForestMaker
+    from flow_vectors.local.index import Options
+    from flow_vectors.local.opening import LocalIndexes
+
+    options = Options(front=config.front, spill=max(config.front, 32_768), sample=config.sample)
+    yield LocalIndexes(context.data_dir, ForestMaker(config), options, context.random)
+
+
+@hookimpl
+def flow_register(registry: Registry) -> None:
+    registry.add(Factory("vectors", "annoy", AnnoyConfig, open_annoy, stability="beta"))
