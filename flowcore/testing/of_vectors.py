@@ -55,10 +55,10 @@ class _Plain:
         one, other = self.vectors[id_].astype(np.float64), query.astype(np.float64)
         if self.metric == "euclidean":
             return -float(((one - other) ** 2).sum())
-        product = float(one @ other)
+        product: float = float(one @ other)
         if self.metric == "cosine":
-            product /= float(np.linalg.norm(one) * np.linalg.norm(other))
-        return float(product)
+            return product / float(np.linalg.norm(one) * np.linalg.norm(other))
+        return product
 
     def best(self, query: Vectors, k: int, among: set[int] | None = None) -> list[float]:
         """The k best scores."""
@@ -92,7 +92,8 @@ async def _compared(
         raise Wrong("the hits of a search are not in the order of their scores")
     if not right:
         return 1.0
-    return sum(one >= right[-1] - _SLACK for one in scores) / len(right)
+    reached = [one for one in scores if one >= right[-1] - _SLACK]
+    return len(reached) / len(right)
 
 
 async def _agrees(index: VectorIndex, plain: _Plain, seed: int) -> None:
