@@ -9,7 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from annoy import AnnoyIndex
 
-from flow_vectors.annoy import AnnoyConfig
+from flow_vectors.annoy.settings import AnnoyConfig
 from flow_vectors.checking import Ids, Vectors
 from flow_vectors.local.graphs import Progress
 from flowcore.errors import DamagedState

@@ -22,7 +22,7 @@ import numpy.typing as npt
 from usearch.compiled import Index, MetricKind, ScalarKind
 
 from flow_vectors.checking import Ids, Vectors
-from flow_vectors.hnsw import HnswConfig
+from flow_vectors.hnsw.settings import HnswConfig
 from flow_vectors.local.graphs import Progress
 from flowcore.errors import DamagedState
 from flowcore.routing import Metric
