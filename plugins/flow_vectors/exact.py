@@ -30,8 +30,8 @@ class ExactConfig:
 @asynccontextmanager
 async def open_exact(config: ExactConfig, context: Context) -> AsyncGenerator[LocalIndexes]:
     """Indexes in the component's folder."""
-    from flow_vectors.local.index import Options
     from flow_vectors.local.opening import LocalIndexes
+    from flow_vectors.local.options import Options
 
     options = Options(front=config.front, spill=max(config.front, 32_768))
     yield LocalIndexes(context.data_dir, None, options, context.random)

@@ -29,8 +29,8 @@ async def open_annoy(config: AnnoyConfig, context: Context) -> AsyncGenerator[Lo
             f"annoy is missing: pip install 'flowcore[annoy]', which needs a C++ compiler ({error})"
         ) from error
     from flow_vectors.annoy.forest import ForestMaker
-    from flow_vectors.local.index import Options
     from flow_vectors.local.opening import LocalIndexes
+    from flow_vectors.local.options import Options
 
     options = Options(front=config.front, spill=max(config.front, 32_768), sample=config.sample)
     yield LocalIndexes(context.data_dir, ForestMaker(config), options, context.random)

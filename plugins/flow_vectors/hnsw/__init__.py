@@ -22,8 +22,8 @@ async def open_hnsw(config: HnswConfig, context: Context) -> AsyncGenerator[Loca
     except ImportError as error:
         raise RoutingError(f"usearch is missing: pip install 'flowcore[hnsw]' ({error})") from error
     from flow_vectors.hnsw.graph import HnswMaker
-    from flow_vectors.local.index import Options
     from flow_vectors.local.opening import LocalIndexes
+    from flow_vectors.local.options import Options
 
     options = Options(front=config.front, spill=max(config.front, 32_768), sample=config.sample)
     yield LocalIndexes(context.data_dir, HnswMaker(config), options, context.random)

@@ -10,13 +10,13 @@ from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
 
-import attrs
 import numpy as np
 import trio
 
 from flow_vectors.checking import Ids, Vectors, checked, checked_ids, checked_query
 from flow_vectors.local.graphs import GraphMaker
-from flow_vectors.local.policy import plan
+from flow_vectors.local.options import Options
+from flow_vectors.local.policy import Plan, plan
 from flow_vectors.local.rows import Front, Segment, Snapshot
 from flow_vectors.local.searching import Found, Task, search
 from flow_vectors.local.state import STATE, Loaded, load, on_disk, sweep, write_state
@@ -35,18 +35,6 @@ _BULK = 1000
 """A batch of so many vectors says that more are coming: what is built then waits until they are all there."""
 _QUIET = 0.5
 """Seconds without such a batch after which building begins."""
-
-
-@attrs.frozen(kw_only=True)
-class Options:
-    """How an index is kept."""
-
-    front: int
-    """Rows in the front beyond which it becomes a segment."""
-    spill: int = 32_768
-    """Rows in the front beyond which it becomes a segment even while vectors come in bulk."""
-    sample: float = 0.0
-    """The share of searches that are done again exactly."""
 
 
 class LocalIndex:
@@ -253,7 +241,7 @@ class LocalIndex:
             "exact": self.maker is None,
         }
 
-    def planned(self) -> Any:
+    def planned(self) -> Plan | None:
         """What is to be merged or built next."""
         return plan(self.segments, None if self.maker is None else self._least)
 

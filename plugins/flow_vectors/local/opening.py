@@ -13,7 +13,8 @@ import trio
 from flow_vectors.checking import checked_name
 from flow_vectors.local.files import sync_folder
 from flow_vectors.local.graphs import GraphMaker
-from flow_vectors.local.index import LocalIndex, Options, open_local
+from flow_vectors.local.index import LocalIndex, open_local
+from flow_vectors.local.options import Options
 from flowcore.errors import RoutingError
 from flowcore.routing import Space
 

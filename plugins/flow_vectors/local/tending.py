@@ -7,25 +7,27 @@ is marked as dead in what was made, and that takes the place of what it was made
 from __future__ import annotations
 
 import logging
+import pathlib
 import secrets
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import trio
 
 from flow_vectors.local import graphs
+from flow_vectors.local.options import Options
 from flow_vectors.local.policy import Plan
 from flow_vectors.local.rows import (
     ALIVE,
+    Front,
     Part,
     Segment,
+    Snapshot,
     alive_at,
     read_rows,
     write_rows,
 )
-
-if TYPE_CHECKING:
-    from flow_vectors.local.index import LocalIndex
+from flowcore.routing import Space
 
 logger = logging.getLogger(__name__)
 
@@ -37,10 +39,37 @@ class GivenUp(Exception):
     """The index is closed or cleared: what was being made is not needed."""
 
 
+class Tended(Protocol):
+    """What of an index is worked on."""
+
+    folder: pathlib.Path
+    space: Space
+    maker: graphs.GraphMaker | None
+    options: Options
+    changing: trio.Lock
+    front: Front
+    segments: tuple[Segment, ...]
+    version: int
+    now: Snapshot
+    quiet_at: float
+
+    def planned(self) -> Plan | None:
+        """What is to be merged or built next."""
+        ...
+
+    def publish(self) -> None:
+        """Let searches see what there is now."""
+        ...
+
+    async def swap(self, front: Front | None, segments: tuple[Segment, ...]) -> None:
+        """Let others take the place of what there was, with the lock held; the content is the same."""
+        ...
+
+
 class Tending:
     """The work in the background of one index."""
 
-    def __init__(self, index: LocalIndex) -> None:
+    def __init__(self, index: Tended) -> None:
         self._index = index
         self._looked = trio.Event()
         self._life = 0
