@@ -5,12 +5,15 @@ due (Poisson, from a seed) whatever the server does, each has so much patience, 
 takes a refusal for an answer. Each latency counts from when the request was due.
 
 A job has phases, one after another without a pause; each gives counts, latencies in seconds, and the times
-from its beginning to the last request that was not served in `usual` seconds, and to the last result.
+from its beginning to the last request that was not served in `usual` seconds, and to the last result. Jobs of
+several programs that are to keep step say when they begin: `at`, by the monotonic clock.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
+import math
 import random
 import select
 import socket
@@ -19,7 +22,7 @@ import time
 from collections import deque
 from typing import Any
 
-now = time.perf_counter
+now = time.monotonic
 
 GOOD, REFUSED, WRONG, HUNG_UP = "good", "refused", "wrong", "hung_up"
 _REFUSALS = (b'"code":-31050', b'"code":-31053')
@@ -73,7 +76,7 @@ class Crowd:
 
     def __init__(self, job: dict[str, Any]) -> None:
         self.job = job
-        self.request = job["request"].encode()
+        self.requests = itertools.cycle(one.encode() for one in job["requests"])
         self.patience = float(job["patience"])
         self.poll = select.epoll()
         self.idle: list[Caller] = []
@@ -90,11 +93,11 @@ class Crowd:
         starts, begin = [], 0.0
         for number, phase in enumerate(self.job["phases"]):
             starts.append(begin)
-            at = begin
-            while (at := at + chance.expovariate(phase["rate"])) < begin + phase["seconds"]:
+            at = begin if phase["rate"] else math.inf
+            while (at := at + chance.expovariate(phase["rate"] or 1)) < begin + phase["seconds"]:
                 schedule.append((at, number))
             begin += phase["seconds"]
-        zero = now() + 0.1
+        zero = self.job.get("at", now() + 0.1)
         self.starts = [zero + start for start in starts]
         for at, phase in schedule:
             self.wait_until(zero + at)
@@ -120,7 +123,7 @@ class Crowd:
     def send(self, caller: Caller) -> None:
         """Say what one wants; it is short enough to fit into any socket's buffer."""
         try:
-            caller.socket.send(self.request)
+            caller.socket.send(next(self.requests))
         except OSError:
             self.end(caller, WRONG)
 

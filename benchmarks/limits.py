@@ -1,13 +1,17 @@
 """Limits: what guards cost a call and keep in memory, and what an attacker at ten times the limit does.
 
-The attack is real: two principals with tokens over HTTP, one of them asking ten times as often as it may,
-while the other's latencies are compared with those of the time before, in turns.
+The attack is real: principals with tokens over HTTP, one of them asking ten times as often as it may, while
+the others' latencies are compared with those of the turn before or after, in which it is silent. Turns are
+short and the median of all comparisons counts, so that a machine may do other things meanwhile.
+
+`python -m benchmarks.limits --quick` does it in a few turns, and keeps no results.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import json
 import statistics
 import subprocess
@@ -20,12 +24,13 @@ import urllib.request
 from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
+import attrs
 import msgspec
 
 from benchmarks.load import MODERN, LoadError, addressed
 from benchmarks.overload import FLOWSERVE, GENERATOR, Phase
 from benchmarks.report import Figure, as_table
-from benchmarks.servers import ON_CLIENTS_CPU, free_port, running
+from benchmarks.servers import ON_CLIENTS_CPU, Server, free_port, running
 from flowcore import Envelope, Principal
 from flowcore.requests import Guard
 from flowcore.resilience import FailedLogins, FailedLoginSettings, Rate
@@ -34,11 +39,18 @@ KEYS = 100_000
 CALLS = 100_000
 LIMIT, BURST = 100.0, 100
 TIMES = 10.0
-OTHERS = 50.0
-SECONDS, ROUNDS = 5.0, 7
+RATE = 50.0
+"""Requests a second of each of the others."""
+SECONDS, ROUNDS, QUICK = 2.0, 20, 4
 POLITE = ("nice", "-n", "19")
-"""For the attacker: it shares the callers' CPU with the one who is measured, and may not be what slows it."""
-TOKENS = {name: f"flow_{name * 12}" for name in ("ada", "bob")}
+"""For the attacker: it shares a CPU with the callers who are measured, and may not be what slows them."""
+OTHERS = ("ada", "cid", "dot", "eve", "fay", "gus", "hal", "ida")
+BOB = ("bob",)
+TOKENS = {name: f"flow_{name * 12}" for name in (*OTHERS, *BOB)}
+TOOL = "busy.work"
+TOOLS = {TOOL: "calls of 20 ms", "busy.echo": "calls of no time"}
+"""The bar is for agents that do something; how much is added to those that do nothing is shown beside."""
+_ORDER = (("alone", "beside"), ("beside", "alone"))
 CONFIG = """\
 [requests]
 guards = ["rates"]
@@ -53,7 +65,7 @@ tokens = [{tokens}]
 
 [agent.busy]
 type = "python"
-target = "benchmarks.agents:work"
+target = "benchmarks.agents"
 pool = {{ min = 1, max = 1, concurrency = 256 }}
 
 [edge.mcp]
@@ -67,17 +79,18 @@ bind = "127.0.0.1:{api}"
 """
 
 
-def run() -> list[Figure]:
+def run(*, quick: bool = False) -> list[Figure]:
     """Costs, memory, and the attack."""
-    return [*_costs(), *_memory(), *_attack()]
+    return [*_costs(), *_memory(), *_attack(QUICK if quick else ROUNDS)]
 
 
 def setup() -> dict[str, str]:
     """How the attack was measured."""
     return {
         "flowserve": config(0, 0),
-        "callers": f"open loop, Poisson; ada at {OTHERS:g}/s, bob at {TIMES:g} times the limit;"
-        f" {ROUNDS} turns of {SECONDS:g} s without and with bob, who is niced: both share the callers' CPU",
+        "callers": f"open loop, Poisson; {len(OTHERS)} principals at {RATE:g}/s each, the attacker at"
+        f" {TIMES:g} times its limit; {ROUNDS} turns of {SECONDS:g} s without and with it, in pairs; it is niced, for"
+        " all share the callers' CPU",
     }
 
 
@@ -177,67 +190,129 @@ def _held(make: Callable[[], object]) -> float:
 # ---- the attack
 
 
-def _attack() -> list[Figure]:
-    calm, under, share, attacks = [], [], [], []
-    with _serving() as (url, _):
-        _ask(url, "ada", 20.0, 1.0, 0)  # warm it
-        for turn in range(ROUNDS):
-            calm.append(_finish(_ask_in_background(url, "ada", OTHERS, turn)))
-            attacker = _ask_in_background(url, "bob", TIMES * LIMIT, turn, before=POLITE)
-            other = _ask_in_background(url, "ada", OTHERS, turn)
-            under.append(_finish(other))
-            attack = _finish(attacker)
-            attacks.append(100 * attack.refused.count / (attack.rate * SECONDS))
-            share.append(attack.good.count / (LIMIT * max(SECONDS, attack.last_good) + BURST))
-    refused = sum(
-        phase.refused.count + phase.wrong.count + phase.hung_up.count for phase in (*calm, *under)
-    )
-    changes = [100 * (b.good.p99 / a.good.p99 - 1) for a, b in zip(calm, under, strict=True)]
-    return [
-        Figure(
-            name="attacker at 10 times the limit: passed, of the limit and one burst",
-            value=max(share),
-            unit="x",
-            bar=1.05,
-        ),
-        Figure(
-            name="another principal meanwhile: requests not served", value=refused, unit="", bar=0
-        ),
-        Figure(
-            name="another principal: p99 alone",
-            value=statistics.median(one.good.p99 for one in calm) * 1e3,
-            unit="ms",
-        ),
-        Figure(
-            name="attacker: refused, of what it asked",
-            value=statistics.median(attacks),
-            unit="%",
-        ),
-        Figure(
-            name="another principal: change of p50 under attack, median",
-            value=statistics.median(
-                100 * (b.good.p50 / a.good.p50 - 1) for a, b in zip(calm, under, strict=True)
+@attrs.frozen(kw_only=True)
+class Attack:
+    """What came of one tool's callers, turn by turn: alone, and beside an attacker."""
+
+    alone: list[Phase]
+    beside: list[Phase]
+    attacker: list[Phase]
+    cpu_alone: list[float]
+    """CPU seconds of the server, for each turn."""
+    cpu_beside: list[float]
+
+    def change(self, of: Callable[[Phase], float]) -> float:
+        """By how much a figure of the others changes beside the attacker, in per cent: the median of all
+        turns, each compared with the turn next to it, so that what else the machine does is in both."""
+        pairs = zip(self.alone, self.beside, strict=True)
+        return 100 * (statistics.median(of(b) / of(a) for a, b in pairs) - 1)
+
+    @property
+    def unserved(self) -> int:
+        """Requests of the others that got no result."""
+        phases = (*self.alone, *self.beside)
+        return sum(one.refused.count + one.wrong.count + one.hung_up.count for one in phases)
+
+    @property
+    def passed(self) -> float:
+        """What the attacker got beyond one burst, of its limit: the most of all turns."""
+        return max(
+            (one.good.count - BURST) / (LIMIT * max(SECONDS, one.last_good))
+            for one in self.attacker
+        )
+
+    @property
+    def refused(self) -> float:
+        """Refusals in all turns."""
+        return sum(one.refused.count for one in self.attacker)
+
+    @property
+    def cost(self) -> float:
+        """CPU seconds of the server for one refusal; what the attacker got is taken to cost as much as the
+        others' requests do."""
+        others = [sum(one.good.count for one in phases) for phases in (self.alone, self.beside)]
+        each = sum(self.cpu_alone) / others[0]
+        served = others[1] + sum(one.good.count for one in self.attacker)
+        return (sum(self.cpu_beside) - each * served) / self.refused
+
+
+def _attack(rounds: int) -> list[Figure]:
+    figures = []
+    for tool, what in TOOLS.items():
+        found = _attacked(tool, rounds)
+        bar = 10.0 if tool == TOOL else None
+        alone = statistics.median(one.good.p99 for one in found.alone)
+        p99 = found.change(lambda phase: phase.good.p99)
+        figures += [
+            Figure(
+                name=f"attacker at 10 times the limit, {what}: passed beyond one burst, of the limit",
+                value=found.passed,
+                unit="x",
+                bar=1.05,
             ),
-            unit="%",
-        ),
-        Figure(
-            name="another principal: change of p99 under attack, median",
-            value=statistics.median(changes),
-            unit="%",
-            bar=10,
-        ),
-    ]
+            Figure(
+                name=f"others meanwhile, {what}: requests not served",
+                value=found.unserved,
+                unit="",
+                bar=0,
+            ),
+            Figure(name=f"others alone, {what}: p99", value=alone * 1e3, unit="ms"),
+            Figure(name=f"others, {what}: change of p99", value=p99, unit="%", bar=bar),
+            Figure(name=f"others, {what}: p99 in addition", value=p99 * alone * 10, unit="ms"),
+            Figure(
+                name=f"others, {what}: change of p50",
+                value=found.change(lambda phase: phase.good.p50),
+                unit="%",
+            ),
+            Figure(
+                name=f"CPU of the node for a refusal, {what}", value=found.cost * 1e6, unit="µs"
+            ),
+        ]
+    return figures
+
+
+def _attacked(tool: str, rounds: int) -> Attack:
+    """Turns of a few seconds without and with the attacker, two and two, each first in every other pair."""
+    with _serving() as (url, server):
+        # warmed, and the files of both programs read
+        for program in (
+            _callers(url, tool, OTHERS, [1.0], 99),
+            _callers(url, tool, BOB, [1.0], 99),
+        ):
+            _finish(program)
+        order = [pair == "beside" for turn in range(rounds) for pair in _ORDER[turn % 2]]
+        rates = [TIMES * LIMIT if attacked else 0.0 for attacked in order]
+        at = time.monotonic() + 1.0
+        attacker = _callers(url, tool, BOB, rates, 1, at=at, before=POLITE)
+        others = _callers(url, tool, OTHERS, [RATE * len(OTHERS)] * len(order), 2, at=at)
+        spent = []
+        for turn in range(len(order) + 1):
+            time.sleep(max(0.0, at + turn * SECONDS - time.monotonic()))
+            spent.append(server.cpu())
+        theirs, its = _finish(others), _finish(attacker)
+    cpu = [after - before for before, after in itertools.pairwise(spent)]
+
+    def of(values: Sequence[Any], *, attacked: bool) -> list[Any]:
+        return [value for value, one in zip(values, order, strict=True) if one == attacked]
+
+    return Attack(
+        alone=of(theirs, attacked=False),
+        beside=of(theirs, attacked=True),
+        attacker=of(its, attacked=True),
+        cpu_alone=of(cpu, attacked=False),
+        cpu_beside=of(cpu, attacked=True),
+    )
 
 
 @contextlib.contextmanager
-def _serving() -> Generator[tuple[str, str]]:
+def _serving() -> Generator[tuple[str, Server]]:
     port, api = free_port(), free_port()
     with tempfile.NamedTemporaryFile("w", suffix=".toml") as file:
         file.write(config(port, api))
         file.flush()
-        with running([FLOWSERVE, "--config", file.name]):
+        with running([FLOWSERVE, "--config", file.name]) as server:
             _wait_ready(f"http://127.0.0.1:{api}/readyz")
-            yield f"http://127.0.0.1:{port}/mcp", f"http://127.0.0.1:{api}"
+            yield f"http://127.0.0.1:{port}/mcp", server
 
 
 def _wait_ready(url: str) -> None:
@@ -252,22 +327,24 @@ def _wait_ready(url: str) -> None:
             time.sleep(0.1)
 
 
-def _ask(url: str, who: str, rate: float, seconds: float, seed: int) -> Phase:
-    return _finish(_ask_in_background(url, who, rate, seed, seconds))
-
-
-def _ask_in_background(
+def _callers(
     url: str,
-    who: str,
-    rate: float,
+    tool: str,
+    who: Sequence[str],
+    rates: Sequence[float],
     seed: int,
-    seconds: float = SECONDS,
+    *,
+    at: float | None = None,
     before: Sequence[str] = (),
 ) -> subprocess.Popen[str]:
-    job: dict[str, Any] = addressed(url, MODERN, "busy.work")
+    """A program whose callers come at these rates, for some seconds each, in the names of all in turn."""
+    job: dict[str, Any] = addressed(url, MODERN, tool)
     head, _, rest = job["request"].partition("\r\n")
-    job["request"] = f"{head}\r\nAuthorization: Bearer {TOKENS[who]}\r\n{rest}"
-    job |= {"seed": seed, "patience": 5.0, "phases": [{"rate": rate, "seconds": seconds}]}
+    job["requests"] = [f"{head}\r\nAuthorization: Bearer {TOKENS[one]}\r\n{rest}" for one in who]
+    phases = [{"rate": rate, "seconds": SECONDS} for rate in rates]
+    job |= {"seed": seed, "patience": 5.0, "phases": phases}
+    if at is not None:
+        job["at"] = at
     command = [*ON_CLIENTS_CPU, *before, sys.executable, "-I", "-S", str(GENERATOR)]
     process = subprocess.Popen(
         command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
@@ -279,13 +356,12 @@ def _ask_in_background(
     return process
 
 
-def _finish(process: subprocess.Popen[str]) -> Phase:
+def _finish(process: subprocess.Popen[str]) -> list[Phase]:
     said, errors = process.communicate()
     if process.returncode:
         raise LoadError(errors.strip())
-    (phase,) = msgspec.json.decode(said, type=list[Phase])
-    return phase
+    return msgspec.json.decode(said, type=list[Phase])
 
 
 if __name__ == "__main__":
-    print(as_table(run()))
+    print(as_table(run(quick="--quick" in sys.argv[1:])))

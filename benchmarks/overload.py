@@ -114,7 +114,9 @@ def measure(*, limited: bool, seconds: float, calm: float) -> Outcome:
         with running([FLOWSERVE, "--config", file.name]) as server:
             wait_ready(url, MODERN, TOOL)
             peak = closed_loop(server, url, MODERN, TOOL, connections=16, seconds=calm).rate
-            job = addressed(url, MODERN, TOOL) | {
+            job = addressed(url, MODERN, TOOL)
+            job |= {
+                "requests": [job["request"]],
                 "seed": 1,
                 "patience": PATIENCE,
                 "phases": [
