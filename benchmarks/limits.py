@@ -89,8 +89,8 @@ def setup() -> dict[str, str]:
     return {
         "flowserve": config(0, 0),
         "callers": f"open loop, Poisson; {len(OTHERS)} principals at {RATE:g}/s each, the attacker at"
-        f" {TIMES:g} times its limit; {ROUNDS} turns of {SECONDS:g} s without and with it, in pairs; it is niced, for"
-        " all share the callers' CPU",
+        f" {TIMES:g} times its limit; {ROUNDS} turns of {SECONDS:g} s without and with it, in pairs;"
+        " it is niced, for all share the callers' CPU",
     }
 
 
