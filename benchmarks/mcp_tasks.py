@@ -1,10 +1,10 @@
-"""What people ask for, and which of 186 real tools does it: three tasks a tool, in words that are not the tool's.
+"""What people ask for, and which of 186 real tools does it: three tasks a tool, in words of their own.
 
-The tasks are in `data/mcp_tasks.json`, the tools in `../shared/data/mcp-tools.json`, beside the checkout. A task
-says what somebody wants, without the tool's name; where other tools do it as well, they count as right, too.
-They say it in full: of what kind the thing is, and where it lies. `data/mcp_tasks_terse.json` has them as they were
-first written, as one says it to somebody who knows what one is at: a third of them leave that to be guessed
-("Which PRs are open?", "Hit Enter").
+The tasks are in `data/mcp_tasks.json`, the tools in `../shared/data/mcp-tools.json`, beside the checkout. A
+task says what somebody wants, without the tool's name; where other tools do it as well, they count as right,
+too. They say it in full: of what kind the thing is, and where it lies. `data/mcp_tasks_terse.json` has them
+as they were first written, as one says it to somebody who knows what one is at: a third of them leave that
+to be guessed ("Which PRs are open?", "Hit Enter").
 """
 
 from __future__ import annotations
