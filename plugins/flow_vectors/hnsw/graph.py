@@ -38,16 +38,25 @@ _METRICS = {
     "euclidean": MetricKind.L2sq,
 }
 _LARGEST_F16 = 60_000.0
+_STEEPEST = 1e38
 
 
 class HnswGraph:
     """An opened graph."""
 
     def __init__(
-        self, index: Index, config: HnswConfig, told: Mapping[str, Any], mapped: bool
+        self,
+        index: Index,
+        config: HnswConfig,
+        metric: Metric,
+        told: Mapping[str, Any],
+        mapped: bool,
     ) -> None:
         self._index = index
         self._scale = float(told["scale"])
+        # the order of inner products is the same whatever the query is multiplied by; usearch takes them from
+        # one, where small ones would be lost
+        self._own_scale = metric == "inner_product"
         self._i8 = config.storage == "i8"
         self._rerank = config.rerank if self._i8 else 0
         self._kind = ScalarKind.I8 if self._i8 else ScalarKind.F32
@@ -61,7 +70,10 @@ class HnswGraph:
 
     def candidates(self, query: Vectors, count: int) -> Ids:
         """The nearest rows, as far as the graph knows."""
-        given = _stored(query[np.newaxis], self._scale, self._i8)
+        scale = self._scale
+        if self._own_scale:
+            scale = _fitting(float(np.abs(query).max()), self._i8)
+        given = _stored(query[np.newaxis], scale, self._i8)
         wanted = min(max(count, self._rerank), len(self._index))
         with self._lock:
             keys, _, counts, _, _ = self._index.search_many(
@@ -137,7 +149,7 @@ class HnswMaker:
         if len(index) != len(rows):
             raise DamagedState(f"{path.name} has {len(index)} rows, {len(rows)} expected")
         index.expansion_search = self._config.ef_search
-        return HnswGraph(index, self._config, told, mapped)
+        return HnswGraph(index, self._config, metric, told, mapped)
 
     def _index(self, dimensions: int, metric: Metric) -> Index:
         return Index(
@@ -152,14 +164,19 @@ class HnswMaker:
 
 def _scale(rows: Vectors, storage: str, metric: Metric, progress: Progress) -> float:
     """What vectors are multiplied by so that their range fits the numbers of the graph."""
-    if storage == "f32" or (storage == "f16" and metric == "cosine"):
+    if storage != "i8" and metric == "cosine":
         return 1.0
     largest = 0.0
     for start in range(0, len(rows), 8192):
         progress(0)
         largest = max(largest, float(np.abs(rows[start : start + 8192]).max(initial=0.0)))
-    scale = (127.0 if storage == "i8" else 1.0) / largest if largest else 1.0
-    return scale if np.isfinite(np.float32(scale)) else 1.0
+    return _fitting(largest, storage == "i8")
+
+
+def _fitting(largest: float, i8: bool) -> float:
+    """What makes a number as large as it should be."""
+    scale = (127.0 if i8 else 1.0) / largest if largest else 1.0
+    return scale if scale < _STEEPEST else 1.0
 
 
 def _stored(vectors: Vectors, scale: float, i8: bool) -> npt.NDArray[Any]:

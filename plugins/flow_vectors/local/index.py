@@ -14,6 +14,7 @@ import numpy as np
 import trio
 
 from flow_vectors.checking import Ids, Vectors, checked, checked_ids, checked_query
+from flow_vectors.local.files import sync_folder
 from flow_vectors.local.graphs import GraphMaker
 from flow_vectors.local.options import Options
 from flow_vectors.local.policy import Plan, plan
@@ -186,13 +187,17 @@ class LocalIndex:
 
     async def _save(self, position: int) -> None:
         """With the lock held."""
-        used = {one.name for one in self.segments} | self.tending.names
         self._bytes_on_disk = await trio.to_thread.run_sync(
-            _saved, self.folder, self.space, self.now, position, used, limiter=self._limiter
+            _saved, self.folder, self.space, self.now, position, self._used, limiter=self._limiter
         )
         self.position = position
         self.dirty = False
         self._kept = True
+
+    def _used(self, name: str) -> bool:
+        """Whether a segment is in use, or being made; asked from a thread. What is made becomes used before
+        it stops being made, so it is looked for in that order."""
+        return name in self.tending.names or any(one.name == name for one in self.segments)
 
     async def swap(self, front: Front | None, segments: tuple[Segment, ...]) -> None:
         """Let others take the place of what there was, with the lock held; the content is the same.
@@ -210,12 +215,14 @@ class LocalIndex:
         """Forget everything, on disk too."""
         async with self.changing:
             self.tending.give_up()
-            await trio.to_thread.run_sync(_cleared, self.folder, limiter=self._limiter)
+            self._kept = False
+            await trio.to_thread.run_sync(_unsaved, self.folder, limiter=self._limiter)
             self.front = Front.empty(self.space.identity.dimensions)
             self.segments = ()
             self.position = 0
             self._changed()
-            self.dirty = self._kept = False
+            self.dirty = False
+            await trio.to_thread.run_sync(sweep, self.folder, self._used, limiter=self._limiter)
             self._opened = "cleared"
             self._bytes_on_disk = 0
 
@@ -257,18 +264,17 @@ def _timed(work: Callable[[], Found]) -> tuple[Found, float]:
     return work(), time.perf_counter() - began
 
 
-def _saved(folder: pathlib.Path, space: Space, now: Snapshot, position: int, used: set[str]) -> int:
+def _saved(
+    folder: pathlib.Path, space: Space, now: Snapshot, position: int, used: Callable[[str], bool]
+) -> int:
     write_state(folder, space, now, position)
     sweep(folder, used)
     return on_disk(folder)
 
 
-def _cleared(folder: pathlib.Path) -> None:
-    from flow_vectors.local.files import sync_folder
-
+def _unsaved(folder: pathlib.Path) -> None:
     (folder / STATE).unlink(missing_ok=True)
     sync_folder(folder)
-    sweep(folder, ())
 
 
 @asynccontextmanager

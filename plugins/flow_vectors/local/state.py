@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pathlib
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import attrs
@@ -99,10 +99,10 @@ def check_space(name: str, saved: Mapping[str, Any], space: Space) -> None:
         )
 
 
-def sweep(folder: pathlib.Path, used: Collection[str]) -> None:
+def sweep(folder: pathlib.Path, used: Callable[[str], bool]) -> None:
     """Remove the files of segments that are not used any more."""
-    for path in folder.iterdir():
-        if path.name != STATE and path.name.partition(".")[0] not in used:
+    for path in list(folder.iterdir()):
+        if path.name != STATE and not used(path.name.partition(".")[0]):
             path.unlink(missing_ok=True)
 
 

@@ -27,6 +27,7 @@ from flow_vectors.local.rows import (
     read_rows,
     write_rows,
 )
+from flowcore.errors import DamagedState
 from flowcore.routing import Space
 
 logger = logging.getLogger(__name__)
@@ -274,9 +275,9 @@ class Tending:
             await work(*arguments)
         except GivenUp:
             await trio.lowlevel.checkpoint()
-        except (OSError, MemoryError) as error:
+        except (OSError, MemoryError, DamagedState) as error:
             if life != self._life:
-                return  # its files were removed under its hands
+                return  # the index was cleared meanwhile, and its files were removed under its hands
             if not self._failed:
                 logger.error("index %s: %s: %s", self._index.folder, what, error)
             self._failed = f"{what}: {error}"
