@@ -56,10 +56,10 @@ docs: .venv/ready
 	$(BIN)/python docs/generate.py
 
 # every family, beside the peers; `make benchmark-edge` for one
-benchmark: .venv/ready node peers
+benchmark: .venv/ready node peers models
 	$(BIN)/python -m benchmarks
 
-benchmark-embedding: models
+benchmark-embedding benchmark-routing benchmark-learning: models
 benchmark-edge: node peers
 benchmark-%: .venv/ready
 	$(BIN)/python -m benchmarks $*

@@ -14,7 +14,17 @@ import traceback
 from benchmarks.readme import README, readme
 from benchmarks.report import as_table, write
 
-FAMILIES = ("messages", "spawn", "pool", "start", "badinput", "edge", "overload", "limits")
+FAMILIES = (
+    "messages",
+    "spawn",
+    "pool",
+    "start",
+    "badinput",
+    "edge",
+    "overload",
+    "limits",
+    "embedding",
+)
 
 
 def main(names: list[str]) -> int:

