@@ -9,11 +9,17 @@
     │   ├── WrongLesson          a lesson from which nothing can be learned
     │   ├── OtherSpace           what is saved was made by another embedder, or for another metric
     │   └── DamagedState         what is saved cannot be read
+    ├── StorageError             what must not be forgotten cannot be kept, or cannot be trusted
+    │   ├── StorageFull          the disk is full: nothing was written, and there may be room later
+    │   ├── StorageFailed        the disk failed: nothing more is written until a person has looked
+    │   ├── UntrustedFile        a file that is damaged, or another one than it should be
+    │   └── TooOld               what is asked for goes further back than what is kept
     └── CallError                one request's typed outcome; crosses the wire as code, message, data
         ├── InvalidRequest       -32600  the request is not well formed
         ├── UnknownMethod        -32601
         ├── InvalidArguments     -32602  a parameter is missing or of the wrong form
         │   ├── SchemaViolation  -32602  the arguments do not fit the tool's schema
+        │   ├── TooLarge         -32602  larger than anything of its kind may be
         │   └── UnknownTarget    -32602  no such tool, prompt, resource or agent
         ├── InternalError        -32603  a fault of ours; says nothing of its inside
         ├── Overloaded           -31050  a queue is full; `retry_after` seconds
@@ -26,9 +32,13 @@
         ├── Unauthenticated      -31057
         ├── PermissionDenied     -31058
         ├── UpstreamFailure      -31059  an upstream broke its protocol
+        ├── QuotaExceeded        -31060  there is no more room for what is kept
+        ├── VersionConflict      -31061  it has changed since: `data.version` says to what
+        ├── SessionExpired       -31062  a session, or its answer, is not known any more
+        ├── StateUnavailable     -31063  the hard state takes no commands now; never began
         └── UpstreamError        (its own code)  an upstream's own JSON-RPC error, passed on as it was
 
--32700 to -32600 follow JSON-RPC 2.0 section 5.1; -31050 to -31059 are flowcore's. MCP 2026-07-28 (basic,
+-32700 to -32600 follow JSON-RPC 2.0 section 5.1; -31050 to -31069 are flowcore's. MCP 2026-07-28 (basic,
 error codes) keeps -32020 to -32099 to itself and asks for codes outside -32768 to -32000.
 """
 
@@ -72,6 +82,26 @@ class OtherSpace(RoutingError):
 
 class DamagedState(RoutingError):
     """What is saved cannot be read, and nothing of it was taken over."""
+
+
+class StorageError(FlowError):
+    """What must not be forgotten cannot be kept, or what was kept cannot be trusted."""
+
+
+class StorageFull(StorageError):
+    """There is no room on the disk. Nothing was written; it may be tried again when there is."""
+
+
+class StorageFailed(StorageError):
+    """The disk failed. Whether the last writing is there nobody knows; nothing more is written."""
+
+
+class UntrustedFile(StorageError):
+    """A file is damaged, of a newer version, or not the one that belongs here; nothing of it was used."""
+
+
+class TooOld(StorageError):
+    """What is asked for goes further back than what is kept: begin anew."""
 
 
 class CallError(FlowError):
@@ -140,6 +170,10 @@ class UnknownTarget(InvalidArguments):
     pass
 
 
+class TooLarge(InvalidArguments):
+    http_status = 413
+
+
 class InternalError(CallError):
     code = -32603
     http_status = 500
@@ -198,6 +232,26 @@ class UpstreamFailure(CallError):
     code = -31059
     http_status = 502
     began = True
+
+
+class QuotaExceeded(CallError):
+    code = -31060
+    http_status = 507
+
+
+class VersionConflict(CallError):
+    code = -31061
+    http_status = 409
+
+
+class SessionExpired(CallError):
+    code = -31062
+    http_status = 409
+
+
+class StateUnavailable(CallError):
+    code = -31063
+    http_status = 503
 
 
 class UpstreamError(CallError):

@@ -10,6 +10,8 @@
 | embedder | `routing.Embedder` | `[router] embedder = "..."` |
 | vectors | `routing.VectorIndexes` | `[router] index = "..."` |
 | gate | `routing.Gates` | `[router] gate = "..."` |
+| consensus | `state.Consensus` | `[consensus] type = "..."` |
+| storage | `state.Storage` | `[storage] type = "..."` |
 """
 
 from __future__ import annotations

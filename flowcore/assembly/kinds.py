@@ -7,15 +7,18 @@ from collections.abc import Mapping
 from flowcore.interfaces import AuthScheme, Balancer, Edge, WorkerSource
 from flowcore.requests import Guard
 from flowcore.routing import Embedder, Gates, VectorIndexes
+from flowcore.state import Consensus, Storage
 
 KINDS: Mapping[str, type] = {
     "agent": WorkerSource,
     "auth": AuthScheme,
     "balancer": Balancer,
+    "consensus": Consensus,
     "edge": Edge,
     "embedder": Embedder,
     "gate": Gates,
     "guard": Guard,
+    "storage": Storage,
     "vectors": VectorIndexes,
 }
 

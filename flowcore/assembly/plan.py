@@ -16,7 +16,7 @@ from flowcore.access import EdgeSettings
 from flowcore.agents import AgentSettings
 from flowcore.assembly.registry import FactoryRegistry
 from flowcore.assembly.settings import FlowConfig
-from flowcore.config import ConfigError, Problem, Selection, about, references
+from flowcore.config import ConfigError, Problem, Selection, Where, about, references
 from flowcore.config.problems import known_words
 from flowcore.hookspecs import Factory
 
@@ -72,14 +72,48 @@ def make_plan(config: FlowConfig, registry: FactoryRegistry) -> Plan:
     Raises ConfigError with every cycle, every exclusive thing that two claim, every edge that would
     be reachable from other machines without authentication, and every name that is nobody's.
     """
-    tables = (config.auth, config.guard, config.agent, config.edge)
-    chosen = [one for table in tables for one in table.values()]
+    chosen = chosen_components(config, registry)
     problems = [*plan_problems(chosen, registry), *_not_there(chosen, registry)]
     if problems:
         raise ConfigError(problems)
     components = {one.path: one for one in _components(chosen, registry)}
     graph = {path: one.requires for path, one in components.items()}
     return Plan(tuple(components[path] for path in TopologicalSorter(graph).static_order()))
+
+
+DEFAULTS = {"storage": "sqlite", "consensus": "single"}
+"""What the hard state stands on where the configuration does not say, in the order in which it opens."""
+
+
+def needs_state(config: FlowConfig) -> bool:
+    """Whether the configuration has something that keeps what must not be forgotten."""
+    return not (config.state is None and config.consensus is None and config.storage is None)
+
+
+def chosen_components(config: FlowConfig, registry: FactoryRegistry) -> list[Selection]:
+    """Every component that a configuration chooses, by name or alone, with those that it needs unsaid."""
+    chosen = []
+    for kind, default in DEFAULTS.items() if needs_state(config) else ():
+        said = getattr(config, kind)
+        chosen.append(
+            said if isinstance(said, Selection) else _bare(kind, said or default, registry, kind)
+        )
+    tables = (config.auth, config.guard, config.agent, config.edge)
+    return chosen + [one for table in tables for one in table.values()]
+
+
+def _bare(
+    kind: str, type_: str, registry: FactoryRegistry, path: str, where: Where | None = None
+) -> Selection:
+    """A component chosen by its type alone, as settings made by hand do."""
+    return Selection(
+        kind=kind,
+        type=type_,
+        name=path.rpartition(".")[2],
+        config=registry.factory(kind, type_).config(),
+        path=path,
+        where=Where() if where is None else where,
+    )
 
 
 def plan_problems(chosen: Sequence[Selection], registry: FactoryRegistry) -> list[Problem]:
@@ -121,6 +155,7 @@ def _components(chosen: Sequence[Selection], registry: FactoryRegistry) -> Itera
         required += [f"{kind}.{name}" for kind, name in _referred(selection)]
         # an edge opens after everything it can reach, and so closes before it
         required += agents if selection.kind == "edge" else ()
+        required += ("storage",) if selection.path == "consensus" else ()
         yield _component(selection, registry, tuple(dict.fromkeys(required)))
 
 
@@ -149,14 +184,8 @@ def _inner(selection: Selection, registry: FactoryRegistry) -> Iterator[Selectio
                 yield value
             elif kind is not None and isinstance(value, str):
                 # settings made by hand keep the bare type that a TOML file would have had resolved
-                yield Selection(
-                    kind=kind,
-                    type=value,
-                    name=field.name,
-                    config=registry.factory(kind, value).config(),
-                    path=f"{selection.path}.{field.name}",
-                    where=selection.where,
-                )
+                path = f"{selection.path}.{field.name}"
+                yield _bare(kind, value, registry, path, selection.where)
 
 
 def _referred(selection: Selection) -> Iterator[tuple[str, str]]:

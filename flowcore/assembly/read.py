@@ -90,7 +90,12 @@ def _structure(
     document: Document, registry: FactoryRegistry, problems: Sequence[Problem]
 ) -> FlowConfig:
     tried = attempt(document, FlowConfig, registry)
-    chosen = [one for one in tried.selections if one.path == f"{one.kind}.{one.name}"]
+    whole = ("consensus", "storage")
+    chosen = [
+        one
+        for one in tried.selections
+        if one.path == f"{one.kind}.{one.name}" or one.path in whole
+    ]
     found = [
         *problems,
         *_wrong_names(document),

@@ -13,6 +13,7 @@ from flowcore.config import Duration, Secret, Selection, selection, setting
 from flowcore.config import validators as v
 from flowcore.requests import RequestSettings
 from flowcore.secrets import read_seal_keys
+from flowcore.state import StateSettings
 
 
 def _is_seal_key(key: Secret) -> bool:
@@ -93,6 +94,19 @@ class FlowConfig:
     )
     requests: RequestSettings = setting(
         factory=RequestSettings, help="how requests are taken and kept"
+    )
+    state: StateSettings | None = setting(
+        None, help="how much is kept that must not be forgotten: shared memory, patterns, feedback"
+    )
+    consensus: Selection | str | None = selection(
+        "consensus",
+        None,
+        help="how what is kept gets its one order; unset: `single`, where something needs it",
+    )
+    storage: Selection | str | None = selection(
+        "storage",
+        None,
+        help="where consensus keeps its log; unset: `sqlite`, where something needs it",
     )
     auth: dict[str, Selection] = selection(
         "auth", many=True, help="one table per way of telling who asks; the key is its name"

@@ -1,0 +1,14 @@
+"""SQLite files that are trusted or refused: of the right kind and version, whole, their rows checked."""
+
+from flowcore.sqlite.database import Format, is_full, open_database, sync_folder, writing
+from flowcore.sqlite.rows import damaged, row_hash
+
+__all__ = [
+    "Format",
+    "damaged",
+    "is_full",
+    "open_database",
+    "row_hash",
+    "sync_folder",
+    "writing",
+]

@@ -1,0 +1,119 @@
+"""The hard state: typed commands, put into one order by consensus, applied by a deterministic state machine.
+
+    async with open_state(consensus, path) as state:
+        stored = await state.do(PutPatterns((PutPattern(namespace="notes", key="a", value=b'{"n": 1}'),)))
+        found = await state.pattern("notes", "a")
+        await state.do(GiveFeedback((Feedback(text="what time is it", expert="time.now", reward=1.0),)))
+
+`do` returns when the command is durable and applied here; it raises the typed errors of `flowcore.errors`.
+Whoever keeps a copy follows it:
+
+    position = index.position                             # 0: everything
+    while True:
+        changes = await state.pattern_changes(position)   # TooOld: clear the copy, and begin at 0
+        ...                                               # take changes.changed in, and changes.removed out
+        position = changes.position
+        if changes.complete:
+            await state.wait_applied(position)
+
+`feedback_after` is followed in the same way, from the position of a gate's snapshot. Reads take
+`level=ReadLevel.STALE` where what this node has applied is good enough; it costs no question to others. In a
+flow, `flow.state` is the open state.
+"""
+
+from flowcore.state.commands import (
+    CloseSession,
+    Command,
+    Entry,
+    Feedback,
+    GiveFeedback,
+    OpenSession,
+    PutPattern,
+    PutPatterns,
+    Reembed,
+    RemovePatterns,
+    SetLimits,
+    Tidy,
+    Touch,
+    decode_entry,
+    encode_entry,
+)
+from flowcore.state.interfaces import (
+    Committed,
+    Consensus,
+    Installed,
+    LogEntry,
+    SnapshotInfo,
+    Storage,
+)
+from flowcore.state.limits import Limits
+from flowcore.state.records import (
+    Changes,
+    Counts,
+    Lesson,
+    Lessons,
+    NamespaceCount,
+    Page,
+    Pattern,
+    ReadLevel,
+)
+from flowcore.state.results import (
+    Done,
+    Learned,
+    Reembedded,
+    Refusal,
+    Removed,
+    Result,
+    SessionOpened,
+    Stored,
+    StoredPattern,
+    Touched,
+)
+from flowcore.state.settings import StateSettings
+from flowcore.state.state import State, open_state
+
+__all__ = [
+    "Changes",
+    "CloseSession",
+    "Command",
+    "Committed",
+    "Consensus",
+    "Counts",
+    "Done",
+    "Entry",
+    "Feedback",
+    "GiveFeedback",
+    "Installed",
+    "Learned",
+    "Lesson",
+    "Lessons",
+    "Limits",
+    "LogEntry",
+    "NamespaceCount",
+    "OpenSession",
+    "Page",
+    "Pattern",
+    "PutPattern",
+    "PutPatterns",
+    "ReadLevel",
+    "Reembed",
+    "Reembedded",
+    "Refusal",
+    "RemovePatterns",
+    "Removed",
+    "Result",
+    "SessionOpened",
+    "SetLimits",
+    "SnapshotInfo",
+    "State",
+    "StateSettings",
+    "Storage",
+    "Stored",
+    "StoredPattern",
+    "Tidy",
+    "Touch",
+    "Touched",
+    "decode_entry",
+    "encode_entry",
+    "open_state",
+]

@@ -1,0 +1,179 @@
+"""What a command must be like to stand in the log: asked by who proposes it, and again by who applies it."""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from array import array
+from collections.abc import Sized
+
+import msgspec
+
+from flowcore.errors import InvalidArguments, TooLarge
+from flowcore.state import limits
+from flowcore.state.commands import (
+    CloseSession,
+    Command,
+    Feedback,
+    GiveFeedback,
+    OpenSession,
+    PutPattern,
+    PutPatterns,
+    Reembed,
+    RemovePatterns,
+    SetLimits,
+    Touch,
+)
+from flowcore.state.results import too_large
+
+_NAMESPACE = re.compile(r"[^\x00-\x1f\x7f]+")
+_LEAST, _MOST = -(2**63), 2**63 - 1
+
+
+def check(command: Command) -> None:
+    """Raises InvalidArguments, TooLarge, with what is wrong; nothing for a command that can be applied."""
+    match command:
+        case PutPatterns():
+            _some(command.patterns, "patterns")
+            for pattern in command.patterns:
+                _pattern(pattern)
+        case RemovePatterns():
+            _some((*command.ids, *command.keys), "ids or keys")
+            if command.keys or command.namespace:
+                _namespace(command.namespace)
+            _ids(command.ids)
+            for key in command.keys:
+                _text("a key", key, limits.KEY_SIZE)
+        case Touch():
+            _some(command.ids, "ids")
+            _ids(command.ids)
+        case GiveFeedback():
+            _some(command.lessons, "lessons")
+            for lesson in command.lessons:
+                _lesson(lesson)
+        case Reembed():
+            _some(command.items, "patterns")
+            _ids(tuple(one[0] for one in command.items))
+            _text("the embedder", command.embedder, limits.NAME_SIZE)
+            for _, _, vector in command.items:
+                _vector(vector, command.embedder)
+        case OpenSession():
+            _text("the client", command.client, limits.NAME_SIZE)
+        case CloseSession():
+            _ids((command.session,))
+        case SetLimits():
+            for name in command.limits.__struct_fields__:
+                value = getattr(command.limits, name)
+                if not (math.isfinite(value) and 0 <= value <= _MOST):
+                    raise InvalidArguments(f"the limit {name!r} is {value!r}, expected at least 0")
+        case _:
+            pass
+
+
+def _some(things: Sized, what: str) -> None:
+    if not things:
+        raise InvalidArguments(f"there are no {what}: expected at least one")
+    if len(things) > limits.COMMAND_ITEMS:
+        raise TooLarge(
+            f"there are {len(things)} {what} in one command, more than {limits.COMMAND_ITEMS}",
+            data={"limit": limits.COMMAND_ITEMS},
+        )
+
+
+def _pattern(one: PutPattern) -> None:
+    _namespace(one.namespace)
+    if one.key is not None:
+        _text("a key", one.key, limits.KEY_SIZE)
+        if not one.key:
+            raise InvalidArguments("a key is empty; leave it out to have one given")
+    elif one.if_version is not None:
+        raise InvalidArguments("if_version needs a key: it says which pattern is meant")
+    if not one.text and one.value is None and one.key is None:
+        raise InvalidArguments("a pattern has neither key, text nor value")
+    _text("the text of a pattern", one.text, limits.TEXT_SIZE)
+    _text("the expert", one.expert, limits.NAME_SIZE)
+    _owner(one.owner)
+    if one.value is not None:
+        _json(one.value)
+    _vector(one.vector, one.embedder)
+    _number("reward", one.reward, 0, 1)
+    _number("weight", one.weight, 0, 1e9)
+    if one.ttl is not None:
+        _number("ttl", one.ttl, 0, 1e11)
+    if one.time is not None:
+        _number("time", one.time, 0, 1e11)
+    if one.if_version is not None and not 0 <= one.if_version <= _MOST:
+        raise InvalidArguments(f"if_version is {one.if_version}, expected at least 0")
+
+
+def _lesson(one: Feedback) -> None:
+    if not one.expert:
+        raise InvalidArguments("feedback names no expert")
+    for what, text in (("expert", one.expert), ("request", one.request), ("source", one.source)):
+        _text(f"the {what}", text, limits.NAME_SIZE)
+    _text("the text of a lesson", one.text, limits.TEXT_SIZE)
+    _owner(one.owner)
+    _vector(one.vector, one.embedder)
+    _number("reward", one.reward, 0, 1)
+    _number("weight", one.weight, 0, 1e9)
+    if not 0 < one.propensity <= 1:
+        raise InvalidArguments(f"propensity is {one.propensity!r}, expected more than 0, at most 1")
+
+
+def _namespace(name: str) -> None:
+    _text("a namespace", name, limits.NAMESPACE_SIZE)
+    if not _NAMESPACE.fullmatch(name):
+        raise InvalidArguments(
+            f"the namespace {name!r:.80} is no name: expected at least one character, none of control"
+        )
+
+
+def _owner(owner: tuple[str, str]) -> None:
+    for part in owner:
+        _text("an owner", part, limits.NAME_SIZE)
+
+
+def _ids(ids: tuple[int, ...]) -> None:
+    for one in ids:
+        if not _LEAST <= one <= _MOST:
+            raise InvalidArguments(f"{one!r:.40} is no id: expected a 64-bit integer")
+
+
+def _text(what: str, text: str, most: int) -> None:
+    try:
+        size = len(text) if text.isascii() else len(text.encode())
+    except UnicodeEncodeError as error:
+        raise InvalidArguments(f"{what} has half a surrogate pair at {error.start}") from None
+    if size > most:
+        too_large(what, size, most)
+
+
+def _json(value: bytes) -> None:
+    if len(value) > limits.VALUE_SIZE:
+        too_large("the value of a pattern", len(value), limits.VALUE_SIZE)
+    try:
+        msgspec.json.decode(value)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise InvalidArguments(f"the value of a pattern is no JSON: {error}") from None
+
+
+def _vector(vector: bytes, embedder: str) -> None:
+    if len(vector) > limits.VECTOR_SIZE:
+        too_large("a vector", len(vector), limits.VECTOR_SIZE)
+    if len(vector) % 4:
+        raise InvalidArguments(f"a vector has {len(vector)} bytes: expected float32, 4 bytes each")
+    if vector and not embedder:
+        raise InvalidArguments("a vector comes without the identity of its embedder")
+    _text("the embedder", embedder, limits.NAME_SIZE)
+    if vector:
+        values = array("f", vector)
+        if sys.byteorder == "big":
+            values.byteswap()
+        if not math.isfinite(sum(values)):  # in doubles, which float32 cannot overflow
+            raise InvalidArguments("a vector has a value that is not finite")
+
+
+def _number(what: str, value: float, least: float, most: float) -> None:
+    if not least <= value <= most:  # false for what is not a number
+        raise InvalidArguments(f"{what} is {value!r}, expected {least:g} to {most:g}")

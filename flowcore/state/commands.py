@@ -1,0 +1,190 @@
+"""Commands: everything that changes the state, as what stands in the log.
+
+Encoded as MessagePack arrays with a tag, in the order of their fields: the same command has the same bytes
+everywhere. A new version of a command adds fields at its end, with defaults. What a command does is decided
+by the state and the command alone; its time is the proposer's, and never goes back.
+"""
+
+from __future__ import annotations
+
+import msgspec
+from msgspec import Struct
+
+from flowcore.errors import UntrustedFile
+from flowcore.state.limits import Limits
+
+VERSION = 1
+"""Of the entries that this flowcore writes, and the greatest it can apply."""
+
+
+class PutPattern(Struct, frozen=True, kw_only=True, array_like=True):
+    """A pattern to keep.
+
+    With a `key` it takes the place of the one that has it. Without, it gets its id as key, and is merged
+    into one of the same namespace, expert, text and owner, if there is one: weights add up, and rewards are
+    averaged by weight.
+    """
+
+    namespace: str
+    key: str | None = None
+    text: str = ""
+    value: bytes | None = None
+    """JSON."""
+    vector: bytes = b""
+    """Little-endian float32, of length one; empty: none."""
+    embedder: str = ""
+    """The identity of the embedder that made the vector, as text."""
+    expert: str = ""
+    reward: float = 1.0
+    weight: float = 1.0
+    ttl: float | None = None
+    """Seconds after which it goes; None: never."""
+    owner: tuple[str, str] = ("", "")
+    """Scheme and name of whom it belongs to."""
+    if_version: int | None = None
+    """Only if this is the version now; 0: only if there is none of this key."""
+    time: float | None = None
+    """When it was learned, seconds since 1970; None: now."""
+
+
+class PutPatterns(Struct, frozen=True, tag="put", array_like=True):
+    """Keep patterns: all of them, or none where one is refused. Gives `Stored`."""
+
+    patterns: tuple[PutPattern, ...]
+
+
+class RemovePatterns(Struct, frozen=True, kw_only=True, tag="remove", array_like=True):
+    """Remove patterns by id, or by key; what is not there is no error. Gives `Removed`.
+
+    With a namespace, only its patterns; keys need one.
+    """
+
+    ids: tuple[int, ...] = ()
+    namespace: str = ""
+    keys: tuple[str, ...] = ()
+    if_version: int | None = None
+    """Only if this is the version of all of them now."""
+
+
+class Touch(Struct, frozen=True, tag="touch", array_like=True):
+    """These patterns were used: they are the last to go. Gives `Touched`."""
+
+    ids: tuple[int, ...]
+
+
+class Feedback(Struct, frozen=True, kw_only=True, array_like=True):
+    """How a choice turned out."""
+
+    request: str = ""
+    """The request it is about: one of each `source`, expert and owner is kept. Empty: none."""
+    source: str = "explicit"
+    """Who says so: `explicit`, a person or a client; `implicit`, the outcome itself."""
+    text: str = ""
+    vector: bytes = b""
+    embedder: str = ""
+    expert: str
+    reward: float
+    propensity: float = 1.0
+    exclusive: bool = True
+    weight: float = 1.0
+    owner: tuple[str, str] = ("", "")
+
+
+class GiveFeedback(Struct, frozen=True, tag="feedback", array_like=True):
+    """Lessons for a gate, in order. Gives `Learned`."""
+
+    lessons: tuple[Feedback, ...]
+
+
+class Reembed(Struct, frozen=True, tag="reembed", array_like=True):
+    """New vectors. Gives `Reembedded`; a pattern that has changed since is left as it is."""
+
+    embedder: str
+    items: tuple[tuple[int, int, bytes], ...]
+    """Id, the version whose text was embedded, vector."""
+
+
+class OpenSession(Struct, frozen=True, tag="open_session", array_like=True):
+    """A session, in which each sequence number is applied once. Gives `SessionOpened`."""
+
+    client: str = ""
+    """For a person to see whose it is."""
+
+
+class CloseSession(Struct, frozen=True, tag="close_session", array_like=True):
+    """Forget a session and its answers. Gives `Done`."""
+
+    session: int
+
+
+class SetLimits(Struct, frozen=True, tag="limits", array_like=True):
+    """Other limits from here on. Gives `Done`."""
+
+    limits: Limits
+
+
+class Tidy(Struct, frozen=True, tag="tidy", array_like=True):
+    """Let time pass: what has expired goes, and what is beyond the limits. Gives `Done`."""
+
+
+Command = (
+    PutPatterns
+    | RemovePatterns
+    | Touch
+    | GiveFeedback
+    | Reembed
+    | OpenSession
+    | CloseSession
+    | SetLimits
+    | Tidy
+)
+
+
+class Entry(Struct, frozen=True, kw_only=True, array_like=True):
+    """A command as it stands in the log."""
+
+    version: int = VERSION
+    time: float
+    """When it was proposed, seconds since 1970."""
+    session: int = 0
+    sequence: int = 0
+    """With a session: from 1. The same session and sequence are applied once."""
+    proposer: int = 0
+    ticket: int = 0
+    """By which whoever proposed it knows it again; the state does not look at them."""
+    command: Command
+
+
+class _Versioned(Struct, frozen=True, array_like=True):
+    version: int
+
+
+_encoder = msgspec.msgpack.Encoder()
+_decoder = msgspec.msgpack.Decoder(Entry)
+_versioned = msgspec.msgpack.Decoder(_Versioned)
+
+
+def encode_entry(entry: Entry) -> bytes:
+    """The bytes that stand in the log. Raises UnicodeEncodeError for a text that is no Unicode."""
+    return _encoder.encode(entry)
+
+
+def decode_entry(data: bytes) -> Entry:
+    """The entry. Raises UntrustedFile for one of a newer version, or none at all."""
+    try:
+        return _decoder.decode(data)
+    except msgspec.MsgspecError as error:
+        raise UntrustedFile(_why_not(data, error)) from error
+
+
+def _why_not(data: bytes, error: msgspec.MsgspecError) -> str:
+    try:
+        version = _versioned.decode(data).version
+    except msgspec.MsgspecError:
+        version = VERSION
+    if version > VERSION:
+        return (
+            f"an entry of version {version} is in the log, made by a newer flowcore;"
+            f" this one knows {VERSION}"
+        )
+    return f"an entry of the log is no command: {error}"

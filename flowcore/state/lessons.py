@@ -1,0 +1,62 @@
+"""Feedback in the state: lessons in their order, bounded, so that a gate can go on from where it stood."""
+
+from __future__ import annotations
+
+from flowcore.state.commands import Feedback, GiveFeedback
+from flowcore.state.results import Learned
+from flowcore.state.tables import Tables
+
+
+def give_feedback(tables: Tables, command: GiveFeedback) -> Learned:
+    """Keep lessons; of each request, one for each source, expert and owner."""
+    meta = tables.meta
+    kept = []
+    for lesson in command.lessons:
+        new = not lesson.request or not _said(tables, lesson)
+        kept.append(new)
+        if new:
+            _keep(tables, lesson)
+    while meta.feedback > meta.limits.feedback:
+        oldest = tables.get("feedback", "", ())
+        assert oldest is not None
+        meta.feedback -= tables.delete("feedback", "WHERE number = ?", (oldest[0],))
+        meta.feedback_to = oldest[1]
+    return Learned(position=meta.position, kept=tuple(kept))
+
+
+def _said(tables: Tables, lesson: Feedback) -> bool:
+    return (
+        tables.get(
+            "feedback",
+            "WHERE request = ? AND source = ? AND expert = ? AND scheme = ? AND owner = ? AND request <> ''",
+            (lesson.request, lesson.source, lesson.expert, *lesson.owner),
+        )
+        is not None
+    )
+
+
+def _keep(tables: Tables, lesson: Feedback) -> None:
+    meta = tables.meta
+    tables.put(
+        "feedback",
+        (
+            *(meta.next_feedback, meta.position, meta.time),
+            *(
+                lesson.request,
+                lesson.source,
+                lesson.text,
+                lesson.vector,
+                lesson.embedder,
+                lesson.expert,
+            ),
+            *(
+                lesson.reward + 0.0,
+                lesson.propensity + 0.0,
+                int(lesson.exclusive),
+                lesson.weight + 0.0,
+            ),
+            *lesson.owner,
+        ),
+    )
+    meta.next_feedback += 1
+    meta.feedback += 1

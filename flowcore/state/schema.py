@@ -1,0 +1,104 @@
+"""The tables of the state, and its first row.
+
+Every row carries the hash of its values (`flowcore.sqlite.row_hash`). What is in `local` is this node's own;
+all else is the replicated state, the same on every node at the same position.
+"""
+
+from __future__ import annotations
+
+from flowcore.sqlite import Format
+
+PATTERN = (
+    *("id", "namespace", "key", "digest", "expert", "reward", "weight", "time", "used", "expires"),
+    *("scheme", "owner", "version", "size"),
+)
+"""Columns of `patterns`, but for the hash."""
+CONTENT = ("id", "text", "value", "vector", "embedder")
+FEEDBACK = (
+    *("number", "position", "time", "request", "source", "text", "vector", "embedder", "expert"),
+    *("reward", "propensity", "exclusive", "weight", "scheme", "owner"),
+)
+META = (
+    *("only", "position", "time", "next_id", "patterns", "bytes", "namespaces"),
+    *(
+        "removed",
+        "removed_to",
+        "feedback",
+        "feedback_to",
+        "next_feedback",
+        "sessions",
+        "answers",
+        "limits",
+    ),
+)
+TABLES: dict[str, tuple[tuple[str, ...], str]] = {
+    "meta": (META, "only"),
+    "namespaces": (("name", "patterns", "bytes"), "name"),
+    "patterns": (PATTERN, "id"),
+    "contents": (CONTENT, "id"),
+    "removed": (("position", "id"), "position, id"),
+    "feedback": (FEEDBACK, "number"),
+    "sessions": (("id", "client", "used", "floor"), "id"),
+    "answers": (("position", "session", "sequence", "result"), "position"),
+}
+"""The columns of each replicated table without its hash, and what orders it."""
+
+STATE = Format(
+    name="state",
+    application_id=0x46535441,  # "FSTA"
+    version=1,
+    schema=(
+        "CREATE TABLE meta (only INTEGER PRIMARY KEY, position INTEGER NOT NULL, time REAL NOT NULL,"
+        " next_id INTEGER NOT NULL, patterns INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+        " namespaces INTEGER NOT NULL, removed INTEGER NOT NULL, removed_to INTEGER NOT NULL,"
+        " feedback INTEGER NOT NULL, feedback_to INTEGER NOT NULL, next_feedback INTEGER NOT NULL,"
+        " sessions INTEGER NOT NULL, answers INTEGER NOT NULL, limits BLOB NOT NULL, hash INTEGER NOT NULL)",
+        "CREATE TABLE namespaces (name TEXT PRIMARY KEY, patterns INTEGER NOT NULL, bytes INTEGER NOT NULL,"
+        " hash INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE INDEX namespaces_patterns ON namespaces (patterns)",
+        # what is small and changes often apart from what is large: a touch rewrites no vector
+        "CREATE TABLE patterns (id INTEGER PRIMARY KEY, namespace TEXT NOT NULL, key TEXT NOT NULL,"
+        " digest BLOB, expert TEXT NOT NULL, reward REAL NOT NULL, weight REAL NOT NULL, time REAL NOT NULL,"
+        " used REAL NOT NULL, expires REAL, scheme TEXT NOT NULL, owner TEXT NOT NULL,"
+        " version INTEGER NOT NULL, size INTEGER NOT NULL, hash INTEGER NOT NULL)",
+        "CREATE UNIQUE INDEX patterns_key ON patterns (namespace, key)",
+        "CREATE UNIQUE INDEX patterns_digest ON patterns (digest) WHERE digest IS NOT NULL",
+        "CREATE INDEX patterns_expert ON patterns (namespace, expert, id)",
+        "CREATE INDEX patterns_time ON patterns (namespace, time, id)",
+        "CREATE INDEX patterns_used ON patterns (namespace, used, id)",
+        "CREATE INDEX patterns_version ON patterns (version, id)",
+        "CREATE INDEX patterns_expires ON patterns (expires, id) WHERE expires IS NOT NULL",
+        "CREATE TABLE contents (id INTEGER PRIMARY KEY, text TEXT NOT NULL, value BLOB, vector BLOB NOT NULL,"
+        " embedder TEXT NOT NULL, hash INTEGER NOT NULL)",
+        "CREATE TABLE removed (position INTEGER NOT NULL, id INTEGER NOT NULL, hash INTEGER NOT NULL,"
+        " PRIMARY KEY (position, id)) WITHOUT ROWID",
+        "CREATE TABLE feedback (number INTEGER PRIMARY KEY, position INTEGER NOT NULL, time REAL NOT NULL,"
+        " request TEXT NOT NULL, source TEXT NOT NULL, text TEXT NOT NULL, vector BLOB NOT NULL,"
+        " embedder TEXT NOT NULL, expert TEXT NOT NULL, reward REAL NOT NULL, propensity REAL NOT NULL,"
+        " exclusive INTEGER NOT NULL, weight REAL NOT NULL, scheme TEXT NOT NULL, owner TEXT NOT NULL,"
+        " hash INTEGER NOT NULL)",
+        "CREATE INDEX feedback_position ON feedback (position)",
+        "CREATE INDEX feedback_request ON feedback (request) WHERE request <> ''",
+        "CREATE TABLE sessions (id INTEGER PRIMARY KEY, client TEXT NOT NULL, used INTEGER NOT NULL,"
+        " floor INTEGER NOT NULL, hash INTEGER NOT NULL)",
+        "CREATE INDEX sessions_used ON sessions (used)",
+        "CREATE TABLE answers (position INTEGER PRIMARY KEY, session INTEGER NOT NULL,"
+        " sequence INTEGER NOT NULL, result BLOB NOT NULL, hash INTEGER NOT NULL)",
+        "CREATE UNIQUE INDEX answers_sequence ON answers (session, sequence)",
+        "CREATE TABLE local (name TEXT PRIMARY KEY, value TEXT NOT NULL, hash INTEGER NOT NULL)"
+        " WITHOUT ROWID",
+    ),
+)
+
+
+def insert(table: str, *, replace: bool = False) -> str:
+    """The statement that inserts one whole row, its hash last."""
+    columns = len(TABLES[table][0]) + 1
+    verb = "REPLACE" if replace else "INSERT"
+    return f"{verb} INTO {table} VALUES ({', '.join('?' * columns)})"
+
+
+def select(table: str, where: str = "") -> str:
+    """The statement that reads whole rows, the hash last, in their order."""
+    columns, order = TABLES[table]
+    return f"SELECT {', '.join(columns)}, hash FROM {table} {where} ORDER BY {order}"  # noqa: S608

@@ -1,0 +1,461 @@
+"""The state of a node, live: commands go in, are put into their order by consensus, and are applied here."""
+
+from __future__ import annotations
+
+import itertools
+import pathlib
+import random
+import sqlite3
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import aclosing, asynccontextmanager
+from functools import partial
+from time import perf_counter
+from typing import Any, TypeVar
+
+import attrs
+import trio
+
+from flowcore.errors import (
+    InvalidArguments,
+    OutcomeUnknown,
+    StateUnavailable,
+    StorageFailed,
+    TooLarge,
+    UntrustedFile,
+)
+from flowcore.sqlite import is_full
+from flowcore.state import reads
+from flowcore.state.checks import check
+from flowcore.state.commands import Command, Entry, SetLimits, Tidy, decode_entry, encode_entry
+from flowcore.state.files import READERS, StateFile
+from flowcore.state.interfaces import Committed, Consensus, Installed
+from flowcore.state.limits import COMMAND_SIZE
+from flowcore.state.machine import Applied, Machine
+from flowcore.state.reads import Order
+from flowcore.state.records import Changes, Counts, Lessons, Page, Pattern, ReadLevel
+from flowcore.state.results import Refusal, Result
+from flowcore.state.settings import StateSettings
+from flowcore.state.snapshot import Intake, frames
+
+T = TypeVar("T")
+Clock = Callable[[], float]
+
+PAGE = 1000
+"""Rows that one read gives at most."""
+_LARGE = 64 * 1024
+"""Bytes of a command from which on it is encoded in a thread."""
+_RETRY = 1.0
+"""Seconds until what did not fit on the disk is tried again."""
+_TIDY = 1.0
+"""Seconds between two looks at what has expired."""
+
+
+@attrs.define(eq=False)
+class _Waiter:
+    """Somebody who waits for what becomes of a command."""
+
+    done: trio.Event = attrs.field(factory=trio.Event)
+    result: Result | None = None
+    lost: str = ""
+    """Why nobody can say."""
+
+
+class State:
+    """The hard state of a node. Made by `open_state` only."""
+
+    def __init__(
+        self, consensus: Consensus, file: StateFile, settings: StateSettings, clock: Clock
+    ) -> None:
+        self._consensus = consensus
+        self._file = file
+        self._settings = settings
+        self._clock = clock
+        self._machine = Machine(file.writer)
+        self._thread = trio.CapacityLimiter(1)
+        self._readers = trio.CapacityLimiter(READERS)
+        self._proposer = random.SystemRandom().getrandbits(63)
+        self._tickets = itertools.count(1)
+        self._waiting: dict[int, _Waiter] = {}
+        self._changed = trio.Event()
+        self._durable = self._machine.position if file.checkpoint() else 0
+        self._position = self._machine.position
+        self._commands = self._refused = self._again = self._batches = 0
+        self._seconds = 0.0
+        self._trouble = ""
+        self._meta = attrs.evolve(self._machine.tables.meta)
+
+    # ---- commands
+
+    async def do(self, command: Command, *, session: int = 0, sequence: int = 0) -> Any:
+        """Have a command applied, here too, and give its result.
+
+        With a `session` (of `OpenSession`), each `sequence` from 1 on is applied once, however often it is
+        asked. Raises InvalidArguments, TooLarge, QuotaExceeded, VersionConflict, SessionExpired: nothing has
+        changed; Overloaded, StateUnavailable: it was not taken; OutcomeUnknown: it may be applied, now or
+        later. Cancelling says nothing about what comes of it.
+        """
+        ticket = next(self._tickets)
+        entry = Entry(
+            time=self._clock(),
+            session=session,
+            sequence=sequence,
+            proposer=self._proposer,
+            ticket=ticket,
+            command=command,
+        )
+        data = await self._encoded(entry)
+        waiter = self._waiting[ticket] = _Waiter()
+        try:
+            await self._consensus.propose(data)
+            await waiter.done.wait()
+        finally:
+            self._waiting.pop(ticket, None)
+        if waiter.result is None:
+            raise OutcomeUnknown(waiter.lost)
+        if isinstance(waiter.result, Refusal):
+            raise waiter.result.error()
+        return waiter.result
+
+    async def _encoded(self, entry: Entry) -> bytes:
+        try:
+            data = encode_entry(entry)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise InvalidArguments(f"this is no command: {error}") from error
+        if len(data) > COMMAND_SIZE:
+            raise TooLarge(
+                f"the command has {len(data)} bytes, more than {COMMAND_SIZE}: split it",
+                data={"limit": COMMAND_SIZE},
+            )
+        if len(data) < _LARGE:
+            _check(data)
+        else:
+            await trio.to_thread.run_sync(_check, data)
+        return data
+
+    # ---- where it is
+
+    @property
+    def position(self) -> int:
+        """The last entry that is applied here."""
+        return self._position
+
+    @property
+    def durable(self) -> bool:
+        """Whether it is still there when the node starts again."""
+        return self._consensus.durable
+
+    async def wait_applied(self, after: int) -> int:
+        """Wait until something after a position is applied; the position then."""
+        while self._position <= after:
+            await self._changed.wait()
+        return self._position
+
+    async def _ready(self, level: ReadLevel) -> None:
+        if level is ReadLevel.STALE:
+            return
+        barrier = await self._consensus.read_barrier(leased=level is ReadLevel.LEASED)
+        while self._position < barrier:
+            await self._changed.wait()
+
+    async def _read(self, level: ReadLevel, work: Callable[[sqlite3.Connection], T]) -> T:
+        await self._ready(level)
+
+        def read() -> T:
+            with self._file.reading() as connection:
+                return work(connection)
+
+        return await trio.to_thread.run_sync(read, limiter=self._readers)
+
+    # ---- reads
+
+    async def pattern(
+        self,
+        namespace: str,
+        key: str,
+        *,
+        level: ReadLevel = ReadLevel.LINEARIZABLE,
+    ) -> Pattern | None:
+        """A pattern by its key, None if there is none."""
+        now = self._clock()
+        found = await self._read(level, lambda one: reads.by_keys(one, namespace, (key,), now))
+        return found[0] if found else None
+
+    async def patterns(
+        self, ids: Sequence[int], *, level: ReadLevel = ReadLevel.LINEARIZABLE
+    ) -> list[Pattern]:
+        """Those of these ids that are there, in the order asked for."""
+        now = self._clock()
+        return await self._read(level, lambda one: reads.by_ids(one, ids, now))
+
+    async def list_patterns(
+        self,
+        namespace: str,
+        *,
+        expert: str | None = None,
+        prefix: str = "",
+        since: float | None = None,
+        until: float | None = None,
+        order: Order = "id",
+        descending: bool = False,
+        cursor: str | None = None,
+        limit: int = PAGE,
+        level: ReadLevel = ReadLevel.LINEARIZABLE,
+    ) -> Page:
+        """Patterns of a namespace: of an expert, with a prefix of the key, learned since and before a time.
+
+        A page has `limit` (1 to 1000) at most; its `cursor` gives the next one. Raises InvalidArguments.
+        """
+        _limited(limit)
+        if order not in ("id", "key", "time"):
+            raise InvalidArguments(
+                f"the order {order!r:.40} is not known, expected id, key or time"
+            )
+        now = self._clock()
+        return await self._read(
+            level,
+            lambda one: reads.listed(
+                one,
+                namespace=namespace,
+                expert=expert,
+                prefix=prefix,
+                since=since,
+                until=until,
+                order=order,
+                descending=descending,
+                cursor=cursor,
+                limit=limit,
+                now=now,
+                level=level,
+            ),
+        )
+
+    async def pattern_changes(
+        self, after: int, limit: int = PAGE, *, level: ReadLevel = ReadLevel.STALE
+    ) -> Changes:
+        """What patterns became after a position, about `limit` of them; ask again from its `position`.
+
+        For those who keep a copy, such as an index. Raises TooOld if what was removed since is not all known
+        any more: then begin anew, from position 0 of an empty copy.
+        """
+        _limited(limit)
+        now = self._clock()
+        return await self._read(level, lambda one: reads.changes(one, after, limit, now))
+
+    async def feedback_after(
+        self, after: int, limit: int = PAGE, *, level: ReadLevel = ReadLevel.STALE
+    ) -> Lessons:
+        """Feedback after a position, about `limit` of it; ask again from its `position`.
+
+        Raises TooOld if some of it is not kept any more: `oldest_feedback` says from where it is.
+        """
+        _limited(limit)
+        return await self._read(level, lambda one: reads.feedback_after(one, after, limit))
+
+    async def oldest_feedback(self) -> int:
+        """The least position that `feedback_after` takes."""
+        return await self._read(ReadLevel.STALE, reads.oldest_feedback)
+
+    async def counts(self, *, level: ReadLevel = ReadLevel.STALE) -> Counts:
+        """How much there is, in each namespace and in all."""
+        return await self._read(level, reads.counts)
+
+    # ---- the whole of it
+
+    async def snapshot(self) -> AsyncIterator[bytes]:
+        """The whole state as it is now, in pieces; commands go on being applied meanwhile.
+
+        Raises UntrustedFile for a damaged row.
+        """
+        reading = self._file.reading()
+        connection = await trio.to_thread.run_sync(reading.__enter__)
+        try:
+            pieces = frames(connection)
+            while True:
+                piece = await trio.to_thread.run_sync(next, pieces, None)
+                if piece is None:
+                    break
+                yield piece
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(reading.__exit__, None, None, None)
+
+    def status(self) -> dict[str, Any]:
+        """Where it is and how much it holds, measured, as plain data for JSON; times in seconds."""
+        meta = self._meta
+        return {
+            "position": self._position,
+            "durable": self._consensus.durable,
+            "durable_position": self._durable,
+            "patterns": meta.patterns,
+            "bytes": meta.bytes,
+            "namespaces": meta.namespaces,
+            "feedback": meta.feedback,
+            "sessions": meta.sessions,
+            "removed": meta.removed,
+            "disk": self._file.size(),
+            "commands": self._commands,
+            "refused": self._refused,
+            "again": self._again,
+            "waiting": len(self._waiting),
+            "apply_mean": round(self._seconds / self._batches, 6) if self._batches else 0.0,
+            "trouble": self._trouble,
+            "consensus": self._consensus.status(),
+        }
+
+    # ---- applying
+
+    async def run(self, ready: trio.Event) -> None:
+        """Apply what is committed, as long as it is not cancelled; `ready` when all that was is."""
+        target = await self._consensus.read_barrier()
+        if self._position >= target:
+            ready.set()
+        try:
+            async with aclosing(self._consensus.committed(self._position)) as stream:
+                async for batch in stream:
+                    if isinstance(batch, Installed):
+                        await self._install(batch)
+                    else:
+                        await self._apply(batch)
+                    if self._position >= target:
+                        ready.set()
+                    if self._position - self._durable >= self._settings.compact_after:
+                        await self._compact()
+        finally:
+            self._lose("the state was closed before it was applied")
+
+    async def _apply(self, batch: Sequence[Committed]) -> None:
+        while True:
+            began = perf_counter()
+            try:
+                applied = await self._write(lambda: self._machine.apply(batch))
+            except sqlite3.Error as error:
+                if not is_full(error):
+                    raise StorageFailed(f"the state cannot be written: {error}") from error
+                self._trouble = f"there is no room on the disk for {self._file.path}"
+                self._lose(
+                    f"{self._trouble}: it is in the log, and will be applied when there is room"
+                )
+                await trio.sleep(_RETRY)
+            else:
+                break
+        self._trouble = ""
+        self._seconds += perf_counter() - began
+        self._batches += 1
+        for one in applied:
+            self._tell(one)
+        self._moved()
+
+    def _tell(self, one: Applied) -> None:
+        self._commands += 1
+        self._refused += isinstance(one.result, Refusal)
+        self._again += one.again
+        if one.entry is not None and one.entry.proposer == self._proposer:
+            waiter = self._waiting.pop(one.entry.ticket, None)
+            if waiter is not None:
+                waiter.result = one.result
+                waiter.done.set()
+
+    def _moved(self) -> None:
+        self._position = self._machine.position
+        self._meta = attrs.evolve(self._machine.tables.meta)
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def _lose(self, why: str) -> None:
+        for waiter in self._waiting.values():
+            waiter.lost = why
+            waiter.done.set()
+        self._waiting.clear()
+
+    async def _write(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(self._file.write, work, limiter=self._thread)
+
+    async def _compact(self) -> None:
+        """Make durable what is applied, and let the log go of it."""
+        position = self._position
+        if await self._write(self._file.checkpoint):
+            self._durable = position
+            await self._consensus.compact(position)
+
+    async def _install(self, snapshot: Installed) -> None:
+        """Another node's snapshot takes the place of all that is here."""
+        intake = await self._write(lambda: Intake(self._file.writer))
+        try:
+            async for piece in snapshot.chunks:
+                await self._write(partial(intake.feed, piece))
+            position = await self._write(intake.finish)
+            if position != snapshot.position:
+                raise UntrustedFile(
+                    f"a snapshot of {snapshot.position} turns out to be of {position}"
+                )
+        except BaseException as error:
+            with trio.CancelScope(shield=True):
+                await self._write(partial(intake.abandon, error))
+            raise
+        self._machine = Machine(self._file.writer)
+        self._moved()
+
+    async def tidy(self) -> None:
+        """Let time pass where something has expired, and hold on to the limits that this node was given."""
+        if self._machine.tables.meta.limits != self._settings.limits:
+            await self.do(SetLimits(self._settings.limits))
+        while True:
+            await trio.sleep(_TIDY)
+            if await self._write(self._untidy):
+                try:
+                    await self.do(Tidy())
+                except (StateUnavailable, OutcomeUnknown):
+                    continue
+
+    def _untidy(self) -> bool:
+        meta = self._machine.tables.meta
+        (due,) = self._file.writer.execute(
+            "SELECT EXISTS (SELECT 1 FROM patterns WHERE expires IS NOT NULL AND expires <= ?)",
+            (self._clock(),),
+        ).fetchone()
+        return bool(due) or meta.patterns > meta.limits.patterns
+
+
+def _check(data: bytes) -> None:
+    try:
+        entry = decode_entry(data)
+    except UntrustedFile as error:
+        raise InvalidArguments(f"this is no command: {error.__cause__}") from error
+    check(entry.command)
+
+
+def _limited(limit: int) -> None:
+    if not 1 <= limit <= PAGE:
+        raise InvalidArguments(f"limit is {limit!r}, expected 1 to {PAGE}")
+
+
+@asynccontextmanager
+async def open_state(
+    consensus: Consensus,
+    path: pathlib.Path | None,
+    settings: StateSettings | None = None,
+    *,
+    clock: Clock = time.time,
+) -> AsyncGenerator[State]:
+    """Open the state, and apply what the log has and it lacks.
+
+    `path` is the file it is kept in; None, or a consensus that is not durable, keeps it in memory. `clock`
+    gives the time of commands, seconds since 1970. Raises UntrustedFile with the reason, StorageFailed,
+    StorageFull.
+    """
+    settings = StateSettings() if settings is None else settings
+    file = await trio.to_thread.run_sync(StateFile, path if consensus.durable else None)
+    try:
+        await trio.to_thread.run_sync(file.belongs_to, consensus.identity)
+        state = await trio.to_thread.run_sync(State, consensus, file, settings, clock)
+        async with trio.open_nursery() as nursery:
+            ready = trio.Event()
+            nursery.start_soon(state.run, ready)
+            await ready.wait()
+            nursery.start_soon(state.tidy)
+            yield state
+            nursery.cancel_scope.cancel()
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(file.close)

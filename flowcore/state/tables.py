@@ -1,0 +1,177 @@
+"""The state's rows as the machine changes them: one transaction, counted, every row with its hash."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Generator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import attrs
+import msgspec
+
+from flowcore.errors import UntrustedFile
+from flowcore.sqlite import damaged, row_hash
+from flowcore.state.limits import Limits
+from flowcore.state.schema import META, TABLES, insert, select
+
+Row = tuple[Any, ...]
+
+
+@attrs.define(kw_only=True)
+class Meta:
+    """The one row of `meta`: where the state is, and how much is in it."""
+
+    position: int = 0
+    time: float = 0.0
+    next_id: int = 1
+    patterns: int = 0
+    bytes: int = 0
+    namespaces: int = 0
+    removed: int = 0
+    removed_to: int = 0
+    """Changes up to this position can no longer be told: what was removed there is forgotten."""
+    feedback: int = 0
+    feedback_to: int = 0
+    """Lessons of positions up to this one are not all kept."""
+    next_feedback: int = 1
+    sessions: int = 0
+    answers: int = 0
+    limits: Limits = attrs.field(factory=Limits)
+
+    def row(self) -> Row:
+        values = [getattr(self, name) for name in META[1:-1]]
+        return (1, *values, msgspec.msgpack.encode(self.limits))
+
+    @classmethod
+    def of(cls, row: Row) -> Meta:
+        limits = msgspec.msgpack.decode(row[-1], type=Limits)
+        return cls(**dict(zip(META[1:-1], row[1:-1], strict=True)), limits=limits)
+
+
+class Tables:
+    """The rows, through one connection. All changes are inside a `batch`."""
+
+    def __init__(self, connection: sqlite3.Connection) -> None:
+        self.connection = connection
+        self.meta = read_meta(connection)
+        self._spaces: dict[str, tuple[int, int]] = {}
+        """Patterns and bytes of the namespaces that this batch has looked at."""
+        self._changed: set[str] = set()
+
+    @contextmanager
+    def batch(self) -> Generator[None]:
+        """One transaction over all of it; whatever goes wrong, nothing has happened."""
+        before = attrs.evolve(self.meta)
+        run = self.connection.execute
+        try:
+            run("BEGIN IMMEDIATE")
+            yield
+            self._flush()
+            self.put("meta", self.meta.row())
+            run("COMMIT")
+        except BaseException:
+            self.meta = before
+            if self.connection.in_transaction:
+                run("ROLLBACK")
+            raise
+        finally:
+            self._spaces.clear()
+            self._changed.clear()
+
+    @contextmanager
+    def attempt(self) -> Generator[None]:
+        """What one command does; where it raises, the command has done nothing."""
+        before = attrs.evolve(self.meta), dict(self._spaces), set(self._changed)
+        run = self.connection.execute
+        run("SAVEPOINT command")
+        try:
+            yield
+        except BaseException:
+            self.meta, self._spaces, self._changed = before
+            run("ROLLBACK TO command")
+            run("RELEASE command")
+            raise
+        run("RELEASE command")
+
+    # ---- rows
+
+    def put(self, table: str, row: Row) -> None:
+        """Insert a row, or replace the one of its key."""
+        self.connection.execute(_REPLACE[table], (*row, row_hash(*row)))
+
+    def get(self, table: str, where: str, arguments: Sequence[Any]) -> Row | None:
+        """The first row that fits, without its hash. Raises UntrustedFile for a damaged one."""
+        row = self.connection.execute(f"{select(table, where)} LIMIT 1", arguments).fetchone()
+        return None if row is None else checked(table, row)
+
+    def delete(self, table: str, where: str, arguments: Sequence[Any]) -> int:
+        """Delete the rows that fit; how many there were."""
+        statement = f"DELETE FROM {table} {where}"  # noqa: S608 - our own names
+        return self.connection.execute(statement, arguments).rowcount
+
+    def column(self, query: str, arguments: Sequence[Any] = ()) -> list[Any]:
+        """The first column of a query's rows."""
+        return [row[0] for row in self.connection.execute(query, arguments)]
+
+    # ---- namespaces
+
+    def space(self, name: str) -> tuple[int, int]:
+        """Patterns and bytes of a namespace; (0, 0) if there is none of that name."""
+        found = self._spaces.get(name)
+        if found is None:
+            row = self.get("namespaces", "WHERE name = ?", (name,))
+            found = self._spaces[name] = (0, 0) if row is None else (row[1], row[2])
+        return found
+
+    def count(self, name: str, patterns: int, size: int) -> None:
+        """So many patterns and bytes have come to a namespace, or gone from it."""
+        before, held = self.space(name)
+        after = before + patterns
+        self._spaces[name] = (after, held + size)
+        self._changed.add(name)
+        self.meta.patterns += patterns
+        self.meta.bytes += size
+        self.meta.namespaces += (after > 0) - (before > 0)
+
+    def largest(self) -> str | None:
+        """The namespace with the most patterns, the first by name of several."""
+        self._flush()
+        found = self.column(
+            "SELECT name FROM namespaces WHERE patterns = (SELECT max(patterns) FROM namespaces)"
+            " ORDER BY name LIMIT 1"
+        )
+        return found[0] if found else None
+
+    def _flush(self) -> None:
+        for name in sorted(self._changed):
+            patterns, size = self._spaces[name]
+            if patterns:
+                self.put("namespaces", (name, patterns, size))
+            else:
+                self.delete("namespaces", "WHERE name = ?", (name,))
+        self._changed.clear()
+
+
+_REPLACE = {table: insert(table, replace=True) for table in TABLES}
+
+
+def checked(table: str, row: Row) -> Row:
+    """A row without its hash, if that is the hash of it. Raises UntrustedFile."""
+    values = row[:-1]
+    if row_hash(*values) != row[-1]:
+        raise damaged(table, values[0])
+    return values
+
+
+def read_meta(connection: sqlite3.Connection) -> Meta:
+    """Where the state is; a fresh one if it has applied nothing. Raises UntrustedFile."""
+    rows = connection.execute(select("meta")).fetchall()
+    if not rows:
+        (found,) = connection.execute(
+            "SELECT (SELECT count(*) FROM patterns) + (SELECT count(*) FROM feedback)"
+        ).fetchone()
+        if found:
+            raise UntrustedFile("the state has rows, and does not say where it is: it is damaged")
+        return Meta()
+    return Meta.of(checked("meta", rows[0]))

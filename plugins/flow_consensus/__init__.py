@@ -1,0 +1,1 @@
+"""Consensus engines: one order of commands, on one node or on several."""

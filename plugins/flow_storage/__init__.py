@@ -1,0 +1,1 @@
+"""Storage: a log and what a consensus engine must not forget."""

@@ -1,0 +1,257 @@
+"""A log in a SQLite file: what is done in the thread of `sqlite`."""
+
+from __future__ import annotations
+
+import pathlib
+import sqlite3
+import uuid
+from collections.abc import Generator, Sequence
+from contextlib import closing, contextmanager
+
+import msgspec
+
+from flowcore.errors import StorageFailed, StorageFull, TooOld, UntrustedFile
+from flowcore.sqlite import Format, damaged, is_full, open_database, row_hash, writing
+from flowcore.state import LogEntry, SnapshotInfo
+
+FORMAT = Format(
+    name="log",
+    application_id=0x464C4F47,  # "FLOG"
+    version=1,
+    schema=(
+        # `key` numbers the key that `data` is encrypted with; 0: none
+        'CREATE TABLE log (position INTEGER PRIMARY KEY, term INTEGER NOT NULL, "key" INTEGER NOT NULL,'
+        " data BLOB NOT NULL, hash INTEGER NOT NULL)",
+        "CREATE TABLE kept (name TEXT PRIMARY KEY, value BLOB NOT NULL, hash INTEGER NOT NULL) WITHOUT ROWID",
+        "CREATE TABLE chunks (slot INTEGER NOT NULL, number INTEGER NOT NULL, data BLOB NOT NULL,"
+        " hash INTEGER NOT NULL, PRIMARY KEY (slot, number)) WITHOUT ROWID",
+    ),
+)
+_SLICE = 2000
+"""Entries that one transaction of `compact` lets go of."""
+_WAL_PAGES = 4000
+"""Pages of the write-ahead log after which they are moved into the file, by the commit that is there then."""
+
+_encode = msgspec.msgpack.encode
+
+
+class LogFile:
+    """The file, open. Every method but the properties blocks; one thread at a time."""
+
+    def __init__(self, path: pathlib.Path) -> None:
+        self._path = path
+        self._connection = open_database(path, FORMAT, exclusive=True, synchronous="FULL")
+        try:
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+            self._load()
+        except sqlite3.Error as error:
+            self._connection.close()
+            raise UntrustedFile(f"{path} cannot be read: {error}") from error
+        except BaseException:
+            self._connection.close()
+            raise
+
+    def _load(self) -> None:
+        kept = dict(self._kept())
+        if "identity" not in kept:
+            if kept or self._ends() != (None, None):
+                raise UntrustedFile(f"{self._path} has entries and no identity: it is damaged")
+            kept = {"identity": uuid.uuid4().hex.encode(), "compacted": _encode((0, 0))}
+            with writing(self._connection):
+                for name, value in kept.items():
+                    self._keep(name, value)
+        try:
+            self.identity = kept["identity"].decode()
+            position, term = msgspec.msgpack.decode(kept["compacted"], type=tuple[int, int])
+        except (KeyError, ValueError) as error:
+            raise UntrustedFile(f"{self._path} does not say what it is: it is damaged") from error
+        self.compacted = (position, term)
+        self.hard_state = kept.get("hard_state", b"")
+        self._slot, self.snapshot, self._chunks = _snapshot_of(kept.get("snapshot"), self._path)
+        first, last = self._ends()
+        count = self._connection.execute("SELECT count(*) FROM log").fetchone()[0]
+        self.last = position if last is None else last
+        if count and (first != position + 1 or count != self.last - position):
+            raise UntrustedFile(
+                f"{self._path} has {count} entries from {first} to {last}, after {position}: some are missing"
+            )
+
+    def _kept(self) -> Generator[tuple[str, bytes]]:
+        for name, value, hash_ in self._connection.execute("SELECT name, value, hash FROM kept"):
+            if row_hash(name, value) != hash_:
+                raise damaged("kept", name)
+            yield name, value
+
+    def _ends(self) -> tuple[int | None, int | None]:
+        first, last = self._connection.execute(
+            "SELECT min(position), max(position) FROM log"
+        ).fetchone()
+        return first, last
+
+    def _keep(self, name: str, value: bytes) -> None:
+        self._connection.execute(
+            "INSERT OR REPLACE INTO kept VALUES (?, ?, ?)", (name, value, row_hash(name, value))
+        )
+
+    @contextmanager
+    def _writing(self) -> Generator[None]:
+        try:
+            with writing(self._connection):
+                yield
+        except sqlite3.Error as error:
+            if is_full(error):
+                raise StorageFull(f"there is no room on the disk for {self._path}") from error
+            name = getattr(error, "sqlite_errorname", type(error).__name__)
+            raise StorageFailed(f"{self._path} cannot be written: {error} ({name})") from error
+
+    @contextmanager
+    def _reading(self) -> Generator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise UntrustedFile(f"{self._path} cannot be read: {error}") from error
+
+    # ---- the log
+
+    def append(self, entries: Sequence[LogEntry], hard_state: bytes | None) -> None:
+        if entries:
+            self._check(entries)
+        with self._writing():
+            if entries and entries[0].position <= self.last:
+                self._connection.execute(
+                    "DELETE FROM log WHERE position >= ?", (entries[0].position,)
+                )
+            self._connection.executemany(
+                "INSERT INTO log VALUES (?, ?, 0, ?, ?)",
+                (
+                    (
+                        one.position,
+                        one.term,
+                        one.data,
+                        row_hash(one.position, one.term, 0, one.data),
+                    )
+                    for one in entries
+                ),
+            )
+            if hard_state is not None:
+                self._keep("hard_state", hard_state)
+        if entries:
+            self.last = entries[-1].position
+        if hard_state is not None:
+            self.hard_state = hard_state
+
+    def _check(self, entries: Sequence[LogEntry]) -> None:
+        first = entries[0].position
+        if not self.compacted[0] < first <= self.last + 1:
+            raise ValueError(
+                f"entry {first} does not follow: the log has {self.compacted[0] + 1} to {self.last}"
+            )
+        if any(one.position != first + at for at, one in enumerate(entries)):
+            raise ValueError(f"the entries from {first} on do not follow each other")
+
+    def read(self, first: int, last: int, limit: int) -> list[LogEntry]:
+        if first <= self.compacted[0]:
+            raise TooOld(
+                f"entry {first} is not kept any more: the log begins after {self.compacted[0]}"
+            )
+        taken: list[LogEntry] = []
+        query = (
+            'SELECT position, term, "key", data, hash FROM log WHERE position BETWEEN ? AND ?'
+            " ORDER BY position"
+        )
+        with self._reading(), closing(self._connection.execute(query, (first, last))) as rows:
+            for position, term, key, data, hash_ in rows:
+                if row_hash(position, term, key, data) != hash_:
+                    raise damaged("log", position)
+                if position != first + len(taken):
+                    raise UntrustedFile(f"entry {first + len(taken)} of {self._path} is missing")
+                limit -= len(data)
+                if taken and limit < 0:
+                    break
+                taken.append(LogEntry(position, term, data))
+        return taken
+
+    def compact(self, position: int) -> bool:
+        """Let go of some entries; whether there are more to let go of."""
+        until = min(position, self.last, self.compacted[0] + _SLICE)
+        if until <= self.compacted[0]:
+            return False
+        (entry,) = self.read(until, until, 0)
+        with self._writing():
+            self._connection.execute("DELETE FROM log WHERE position <= ?", (until,))
+            self._keep("compacted", _encode((until, entry.term)))
+        self.compacted = (until, entry.term)
+        return until < min(position, self.last)
+
+    def reset(self, position: int, term: int) -> None:
+        with self._writing():
+            self._connection.execute("DELETE FROM log")
+            self._keep("compacted", _encode((position, term)))
+        self.compacted, self.last = (position, term), position
+
+    # ---- snapshots: the one that is whole, and the one that is being written
+
+    def begin_snapshot(self) -> int:
+        slot = 1 - self._slot
+        with self._writing():
+            self._connection.execute("DELETE FROM chunks WHERE slot = ?", (slot,))
+        return slot
+
+    def put_chunk(self, slot: int, number: int, data: bytes) -> None:
+        with self._writing():
+            self._connection.execute(
+                "INSERT INTO chunks VALUES (?, ?, ?, ?)",
+                (slot, number, data, row_hash(slot, number, data)),
+            )
+
+    def end_snapshot(self, slot: int, info: SnapshotInfo, chunks: int) -> None:
+        value = _encode((slot, info.position, info.term, info.about, chunks))
+        with self._writing():
+            self._keep("snapshot", value)
+            self._connection.execute("DELETE FROM chunks WHERE slot <> ?", (slot,))
+        self._slot, self.snapshot, self._chunks = slot, info, chunks
+
+    def snapshot_slot(self) -> int:
+        if self.snapshot is None:
+            raise TooOld(f"{self._path} has no snapshot")
+        return self._slot
+
+    def chunk(self, slot: int, number: int) -> bytes | None:
+        """One chunk of a snapshot, None after the last."""
+        if slot != self._slot:
+            raise TooOld(f"another snapshot has taken the place of this one in {self._path}")
+        if number >= self._chunks:
+            return None
+        with self._reading():
+            found = self._connection.execute(
+                "SELECT data, hash FROM chunks WHERE slot = ? AND number = ?", (slot, number)
+            ).fetchone()
+        if found is None:
+            raise UntrustedFile(f"chunk {number} of the snapshot in {self._path} is missing")
+        data: bytes = found[0]
+        if row_hash(slot, number, data) != found[1]:
+            raise damaged("chunks", number)
+        return data
+
+    # ----
+
+    def size(self) -> int:
+        """Bytes on disk."""
+        paths = (self._path, self._path.with_name(self._path.name + "-wal"))
+        return sum(path.stat().st_size for path in paths if path.exists())
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def _snapshot_of(value: bytes | None, path: pathlib.Path) -> tuple[int, SnapshotInfo | None, int]:
+    """The slot that is whole, what it holds, and its chunks."""
+    if value is None:
+        return 1, None, 0
+    try:
+        slot, position, term, about, chunks = msgspec.msgpack.decode(
+            value, type=tuple[int, int, int, bytes, int]
+        )
+    except ValueError as error:
+        raise UntrustedFile(f"{path} does not say which snapshot it has: it is damaged") from error
+    return slot, SnapshotInfo(position=position, term=term, about=about), chunks

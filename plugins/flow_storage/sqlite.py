@@ -1,0 +1,145 @@
+"""`sqlite`: a log in one SQLite file, on disk when it says so.
+
+Write-ahead logging with `synchronous = FULL`: a transaction is one fsync of what it adds. Each entry carries
+a hash of itself. The file is opened by one process alone; one that is damaged, of a newer version, or not a
+log is refused with the reason. What a failed disk leaves behind is not read and not written any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager
+from functools import partial
+from time import perf_counter
+from typing import Any, TypeVar
+
+import attrs
+import trio
+
+from flow_storage.log_file import LogFile
+from flowcore.errors import StorageFailed
+from flowcore.hookspecs import Context, Factory, Registry, hookimpl
+from flowcore.state import LogEntry, SnapshotInfo, Storage
+
+T = TypeVar("T")
+
+
+@attrs.frozen(kw_only=True)
+class SqliteConfig:
+    """A log in one SQLite file, `log.sqlite`, in the component's folder."""
+
+
+class SqliteStorage:
+    """The log, with a thread of its own for all that touches the disk."""
+
+    durable = True
+
+    def __init__(self, file: LogFile, report: Callable[[str], None]) -> None:
+        self._file = file
+        self._report = report
+        self._thread = trio.CapacityLimiter(1)
+        self._failed = ""
+        self._commits = 0
+        self._entries = 0
+        self._seconds = 0.0
+        self._longest = 0.0
+        self.identity = file.identity
+
+    @property
+    def compacted(self) -> tuple[int, int]:
+        return self._file.compacted
+
+    @property
+    def last(self) -> int:
+        return self._file.last
+
+    @property
+    def hard_state(self) -> bytes:
+        return self._file.hard_state
+
+    @property
+    def snapshot(self) -> SnapshotInfo | None:
+        return self._file.snapshot
+
+    async def append(self, entries: Sequence[LogEntry], *, hard_state: bytes | None = None) -> None:
+        began = perf_counter()
+        await self._write(lambda: self._file.append(entries, hard_state))
+        took = perf_counter() - began
+        self._commits += 1
+        self._entries += len(entries)
+        self._seconds += took
+        self._longest = max(self._longest, took)
+
+    async def read(self, first: int, last: int, limit: int = 1 << 20) -> list[LogEntry]:
+        return await self._run(lambda: self._file.read(first, last, limit))
+
+    async def compact(self, position: int) -> None:
+        while await self._write(lambda: self._file.compact(position)):
+            pass  # a slice at a time, so that what is to be appended need not wait long
+
+    async def reset(self, position: int, term: int) -> None:
+        await self._write(lambda: self._file.reset(position, term))
+
+    async def save_snapshot(self, info: SnapshotInfo, chunks: AsyncIterable[bytes]) -> None:
+        slot = await self._write(self._file.begin_snapshot)
+        number = 0
+        async for chunk in chunks:
+            await self._write(partial(self._file.put_chunk, slot, number, chunk))
+            number += 1
+        await self._write(lambda: self._file.end_snapshot(slot, info, number))
+
+    async def read_snapshot(self) -> AsyncIterator[bytes]:
+        number, slot = 0, self._file.snapshot_slot()
+        while (chunk := await self._run(partial(self._file.chunk, slot, number))) is not None:
+            yield chunk
+            number += 1
+
+    async def _write(self, work: Callable[[], T]) -> T:
+        if self._failed:
+            raise StorageFailed(self._failed)
+        try:
+            return await self._run(work)
+        except StorageFailed as error:
+            if not self._failed:
+                self._failed = f"nothing is written since the disk failed: {error}"
+                self._report(str(error))
+            raise
+
+    async def _run(self, work: Callable[[], T]) -> T:
+        return await trio.to_thread.run_sync(work, limiter=self._thread)
+
+    def status(self) -> dict[str, Any]:
+        """How much it holds, and how long its commits took, fsync and the way to the thread included."""
+        held = self._file.snapshot
+        return {
+            "durable": True,
+            "failed": self._failed,
+            "first": self._file.compacted[0] + 1,
+            "last": self._file.last,
+            "bytes": self._file.size(),
+            "snapshot": None if held is None else held.position,
+            "commits": self._commits,
+            "entries": self._entries,
+            "commit_mean": round(self._seconds / self._commits, 6) if self._commits else 0.0,
+            "commit_max": round(self._longest, 6),
+        }
+
+
+@asynccontextmanager
+async def open_sqlite(config: SqliteConfig, context: Context) -> AsyncGenerator[Storage]:
+    """The log as it was left. Raises UntrustedFile, StorageFailed, StorageFull."""
+    from flowcore.assembly import Status
+
+    del config
+    path = context.data_dir / "log.sqlite"
+    file = await trio.to_thread.run_sync(LogFile, path)
+    try:
+        yield SqliteStorage(file, lambda reason: context.report(Status.FAILED, reason))
+    finally:
+        with trio.CancelScope(shield=True):
+            await trio.to_thread.run_sync(file.close)
+
+
+@hookimpl
+def flow_register(registry: Registry) -> None:
+    registry.add(Factory("storage", "sqlite", SqliteConfig, open_sqlite))
