@@ -64,8 +64,11 @@ class Context(Protocol):
         """Who may come in, as the edge's `auth` says. Every edge asks it before it does anything else."""
         ...
 
-    def component(self, kind: str, name: str) -> Any:
-        """The opened handle of a component that this one's configuration refers to."""
+    def component(self, kind: str, name: str = "") -> Any:
+        """The opened handle of a component that this one's configuration refers to.
+
+        Without a name: the only one of its kind, such as the `storage` of a consensus engine.
+        """
         ...
 
     def report(self, status: Status, reason: str = "") -> None:

@@ -65,8 +65,8 @@ class OpenContext:
             self._accesses[self._component.name] = access
         return access
 
-    def component(self, kind: str, name: str) -> Any:
-        path = f"{kind}.{name}"
+    def component(self, kind: str, name: str = "") -> Any:
+        path = f"{kind}.{name}" if name else kind
         if path not in self._component.requires:
             raise LookupError(f"{self.name} does not refer to {path}, so it may not use it")
         return self._handles[path]

@@ -92,9 +92,7 @@ def _structure(
     tried = attempt(document, FlowConfig, registry)
     whole = ("consensus", "storage")
     chosen = [
-        one
-        for one in tried.selections
-        if one.path == f"{one.kind}.{one.name}" or one.path in whole
+        one for one in tried.selections if one.path == f"{one.kind}.{one.name}" or one.path in whole
     ]
     found = [
         *problems,

@@ -1,9 +1,9 @@
 """Opening a plan: every component under supervision, in dependency order, closed in reverse.
 
-The tree: `root` (rest_for_one) over authentication schemes and guards, the requests, `agents` (one_for_one)
-and `edges` (one_for_one). Whoever loses a scheme or a guard is opened anew with it, so nothing goes on
-without. An agent that cannot start fails alone, in its own life; an edge that cannot open
-fails the start, for then nobody could reach the node.
+The tree: `root` (rest_for_one) over authentication schemes and guards, the hard state where something needs
+it (storage, consensus, state), the requests, `agents` (one_for_one) and `edges` (one_for_one). Whoever loses
+a scheme, a guard or the state is opened anew with it, so nothing goes on without. An agent that cannot start
+fails alone, in its own life; an edge that cannot open fails the start, for then nobody could reach the node.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ from flowcore.flow.node import Flow
 from flowcore.interfaces import Balancer, Edge
 from flowcore.processes import SharedLauncher, open_shared_launcher
 from flowcore.requests import Guard, Guards, open_requests
+from flowcore.state import STATE_FILE, open_state
+from flowcore.state import State as HardState
 from flowcore.supervise import (
     Child,
     Happening,
@@ -90,6 +92,19 @@ class _Building:
     # ---- what each branch opens
 
     @asynccontextmanager
+    async def open_state(self) -> AsyncGenerator[HardState]:
+        """The hard state, over the consensus that the plan has."""
+        flow = self.flow
+        consensus = self.handles["consensus"]
+        path = flow.config.node.data_dir / STATE_FILE
+        async with open_state(consensus, path, flow.config.state) as state:
+            flow.keep_in(state)
+            try:
+                yield state
+            finally:
+                flow.keep_in(None)
+
+    @asynccontextmanager
     async def open_requests(self) -> AsyncGenerator[Any]:
         flow = self.flow
         async with open_requests(
@@ -112,7 +127,7 @@ class _Building:
 
     @asynccontextmanager
     async def open_part(self, component: Component) -> AsyncGenerator[Any]:
-        """What only others use: an authentication scheme, a guard."""
+        """What only others use: an authentication scheme, a guard, what the hard state stands on."""
         async with self._open(component) as handle:
             self.handles[component.path] = handle
             if component.kind == "guard":
@@ -325,8 +340,12 @@ class _Building:
                     run=serve_context(partial(self.open_part, one)),
                     shutdown=shutdown,
                 )
-                for kind in ("auth", "guard")
+                for kind in ("auth", "guard", "storage", "consensus")
                 for one in flow.plan.of_kind(kind)
+            ),
+            *(
+                Child(name="state", run=serve_context(self.open_state), shutdown=shutdown)
+                for _ in flow.plan.of_kind("consensus")
             ),
             Child(name="requests", run=serve_context(self.open_requests), shutdown=shutdown),
             self._branch("agents", self.agents),
@@ -352,7 +371,8 @@ class _Building:
         """Turn what supervision sees into the status of edges; agents tell their own."""
         path = f"edge.{happening.child}" if happening.supervisor == "edges" else happening.child
         parts = ("edge.", "auth.", "guard.")
-        if not path.startswith(parts) or happening.what is What.GAVE_UP:
+        alone = ("storage", "consensus", "state")
+        if (not path.startswith(parts) and path not in alone) or happening.what is What.GAVE_UP:
             return
         status = {
             What.STARTED: Status.OK,
@@ -362,7 +382,8 @@ class _Building:
             What.OVERDUE: Status.STOPPING,
         }[happening.what]
         reason = "" if happening.error is None else reason_of(happening.error)
-        self.flow.board.set(path, self.flow.plan.find(path).factory.type, status, reason)
+        type_ = path if path == "state" else self.flow.plan.find(path).factory.type
+        self.flow.board.set(path, type_, status, reason)
 
 
 class FirstFree:

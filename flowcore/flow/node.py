@@ -50,6 +50,7 @@ from flowcore.requests import (
     complete,
 )
 from flowcore.result import Result
+from flowcore.state import State as HardState
 from flowcore.supervise import Supervisor
 
 Kind = Literal["tools", "resources", "prompts"]
@@ -74,6 +75,7 @@ class Flow:
         self.access: dict[str, Access] = {}
         """Who may come in, by edge, where credentials are asked for."""
         self.requests: Requests
+        self._state: HardState | None = None
         self.root: Supervisor | None = None
         self.changes: AgentChanges | None = None
         """Who starts and stops agents while it runs."""
@@ -101,6 +103,21 @@ class Flow:
         """The type of an agent, as configured."""
         chosen = self.config.agent.get(agent)
         return "builtin" if chosen is None else chosen.type
+
+    @property
+    def state(self) -> HardState:
+        """What must not be forgotten. Raises AssemblyError where nothing asked for it, or it is closed."""
+        if self._state is None:
+            raise AssemblyError(
+                "this flow keeps no hard state: it has none of [state], [consensus] and [storage]"
+                if self.config.state is None and not self.plan.of_kind("consensus")
+                else "the hard state is not open"
+            )
+        return self._state
+
+    def keep_in(self, state: HardState | None) -> None:
+        """This is the hard state now; None: it is closed."""
+        self._state = state
 
     # ---- calling
 
@@ -285,6 +302,7 @@ class Flow:
                 name: {"type": self.config.guard[name].type, **guard.status()}
                 for name, guard in sorted(self.guards.items())
             },
+            "state": None if self._state is None else self._state.status(),
             "requests": attrs.asdict(self.requests.statistics()),
             "tasks": attrs.asdict(self.requests.tasks.statistics()),
             "idempotency": attrs.asdict(self.requests.keys.statistics()),

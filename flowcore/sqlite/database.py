@@ -48,6 +48,8 @@ def open_database(
     """
     there = path is not None and path.exists()
     try:
+        if path is not None and not there:  # for its owner alone, and so the files beside it
+            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
         connection = sqlite3.connect(
             ":memory:" if path is None else path,
             timeout=0.0 if exclusive else 10.0,
@@ -55,7 +57,7 @@ def open_database(
             check_same_thread=False,
             cached_statements=256,
         )
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         raise StorageFailed(f"{path} cannot be opened: {error}") from error
     try:
         _settle(connection, format_, path, exclusive, synchronous)

@@ -38,6 +38,7 @@ from flowcore.state.commands import (
     decode_entry,
     encode_entry,
 )
+from flowcore.state.files import FILE as STATE_FILE
 from flowcore.state.interfaces import (
     Committed,
     Consensus,
@@ -73,6 +74,7 @@ from flowcore.state.settings import StateSettings
 from flowcore.state.state import State, open_state
 
 __all__ = [
+    "STATE_FILE",
     "Changes",
     "CloseSession",
     "Command",

@@ -172,19 +172,22 @@ def encode_entry(entry: Entry) -> bytes:
 def decode_entry(data: bytes) -> Entry:
     """The entry. Raises UntrustedFile for one of a newer version, or none at all."""
     try:
-        return _decoder.decode(data)
+        entry = _decoder.decode(data)
     except msgspec.MsgspecError as error:
-        raise UntrustedFile(_why_not(data, error)) from error
+        _refuse_newer(data)
+        raise UntrustedFile(f"an entry of the log is no command: {error}") from error
+    if entry.version > VERSION:  # its fields may mean something else
+        _refuse_newer(data)
+    return entry
 
 
-def _why_not(data: bytes, error: msgspec.MsgspecError) -> str:
+def _refuse_newer(data: bytes) -> None:
     try:
         version = _versioned.decode(data).version
     except msgspec.MsgspecError:
-        version = VERSION
+        return
     if version > VERSION:
-        return (
+        raise UntrustedFile(
             f"an entry of version {version} is in the log, made by a newer flowcore;"
             f" this one knows {VERSION}"
         )
-    return f"an entry of the log is no command: {error}"

@@ -22,6 +22,7 @@ from flowcore.state.schema import STATE
 T = TypeVar("T")
 
 FILE = "state.sqlite"
+"""Its name in the node's data folder."""
 READERS = 4
 """Reads at a time."""
 

@@ -97,8 +97,7 @@ class Machine:
         if found is not None:
             return Applied(position, entry, decode_result(found), again=True)
         result = self._result(entry.command)
-        if not isinstance(entry.command, CloseSession) or entry.command.session != entry.session:
-            keep_answer(self._tables, entry.session, entry.sequence, encode_result(result))
+        keep_answer(self._tables, entry.session, entry.sequence, encode_result(result))
         return Applied(position, entry, result)
 
     def _result(self, command: Command) -> Result:

@@ -52,7 +52,8 @@ def keep_answer(tables: Tables, session: int, sequence: int, result: bytes) -> N
     """Remember the result of a command; the oldest of all are forgotten."""
     meta = tables.meta
     row = tables.get("sessions", "WHERE id = ?", (session,))
-    assert row is not None
+    if row is None:
+        return  # the command itself closed it, or opened one too many
     tables.put("sessions", (session, row[1], meta.position, row[3]))
     tables.put("answers", (meta.position, session, sequence, result))
     meta.answers += 1

@@ -238,7 +238,7 @@ class Single:
 @asynccontextmanager
 async def open_single(config: SingleConfig, context: Context) -> AsyncGenerator[Consensus]:
     """The engine, over the node's storage."""
-    single = Single(config, context.component("storage", "storage"))
+    single = Single(config, context.component("storage"))
     async with trio.open_nursery() as nursery:
         nursery.start_soon(single.run)
         yield single

@@ -1,0 +1,90 @@
+"""The hard state as part of a node: opened when it is asked for, there again after a restart."""
+
+from __future__ import annotations
+
+import pathlib
+import sys
+
+import pytest
+import trio
+
+import flowcore
+from flowcore.errors import AssemblyError
+from flowcore.state import PutPattern, PutPatterns
+
+OTHER = """
+import trio, flowcore
+
+async def main():
+    async with flowcore.open_flow(CONFIG):
+        pass
+
+trio.run(main)
+"""
+
+
+def files(folder: pathlib.Path) -> list[pathlib.Path]:
+    return [path for path in folder.rglob("*") if path.is_file()]
+
+
+def note(key: str, text: str = "") -> PutPatterns:
+    return PutPatterns((PutPattern(namespace="notes", key=key, text=text),))
+
+
+async def test_a_flow_that_asks_for_nothing_keeps_nothing(tmp_path: pathlib.Path) -> None:
+    async with flowcore.open_flow({"node": {"data_dir": str(tmp_path / "data")}}) as flow:
+        with pytest.raises(AssemblyError, match="keeps no hard state"):
+            flow.state  # noqa: B018 - asking is the test
+        assert flow.status()["state"] is None
+    assert not files(tmp_path)
+
+
+@pytest.mark.parametrize("table", ["state", "consensus", "storage"])
+async def test_any_of_its_tables_opens_it_and_it_is_there_again(
+    tmp_path: pathlib.Path, table: str
+) -> None:
+    said = {"state": {}, "consensus": {"type": "single"}, "storage": {"type": "sqlite"}}
+    config = {"node": {"data_dir": str(tmp_path)}, table: said[table]}
+    async with flowcore.open_flow(config) as flow:
+        stored = await flow.state.do(note("a", "first"))
+        assert stored.patterns[0].created
+        assert [one.component for one in flow.components()][:3] == ["storage", "consensus", "state"]
+    async with flowcore.open_flow(config) as flow:
+        found = await flow.state.pattern("notes", "a")
+        assert found is not None
+        assert found.text == "first"
+        assert found.version == stored.position
+        status = flow.status()["state"]
+        assert (status["patterns"], status["durable"]) == (1, True)
+    modes = {path.stat().st_mode & 0o777 for path in files(tmp_path)}
+    assert modes == {0o600}
+
+
+async def test_storage_in_memory_leaves_no_file_and_forgets(tmp_path: pathlib.Path) -> None:
+    config = {"node": {"data_dir": str(tmp_path / "data")}, "storage": "memory"}
+    for _ in range(2):
+        async with flowcore.open_flow(config) as flow:
+            assert await flow.state.pattern("notes", "a") is None
+            await flow.state.do(note("a"))
+            assert not flow.status()["state"]["durable"]
+    assert not files(tmp_path)
+
+
+async def test_two_nodes_do_not_share_a_data_folder(tmp_path: pathlib.Path) -> None:
+    config = {"node": {"data_dir": str(tmp_path)}, "state": {}}
+    async with flowcore.open_flow(config):
+        program = OTHER.replace("CONFIG", repr(config))
+        other = await trio.run_process(
+            [sys.executable, "-c", program], capture_stderr=True, check=False
+        )
+    assert other.returncode == 1
+    assert b"log.sqlite is in use by another process" in other.stderr
+
+
+async def test_limits_of_the_configuration_hold_from_the_start(tmp_path: pathlib.Path) -> None:
+    config = {"node": {"data_dir": str(tmp_path)}, "state": {"namespace_patterns": 2}}
+    async with flowcore.open_flow(config) as flow:
+        for key in "abc":
+            await flow.state.do(note(key))
+        page = await flow.state.list_patterns("notes")
+        assert [one.key for one in page.patterns] == ["b", "c"]
