@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from flowcore.cli import approve, certs, guards, offline, seal
+from flowcore.cli import approve, certs, guards, keys, offline, seal
 from flowcore.cli.answers import (
     AgentLine,
     AgentsAnswer,
@@ -83,6 +83,7 @@ def parser() -> argparse.ArgumentParser:
     offline.add_commands(commands, plain)
     seal.add_command(commands, plain)
     certs.add_command(commands, plain)
+    keys.add_command(commands, plain)
     return top
 
 
@@ -346,6 +347,7 @@ OFFLINE = {
     "token": offline.token,
     "seal": seal.seal,
     "certs": certs.certs,
+    "keys": keys.keys,
 }
 """Commands that need no node."""
 

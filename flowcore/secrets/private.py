@@ -38,10 +38,21 @@ def read_private(path: pathlib.Path, *, most: int = LARGEST) -> bytes:
     return content
 
 
+def _give(descriptor: int, path: pathlib.Path) -> None:
+    """Make a file the owner's of the one that it will replace: a node reads what root has exchanged."""
+    try:
+        before = path.stat()
+    except FileNotFoundError:
+        return
+    made = os.fstat(descriptor)
+    if (made.st_uid, made.st_gid) != (before.st_uid, before.st_gid):
+        os.fchown(descriptor, before.st_uid, before.st_gid)
+
+
 def write_private(
     path: pathlib.Path, content: bytes, *, mode: int = 0o600, replace: bool = False
 ) -> None:
-    """Write a file in one step: all of it is there, or what was there before.
+    """Write a file in one step: all of it is there, or what was there before. It is then of whose it was.
 
     Raises FileExistsError unless it may `replace` one, OSError for what the system refuses.
     """
@@ -50,6 +61,8 @@ def write_private(
     try:
         with os.fdopen(descriptor, "wb") as file:
             os.fchmod(file.fileno(), mode)  # whatever the umask
+            if replace:
+                _give(file.fileno(), path)
             file.write(content)
             file.flush()
             os.fsync(file.fileno())

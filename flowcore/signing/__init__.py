@@ -9,6 +9,15 @@ The server's side is the plugin `hmac`, which also takes RFC 9421's form from ot
 from flowcore.signing.form import SCHEME, Malformed, Signed, canonical, read_header, signature_of
 from flowcore.signing.nonces import Nonces
 from flowcore.signing.ring import Key, KeyRing, read_ring
+from flowcore.signing.rotation import (
+    keys_in,
+    new_key,
+    shown,
+    with_end,
+    with_keys,
+    with_revoked,
+    without,
+)
 from flowcore.signing.signer import Signer
 
 __all__ = [
@@ -20,7 +29,14 @@ __all__ = [
     "Signed",
     "Signer",
     "canonical",
+    "keys_in",
+    "new_key",
     "read_header",
     "read_ring",
+    "shown",
     "signature_of",
+    "with_end",
+    "with_keys",
+    "with_revoked",
+    "without",
 ]

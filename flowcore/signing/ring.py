@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 from typing import Any
 
@@ -64,6 +64,10 @@ class KeyRing:
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def __iter__(self) -> Iterator[Key]:
+        """All keys, active or not, as they stand in the ring."""
+        return iter(self._keys.values())
 
     def find(self, id_: str, now: float) -> Key | None:
         """The key of that id, if it is active."""

@@ -18,10 +18,10 @@ from urllib.parse import urlsplit
 import attrs
 import pytest
 
-from flowcore.signing import Key, KeyRing, Signer
+from flowcore.signing import Key, KeyRing, Signer, read_ring
 from support import tokens
 from support.certificates import Authority
-from support.node import Node, serving
+from support.node import Node, run, serving
 
 TESTS = pathlib.Path(__file__).parents[1]
 HERE = "https://flow.example/mcp"
@@ -133,6 +133,7 @@ class Client:
     authorized: Callable[[Place], Callable[[bytes], str]]
     keeps: bool
     statuses: dict[int, int] = attrs.field(factory=dict)
+    calls: int = 0
     wrong: list[str] = attrs.field(factory=list)
 
     def run(self, over: threading.Event) -> None:
@@ -147,6 +148,7 @@ class Client:
                 self.wrong.append(repr(error))
                 break
             self.statuses[status] = self.statuses.get(status, 0) + 1
+            self.calls += 1
         connection.close()
 
 
@@ -186,7 +188,7 @@ def test_three_rotations_of_everything_under_load_fail_no_request(place: Place) 
         thread.start()
     try:
         for number in (1, 2, 3):
-            rotate(place, number)
+            rotate(place, number, clients)
             assert place.call(old_connection, place.by_token(place.jwt)) == 200
     finally:
         over.set()
@@ -198,7 +200,18 @@ def test_three_rotations_of_everything_under_load_fail_no_request(place: Place) 
     assert [set(one.statuses) for one in clients] == [{200}] * 4
 
 
-def rotate(place: Place, number: int) -> None:
+def all_call_again(clients: list[Client]) -> None:
+    """Wait until every client has begun a call after now, and ended it."""
+    before = [one.calls for one in clients]
+    ends = time.monotonic() + 60
+    while any(
+        one.calls < was + 2 and not one.wrong for one, was in zip(clients, before, strict=True)
+    ):
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+
+
+def rotate(place: Place, number: int, clients: list[Client]) -> None:
     """New keys beside the old, then alone, and a new certificate; by a look at the files, or by HUP."""
     jwt, hmac = place.jwt, place.hmac
     new_jwt, new_hmac = tokens.SigningKey("EdDSA", f"jwt-{number}"), new_key(number)
@@ -215,10 +228,49 @@ def rotate(place: Place, number: int) -> None:
     place.jwt, place.hmac = new_jwt, new_hmac
     place.until(200, place.by_token(jwt))
     place.until(200, place.by_signature(hmac))
+    all_call_again(clients)
     written(place.folder / "jwks.json", tokens.jwks(new_jwt))
     written(place.folder / "ring.toml", ring_of(new_hmac))
     place.until(401, place.by_token(jwt))
     place.until(401, place.by_signature(hmac))
+
+
+def test_a_ring_that_flowctl_rotates_fails_no_request(place: Place) -> None:
+    """The client has a ring of its own, which the same command fills, and signs with its newest key."""
+    ring, client = place.folder / "ring.toml", place.folder / "client.toml"
+    written(client, ring_of(place.hmac))
+
+    def ours(where: Place) -> Callable[[bytes], str]:
+        return where.by_signature(read_ring(client.read_bytes()).newest(time.time()))
+
+    def flowctl(action: str, *arguments: str) -> None:
+        done = run("flowctl", "keys", action, str(ring), *arguments)
+        assert done.returncode == 0, done.stderr
+
+    clients = [Client(place, ours, keeps) for keeps in (True, False)]
+    over = threading.Event()
+    threads = [threading.Thread(target=one.run, args=(over,)) for one in clients]
+    for thread in threads:
+        thread.start()
+    try:
+        for number in (1, 2, 3):
+            old = list(read_ring(client.read_bytes()))[-1]
+            flowctl("rotate", "--begin", "3s", "--copy", str(client))
+            new = list(read_ring(client.read_bytes()))[-1]
+            place.until(200, place.by_signature(attrs.evolve(new, not_before=0.0)))
+            all_call_again(clients)
+            assert read_ring(client.read_bytes()).newest(time.time()) == new
+            place.until(200, place.by_signature(old))
+            flowctl(*(("retire", old.id) if number < 3 else ("revoke", old.id)))
+            place.until(401, place.by_signature(old))
+        flowctl("prune")
+        assert list(read_ring(ring.read_bytes())) == [new]
+    finally:
+        over.set()
+        for thread in threads:
+            thread.join()
+    assert [one.wrong for one in clients] == [[]] * 2
+    assert [set(one.statuses) for one in clients] == [{200}] * 2
 
 
 def place_shows(place: Place) -> bytes | None:

@@ -205,8 +205,11 @@ MODES: dict[str, tuple[Callable[[Node], str], list[str]]] = {
 }
 
 
-def attack(plain: Node, mode: str, folder: pathlib.Path, seconds: int) -> None:
-    """A thousand slow connections, while others call: all the calls of other addresses succeed."""
+def attack(plain: Node, mode: str, folder: pathlib.Path, seconds: int) -> int:
+    """A thousand slow connections, while others call: all the calls of other addresses succeed.
+
+    Gives how many it came to: on a busy machine the attacker has not made all of them in time.
+    """
     where, options = MODES[mode]
     tool = needs.program("slowhttptest")
     # the attack comes from 127.0.0.1 as well: the last of these shares its address with the attacker
@@ -234,18 +237,21 @@ def attack(plain: Node, mode: str, folder: pathlib.Path, seconds: int) -> None:
     assert all(one.calls - len(one.wrong) >= 3 for one in others)
     with prefix.with_suffix(".csv").open() as file:
         rows = list(csv.DictReader(file))
-    assert max(int(one["Closed"]) + int(one["Connected"]) for one in rows) >= 1000
     assert all(int(one["Service Available"]) > 0 for one in rows), rows
+    return max(int(one["Closed"]) + int(one["Connected"]) for one in rows)
 
 
 @pytest.mark.parametrize("mode", MODES)
 def test_a_thousand_slow_connections_shut_nobody_out(
     plain: Node, mode: str, tmp_path: pathlib.Path
 ) -> None:
-    attack(plain, mode, tmp_path, seconds=4)
+    seconds = 4
+    while attack(plain, mode, tmp_path, seconds) < 1000:
+        seconds *= 2
+        assert seconds < 100, "the attacker makes no thousand connections"
 
 
 @pytest.mark.long
 @pytest.mark.parametrize("mode", MODES)
 def test_they_do_not_for_a_minute_either(plain: Node, mode: str, tmp_path: pathlib.Path) -> None:
-    attack(plain, mode, tmp_path, seconds=60)
+    assert attack(plain, mode, tmp_path, seconds=60) >= 1000
