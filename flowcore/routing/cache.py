@@ -51,9 +51,8 @@ class VectorCache:
         self._hits += len(texts) - len(missing)
         self._misses += len(missing)
         if missing:
-            for (text, rows), vector in zip(
-                missing.items(), await make(list(missing)), strict=True
-            ):
+            vectors = await make(list(missing))
+            for (text, rows), vector in tuple(zip(missing.items(), vectors, strict=True)):
                 made[rows] = vector
                 self._put(text, vector)
         return made

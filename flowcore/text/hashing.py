@@ -9,6 +9,7 @@ every machine and every version of Python gives the same.
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from typing import NamedTuple
 from zlib import crc32
 
@@ -43,26 +44,47 @@ def features(
     `pairs` is what a pair of words counts beside a word, `common` what a common word of English counts beside
     another one: both 1 at most, in 64ths, so that sums are exact in any order.
     """
-    shift = 33 - buckets.bit_length()
-    weights: dict[int, float] = {}
-    before = b""
-    for word in words(text):
-        own, encoded, runs = _hashed(word) if len(word) <= _REMEMBERED else _hash(word)
-        weight = common if word in COMMON else 1.0
-        bucket = own >> shift
-        weights[bucket] = weights.get(bucket, 0.0) + weight
-        if before and pairs:
-            bucket = crc32(encoded, crc32(before)) >> shift
-            weights[bucket] = weights.get(bucket, 0.0) + pairs
-        before = b"b%b " % encoded
-        weight *= _RUN_WEIGHT
-        for run in runs:
-            bucket = run >> shift
+    counting = Counting(buckets, pairs=pairs, common=common)
+    counting.add(words(text))
+    return counting.features()
+
+
+class Counting:
+    """The features of a text whose words come in parts: as `features` of the whole."""
+
+    def __init__(self, buckets: int = BUCKETS, *, pairs: float = 1.0, common: float = 1.0) -> None:
+        self._shift = 33 - buckets.bit_length()
+        self._pairs = pairs
+        self._common = common
+        self._weights: dict[int, float] = {}
+        self._before = b""
+
+    def add(self, more: Iterable[str]) -> None:
+        """Count the next words."""
+        shift, pairs, weights, before = self._shift, self._pairs, self._weights, self._before
+        for word in more:
+            own, encoded, runs = _hashed(word) if len(word) <= _REMEMBERED else _hash(word)
+            weight = self._common if word in COMMON else 1.0
+            bucket = own >> shift
             weights[bucket] = weights.get(bucket, 0.0) + weight
-    counts = np.fromiter(weights.values(), np.float64, len(weights))
-    # exact in any order, as are quotient and root by IEEE 754: rounded in one way everywhere
-    values = np.sqrt(counts / (counts.sum() or 1.0))
-    return Features(np.fromiter(weights, np.int32, len(weights)), values.astype(np.float32))
+            if before and pairs:
+                bucket = crc32(encoded, crc32(before)) >> shift
+                weights[bucket] = weights.get(bucket, 0.0) + pairs
+            before = b"b%b " % encoded
+            weight *= _RUN_WEIGHT
+            for run in runs:
+                bucket = run >> shift
+                weights[bucket] = weights.get(bucket, 0.0) + weight
+        self._before = before
+
+    def features(self) -> Features:
+        """Those of all words so far."""
+        weights = self._weights
+        counts = np.fromiter(weights.values(), np.float64, len(weights))
+        # exact in any order, as are quotient and root by IEEE 754: rounded in one way everywhere
+        values = np.sqrt(counts / (counts.sum() or 1.0))
+        buckets = np.fromiter(weights, np.int32, len(weights))
+        return Features(buckets, values.astype(np.float32))
 
 
 def _hash(word: str) -> tuple[int, bytes, tuple[int, ...]]:

@@ -11,7 +11,7 @@ import functools
 import re
 from unicodedata import ucd_3_2_0 as unicode_3_2
 
-_WORD = re.compile("[0-9a-z_\x80-\U0010ffff]+")
+_WORD = re.compile("[0-9a-z_\x80-\U0010ffff]{1,64}")
 _PARTS = ("L", "M", "N", "Cn", "Co")
 """Categories whose characters are part of a word: letters, marks, numbers, what had no meaning yet."""
 
@@ -27,7 +27,11 @@ COMMON = frozenset(
 
 
 def words(text: str) -> list[str]:
-    """The words, in lower case, in their order: runs of letters, marks, numbers and `_`."""
+    """The words, in lower case, in their order: runs of letters, marks, numbers and `_`.
+
+    Longer ones than 64 characters are several, so that none takes long: they are of a language that puts no
+    space between words, or no words at all.
+    """
     return _WORD.findall(text.lower() if text.isascii() else text.translate(_LOWER))
 
 

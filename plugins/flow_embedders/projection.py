@@ -19,10 +19,11 @@ import numpy.typing as npt
 import trio
 
 from flowcore.routing import Identity, VectorCache
-from flowcore.text import features
+from flowcore.text import Counting, features, words
 
 if TYPE_CHECKING:
     from flowcore.routing import Vectors
+    from flowcore.text import Features
 
 VERSION = 1
 """Goes up with any change of a vector."""
@@ -33,7 +34,9 @@ _ONE = 1 << 20
 _COMMON = 1 / 8
 _PAIRS = 1 / 2
 _SLICE = 2_000
-"""Characters after which others get their turn: half a millisecond or so."""
+"""Characters after which others have their turn, half a millisecond or so."""
+_WORDS = 32
+"""Words of a long text after which others have their turn: soon even if each is as long as can be."""
 
 
 class Projection:
@@ -52,7 +55,11 @@ class Projection:
 
     def __call__(self, text: str) -> Vectors:
         """Shape (dimensions,), of length one; zeros for a text without a word."""
-        buckets, values = features(text, _BUCKETS, pairs=_PAIRS, common=_COMMON)
+        return self.of(features(text, _BUCKETS, pairs=_PAIRS, common=_COMMON))
+
+    def of(self, found: Features) -> Vectors:
+        """The vector of features, as `__call__` asks for them."""
+        buckets, values = found
         if not len(buckets):
             return np.zeros(self.dimensions, np.float32)
         whole = np.rint(values.astype(np.float64) * _ONE)
@@ -64,6 +71,15 @@ class Projection:
         length = math.sqrt(int(vector @ vector))
         return (vector / (length or 1.0)).astype(np.float32)
 
+    async def in_turns(self, text: str) -> Vectors:
+        """As `__call__`, for a long text: others have their turn in between."""
+        counting = Counting(_BUCKETS, pairs=_PAIRS, common=_COMMON)
+        found = words(text)
+        for first in range(0, len(found), _WORDS):
+            counting.add(found[first : first + _WORDS])
+            await trio.lowlevel.checkpoint()
+        return self.of(counting.features())
+
 
 class Hashed:
     """The embedder `hashed`."""
@@ -72,7 +88,6 @@ class Hashed:
         self._project = Projection(dimensions)
         self._max_characters = max_characters
         self._cache = VectorCache(cache)
-        self._limiter = trio.CapacityLimiter(1)
         self._texts = 0
         self._cut = 0
         self._seconds = 0.0
@@ -81,7 +96,7 @@ class Hashed:
         )
 
     async def embed(self, texts: Sequence[str]) -> Vectors:
-        """Shape (n, dimensions). A long text goes to a thread, many short ones take turns with others."""
+        """Shape (n, dimensions). It takes turns with others: in Python a thread would not be faster."""
         most = self._max_characters
         self._texts += len(texts)
         self._cut += sum(len(text) > most for text in texts)
@@ -95,9 +110,7 @@ class Hashed:
         for row, text in enumerate(texts):
             began = time.perf_counter()
             if len(text) > _SLICE:
-                made[row] = await trio.to_thread.run_sync(
-                    self._project, text, limiter=self._limiter
-                )
+                made[row] = await self._project.in_turns(text)
             else:
                 made[row] = self._project(text)
             self._seconds += time.perf_counter() - began

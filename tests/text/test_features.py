@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowcore.text import COMMON, Features, features, words
+from flowcore.text import COMMON, Counting, Features, features, words
 
 GOLDEN = {
     "": "e3b0c44298fc1c14",
@@ -30,6 +30,15 @@ def fingerprint(of: Features) -> str:
 @pytest.mark.parametrize("text", GOLDEN)
 def test_features_are_what_they_were(text: str) -> None:
     assert fingerprint(features(text)) == GOLDEN[text]
+
+
+@given(st.lists(st.text(alphabet="ab 日", max_size=20), max_size=6))
+def test_counting_in_parts_gives_the_same(texts: list[str]) -> None:
+    counting = Counting(1 << 10, pairs=0.5, common=0.25)
+    for text in texts:
+        counting.add(words(text))
+    whole = features(" ".join(texts), 1 << 10, pairs=0.5, common=0.25)
+    assert fingerprint(counting.features()) == fingerprint(whole)
 
 
 def plainly(text: str, buckets: int, pairs: float, common: float) -> dict[int, float]:

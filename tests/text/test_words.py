@@ -22,6 +22,7 @@ from flowcore.text import words
         ("\ud800a\udfff b", ["a", "b"]),
         ("\x00a\x85b", ["a", "b"]),
         ("ǅ", ["ǆ"]),
+        ("é" * 64 + "ab", ["é" * 64, "ab"]),
     ],
 )
 def test_words_are_runs_of_letters_marks_and_numbers(text: str, expected: list[str]) -> None:
