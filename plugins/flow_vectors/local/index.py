@@ -217,6 +217,7 @@ class LocalIndex:
             self.tending.give_up()
             self._kept = False
             await trio.to_thread.run_sync(_unsaved, self.folder, limiter=self._limiter)
+            self.tending.give_up()  # also what was begun meanwhile, with what is forgotten now
             self.front = Front.empty(self.space.identity.dimensions)
             self.segments = ()
             self.position = 0
