@@ -46,6 +46,7 @@ TRIED_HERE = (
     "onnx",
     "http_embedder",
     "annoy",
+    "pgvector",  # in tests/plugins/flow_vectors, where there is a database
 )
 
 
