@@ -224,6 +224,8 @@ class Ranking:
     """Below it, the answer is "don't know"."""
     explored: bool = False
     """Whether the first is there to learn about it rather than for being the best."""
+    propensity: float = 1.0
+    """The probability with which the first was to be the first, for the lesson that may come of it."""
 
     @property
     def in_scope(self) -> bool:

@@ -1,0 +1,209 @@
+"""The gate itself: its parts put together."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+from zlib import crc32
+
+import numpy as np
+import numpy.typing as npt
+
+from flow_gates.evidence import Described, Texts, checked_query, checked_vector, shares
+from flow_gates.lessons import checked_lesson
+from flow_gates.moe import kept
+from flow_gates.moe.exploration import Exploration
+from flow_gates.moe.learner import Learner
+from flow_gates.moe.load import LoadBias
+from flow_gates.moe.losses import softmax
+from flow_gates.moe.settings import MoeConfig
+from flowcore.routing import Choice, Expert, Gate, Identity, Lesson, Query, Ranking
+
+Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.int64]
+
+
+class MoeGates:
+    """Makes gates of this type."""
+
+    def __init__(self, config: MoeConfig) -> None:
+        self._config = config
+
+    def make(self, identity: Identity, seed: int) -> Gate:
+        """A gate that has learned nothing."""
+        return MoeGate(self._config, identity, seed)
+
+
+class MoeGate:
+    """A softmax gate over experts that come and go. Not for threads: one call at a time."""
+
+    def __init__(self, config: MoeConfig, identity: Identity, seed: int) -> None:
+        self._config = config
+        self._identity = identity
+        _, _, length = config.described.for_embedder(identity)
+        self._texts = Texts()
+        self._described = Described(identity.dimensions, self._texts, length)
+        self._there: dict[str, Expert] = {}
+        self._learner = Learner(config, identity, seed)
+        self._exploration = Exploration(config.exploration, seed)
+        self._load = LoadBias(config.load)
+
+    # ---- who is there
+
+    def set_experts(self, experts: Sequence[Expert]) -> None:
+        """Those there are now. Raises WrongVector and ValueError, and changes nothing then."""
+        self._there = self._described.read(experts)
+        self._learner.slots.arrive(self._there, self._learner.lessons)
+        self._learner.forget_overdue()
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Give every expert a row, with what it says of itself in it."""
+        self._learner.make_room()
+        network, places = self._learner.network, self._learner.slots.places
+        self._load.grow(network.rows)
+        self._described.place(places, network.rows)
+        network.describe(self._described, [places[name] for name in self._there])
+
+    # ---- ranking
+
+    def rank(self, query: Query, k: int) -> Ranking:
+        """The k best, their probabilities calibrated. Raises WrongVector, and ValueError for a k below 1.
+
+        Reasons, in logits: `described` and `words`, what the expert says of itself; `gate`, what was learned;
+        `nearest`, patterns near by; `load`, the bias against a busy one.
+        """
+        vector = checked_query(query, k, self._identity.dimensions)
+        features = self._texts[query.text]
+        places = self._learner.slots.places
+        but = None
+        if query.allowed is not None:
+            but = np.full(self._learner.network.rows, -np.inf, np.float32)
+            but[[places[name] for name in query.allowed if name in places]] = 0.0
+        near = shares(query.near, places, self._config.nearest) if query.near else {}
+        scored = self._learner.network.score(vector, features, but, also=near)
+        if not len(scored.places):
+            return Ranking(choices=(), known=0.0, threshold=0.5)
+        voted = np.zeros(len(scored.places), np.float32)
+        if near:
+            weight = self._config.nearest.weight
+            for at, place in enumerate(scored.places.tolist()):
+                if place in near:
+                    voted[at] = weight * near[place]
+        logits = scored.logits + voted
+        shares_of = softmax(logits / np.float32(self._learner.calibration.temperature))
+        bias = None
+        if self._config.load.enabled:
+            bias = self._load.of(scored.places, self._learner.slots.names, query.load)
+        worth = logits if bias is None else logits + bias
+        best = np.argsort(-worth, kind="stable")
+        explored, propensity = False, 1.0
+        if self._config.exploration.enabled and query.explore and len(best) > 1:
+            best, explored, propensity = self._tried(best, worth, scored.places, query.text)
+        best = best[:k]
+        chosen = scored.places[best]
+        described = self._learner.network.of_vectors * (self._described.vectors[chosen] @ vector)
+        choices = [
+            Choice(
+                expert=self._learner.slots.names[place],
+                probability=share,
+                reasons={
+                    "described": of_vector,
+                    "words": said,
+                    "gate": logit - of_vector - said,
+                    "nearest": vote,
+                    "load": load,
+                },
+            )
+            for place, share, of_vector, said, logit, vote, load in zip(
+                chosen.tolist(),
+                shares_of[best].tolist(),
+                described.tolist(),
+                scored.said[best].tolist(),
+                scored.logits[best].tolist(),
+                voted[best].tolist(),
+                [0.0] * len(best) if bias is None else bias[best].tolist(),
+                strict=True,
+            )
+        ]
+        nearest = [one.similarity for one in query.near if one.expert in self._there]
+        return Ranking(
+            choices=tuple(choices),
+            known=self._learner.scope.known(self._learner.strength(scored, vector, nearest)),
+            threshold=0.5,
+            explored=explored,
+            propensity=propensity,
+        )
+
+    def _tried(
+        self, best: Places, worth: Floats, places: Places, text: str
+    ) -> tuple[Places, bool, float]:
+        """The order with the one to be tried first."""
+        near_best = best[: self._config.exploration.among]
+        rows = places[near_best].tolist()
+        names = self._learner.slots.names
+        at, propensity = self._exploration.choose(
+            worth[near_best],
+            [self._learner.taught.get(row, 0) for row in rows],
+            [not self._there[names[row]].side_effects for row in rows],
+            crc32(text.encode("utf-8", "surrogatepass")) ^ (self._learner.lessons << 32),
+        )
+        if at:
+            best = np.concatenate([best[at : at + 1], best[:at], best[at + 1 :]])
+        return best, at > 0, propensity
+
+    # ---- learning
+
+    def learn(self, lesson: Lesson) -> None:
+        """Take in one outcome, and some earlier ones again. Raises WrongVector and WrongLesson.
+
+        A weight above `learning.max_weight` counts as that.
+        """
+        vector = checked_vector(lesson.vector, self._identity.dimensions, "of the lesson")
+        checked_lesson(lesson)
+        slots = self._learner.slots
+        if lesson.expert not in slots.places:
+            self._learner.forget_overdue()
+            if slots.take(lesson.expert) >= self._learner.network.rows:
+                self._lay_out()
+        there = lesson.expert in self._there
+        if not there:
+            slots.gone[lesson.expert] = self._learner.lessons
+        self._learner.learn(lesson, vector, self._texts[lesson.text], there)
+
+    def consolidate(self) -> None:
+        """Hold on to the weights as they are, in so far as they matter; a phase of learning is over."""
+        self._learner.consolidate()
+
+    # ---- what is kept and shown
+
+    def snapshot(self) -> bytes:
+        """Everything it has learned; not what it follows from rankings: load."""
+        return kept.taken(self._learner)
+
+    def restore(self, data: bytes) -> None:
+        """Be as when the snapshot was made. Raises DamagedState, and is unchanged, if it cannot."""
+        kept.given(self._learner, data)
+        self._learner.slots.arrive(self._there, self._learner.lessons)
+        self._lay_out()
+
+    def status(self) -> dict[str, Any]:
+        """What it has learned, forgotten and found drifting; None for what cannot be told yet."""
+        error = self._learner.calibration.error
+        return {
+            "type": "moe",
+            "embedder": str(self._identity),
+            "experts": len(self._there),
+            "remembered": len(self._learner.slots.gone),
+            "learns": True,
+            "lessons": self._learner.lessons,
+            "consolidations": self._learner.ewc.points,
+            "replayable": len(self._learner.replay),
+            **self._learner.track.status(),
+            "temperature": round(self._learner.calibration.temperature, 4),
+            "calibration_error": None if error is None else round(error, 4),
+            "threshold": round(self._learner.scope.threshold, 4),
+            "threshold_fitted": self._learner.scope.fitted,
+            "tried": self._exploration.tried,
+            "passed_over": self._load.count,
+        }

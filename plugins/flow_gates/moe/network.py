@@ -1,0 +1,174 @@
+"""The weights of the gate, and what they make of a query.
+
+The logit of expert e for a query with vector x (of length one) and hashed features f is
+
+    z(e) = (c C[e] + W[e]) . x  +  U[e] . f  +  d words(e, f),
+
+C[e] the mean vector of what the expert says of itself and words(e, f) what its words have in common with
+the query's (`Described`), both with fixed factors c and d: so before anything is learned the gate ranks by
+similarity, and what it learns, W and U, is what similarity does not know. U is used for the `shortlist` of
+the experts that are best without it: of hundreds of experts all but a few dozens have no chance, and their
+rows need not be read. The gate's probabilities are the softmax of z over the experts.
+
+Lessons move W and U by the gradient of a loss in z (`losses`), a row for each expert that the gradient is
+not next to zero for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from flow_gates.evidence import Described
+from flowcore.text import BUCKETS, Features
+
+Floats = npt.NDArray[np.float32]
+Places = npt.NDArray[np.int64]
+
+
+class Scored(NamedTuple):
+    """What the gate makes of a query, for the experts on its shortlist."""
+
+    places: Places
+    """Shape (n,): their rows."""
+    logits: Floats
+    """Shape (n,)."""
+    said: Floats
+    """Shape (n,): the part of the logits that comes from words in descriptions."""
+
+
+class Network:
+    """W and U, with room for so many rows; rows are whatever `Slots` says."""
+
+    def __init__(self, dimensions: int, shortlist: int, described: tuple[float, float]) -> None:
+        self._dimensions = dimensions
+        self._shortlist = shortlist
+        self.of_vectors, self.of_words = described
+        self.rows = 0
+        self.weights: Floats = np.zeros((0, dimensions), np.float32)
+        """W."""
+        self._together: Floats = np.zeros((0, dimensions), np.float32)
+        """c C + W, so that a query is multiplied once."""
+        self.words: Floats = np.zeros((0, BUCKETS), np.float32)
+        """U. Rows that were never written take no memory."""
+        self._shut: Floats = np.zeros(0, np.float32)
+        """0 for an expert that is there, minus infinity for one that is not."""
+        self.described: Described | None = None
+        self.written: set[int] = set()
+        """Rows of U that are not all zeros."""
+
+    def grow(self, rows: int) -> None:
+        """Make room for as many rows."""
+        if rows <= self.rows:
+            return
+        more = max(rows, self.rows + self.rows // 4, 16)
+        self.weights = _grown(self.weights, more)
+        self._together = _grown(self._together, more)
+        words = np.zeros((more, BUCKETS), np.float32)
+        for row in self.written:  # copying zeros would take memory
+            words[row] = self.words[row]
+        self.words = words
+        shut = np.full(more, -np.inf, np.float32)
+        shut[: self.rows] = self._shut
+        self._shut = shut
+        self.rows = more
+
+    def describe(self, described: Described, there: list[int]) -> None:
+        """The experts as they are now: laid out in our rows, and which of them are there."""
+        self.described = described
+        self._shut[:] = -np.inf
+        self._shut[there] = 0.0
+        self._together = self.of_vectors * described.vectors + self.weights
+
+    def clear(self, place: int) -> None:
+        """Forget a row."""
+        self.weights[place] = 0.0
+        self._together[place] = 0.0
+        if place in self.written:
+            self.written.discard(place)
+            self.words[place] = 0.0
+        self._shut[place] = -np.inf
+
+    def score(
+        self,
+        vector: Floats,
+        features: Features,
+        but: Floats | None = None,
+        also: Iterable[int] = (),
+        anyway: int = -1,
+    ) -> Scored:
+        """The best experts by everything but U, with their whole logits.
+
+        `but` is added to all: minus infinity for those that may not be chosen. `also` are rows that are on
+        the list whatever they are worth, if they are there; `anyway` is one that is on it anyway.
+        """
+        logits = self._together @ vector
+        said = np.zeros(self.rows, np.float32)
+        if self.described is not None:
+            said = self.of_words * self.described.words.scores(features)
+            logits += said
+        open_to = logits + self._shut
+        if but is not None:
+            open_to += but
+        for place in also:
+            if open_to[place] > -np.inf:
+                open_to[place] = np.inf
+        if anyway >= 0:
+            open_to[anyway] = np.inf
+        if self.rows > self._shortlist:
+            places = np.argpartition(open_to, -self._shortlist)[-self._shortlist :]
+        else:
+            places = np.arange(self.rows)
+        places = places[open_to[places] > -np.inf]
+        return Scored(places, logits[places] + self.of_features(places, features), said[places])
+
+    def of_features(self, places: Places, features: Features) -> Floats:
+        """Shape (n,): U[e] . f for some experts."""
+        flat = self.words.reshape(-1)
+        found = flat.take(places[:, np.newaxis] * BUCKETS + features.buckets)
+        product: Floats = found @ features.values
+        return product
+
+    def of_vector(self, places: Places, vector: Floats) -> Floats:
+        """Shape (n,): (c C[e] + W[e]) . x for some experts."""
+        product: Floats = self._together[places] @ vector
+        return product
+
+    def moved(self, places: Places, weights: Floats) -> None:
+        """Take over new rows of W."""
+        self.weights[places] = weights
+        together = weights
+        if self.described is not None:
+            together = self.of_vectors * self.described.vectors[places] + weights
+        self._together[places] = together
+
+    def move_words(self, places: Places, by: Floats, features: Features) -> None:
+        """Add to U: `by`, shape (n,), for each expert, times the features."""
+        flat = self.words.reshape(-1)
+        flat[places[:, np.newaxis] * BUCKETS + features.buckets] += np.outer(by, features.values)
+        self.written.update(places.tolist())
+
+    def restore(self, weights: Floats, words: dict[int, tuple[Places, Floats]]) -> None:
+        """Take over W and U as they were; who is there must be laid out anew."""
+        self.rows = 0
+        self.weights = self.weights[:0]
+        self._together = self._together[:0]
+        self.words = self.words[:0]
+        self._shut = self._shut[:0]
+        self.described = None
+        self.written = set(words)
+        fresh, self.written = self.written, set()
+        self.grow(len(weights))
+        self.weights[: len(weights)] = weights
+        for row, (places, values) in words.items():
+            self.words[row, places] = values
+        self.written = fresh
+
+
+def _grown(array: Floats, rows: int) -> Floats:
+    grown = np.zeros((rows, *array.shape[1:]), np.float32)
+    grown[: len(array)] = array
+    return grown
