@@ -37,13 +37,12 @@ lessons = st.builds(
     exclusive=st.booleans(),
     weight=numbers,
 )
+patterns = st.builds(Near, id=st.just(1), expert=names, similarity=numbers, weight=numbers)
 queries = st.builds(
     Query,
     text=texts,
     vector=vectors,
-    near=st.lists(
-        st.builds(Near, id=st.just(1), expert=names, similarity=numbers, weight=numbers), max_size=5
-    ),
+    near=st.lists(patterns, max_size=5),
     load=st.dictionaries(names, numbers, max_size=4),
     explore=st.booleans(),
     allowed=st.one_of(st.none(), st.lists(names, max_size=4)),
