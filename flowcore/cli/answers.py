@@ -37,6 +37,17 @@ class RequestCounts(msgspec.Struct):
     durations: Durations
 
 
+class StateCounts(msgspec.Struct):
+    """The hard state."""
+
+    position: int
+    patterns: int
+    bytes: int
+    feedback: int
+    durable: bool
+    trouble: str
+
+
 class StatusAnswer(msgspec.Struct):
     """What flowctl shows of `GET /status`."""
 
@@ -49,6 +60,7 @@ class StatusAnswer(msgspec.Struct):
     requests: RequestCounts
     components: list[ComponentLine]
     collisions: list[str]
+    state: StateCounts | None = None
 
 
 class Offers(msgspec.Struct):

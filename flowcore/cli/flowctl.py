@@ -17,6 +17,7 @@ from flowcore.cli.answers import (
     AgentsAnswer,
     CallAnswer,
     RequestLine,
+    StateCounts,
     StatusAnswer,
     Steered,
     TaskLine,
@@ -154,8 +155,11 @@ def _show_status(status: StatusAnswer) -> None:
     print(
         f"requests: {counts.accepted} accepted, {counts.running} running, {counts.results} results,"
         f" {counts.errors} errors, {counts.cancelled} cancelled, {counts.expired} expired,"
-        f" {counts.refused} refused; p50 {seconds(took.p50)}, p99 {seconds(took.p99)}\n"
+        f" {counts.refused} refused; p50 {seconds(took.p50)}, p99 {seconds(took.p99)}"
     )
+    if status.state is not None:
+        print(_state_line(status.state))
+    print()
     rows = [
         [one.component, one.type, one.status, seconds(one.seconds), one.reason]
         for one in status.components
@@ -163,6 +167,15 @@ def _show_status(status: StatusAnswer) -> None:
     print(table(["component", "type", "status", "for", ""], rows, state=2))
     for text in status.collisions:
         print(f"note: {text}")
+
+
+def _state_line(state: StateCounts) -> str:
+    kept = "" if state.durable else ", in memory only"
+    trouble = f"; {state.trouble}" if state.trouble else ""
+    return (
+        f"state: at {state.position}, {state.patterns} patterns ({state.bytes} bytes),"
+        f" {state.feedback} lessons{kept}{trouble}"
+    )
 
 
 def _agents(options: argparse.Namespace, node: NodeClient) -> int:

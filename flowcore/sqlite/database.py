@@ -40,9 +40,11 @@ def open_database(
     *,
     exclusive: bool,
     synchronous: Literal["FULL", "NORMAL"],
+    whole: int = CHECKED_WHOLE,
 ) -> sqlite3.Connection:
     """A connection to a file of this format, in WAL mode and autocommit; None: one in memory.
 
+    A file of `whole` bytes at most is checked whole (pages, indexes).
     It may be used by any thread, one at a time. `exclusive` keeps every other connection out. Raises
     UntrustedFile with the reason, StorageFull, StorageFailed.
     """
@@ -61,6 +63,10 @@ def open_database(
         raise StorageFailed(f"{path} cannot be opened: {error}") from error
     try:
         _settle(connection, format_, path, exclusive, synchronous)
+        if path is not None and path.stat().st_size <= whole:
+            (told,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+            if told != "ok":
+                raise UntrustedFile(f"{path} is damaged: {' '.join(str(told).split())}")
     except sqlite3.Error as error:
         connection.close()
         raise _told(error, format_, path) from error
@@ -114,10 +120,6 @@ def _settle(
         raise UntrustedFile(
             f"{path} is not made as a {format_.name} of version {version} is: it is damaged"
         )
-    if path is not None and path.stat().st_size <= CHECKED_WHOLE:
-        (told,) = run("PRAGMA integrity_check(1)").fetchone()
-        if told != "ok":
-            raise UntrustedFile(f"{path} is damaged: {' '.join(str(told).split())}")
 
 
 @contextmanager

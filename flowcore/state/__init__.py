@@ -38,6 +38,7 @@ from flowcore.state.commands import (
     decode_entry,
     encode_entry,
 )
+from flowcore.state.exchange import Imported, PatternLine, export_patterns, import_patterns
 from flowcore.state.files import FILE as STATE_FILE
 from flowcore.state.interfaces import (
     Committed,
@@ -85,6 +86,7 @@ __all__ = [
     "Entry",
     "Feedback",
     "GiveFeedback",
+    "Imported",
     "Installed",
     "Learned",
     "Lesson",
@@ -95,6 +97,7 @@ __all__ = [
     "OpenSession",
     "Page",
     "Pattern",
+    "PatternLine",
     "PutPattern",
     "PutPatterns",
     "ReadLevel",
@@ -117,5 +120,7 @@ __all__ = [
     "Touched",
     "decode_entry",
     "encode_entry",
+    "export_patterns",
+    "import_patterns",
     "open_state",
 ]

@@ -12,17 +12,21 @@ import pathlib
 import sqlite3
 import threading
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from flowcore.errors import StorageFailed, UntrustedFile
 from flowcore.sqlite import open_database, row_hash
-from flowcore.state.schema import STATE
+from flowcore.state.schema import STATE, TABLES, select
+from flowcore.state.tables import checked
 
 T = TypeVar("T")
 
 FILE = "state.sqlite"
 """Its name in the node's data folder."""
+CHECKED_WHOLE = 32 * 2**20
+"""Bytes up to which every page and row is looked at before the file is used; a larger one is looked through
+while it is."""
 READERS = 4
 """Reads at a time."""
 
@@ -31,17 +35,30 @@ class StateFile:
     """The database, open. Every method blocks."""
 
     def __init__(self, path: pathlib.Path | None) -> None:
+        """Raises UntrustedFile, StorageFailed, StorageFull."""
         self.path = path
+        self.checked = False
+        """Whether all of it was looked at when it was opened."""
         self._lock = None if path is None else _locked(path)
         self._readers: list[sqlite3.Connection] = []
         self._all: list[sqlite3.Connection] = []
         self._memory = threading.Lock()
         try:
-            self.writer = open_database(path, STATE, exclusive=False, synchronous="NORMAL")
+            self.writer = open_database(
+                path, STATE, exclusive=False, synchronous="NORMAL", whole=CHECKED_WHOLE
+            )
             self._all.append(self.writer)
+            self.checked = path is None or self.size() <= CHECKED_WHOLE
+            if path is not None and self.checked:
+                check_rows(self.writer)
         except BaseException:
             self.close()
             raise
+
+    @property
+    def shared(self) -> bool:
+        """Whether it can be read while it is written."""
+        return self.path is not None
 
     @contextmanager
     def reading(self) -> Generator[sqlite3.Connection]:
@@ -56,6 +73,7 @@ class StateFile:
             connection = self._reader()
         try:
             connection.execute("BEGIN")
+            connection.execute("SELECT position FROM meta").fetchone()  # the moment that is seen
             try:
                 yield connection
             finally:
@@ -102,10 +120,9 @@ class StateFile:
             )
 
     def size(self) -> int:
-        """Bytes on disk, or in memory."""
+        """Bytes on disk."""
         if self.path is None:
-            (pages,) = self.writer.execute("PRAGMA page_count").fetchone()
-            return int(pages) * 4096
+            return 0
         paths = (self.path, self.path.with_name(self.path.name + "-wal"))
         return sum(path.stat().st_size for path in paths if path.exists())
 
@@ -118,6 +135,24 @@ class StateFile:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def check_rows(connection: sqlite3.Connection) -> None:
+    """Look at every row. Raises UntrustedFile for one that is not what was written."""
+    for table in TABLES:
+        with closing(connection.execute(select(table))) as rows:
+            for row in rows:
+                checked(table, row)
+
+
+def check_some(connection: sqlite3.Connection, table: str, after: int, count: int) -> int | None:
+    """Look at some rows of a table of numbered rows; the last one's number, None at the end."""
+    key = TABLES[table][1]
+    last = None
+    query = select(table, f"WHERE {key} > ?") + " LIMIT ?"
+    for row in connection.execute(query, (after, count)).fetchall():
+        last = checked(table, row)[0]
+    return last
 
 
 def _locked(path: pathlib.Path) -> int:

@@ -6,7 +6,7 @@ at a position never changes and is the same on every node.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from typing import Any, Protocol
 
 import attrs
@@ -97,7 +97,7 @@ class Storage(Protocol):
         """Store a snapshot; a crash, or an error of `chunks`, leaves the one before in its place."""
         ...
 
-    def read_snapshot(self) -> AsyncIterator[bytes]:
+    def read_snapshot(self) -> AsyncGenerator[bytes]:
         """The chunks of `snapshot`, as they were stored. Raises TooOld if there is none, UntrustedFile."""
         ...
 
@@ -119,7 +119,7 @@ class Installed:
     """A snapshot in the place of entries that are not kept any more."""
 
     position: int
-    chunks: AsyncIterator[bytes]
+    chunks: AsyncGenerator[bytes]
     """As `State.snapshot` gave them, on this node or on another."""
 
 

@@ -123,11 +123,16 @@ class Intake:
         except (sqlite3.ProgrammingError, sqlite3.InterfaceError, OverflowError) as error:
             raise UntrustedFile(f"the snapshot is damaged: {error}") from error
 
-    def finish(self) -> int:
-        """All pieces are there: take it over, and give its position. Raises UntrustedFile if they are not."""
+    def finish(self, expected: int | None = None) -> int:
+        """All pieces are there: take it over, and give its position.
+
+        Raises UntrustedFile, nothing being taken over, if they are not, or if the position is another.
+        """
         if not self.ended:
             raise UntrustedFile("the snapshot is cut off")
         position = read_meta(self._connection).position
+        if expected is not None and position != expected:
+            raise UntrustedFile(f"the snapshot is of position {position}, not of {expected}")
         self._transaction.__exit__(None, None, None)
         return position
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
+import logging
 import pathlib
 import random
 import sqlite3
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from time import perf_counter
@@ -19,8 +21,10 @@ import trio
 from flowcore.errors import (
     InvalidArguments,
     OutcomeUnknown,
+    Overloaded,
     StateUnavailable,
     StorageFailed,
+    StorageFull,
     TooLarge,
     UntrustedFile,
 )
@@ -28,7 +32,7 @@ from flowcore.sqlite import is_full
 from flowcore.state import reads
 from flowcore.state.checks import check
 from flowcore.state.commands import Command, Entry, SetLimits, Tidy, decode_entry, encode_entry
-from flowcore.state.files import READERS, StateFile
+from flowcore.state.files import READERS, StateFile, check_some
 from flowcore.state.interfaces import Committed, Consensus, Installed
 from flowcore.state.limits import COMMAND_SIZE
 from flowcore.state.machine import Applied, Machine
@@ -38,6 +42,7 @@ from flowcore.state.results import Refusal, Result
 from flowcore.state.settings import StateSettings
 from flowcore.state.snapshot import Intake, frames
 
+_logger = logging.getLogger(__name__)
 T = TypeVar("T")
 Clock = Callable[[], float]
 
@@ -47,6 +52,8 @@ _LARGE = 64 * 1024
 """Bytes of a command from which on it is encoded in a thread."""
 _RETRY = 1.0
 """Seconds until what did not fit on the disk is tried again."""
+_SOME, _PAUSE = 500, 0.05
+"""Rows looked at in one go, and seconds until the next."""
 _TIDY = 1.0
 """Seconds between two looks at what has expired."""
 
@@ -82,7 +89,8 @@ class State:
         self._position = self._machine.position
         self._commands = self._refused = self._again = self._batches = 0
         self._seconds = 0.0
-        self._trouble = ""
+        self._trouble = self._damage = ""
+        self._closed = self._limited = False
         self._meta = attrs.evolve(self._machine.tables.meta)
 
     # ---- commands
@@ -95,6 +103,8 @@ class State:
         changed; Overloaded, StateUnavailable: it was not taken; OutcomeUnknown: it may be applied, now or
         later. Cancelling says nothing about what comes of it.
         """
+        if self._closed:
+            raise StateUnavailable("the state is closed")
         ticket = next(self._tickets)
         entry = Entry(
             time=self._clock(),
@@ -262,20 +272,21 @@ class State:
 
     # ---- the whole of it
 
-    async def snapshot(self) -> AsyncIterator[bytes]:
+    async def snapshot(self) -> AsyncGenerator[bytes]:
         """The whole state as it is now, in pieces; commands go on being applied meanwhile.
 
         Raises UntrustedFile for a damaged row.
         """
+        if not self._file.shared:  # nobody may write while somebody reads
+            for piece in await self._read(ReadLevel.STALE, lambda one: list(frames(one))):
+                yield piece
+            return
         reading = self._file.reading()
         connection = await trio.to_thread.run_sync(reading.__enter__)
         try:
-            pieces = frames(connection)
-            while True:
-                piece = await trio.to_thread.run_sync(next, pieces, None)
-                if piece is None:
-                    break
-                yield piece
+            made = frames(connection)
+            while (each := await trio.to_thread.run_sync(next, made, None)) is not None:
+                yield each
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(reading.__exit__, None, None, None)
@@ -299,7 +310,8 @@ class State:
             "again": self._again,
             "waiting": len(self._waiting),
             "apply_mean": round(self._seconds / self._batches, 6) if self._batches else 0.0,
-            "trouble": self._trouble,
+            "checked": self._file.checked,
+            "trouble": self._trouble or self._damage,
             "consensus": self._consensus.status(),
         }
 
@@ -322,7 +334,8 @@ class State:
                     if self._position - self._durable >= self._settings.compact_after:
                         await self._compact()
         finally:
-            self._lose("the state was closed before it was applied")
+            self._closed = True
+            self._lose("the state was closed while it was on its way")
 
     async def _apply(self, batch: Sequence[Committed]) -> None:
         while True:
@@ -379,42 +392,73 @@ class State:
             await self._consensus.compact(position)
 
     async def _install(self, snapshot: Installed) -> None:
-        """Another node's snapshot takes the place of all that is here."""
+        """A snapshot takes the place of all that is here."""
         intake = await self._write(lambda: Intake(self._file.writer))
         try:
-            async for piece in snapshot.chunks:
-                await self._write(partial(intake.feed, piece))
-            position = await self._write(intake.finish)
-            if position != snapshot.position:
-                raise UntrustedFile(
-                    f"a snapshot of {snapshot.position} turns out to be of {position}"
-                )
+            async with aclosing(snapshot.chunks) as pieces:
+                async for piece in pieces:
+                    await self._write(partial(intake.feed, piece))
+            await self._write(partial(intake.finish, snapshot.position))
         except BaseException as error:
             with trio.CancelScope(shield=True):
                 await self._write(partial(intake.abandon, error))
             raise
         self._machine = Machine(self._file.writer)
+        self._durable = 0
         self._moved()
 
-    async def tidy(self) -> None:
-        """Let time pass where something has expired, and hold on to the limits that this node was given."""
-        if self._machine.tables.meta.limits != self._settings.limits:
-            await self.do(SetLimits(self._settings.limits))
-        while True:
-            await trio.sleep(_TIDY)
-            if await self._write(self._untidy):
-                try:
-                    await self.do(Tidy())
-                except (StateUnavailable, OutcomeUnknown):
-                    continue
+    # ---- beside that
 
-    def _untidy(self) -> bool:
+    async def upkeep(self) -> None:
+        """Let time pass where something has expired, and look through what was not looked at yet."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._look_through)
+            while True:
+                await self.tidy()
+                await trio.sleep(_TIDY)
+
+    async def tidy(self) -> None:
+        """Propose what is due: the limits that this node was given, or that time passes."""
+        command = await self._write(self._due)
+        if command is not None:
+            with contextlib.suppress(Overloaded, StateUnavailable, OutcomeUnknown):  # again later
+                await self.do(command)
+
+    def _due(self) -> SetLimits | Tidy | None:
         meta = self._machine.tables.meta
+        if not self._limited and meta.limits != self._settings.limits:
+            return SetLimits(self._settings.limits)
+        self._limited = True  # others may set them otherwise from now on
         (due,) = self._file.writer.execute(
             "SELECT EXISTS (SELECT 1 FROM patterns WHERE expires IS NOT NULL AND expires <= ?)",
             (self._clock(),),
         ).fetchone()
-        return bool(due) or meta.patterns > meta.limits.patterns
+        return Tidy() if due or meta.patterns > meta.limits.patterns else None
+
+    async def _look_through(self) -> None:
+        """Look at every row of a file that was too large to be looked at when it was opened."""
+        for table in ("patterns", "contents", "feedback", "answers"):
+            after: int | None = -(2**63)
+            while after is not None and not self._file.checked:
+                look = partial(check_some, table=table, after=after, count=_SOME)
+                try:
+                    after = await self._read(ReadLevel.STALE, look)
+                except UntrustedFile as error:
+                    self._damage = str(error)
+                    _logger.error("%s: %s", self._file.path, error)
+                    return
+                await trio.sleep(_PAUSE)
+        self._file.checked = True
+
+
+def _begun(consensus: Consensus, file: StateFile, settings: StateSettings, clock: Clock) -> State:
+    try:
+        file.belongs_to(consensus.identity)
+        return State(consensus, file, settings, clock)
+    except sqlite3.DatabaseError as error:
+        if is_full(error):
+            raise StorageFull(f"there is no room on the disk for {file.path}") from error
+        raise UntrustedFile(f"{file.path} cannot be read: {error}") from error
 
 
 def _check(data: bytes) -> None:
@@ -447,13 +491,13 @@ async def open_state(
     settings = StateSettings() if settings is None else settings
     file = await trio.to_thread.run_sync(StateFile, path if consensus.durable else None)
     try:
-        await trio.to_thread.run_sync(file.belongs_to, consensus.identity)
-        state = await trio.to_thread.run_sync(State, consensus, file, settings, clock)
+        state = await trio.to_thread.run_sync(_begun, consensus, file, settings, clock)
         async with trio.open_nursery() as nursery:
             ready = trio.Event()
             nursery.start_soon(state.run, ready)
             await ready.wait()
-            nursery.start_soon(state.tidy)
+            await state.tidy()
+            nursery.start_soon(state.upkeep)
             yield state
             nursery.cancel_scope.cancel()
     finally:

@@ -23,6 +23,7 @@ from flowcore.errors import (
     StateUnavailable,
     StorageFailed,
     StorageFull,
+    TooOld,
     UntrustedFile,
 )
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
@@ -190,6 +191,16 @@ class Single:
                 f"the state has applied {after}, and the log ends at {self._last}: the log is damaged,"
                 " or another one's"
             )
+        begins = self._storage.compacted[0]
+        if after < begins:
+            held = self._storage.snapshot
+            if held is None or held.position < begins:
+                raise TooOld(
+                    f"the state has applied {after}, and the log begins after {begins}:"
+                    " what is between is lost; put back a state that is newer"
+                )
+            yield Installed(position=held.position, chunks=self._storage.read_snapshot())
+            after = held.position
         while True:
             while after >= self._last:
                 await self._more.wait()

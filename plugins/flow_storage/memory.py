@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -89,7 +89,7 @@ class MemoryLog:
         taken = [chunk async for chunk in chunks]
         self._chunks, self.snapshot = tuple(taken), info
 
-    async def read_snapshot(self) -> AsyncIterator[bytes]:
+    async def read_snapshot(self) -> AsyncGenerator[bytes]:
         if self.snapshot is None:
             raise TooOld("there is no snapshot")
         for chunk in self._chunks:

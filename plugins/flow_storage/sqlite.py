@@ -7,7 +7,7 @@ log is refused with the reason. What a failed disk leaves behind is not read and
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from time import perf_counter
@@ -88,7 +88,7 @@ class SqliteStorage:
             number += 1
         await self._write(lambda: self._file.end_snapshot(slot, info, number))
 
-    async def read_snapshot(self) -> AsyncIterator[bytes]:
+    async def read_snapshot(self) -> AsyncGenerator[bytes]:
         number, slot = 0, self._file.snapshot_slot()
         while (chunk := await self._run(partial(self._file.chunk, slot, number))) is not None:
             yield chunk
