@@ -1,6 +1,6 @@
 """SQLite files that are trusted or refused: of the right kind and version, whole, their rows checked."""
 
-from flowcore.sqlite.database import Format, is_full, open_database, sync_folder, writing
+from flowcore.sqlite.database import Format, is_full, open_database, reading, sync_folder, writing
 from flowcore.sqlite.rows import damaged, row_hash
 
 __all__ = [
@@ -8,6 +8,7 @@ __all__ = [
     "damaged",
     "is_full",
     "open_database",
+    "reading",
     "row_hash",
     "sync_folder",
     "writing",

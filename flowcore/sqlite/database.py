@@ -6,6 +6,7 @@ is on disk when it returns; with `NORMAL` it is whole after a crash, and on disk
 
 from __future__ import annotations
 
+import errno
 import os
 import pathlib
 import sqlite3
@@ -48,78 +49,105 @@ def open_database(
     It may be used by any thread, one at a time. `exclusive` keeps every other connection out. Raises
     UntrustedFile with the reason, StorageFull, StorageFailed.
     """
-    there = path is not None and path.exists()
     try:
-        if path is not None and not there:  # for its owner alone, and so the files beside it
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))
-        connection = sqlite3.connect(
-            ":memory:" if path is None else path,
-            timeout=0.0 if exclusive else 10.0,
-            isolation_level=None,
-            check_same_thread=False,
-            cached_statements=256,
-        )
+        if path is not None and not path.exists():
+            _make(path, format_)
+        connection = _connect(path, exclusive)
     except (sqlite3.Error, OSError) as error:
-        raise StorageFailed(f"{path} cannot be opened: {error}") from error
+        raise _told(error, format_, path) from error
     try:
-        _settle(connection, format_, path, exclusive, synchronous)
-        if path is not None and path.stat().st_size <= whole:
-            (told,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
-            if told != "ok":
-                raise UntrustedFile(f"{path} is damaged: {' '.join(str(told).split())}")
+        if path is None:
+            _fill(connection, format_)
+        else:
+            _settle(connection, format_, path, exclusive, synchronous)
+            if path.stat().st_size <= whole:
+                _check_whole(connection, path)
     except sqlite3.Error as error:
         connection.close()
         raise _told(error, format_, path) from error
+    except UnicodeDecodeError as error:  # of a name, or of what SQLite says about one
+        connection.close()
+        raise UntrustedFile(f"{path} is no {format_.name} that can be read: {error}") from error
     except BaseException:
         connection.close()
         raise
-    if path is not None and not there:
-        sync_folder(path.parent)
     return connection
+
+
+def _connect(path: pathlib.Path | None, exclusive: bool) -> sqlite3.Connection:
+    return sqlite3.connect(
+        ":memory:" if path is None else path,
+        timeout=0.0 if exclusive else 10.0,
+        isolation_level=None,
+        check_same_thread=False,
+        cached_statements=256,
+    )
+
+
+def _make(path: pathlib.Path, format_: Format) -> None:
+    """Make the file under another name first: under its own it is whole, or not there."""
+    log = path.with_name(path.name + "-wal")
+    if log.exists():
+        raise UntrustedFile(f"{path} is gone, and {log.name} is what is left of it")
+    new = path.with_name(path.name + ".new")
+    for left in (new, new.with_name(new.name + "-journal")):
+        left.unlink(missing_ok=True)  # by a crash
+    os.close(os.open(new, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600))  # its owner's alone, for good
+    connection = _connect(new, exclusive=True)
+    try:
+        connection.execute("PRAGMA synchronous = FULL")
+        _fill(connection, format_)
+    finally:
+        connection.close()
+    new.rename(path)
+    sync_folder(path.parent)
+
+
+def _fill(connection: sqlite3.Connection, format_: Format) -> None:
+    with writing(connection):
+        for statement in format_.schema:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA application_id = {format_.application_id}")
+        connection.execute(f"PRAGMA user_version = {format_.version}")
 
 
 def _settle(
     connection: sqlite3.Connection,
     format_: Format,
-    path: pathlib.Path | None,
+    path: pathlib.Path,
     exclusive: bool,
     synchronous: str,
 ) -> None:
     run = connection.execute
     run("PRAGMA trusted_schema = OFF")
     run("PRAGMA cell_size_check = ON")
-    if path is not None:
-        if exclusive:
-            run("PRAGMA locking_mode = EXCLUSIVE")
-        (mode,) = run("PRAGMA journal_mode = WAL").fetchone()
-        if mode != "wal":
-            raise StorageFailed(
-                f"{path} cannot be opened in WAL mode: its file system does not allow it"
-            )
-        run(f"PRAGMA synchronous = {synchronous}")
+    if exclusive:
+        run("PRAGMA locking_mode = EXCLUSIVE")
+    (mode,) = run("PRAGMA journal_mode = WAL").fetchone()
+    if mode != "wal":
+        raise StorageFailed(f"{path} cannot be in WAL mode: its file system does not allow it")
+    run(f"PRAGMA synchronous = {synchronous}")
     (application,) = run("PRAGMA application_id").fetchone()
     (version,) = run("PRAGMA user_version").fetchone()
-    found = run("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL ORDER BY rowid").fetchall()
-    if not application and not version and not found:
-        with writing(connection):
-            for statement in format_.schema:
-                run(statement)
-            run(f"PRAGMA application_id = {format_.application_id}")
-            run(f"PRAGMA user_version = {format_.version}")
-        return
     if application != format_.application_id:
-        raise UntrustedFile(
-            f"{path} is no flowcore {format_.name}: its application id is {application}"
-        )
+        said = f"its application id is {application}" if application else "it is empty"
+        raise UntrustedFile(f"{path} is no flowcore {format_.name}: {said}")
     if version > format_.version:
         raise UntrustedFile(
             f"{path} is a {format_.name} of version {version}, made by a newer flowcore;"
             f" this one knows {format_.version}"
         )
-    if version != format_.version or tuple(sql for (sql,) in found) != format_.schema:
+    found = sorted(sql for (sql,) in run("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+    if version != format_.version or found != sorted(format_.schema):
         raise UntrustedFile(
             f"{path} is not made as a {format_.name} of version {version} is: it is damaged"
         )
+
+
+def _check_whole(connection: sqlite3.Connection, path: pathlib.Path) -> None:
+    (told,) = connection.execute("PRAGMA integrity_check(1)").fetchone()
+    if told != "ok":
+        raise UntrustedFile(f"{path} is damaged: {' '.join(str(told).split())}")
 
 
 @contextmanager
@@ -133,6 +161,15 @@ def writing(connection: sqlite3.Connection) -> Generator[None]:
         if connection.in_transaction:
             connection.execute("ROLLBACK")
         raise
+
+
+@contextmanager
+def reading(path: pathlib.Path | None) -> Generator[None]:
+    """What fails in the block is told as a file that cannot be read. Raises UntrustedFile."""
+    try:
+        yield
+    except (sqlite3.Error, UnicodeDecodeError) as error:
+        raise UntrustedFile(f"{path} cannot be read: {error}") from error
 
 
 def is_full(error: sqlite3.Error) -> bool:
@@ -149,7 +186,11 @@ def sync_folder(folder: pathlib.Path) -> None:
         os.close(descriptor)
 
 
-def _told(error: sqlite3.Error, format_: Format, path: pathlib.Path | None) -> Exception:
+def _told(error: sqlite3.Error | OSError, format_: Format, path: pathlib.Path | None) -> Exception:
+    if isinstance(error, OSError):
+        if error.errno == errno.ENOSPC:
+            return StorageFull(f"there is no room on the disk for {path}")
+        return StorageFailed(f"{path} cannot be opened: {error}")
     name = getattr(error, "sqlite_errorname", "")
     if is_full(error):
         return StorageFull(f"there is no room on the disk for {path}")

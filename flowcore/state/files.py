@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from flowcore.errors import StorageFailed, UntrustedFile
-from flowcore.sqlite import open_database, row_hash
+from flowcore.sqlite import open_database, reading, row_hash
 from flowcore.state.schema import STATE, TABLES, select
 from flowcore.state.tables import checked
 
@@ -50,7 +50,8 @@ class StateFile:
             self._all.append(self.writer)
             self.checked = path is None or self.size() <= CHECKED_WHOLE
             if path is not None and self.checked:
-                check_rows(self.writer)
+                with reading(path):
+                    check_rows(self.writer)
         except BaseException:
             self.close()
             raise
@@ -72,14 +73,15 @@ class StateFile:
         except IndexError:
             connection = self._reader()
         try:
-            connection.execute("BEGIN")
-            connection.execute("SELECT position FROM meta").fetchone()  # the moment that is seen
-            try:
-                yield connection
-            finally:
-                connection.execute("ROLLBACK")
-        except sqlite3.Error as error:
-            raise UntrustedFile(f"{self.path} cannot be read: {error}") from error
+            with reading(self.path):
+                connection.execute("BEGIN")
+                try:
+                    connection.execute(
+                        "SELECT position FROM meta"
+                    ).fetchone()  # what is seen from now on
+                    yield connection
+                finally:
+                    connection.execute("ROLLBACK")
         finally:
             self._readers.append(connection)
 

@@ -455,8 +455,8 @@ def _begun(consensus: Consensus, file: StateFile, settings: StateSettings, clock
     try:
         file.belongs_to(consensus.identity)
         return State(consensus, file, settings, clock)
-    except sqlite3.DatabaseError as error:
-        if is_full(error):
+    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+        if isinstance(error, sqlite3.Error) and is_full(error):
             raise StorageFull(f"there is no room on the disk for {file.path}") from error
         raise UntrustedFile(f"{file.path} cannot be read: {error}") from error
 

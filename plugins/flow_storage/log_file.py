@@ -11,7 +11,7 @@ from contextlib import closing, contextmanager
 import msgspec
 
 from flowcore.errors import StorageFailed, StorageFull, TooOld, UntrustedFile
-from flowcore.sqlite import Format, damaged, is_full, open_database, row_hash, writing
+from flowcore.sqlite import Format, damaged, is_full, open_database, reading, row_hash, writing
 from flowcore.state import LogEntry, SnapshotInfo
 
 FORMAT = Format(
@@ -43,10 +43,8 @@ class LogFile:
         self._connection = open_database(path, FORMAT, exclusive=True, synchronous="FULL")
         try:
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
-            self._load()
-        except sqlite3.Error as error:
-            self._connection.close()
-            raise UntrustedFile(f"{path} cannot be read: {error}") from error
+            with reading(path):
+                self._load()
         except BaseException:
             self._connection.close()
             raise
@@ -104,13 +102,6 @@ class LogFile:
             name = getattr(error, "sqlite_errorname", type(error).__name__)
             raise StorageFailed(f"{self._path} cannot be written: {error} ({name})") from error
 
-    @contextmanager
-    def _reading(self) -> Generator[None]:
-        try:
-            yield
-        except sqlite3.Error as error:
-            raise UntrustedFile(f"{self._path} cannot be read: {error}") from error
-
     # ---- the log
 
     def append(self, entries: Sequence[LogEntry], hard_state: bytes | None) -> None:
@@ -159,7 +150,7 @@ class LogFile:
             'SELECT position, term, "key", data, hash FROM log WHERE position BETWEEN ? AND ?'
             " ORDER BY position"
         )
-        with self._reading(), closing(self._connection.execute(query, (first, last))) as rows:
+        with reading(self._path), closing(self._connection.execute(query, (first, last))) as rows:
             for position, term, key, data, hash_ in rows:
                 if row_hash(position, term, key, data) != hash_:
                     raise damaged("log", position)
@@ -222,7 +213,7 @@ class LogFile:
             raise TooOld(f"another snapshot has taken the place of this one in {self._path}")
         if number >= self._chunks:
             return None
-        with self._reading():
+        with reading(self._path):
             found = self._connection.execute(
                 "SELECT data, hash FROM chunks WHERE slot = ? AND number = ?", (slot, number)
             ).fetchone()
