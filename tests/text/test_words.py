@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import pytest
 
 from flowcore.text import words
@@ -47,3 +49,12 @@ def test_long_texts_of_many_letters_are_taken() -> None:
     every = "".join(map(chr, range(0x3000)))
     assert len(words(every)) > 10
     assert words(every) == words(every.replace("\x80", " "))
+
+
+def test_every_character_is_taken_as_unicode_3_2_has_it() -> None:
+    """The hash is the same under Python 3.11, 3.12 and 3.13, whose own Unicode is 14, 15 and 15.1."""
+    whole = hashlib.sha256()
+    for first in range(0, 0x110000, 0x1000):
+        text = "".join(map(chr, range(first, first + 0x1000)))
+        whole.update(" ".join(words(f"{text} é")).encode("utf-8", "surrogatepass"))
+    assert whole.hexdigest() == "b8839f91aea124cf88f451c72ac090d2db84e732b32f470a0a790aec18d927d8"
