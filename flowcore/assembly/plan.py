@@ -23,6 +23,12 @@ from flowcore.hookspecs import Factory
 BUILTIN = "flow"
 """The name of the agent that every node has; no other may have it."""
 
+_NAMED_IN = {
+    "auth": "`auth` of an edge",
+    "guard": "`guards` of [requests], of an edge or of an agent",
+}
+"""Kinds that do something only where they are named."""
+
 
 @attrs.frozen(kw_only=True)
 class Component:
@@ -70,10 +76,15 @@ def make_plan(config: FlowConfig, registry: FactoryRegistry) -> Plan:
     """Lay out the components of a configuration.
 
     Raises ConfigError with every cycle, every exclusive thing that two claim, every edge that would
-    be reachable from other machines without authentication, and every name that is nobody's.
+    be reachable from other machines without authentication, every name that is nobody's, and every table
+    that nobody names.
     """
     chosen = chosen_components(config, registry)
-    problems = [*plan_problems(chosen, registry), *_not_there(chosen, registry)]
+    problems = [
+        *plan_problems(chosen, registry),
+        *_not_there(chosen, registry),
+        *_unused(chosen, config),
+    ]
     if problems:
         raise ConfigError(problems)
     components = {one.path: one for one in _components(chosen, registry)}
@@ -275,6 +286,15 @@ def _not_there(chosen: Sequence[Selection], registry: FactoryRegistry) -> Iterat
             if (kind, name) not in there:
                 known = [other.name for other in chosen if other.kind == kind]
                 yield _problem(one, f"there is no {kind} {name!r}{known_words(name, known)}")
+
+
+def _unused(chosen: Sequence[Selection], config: FlowConfig) -> Iterator[Problem]:
+    """Tables that do nothing, since no other names them: whoever wrote one thinks that it protects."""
+    named = {*references(config.requests), *(name for one in chosen for name in _referred(one))}
+    for one in chosen:
+        place = _NAMED_IN.get(one.kind)
+        if place is not None and (one.kind, one.name) not in named:
+            yield _problem(one, f"nothing uses it: name it in {place}")
 
 
 def is_loopback(host: str) -> bool:

@@ -25,6 +25,11 @@ seal_key = {{ file = "seal.key" }}
 type = "jwt"
 issuer = "https://issuer.example"
 secret = {{ sealed = "{}" }}
+
+[edge.api]
+type = "api"
+bind = "127.0.0.1:0"
+auth = ["idp"]
 """
 
 

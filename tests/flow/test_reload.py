@@ -196,7 +196,7 @@ async def test_a_wrong_configuration_changes_nothing(files: Files) -> None:
 
 async def test_the_agents_of_now_are_opened_when_their_branch_is_opened_anew(files: Files) -> None:
     """A guard that is opened anew takes the agents with it: those that are configured now come back."""
-    guard = '[guard.limit]\ntype = "rate_limit"\n'
+    guard = '[requests]\nguards = ["limit"]\n[guard.limit]\ntype = "rate_limit"\n'
     async with opened(files, f"{guard}[agent.one]\n{files.agent('a')}") as flow:
         files.write(f"{guard}[agent.one]\n{files.agent('b')}[agent.two]\n{files.agent('c')}")
         await flow.reload(files.path)
