@@ -208,6 +208,7 @@ class Permissions(Guard):
             for scope in one.rule.scopes
         }
         data = {"scope": " ".join(sorted(scopes))} if scopes else None
+        name = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
         return PermissionDenied(f"{principal.name!r} may not use {name!r}", data=data, began=False)
 
     def status(self) -> dict[str, Any]:
@@ -252,8 +253,9 @@ def _allowing(names: tuple[str, ...]) -> _Patterns:
 
 
 def _denying(names: tuple[str, ...]) -> _Patterns:
-    """Patterns that match all that the names may mean: a URI without a query means it with any."""
-    return _in_each_reading(names, ".*", r"(?:\?.*)?")
+    """Patterns that match all that the names may mean: a URI without a query means it with any, or with what
+    careless readers do not see, or see the end in."""
+    return _in_each_reading(names, ".*", r"(?:[?#\x00].*)?")
 
 
 def _in_each_reading(names: tuple[str, ...], any_agent: str, tail: str) -> _Patterns:
@@ -279,11 +281,22 @@ def _pattern(name: str, reading: int, any_agent: str, tail: str) -> str:
         assert uris is not None  # or it is no rule
         rest = uris[reading]
     after = tail if mark[0] == ":" and "?" not in rest else ""
+    if mark[0] == ":":
+        any_agent = "[^:]*"  # no agent's name has one: the first colon ends it
     return _starred(agent, any_agent) + re.escape(mark[0]) + _starred(rest, ".*") + after
 
 
 def _starred(text: str, any_text: str) -> str:
-    return any_text.join(map(re.escape, text.split("*")))
+    """A pattern of a text in which stars are any text.
+
+    Of each part between two stars the first place is as good as any later one, so it is not looked for again
+    (an atomic group): else a long URI of many such places would take a time that grows with their power.
+    """
+    first, *parts = map(re.escape, text.split("*"))
+    if not parts:
+        return first
+    *middle, last = parts
+    return "".join((first, *(f"(?>{any_text}?{one})" for one in middle if one), any_text, last))
 
 
 def _any_of(names: Iterable[str]) -> re.Pattern[str] | None:

@@ -1,8 +1,10 @@
 """The ways in which a URI may be read, so that no spelling of it gets past a rule.
 
 An upstream may take a URI as it stands, normalise it (RFC 3986 section 6.2), or do what many readers do
-besides: decode everything first, take a backslash for a slash, drop tabs and line ends (WHATWG URL). A rule
-is held against each of these readings. Rules are read in the same ways; in them `*` is any text.
+besides: decode everything first, take a backslash for a slash, drop tabs and line ends (WHATWG URL). Or it
+cuts the scheme off and gives the rest to a file system, which knows neither queries nor fragments, and
+perhaps no case. A rule is held against each of these readings. Rules are read in the same ways; in them `*`
+is any text.
 """
 
 from __future__ import annotations
@@ -14,14 +16,18 @@ from urllib.parse import unquote
 
 import attrs
 
-READINGS = 3
-"""As it stands; normalised; as a generous reader takes it."""
+READINGS = 4
+"""As it stands; normalised; as a generous reader takes it; as a careless one does."""
 
 _PARTS = re.compile(
     r"(?:([A-Za-z][A-Za-z0-9+.-]*):)?(?://([^/?#]*))?([^?#]*)(?:\?([^#]*))?(?:#(.*))?", re.DOTALL
 )
 """Scheme, authority, path, query, fragment (RFC 3986 appendix B)."""
 _ESCAPE = re.compile(r"%([0-9A-Fa-f]{2})")
+_UNICODE = re.compile(r"%u([0-9A-Fa-f]{4})")
+"""An escape that no standard has, and some servers take."""
+_OVERLONG = re.compile("([\udcc0\udcc1])([\udc80-\udcbf])")
+"""An ASCII character in two bytes, which is no UTF-8 (RFC 3629 section 3), and which some decoders take."""
 _UNRESERVED = frozenset(
     "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~"  # RFC 3986 section 2.3
 )
@@ -54,8 +60,10 @@ class _Uri:
 
 def readings(uri: str) -> tuple[str, ...] | None:
     """The URI in each reading; None if it was escaped so often that it can only be meant to deceive."""
-    loose = generous(uri)
-    return None if loose is None else (uri, normalised(uri), loose)
+    decoded = _decoded(uri)
+    if decoded is None:
+        return None
+    return uri, normalised(uri), _generous(decoded), _careless(decoded)
 
 
 def normalised(uri: str) -> str:
@@ -69,18 +77,64 @@ def generous(uri: str) -> str | None:
     It has no fragment, which names no other resource (section 3.5).
     None if it is another one each time that it is decoded.
     """
+    decoded = _decoded(uri)
+    return None if decoded is None else _generous(decoded)
+
+
+def careless(uri: str) -> str | None:
+    """The URI as who takes all of it for a path on any file system takes it.
+
+    Queries and fragments are part of the path; so is `..` in them. Letters are alike whatever their case,
+    width or overlong encoding; a name has no dots or spaces at its end (as on Windows), and a dot segment no
+    parameters (`..;a`).
+    None if it is another one each time that it is decoded.
+    """
+    decoded = _decoded(uri)
+    return None if decoded is None else _careless(decoded)
+
+
+def _decoded(uri: str) -> _Uri | None:
+    """The URI's parts with all escapes undone; None if there is no end to it."""
     text = uri.strip("".join(map(chr, range(0x21)))).translate(_DROPPED)
     parts = _split(text.replace("\\", "/"))
     for _ in range(_ROUNDS):
         decoded = _each(parts, _unescape)
         if decoded == parts:
-            break
+            return parts
         parts = decoded
-    else:
-        return None
+    return None
+
+
+def _careless(parts: _Uri) -> str:
+    path = parts.path
+    if parts.query is not None:
+        path += f"?{parts.query}"
+    if parts.fragment is not None:
+        path += f"#{parts.fragment}"
+    path = _UNICODE.sub(lambda found: chr(int(found[1], 16)), path)
+    path = _OVERLONG.sub(lambda found: chr((ord(found[1]) & 1) << 6 | ord(found[2]) & 63), path)
+    path = unicodedata.normalize("NFKC", path).casefold().translate(_DROPPED).replace("\\", "/")
+    path = "/".join(map(_bare_name, path.split("/")))
+    path = re.sub("/{2,}", "/", path)
+    authority = None if parts.authority is None else _own_host(parts.authority)
+    return str(_settled(_Uri(parts.scheme, authority, path, None, None)))
+
+
+def _bare_name(segment: str) -> str:
+    name = segment.partition(";")[0]
+    if name in (".", ".."):
+        return name
+    return segment.rstrip(" .")
+
+
+def _own_host(authority: str) -> str:
+    return unicodedata.normalize("NFKC", authority.rpartition("@")[2])
+
+
+def _generous(parts: _Uri) -> str:
     authority = parts.authority
     if authority is not None:
-        authority = unicodedata.normalize("NFKC", authority.rpartition("@")[2])
+        authority = _own_host(authority)
     path = re.sub("/{2,}", "/", parts.path.translate(_DROPPED).replace("\\", "/"))
     return str(_settled(attrs.evolve(parts, authority=authority, path=path, fragment=None)))
 

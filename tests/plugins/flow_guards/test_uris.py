@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec import Raw
 
 from flow_guards.permissions import Permissions, PermissionsConfig, Rule
-from flow_guards.uris import generous, has_dots, normalised, readings
+from flow_guards.uris import careless, generous, has_dots, normalised, readings
 from flowcore.envelope import Envelope, Principal
 from flowcore.errors import InvalidArguments, PermissionDenied
 
@@ -82,6 +82,62 @@ def test_the_normal_form_is_that_of_rfc_3986(uri: str, normal: str) -> None:
 )
 def test_a_generous_reader_takes_more_for_the_same(uri: str, taken: str) -> None:
     assert generous(uri) == taken
+
+
+@pytest.mark.parametrize(
+    ("uri", "taken"),
+    [
+        ("file:///a?/../../b", "file:///b"),
+        ("file:///a#/../../b", "file:///b"),
+        ("file:///a%23/..%2f../b", "file:///b"),
+        ("file:///A/\uff22/\u212a", "file:///a/b/k"),
+        ("file:///a/..;x=y/b;c", "file:///b;c"),
+        ("file:///a/\uff0e\uff0e/b", "file:///b"),
+        ("file:///a/%c0%ae%c0%ae%c0%afb", "file:///b"),
+        ("file:///a/%u002e%u002E/b", "file:///b"),
+        ("file:///a./b%20/c. . /d", "file:///a/b/c/d"),
+        ("file:///a/.../b", "file:///a/b"),
+    ],
+)
+def test_a_careless_reader_takes_all_for_a_path(uri: str, taken: str) -> None:
+    assert careless(uri) == taken
+
+
+@pytest.mark.parametrize("mark", ["?", "#", "%3f", "%23", "%253F", "?x#", ";a?"])
+def test_no_mark_hides_the_way_out(mark: str) -> None:
+    it = guard(allow=["docs:file:///public/*"], deny=["docs:file:///public/secret/*"])
+    assert may(it, f"file:///public/a{mark}b")
+    assert may(it, f"file:///public/a{mark}/../b")
+    assert not may(it, f"file:///public/a{mark}/../../etc/passwd")
+    assert not may(it, f"file:///public/a{mark}/../secret/x")
+    assert not may(it, f"file:///public/SECRET/x{mark}")
+
+
+@pytest.mark.parametrize("tail", ["", "?q", "#f", "%00", "%00.txt", ".", " .", "%20"])
+@pytest.mark.parametrize("name", ["private", "Private", "PRIV%41TE", "\uff50rivate"])
+def test_what_is_denied_is_denied_in_any_case_with_any_tail(name: str, tail: str) -> None:
+    it = guard(allow=["*"], deny=["docs:file:///private"])
+    assert not may(it, f"file:///{name}{tail}")
+    assert may(it, f"file:///{name}er{tail}")
+
+
+def test_many_stars_do_not_make_a_long_uri_take_for_ever() -> None:
+    """Without atomic groups this would take years."""
+    it = guard(allow=["*"], deny=["docs:file:///*/a/*/b/*/c/*/d/*.txt"])
+    assert may(it, "file:///" + "/a/b/c/d" * 5000 + ".tx")
+    assert not may(it, "file:///" + "/a/b/c/d" * 5000 + "/x.txt")
+    assert not may(it, "file:///x/a/b/a/b/c/d/b/c/c/d/d.txt")
+
+
+@given(
+    st.lists(st.sampled_from(["a", "b", "*", "ab", "."]), max_size=6).map("".join),
+    st.text("ab.", max_size=8),
+)
+def test_stars_mean_what_they_mean_to_a_shell(rule: str, text: str) -> None:
+    from fnmatch import fnmatchcase
+
+    it = guard(allow=[f"x.{rule}y"])
+    assert may(it, f"{text}y", "tools/call", "x") == fnmatchcase(f"{text}y", f"{rule}y")
 
 
 def test_what_is_escaped_without_end_is_nobodys() -> None:
