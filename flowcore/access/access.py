@@ -19,7 +19,7 @@ from flowcore.access.settings import EdgeSettings
 from flowcore.agents import AccessDenied, Event
 from flowcore.envelope import ANONYMOUS, Principal
 from flowcore.errors import CallError, Overloaded, Unauthenticated
-from flowcore.http import Forwarding, Request
+from flowcore.http import Admits, Forwarding, Request, Tls
 from flowcore.interfaces import AuthScheme
 from flowcore.resilience import FailedLogins
 
@@ -27,6 +27,18 @@ logger = logging.getLogger(__name__)
 
 _CARRIERS = frozenset({b"authorization", b"signature", b"signature-input"})
 """Headers that are credentials whatever schemes an edge has (RFC 9110 section 11.6.2, RFC 9421 section 4)."""
+
+_PASSED_ON = frozenset(
+    {
+        b"forwarded",
+        b"via",
+        b"x-forwarded-for",
+        b"x-forwarded-host",
+        b"x-forwarded-proto",
+        b"x-real-ip",
+    }
+)
+"""Headers that say that a proxy has passed a request on (RFC 7239, RFC 9110 section 7.6.3, and usage)."""
 
 
 class Access:
@@ -80,7 +92,7 @@ class Access:
         if principal is not None:
             self._may_try(address)
             return principal
-        if self._anonymous and is_local(request.client) and is_local(address):
+        if self._anonymous and self._is_here(request, address):
             return ANONYMOUS
         raise Unauthenticated("credentials are needed")
 
@@ -106,6 +118,13 @@ class Access:
             raise Unauthenticated("the credentials are of no kind that is taken here")
         return None
 
+    def _is_here(self, request: Request, address: str) -> bool:
+        """Whether somebody on this machine asks, and not a proxy for somebody else, known to us or not."""
+        if not is_local(request.client) or not is_local(address):
+            return False
+        passed_on = any(name in _PASSED_ON for name in request.headers)
+        return not passed_on or self._forwarding.trusts(request.client)
+
     def _may_try(self, address: str) -> None:
         """Raise Overloaded if an address has to wait.
 
@@ -115,6 +134,18 @@ class Access:
         wait = self._failed.wait(address, trio.current_time())
         if wait:
             raise Overloaded("too many failed logins from this address", retry_after=wait)
+
+    def admitting(self, admits: Admits) -> Admits:
+        """The same judge of connections, whose refusals are told like those of credentials."""
+
+        def judged(tls: Tls, client: str) -> bool:
+            admitted = admits(tls, client)
+            if not admitted:
+                named = ", ".join(tls.uris) or "no URI"
+                self._deny(client, Unauthenticated(f"a certificate of {named} may not come in"))
+            return admitted
+
+        return judged
 
     def address(self, request: Request) -> str:
         """Where a request comes from: the nearest address that is no trusted proxy's."""

@@ -7,7 +7,7 @@ from flowcore.http.fields import HeaderMap
 from flowcore.http.forwarded import NETWORKS, Forwarding
 from flowcore.http.limits import Limits
 from flowcore.http.messages import Handler, Request, Response, Send, Stream, Tls
-from flowcore.http.server import CannotListen, Server, open_http_server
+from flowcore.http.server import Admits, CannotListen, Server, open_http_server
 from flowcore.http.sse import EventTooLarge, ServerEvent, SseDecoder, encode_event
 from flowcore.http.state import ServerStatistics
 from flowcore.http.tls import (
@@ -21,6 +21,7 @@ from flowcore.http.url import split_url
 
 __all__ = [
     "NETWORKS",
+    "Admits",
     "BodyTooLarge",
     "CannotListen",
     "Certificates",

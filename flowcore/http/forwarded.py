@@ -64,7 +64,7 @@ class Forwarding:
         An entry that is malformed, or names no address, ends what can be known: the proxy that wrote it is
         the answer then.
         """
-        if not self._networks or not self._trusts(peer):
+        if not self._networks or not self.trusts(peer):
             return peer
         values = headers.getall(self._name)
         if not values:
@@ -76,11 +76,12 @@ class Forwarding:
             if address is None:
                 return answer
             answer = address
-            if not self._trusts(address):
+            if not self.trusts(address):
                 return answer
         return answer
 
-    def _trusts(self, text: str) -> bool:
+    def trusts(self, text: str) -> bool:
+        """Whether an address is a trusted proxy's."""
         try:
             address = ipaddress.ip_address(text.partition("%")[0])
         except ValueError:

@@ -25,8 +25,8 @@ from flowcore.http.wire import SocketWire, StreamWire, Wire
 
 logger = logging.getLogger(__name__)
 
-Admits = Callable[[Tls], bool]
-"""Tells whether a connection whose handshake is done may go on."""
+Admits = Callable[[Tls, str], bool]
+"""Tells whether a connection whose handshake is done may go on; also given the client's address."""
 Context = Callable[[], ssl.SSLContext]
 """Gives the SSLContext of the next connection, so that certificates and CAs can be exchanged."""
 
@@ -162,7 +162,7 @@ class Server:
             await trio.aclose_forcefully(stream)
             return
         tls = _secured(stream)
-        if self._admits is not None and not self._admits(tls):
+        if self._admits is not None and not self._admits(tls, client):
             logger.warning("a certificate that may not come in, of %s: %s", client, tls.uris)
             self._state.refuse(0)
             await trio.aclose_forcefully(stream)

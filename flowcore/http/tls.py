@@ -113,8 +113,9 @@ class Certificates:
                 logger.info("the certificates of %s were read again", self._cert)
         return self._context
 
-    def admits(self, tls: Tls) -> bool:
+    def admits(self, tls: Tls, client: str) -> bool:
         """Whether a connection whose handshake is done may go on: its URI is on the list, if there is one."""
+        del client
         allowed = self._settings.client_uris
         if not allowed or tls.certificate is None:
             return True  # the handshake has seen to it that there is one where one is required

@@ -373,7 +373,7 @@ async def open_api(config: ApiConfig, context: Context) -> AsyncGenerator[Edge]:
     """Listen, and answer about the flow."""
     api = Api(context.host, config, context.access, context.name.removeprefix("edge."))
     tls = None if config.tls is None else Certificates(config.tls, context.config_dir)
-    admits = None if tls is None else tls.admits
+    admits = None if tls is None else context.access.admitting(tls.admits)
     async with open_http_server(
         api.handle, config.bind, limits=config.limits, context=tls, admits=admits
     ) as server:

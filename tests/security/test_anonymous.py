@@ -58,6 +58,26 @@ def test_who_brings_nothing_comes_in_and_who_brings_the_right_thing_is_known(
     ]
 
 
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {"X-Forwarded-For": "203.0.113.9"},
+        {"X-Forwarded-For": "127.0.0.1"},
+        {"Forwarded": "for=203.0.113.9"},
+        {"Via": "1.1 proxy"},
+        {"X-Real-IP": "203.0.113.9"},
+    ],
+    ids=lambda headers: " ".join(f"{k} {v}" for k, v in headers.items()),
+)
+def test_whom_an_unknown_proxy_passes_on_is_not_here(
+    fortress: Fortress, headers: dict[str, str]
+) -> None:
+    """A proxy on this machine that nobody told us about must not make a stranger somebody on loopback."""
+    assert fortress.ask("open", headers=headers).status == 401
+    assert fortress.ask("open", bearer=STAFF, headers=headers).status == 200
+    assert fortress.ask("open").status == 403
+
+
 def test_they_are_counted(fortress: Fortress) -> None:
     def failed() -> int:
         reply = fortress.ask("bare", "GET", "/status", bearer=STAFF, body=b"")

@@ -223,7 +223,7 @@ def attack(plain: Node, mode: str, folder: pathlib.Path, seconds: int) -> int:
     for thread in threads:
         thread.start()
     prefix = folder / "attack"
-    how = f"-c 1000 -r 500 -p 5 -l {seconds} -v 0 -g -o".split()
+    how = f"-c 1000 -r 500 -p 30 -l {seconds} -v 0 -g -o".split()
     try:
         command = [tool, *options, *how, str(prefix), "-u", where(plain)]
         subprocess.run(command, check=True, capture_output=True, timeout=seconds + 60)

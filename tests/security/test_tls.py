@@ -161,8 +161,12 @@ def test_anothers_name_is_refused_and_written_down(place: Place, which: str) -> 
     while len(place.denials()) == before:
         place.node.process.poll()
     assert "URI" in place.denials()[-1]
-    # where the listener has the list, not a byte of HTTP
+    # where the listener has the list, not a byte of HTTP, and a line in the log all the same
+    before = len(place.denials())
     assert place.said(shown, "listed") == b""
+    while len(place.denials()) == before:
+        place.node.process.poll()
+    assert "may not come in" in place.denials()[-1]
 
 
 @pytest.mark.parametrize("edge", ["mcp", "listed"])

@@ -44,7 +44,7 @@ async def open_mcp(config: McpSettings, context: Context) -> AsyncGenerator[McpE
     from flowcore.http import Certificates, open_http_server
 
     tls = None if config.tls is None else Certificates(config.tls, context.config_dir)
-    admits = None if tls is None else tls.admits
+    admits = None if tls is None else context.access.admitting(tls.admits)
 
     async with open_shared(context.host, config, context.name) as shared:
         door = Door(context.access, config)
