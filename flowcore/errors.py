@@ -36,6 +36,7 @@
         ├── VersionConflict      -31061  it has changed since: `data.version` says to what
         ├── SessionExpired       -31062  a session, or its answer, is not known any more
         ├── StateUnavailable     -31063  the hard state takes no commands now; never began
+        ├── OtherEmbedder        -31064  what is kept was embedded by another embedder: embed it anew
         └── UpstreamError        (its own code)  an upstream's own JSON-RPC error, passed on as it was
 
 -32700 to -32600 follow JSON-RPC 2.0 section 5.1; -31050 to -31069 are flowcore's. MCP 2026-07-28 (basic,
@@ -252,6 +253,11 @@ class SessionExpired(CallError):
 class StateUnavailable(CallError):
     code = -31063
     http_status = 503
+
+
+class OtherEmbedder(CallError):
+    code = -31064
+    http_status = 409
 
 
 class UpstreamError(CallError):

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from flowcore.http import Request
     from flowcore.requests.guards import Guard
     from flowcore.requests.pipeline import Requests
+    from flowcore.routing.router import Router
 
 
 class Worker(Protocol):
@@ -289,6 +290,11 @@ class Host(Protocol):
 
     def agent(self, name: str) -> AgentView:
         """An agent by name, to look at or to steer. Raises UnknownTarget."""
+        ...
+
+    @property
+    def router(self) -> Router:
+        """Whom requests in words are for, and shared memory. Raises AgentUnavailable if there is none."""
         ...
 
     def guard(self, name: str) -> Guard:

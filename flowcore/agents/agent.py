@@ -107,6 +107,12 @@ class Agent:
         return self._reason
 
     @property
+    def load(self) -> float:
+        """How busy it is: the part of what its pool takes at a time that is under way or waits, 0 to 1."""
+        life = self._life
+        return 0.0 if life is None else life.pool.load
+
+    @property
     def retry_after(self) -> float | None:
         """Seconds until it is tried again, where it has failed."""
         if self._next_try is None:

@@ -121,6 +121,12 @@ class Pool:
         self._service: float | None = None
         self._balancer_failed = False
 
+    @property
+    def load(self) -> float:
+        """The part of the calls that it may take at a time that are under way or wait, 0 to 1."""
+        most = self.limits.max * self.limits.concurrency
+        return min(1.0, (self.active + self.waiting) / most) if most else 1.0
+
     # ---- taking and giving back
 
     def take(self, affinity: bytes | None, now: float) -> Slot | None:

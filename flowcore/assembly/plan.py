@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterator, Mapping, Sequence
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
 import attrs
 
@@ -22,6 +23,8 @@ from flowcore.hookspecs import Factory
 
 BUILTIN = "flow"
 """The name of the agent that every node has; no other may have it."""
+MEMORY = "memory"
+"""The name of the agent that a router with memory has."""
 
 _NAMED_IN = {
     "auth": "`auth` of an edge",
@@ -82,7 +85,8 @@ def make_plan(config: FlowConfig, registry: FactoryRegistry) -> Plan:
     chosen = chosen_components(config, registry)
     problems = [
         *plan_problems(chosen, registry),
-        *_not_there(chosen, registry),
+        *_not_there(config, chosen, registry),
+        *_taken_names(config),
         *_unused(chosen, config),
     ]
     if problems:
@@ -98,7 +102,8 @@ DEFAULTS = {"storage": "sqlite", "consensus": "single"}
 
 def needs_state(config: FlowConfig) -> bool:
     """Whether the configuration has something that keeps what must not be forgotten."""
-    return not (config.state is None and config.consensus is None and config.storage is None)
+    asked = (config.router, config.state, config.consensus, config.storage)
+    return any(one is not None for one in asked)
 
 
 def chosen_components(config: FlowConfig, registry: FactoryRegistry) -> list[Selection]:
@@ -109,6 +114,8 @@ def chosen_components(config: FlowConfig, registry: FactoryRegistry) -> list[Sel
         chosen.append(
             said if isinstance(said, Selection) else _bare(kind, said or default, registry, kind)
         )
+    if config.router is not None:
+        chosen += _selected(config.router, "router", registry)
     tables = (config.auth, config.guard, config.agent, config.edge)
     return chosen + [one for table in tables for one in table.values()]
 
@@ -186,17 +193,22 @@ def _component(
 def _inner(selection: Selection, registry: FactoryRegistry) -> Iterator[Selection]:
     """Selections written inside another's table, such as an agent's balancer."""
     for part in (selection.common, selection.config):
-        if part is None:
-            continue
-        for field in attrs.fields(type(part)):
-            value = getattr(part, field.name)
-            kind = about(field).selects
-            if isinstance(value, Selection):
-                yield value
-            elif kind is not None and isinstance(value, str):
-                # settings made by hand keep the bare type that a TOML file would have had resolved
-                path = f"{selection.path}.{field.name}"
-                yield _bare(kind, value, registry, path, selection.where)
+        if part is not None:
+            yield from _selected(part, selection.path, registry, selection.where)
+
+
+def _selected(
+    part: Any, path: str, registry: FactoryRegistry, where: Where | None = None
+) -> Iterator[Selection]:
+    """Selections that are fields of a settings object."""
+    for field in attrs.fields(type(part)):
+        value = getattr(part, field.name)
+        kind = about(field).selects
+        if isinstance(value, Selection):
+            yield value
+        elif kind is not None and isinstance(value, str):
+            # settings made by hand keep the bare type that a TOML file would have had resolved
+            yield _bare(kind, value, registry, f"{path}.{field.name}", where)
 
 
 def _referred(selection: Selection) -> Iterator[tuple[str, str]]:
@@ -270,9 +282,23 @@ def _fault(what: str, error: Exception) -> str:
     return f"the plugin's own {what!r} failed: {type(error).__name__}: {error}"
 
 
-def _not_there(chosen: Sequence[Selection], registry: FactoryRegistry) -> Iterator[Problem]:
+def _taken_names(config: FlowConfig) -> Iterator[Problem]:
+    """Names of agents that are the node's own by what else the configuration says."""
+    if MEMORY in config.agent and config.router is not None and config.router.memory.enabled:
+        text = (
+            "this name is the router's own (memory.put, memory.search, ...); take another,"
+            " or set router.memory.enabled = false"
+        )
+        yield _problem(config.agent[MEMORY], text)
+
+
+def _not_there(
+    config: FlowConfig, chosen: Sequence[Selection], registry: FactoryRegistry
+) -> Iterator[Problem]:
     """Names that settings speak of and nobody has."""
     there = {("agent", BUILTIN), *((one.kind, one.name) for one in chosen)}
+    if config.router is not None:
+        there |= {("router", "router"), ("agent", MEMORY)}
     for one in chosen:
         mentions = registry.factory(one.kind, one.type).mentions
         if mentions is None:
@@ -283,7 +309,11 @@ def _not_there(chosen: Sequence[Selection], registry: FactoryRegistry) -> Iterat
             yield _problem(one, _fault("mentions", error))
             continue
         for kind, name in mentioned:
-            if (kind, name) not in there:
+            if (kind, name) in there:
+                continue
+            if kind == "router":
+                yield _problem(one, "what it is to do needs a [router], and there is none")
+            else:
                 known = [other.name for other in chosen if other.kind == kind]
                 yield _problem(one, f"there is no {kind} {name!r}{known_words(name, known)}")
 

@@ -12,6 +12,7 @@ from flowcore.agents import AgentSettings
 from flowcore.config import Duration, Secret, Selection, selection, setting
 from flowcore.config import validators as v
 from flowcore.requests import RequestSettings
+from flowcore.routing import RouterSettings
 from flowcore.secrets import read_seal_keys
 from flowcore.state import StateSettings
 
@@ -94,6 +95,9 @@ class FlowConfig:
     )
     requests: RequestSettings = setting(
         factory=RequestSettings, help="how requests are taken and kept"
+    )
+    router: RouterSettings | None = setting(
+        None, help="the right agent for a request in words, and shared memory; unset: neither"
     )
     state: StateSettings | None = setting(
         None, help="how much is kept that must not be forgotten: shared memory, patterns, feedback"

@@ -5,13 +5,13 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 from urllib.parse import quote
 
 import msgspec
 
-from flowcore.cli import approve, certs, guards, keys, offline, seal
+from flowcore.cli import approve, certs, guards, keys, memory, offline, routing, seal
 from flowcore.cli.answers import (
     AgentLine,
     AgentsAnswer,
@@ -29,6 +29,7 @@ from flowcore.cli.node_client import NodeClient, Refused, Unreachable
 from flowcore.cli.tables import seconds, table
 from flowcore.config import ConfigError
 
+Command = Callable[[argparse.Namespace, NodeClient], int]
 EXIT_OK, EXIT_FAILED, EXIT_USAGE, EXIT_INTERRUPTED = 0, 1, 2, 130
 
 
@@ -73,6 +74,8 @@ def parser() -> argparse.ArgumentParser:
     )
     guards.add_parser(commands, common)
     approve.add_command(commands, common)
+    routing.add_commands(commands, common)
+    memory.add_command(commands, common)
     commands.add_parser("tools", parents=[common], help="the public names of all tools")
     commands.add_parser(
         "tasks",
@@ -304,13 +307,18 @@ def _guards(options: argparse.Namespace, node: NodeClient) -> int:
     return EXIT_OK
 
 
-def _approve(options: argparse.Namespace, node: NodeClient) -> int:
-    answer, text = approve.approve(options, node)
-    if options.json:
-        _print_json(answer)
-    else:
-        print(text)
-    return EXIT_OK
+def _told(command: Callable[[argparse.Namespace, NodeClient], tuple[Any, str]]) -> Command:
+    """A command that gives an answer, and a text for a person."""
+
+    def run_(options: argparse.Namespace, node: NodeClient) -> int:
+        answer, text = command(options, node)
+        if options.json:
+            _print_json(answer)
+        elif text:
+            print(text)
+        return EXIT_OK
+
+    return run_
 
 
 def _tools(options: argparse.Namespace, node: NodeClient) -> int:
@@ -346,12 +354,15 @@ def _request_row(id_: str, one: RequestLine | TaskLine, said: str) -> list[str]:
     return [id_, one.agent, one.name, one.state, seconds(one.seconds), one.principal, said]
 
 
-COMMANDS = {
+COMMANDS: dict[str, Command] = {
     "status": _status,
     "agents": _agents,
     "call": _call,
     "guards": _guards,
-    "approve": _approve,
+    "approve": _told(approve.approve),
+    "route": _told(routing.route),
+    "feedback": _told(routing.feedback),
+    "memory": _told(memory.memory),
     "tools": _tools,
     "tasks": _tasks,
 }

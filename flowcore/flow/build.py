@@ -28,13 +28,14 @@ import trio
 from flowcore.agents import Agent, AgentSettings, State, open_agent
 from flowcore.agents.incarnation import OpenBalancer, OpenSource
 from flowcore.agents.reasons import reason_of
-from flowcore.assembly import BUILTIN, Component, OpenContext, Status, lacks
+from flowcore.assembly import BUILTIN, MEMORY, Component, OpenContext, Status, lacks
 from flowcore.errors import AssemblyError, PluginError
-from flowcore.flow.builtin import open_builtin
+from flowcore.flow.builtin import open_builtin, open_memory
 from flowcore.flow.node import Flow
 from flowcore.interfaces import Balancer, Edge
 from flowcore.processes import SharedLauncher, open_shared_launcher
 from flowcore.requests import Guard, Guards, open_requests
+from flowcore.routing import Router, open_router
 from flowcore.state import STATE_FILE, open_state
 from flowcore.state import State as HardState
 from flowcore.supervise import (
@@ -105,6 +106,32 @@ class _Building:
                 flow.keep_in(None)
 
     @asynccontextmanager
+    async def open_router(self) -> AsyncGenerator[Router]:
+        """The router, over the embedder, index and gate that the plan has."""
+        flow, settings = self.flow, self.flow.config.router
+        assert settings is not None
+        node = flow.config.node
+        async with open_router(
+            settings,
+            embedder=self.handles["router.embedder"],
+            indexes=self.handles["router.index"],
+            gates=self.handles["router.gate"],
+            state=flow.state,
+            directory=flow.directory,
+            about=flow.about,
+            apart=frozenset({BUILTIN, MEMORY}),
+            sights=lambda: flow.requests.guards,
+            loads=flow.loads,
+            folder=node.data_dir / "router" if flow.state.durable else None,
+            seed=0 if node.seed is None else node.seed,
+        ) as router:
+            flow.route_by(router)
+            try:
+                yield router
+            finally:
+                flow.route_by(None)
+
+    @asynccontextmanager
     async def open_requests(self) -> AsyncGenerator[Any]:
         flow = self.flow
         async with open_requests(
@@ -147,9 +174,19 @@ class _Building:
 
     @asynccontextmanager
     async def open_builtin(self) -> AsyncGenerator[Agent]:
-        settings = AgentSettings(description="the node itself: its agents and its status")
+        settings = AgentSettings(
+            description="the node itself: its agents and its status",
+            deadline=self.flow.config.requests.max_deadline,  # what it passes on has its own
+        )
         source = partial(open_builtin, self.flow)
         async with self._joined(BUILTIN, settings, source, _open_first_free) as agent:
+            yield agent
+
+    @asynccontextmanager
+    async def open_memory(self) -> AsyncGenerator[Agent]:
+        settings = AgentSettings(description="shared memory, found by key and by meaning")
+        source = partial(open_memory, self.flow)
+        async with self._joined(MEMORY, settings, source, _open_first_free) as agent:
             yield agent
 
     @asynccontextmanager
@@ -317,49 +354,60 @@ class _Building:
         """The agents as they are now: the branch may be opened anew after they have changed."""
         self._children = {one.name: one.name for one in self.flow.plan.of_kind("agent")}
         self._candidates.clear()
+        own = [self._child(BUILTIN, self.open_builtin)]
+        if self.flow.remembers:
+            own.append(self._child(MEMORY, self.open_memory))
         return [
-            Child(
-                name=BUILTIN,
-                run=serve_context(self.open_builtin),
-                shutdown=self.flow.config.supervision.shutdown,
-            ),
+            *own,
             *(self._agent_child(one, one.name) for one in self.flow.plan.of_kind("agent")),
         ]
 
     def children(self) -> list[Child]:
-        flow = self.flow
-        shutdown = flow.config.supervision.shutdown
+        plan = self.flow.plan
         edges = [
-            Child(name=one.name, run=serve_context(partial(self.open_edge, one)), shutdown=shutdown)
-            for one in flow.plan.of_kind("edge")
+            self._child(one.name, partial(self.open_edge, one)) for one in plan.of_kind("edge")
         ]
         return [
-            *(
-                Child(
-                    name=one.path,
-                    run=serve_context(partial(self.open_part, one)),
-                    shutdown=shutdown,
-                )
-                for kind in ("auth", "guard", "storage", "consensus")
-                for one in flow.plan.of_kind(kind)
-            ),
-            *(
-                Child(name="state", run=serve_context(self.open_state), shutdown=shutdown)
-                for _ in flow.plan.of_kind("consensus")
-            ),
-            Child(name="requests", run=serve_context(self.open_requests), shutdown=shutdown),
+            *self._parts("auth", "guard", "storage", "consensus"),
+            *(self._child("state", self.open_state) for _ in plan.of_kind("consensus")),
+            self._child("requests", self.open_requests),
             self._branch("agents", self.agents),
+            *(
+                self._branch("routing", self.routing, Strategy.REST_FOR_ONE)
+                for _ in plan.of_kind("gate")
+            ),
             self._branch("edges", lambda: edges),
         ]
 
-    def _branch(self, name: str, children: Callable[[], list[Child]]) -> Child:
+    def routing(self) -> list[Child]:
+        """What the router stands on, and the router: a fault of theirs is no fault of the agents."""
+        parts = self._parts("embedder", "vectors", "gate")
+        return [*parts, self._child("router", self.open_router)]
+
+    def _parts(self, *kinds: str) -> list[Child]:
+        return [
+            self._child(one.path, partial(self.open_part, one))
+            for kind in kinds
+            for one in self.flow.plan.of_kind(kind)
+        ]
+
+    def _child(self, name: str, open_: Callable[[], AbstractAsyncContextManager[Any]]) -> Child:
+        shutdown = self.flow.config.supervision.shutdown
+        return Child(name=name, run=serve_context(open_), shutdown=shutdown)
+
+    def _branch(
+        self,
+        name: str,
+        children: Callable[[], list[Child]],
+        strategy: Strategy = Strategy.ONE_FOR_ONE,
+    ) -> Child:
         settings = self.flow.config.supervision
 
         def open_() -> AbstractAsyncContextManager[Supervisor]:
             return open_supervisor(
                 name,
                 children(),
-                strategy=Strategy.ONE_FOR_ONE,
+                strategy=strategy,
                 intensity=settings.restarts,
                 period=settings.period,
                 watch=self.watch,
@@ -370,8 +418,8 @@ class _Building:
     def watch(self, happening: Happening) -> None:
         """Turn what supervision sees into the status of edges; agents tell their own."""
         path = f"edge.{happening.child}" if happening.supervisor == "edges" else happening.child
-        parts = ("edge.", "auth.", "guard.")
-        alone = ("storage", "consensus", "state")
+        parts = ("edge.", "auth.", "guard.", "router.")
+        alone = ("storage", "consensus", "state", "router")
         if (not path.startswith(parts) and path not in alone) or happening.what is What.GAVE_UP:
             return
         status = {
@@ -382,7 +430,7 @@ class _Building:
             What.OVERDUE: Status.STOPPING,
         }[happening.what]
         reason = "" if happening.error is None else reason_of(happening.error)
-        type_ = path if path == "state" else self.flow.plan.find(path).factory.type
+        type_ = path if path in ("state", "router") else self.flow.plan.find(path).factory.type
         self.flow.board.set(path, type_, status, reason)
 
 

@@ -1,15 +1,14 @@
-"""The agent every node has: `flow.agents` and `flow.status`, so that an MCP client can look around."""
+"""The agents that a node has of its own: `flow`, to look around, find and ask; and `memory`."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import msgspec
 
 from flowcore.agents import Catalog, Tool
-from flowcore.assembly import BUILTIN
 from flowcore.envelope import Envelope, Raw, Reply
 from flowcore.errors import UnknownTarget
 from flowcore.flow.node import Flow
@@ -35,61 +34,118 @@ def _tool(name: str, title: str, description: str) -> Tool:
     )
 
 
-CATALOG = Catalog(
-    tools=(
-        _tool(
-            "agents",
-            "Agents",
-            "Every agent of this node: its state, what it offers, its pool and its figures.",
-        ),
-        _tool(
-            "status",
-            "Status",
-            "What is true of this node now: components, endpoints, requests, agents in short.",
-        ),
-    )
+TOOLS = (
+    _tool(
+        "agents",
+        "Agents",
+        "Every agent of this node: its state, what it offers, its pool and its figures.",
+    ),
+    _tool(
+        "status",
+        "Status",
+        "What is true of this node now: components, endpoints, requests, agents in short.",
+    ),
 )
 
 
-class NodeWorker:
-    """Answers from the flow's own status."""
+Answer = Callable[[Envelope], Awaitable[Reply]]
 
-    def __init__(self, flow: Flow) -> None:
-        self._flow = flow
+
+class OwnWorker:
+    """Answers what it has an answer for by itself; all else is a native object's."""
+
+    def __init__(self, answers: Mapping[str, Answer], native: Worker | None) -> None:
+        self._answers = answers
+        self._native = native
 
     async def call(self, envelope: Envelope) -> Reply:
-        status = self._flow.status()
-        if envelope.name == "agents":
-            content: dict[str, Any] = {"agents": status["agents"]}
-        elif envelope.name == "status":
-            status["agents"] = {one["name"]: one["state"] for one in status["agents"]}
-            content = status
-        else:
-            raise UnknownTarget(f"agent {BUILTIN!r} has no {envelope.name!r}")
-        text = msgspec.json.encode(content).decode()
-        result = {"content": [{"type": "text", "text": text}], "structuredContent": content}
-        return Reply(Raw(msgspec.json.encode(result)))
+        answer = self._answers.get(envelope.name)
+        if answer is not None:
+            return await answer(envelope)
+        if self._native is None:
+            raise UnknownTarget(f"agent {envelope.agent!r} has no {envelope.name!r}")
+        return await self._native.call(envelope)
 
     async def ping(self) -> None:
         return
 
 
-class NodeSource:
-    """Opens workers that look at the flow."""
+class OwnSource:
+    """Makes the one worker of an agent of the node's own."""
 
     pool_defaults = PoolDefaults(min=1, max=1, concurrency=1000)
     heartbeat = False
 
-    def __init__(self, flow: Flow) -> None:
-        self._flow = flow
+    def __init__(
+        self, answers: Mapping[str, Answer], tools: tuple[Tool, ...], native: object = None
+    ) -> None:
+        self._answers = answers
+        self._tools = tools
+        self._native = native
 
     @asynccontextmanager
     async def open_worker(self, port: AgentPort) -> AsyncGenerator[Worker]:
-        port.announce(CATALOG)
-        yield NodeWorker(self._flow)
+        tools, worker = self._tools, None
+        if self._native is not None:
+            from flowcore.native import (
+                NativeAgent,
+                NativeWorker,
+                Offering,
+                Offers,
+                Seal,
+                Threads,
+                offering_of,
+            )
+
+            own = offering_of(type(self._native), where=port.agent).bound_to(self._native)
+            offers = Offers(own, Offering(), port.agent)
+            agent = NativeAgent(port, offers)
+            worker = NativeWorker(agent, offers, Seal(None), Threads(1), _left_behind)
+            tools += offers.catalog().tools
+        port.announce(Catalog(tools=tools))
+        yield OwnWorker(self._answers, worker)
+
+
+def _left_behind(what: str) -> Callable[[], None]:
+    raise AssertionError(f"no tool of the node's own runs in a thread: {what}")
+
+
+def _answers(flow: Flow) -> dict[str, Answer]:
+    async def agents(envelope: Envelope) -> Reply:
+        del envelope
+        return _reply({"agents": flow.status()["agents"]})
+
+    async def status(envelope: Envelope) -> Reply:
+        del envelope
+        now = flow.status()
+        now["agents"] = {one["name"]: one["state"] for one in now["agents"]}
+        return _reply(now)
+
+    return {"agents": agents, "status": status}
+
+
+def _reply(content: dict[str, Any]) -> Reply:
+    text = msgspec.json.encode(content).decode()
+    result = {"content": [{"type": "text", "text": text}], "structuredContent": content}
+    return Reply(Raw(msgspec.json.encode(result)))
 
 
 @asynccontextmanager
-async def open_builtin(flow: Flow) -> AsyncGenerator[NodeSource]:
-    """The source of the built-in agent."""
-    yield NodeSource(flow)
+async def open_builtin(flow: Flow) -> AsyncGenerator[OwnSource]:
+    """The source of the agent `flow`."""
+    answers = _answers(flow)
+    if flow.config.router is None:
+        yield OwnSource(answers, TOOLS)
+        return
+    from flowcore.flow.routing_tools import RoutingTools
+
+    routing = RoutingTools(flow)
+    yield OwnSource(answers | {"call_tool": routing.call_through}, TOOLS, routing)
+
+
+@asynccontextmanager
+async def open_memory(flow: Flow) -> AsyncGenerator[OwnSource]:
+    """The source of the agent `memory`, which a router has."""
+    from flowcore.flow.memory_tools import MemoryTools
+
+    yield OwnSource({}, (), MemoryTools(flow))

@@ -50,6 +50,7 @@ from flowcore.requests import (
     complete,
 )
 from flowcore.result import Result
+from flowcore.routing import Router
 from flowcore.state import State as HardState
 from flowcore.supervise import Supervisor
 
@@ -76,6 +77,7 @@ class Flow:
         """Who may come in, by edge, where credentials are asked for."""
         self.requests: Requests
         self._state: HardState | None = None
+        self._router: Router | None = None
         self.root: Supervisor | None = None
         self.changes: AgentChanges | None = None
         """Who starts and stops agents while it runs."""
@@ -115,9 +117,42 @@ class Flow:
             )
         return self._state
 
+    @property
+    def router(self) -> Router:
+        """Whom requests in words are for, and shared memory. Raises AgentUnavailable if there is none."""
+        if self._router is None:
+            raise AgentUnavailable(
+                "this node has no [router]"
+                if self.config.router is None
+                else "the router is not open",
+                retry_after=None if self.config.router is None else 1.0,
+            )
+        return self._router
+
+    def route_by(self, router: Router | None) -> None:
+        """This is the router now; None: it is closed."""
+        self._router = router
+        self.requests.listener = None if router is None else router.heard
+
     def keep_in(self, state: HardState | None) -> None:
         """This is the hard state now; None: it is closed."""
         self._state = state
+
+    @property
+    def remembers(self) -> bool:
+        """Whether it has shared memory for everybody."""
+        return self.config.router is not None and self.config.router.memory.enabled
+
+    def about(self, agent: str) -> str:
+        """What an agent is, as its configuration describes it; empty if it does not."""
+        chosen = self.config.agent.get(agent)
+        return "" if chosen is None or chosen.common is None else chosen.common.description
+
+    def loads(self) -> dict[str, float]:
+        """How busy the agents are that are at all, 0 to 1."""
+        return {
+            name: agent.load for name, agent in self.agents.items() if agent.state is State.BUSY
+        }
 
     # ---- calling
 
@@ -302,6 +337,7 @@ class Flow:
                 name: {"type": self.config.guard[name].type, **guard.status()}
                 for name, guard in sorted(self.guards.items())
             },
+            "router": None if self._router is None else self._router.status(),
             "state": None if self._state is None else self._state.status(),
             "requests": attrs.asdict(self.requests.statistics()),
             "tasks": attrs.asdict(self.requests.tasks.statistics()),

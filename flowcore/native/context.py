@@ -33,6 +33,11 @@ class CallContext:
     """What `InputRequired` carried, when the caller comes back with answers; else None."""
 
     @property
+    def envelope(self) -> Envelope:
+        """The request as it travels, for a tool that asks others on its caller's behalf."""
+        return self._envelope
+
+    @property
     def request_id(self) -> str:
         """The request's UUID."""
         return self._envelope.id

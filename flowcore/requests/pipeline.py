@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import AsyncGenerator, Coroutine, Mapping
+from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
 
@@ -52,6 +52,11 @@ class Doer(Protocol):
     async def call(self, envelope: Envelope) -> Reply: ...
 
 
+Listener = Callable[[Envelope, Reply | CallError, float], None]
+"""Is told of a request that has ended, what came of it, and how many seconds it took. It must be quick, and
+must not raise."""
+
+
 class Requests:
     """Every request of a node. Made by `open_requests`."""
 
@@ -87,6 +92,8 @@ class Requests:
         self._now = (
             trio.lowlevel.current_clock().current_time
         )  # trio.current_time, less its detours
+        self.listener: Listener | None = None
+        """Told of every request that has ended, if there is one."""
         self._parked: trio.Event | None = None
         self._drained: trio.Event | None = None
 
@@ -128,6 +135,8 @@ class Requests:
                 reply = await self._checked(agent, envelope)
         except CallError as error:
             self._record(entry, _outcome_of(error), _told(error))
+            if self.listener is not None:
+                self.listener(envelope, error, entry.ended - entry.accepted)
             raise
         except Exception as error:
             # a fault of the agent's or ours: named by id in the log, told without its inside
@@ -141,6 +150,8 @@ class Requests:
             raise DeadlineExceeded(
                 f"agent {agent.name!r} answered after the deadline", data={"agent": agent.name}
             )
+        if self.listener is not None:
+            self.listener(envelope, reply, entry.ended - entry.accepted)
         return reply
 
     def _admit(self, envelope: Envelope) -> tuple[Doer, Entry]:

@@ -1,8 +1,15 @@
-"""The right agent: texts to vectors, vectors to what is near, a gate that weighs experts and learns."""
+"""The right agent: texts to vectors, vectors to what is near, a gate that weighs experts and learns.
+
+Read `router` first: the way of a text, and what came of it. `experts` are the tools as they describe
+themselves, `memory` is what anybody put away; both stand on the state, which `following` copies onto the `shelf`
+of a vector index, and `learning` teaches to the gate. `interfaces` is what plugins yield.
+"""
 
 from typing import TYPE_CHECKING
 
 from flowcore.routing.cache import VectorCache
+from flowcore.routing.experts import Experts, Known
+from flowcore.routing.following import ROUTES
 from flowcore.routing.interfaces import (
     Choice,
     Embedder,
@@ -20,6 +27,12 @@ from flowcore.routing.interfaces import (
     VectorIndex,
     VectorIndexes,
 )
+from flowcore.routing.memory import Memory, Remembered
+from flowcore.routing.opening import open_router
+from flowcore.routing.porting import Line, Porting
+from flowcore.routing.router import Router
+from flowcore.routing.routes import Neighbour, Ranked, Route
+from flowcore.routing.settings import RouterSettings
 
 if TYPE_CHECKING:  # numpy is imported by those who use it
     from flowcore.routing.interfaces import Ids as Ids
@@ -27,20 +40,33 @@ if TYPE_CHECKING:  # numpy is imported by those who use it
     from flowcore.routing.interfaces import Vectors as Vectors
 
 __all__ = [
+    "ROUTES",
     "Choice",
     "Embedder",
     "Expert",
+    "Experts",
     "Gate",
     "Gates",
     "Hits",
     "Identity",
+    "Known",
     "Lesson",
+    "Line",
+    "Memory",
     "Metric",
     "Near",
+    "Neighbour",
+    "Porting",
     "Query",
+    "Ranked",
     "Ranking",
+    "Remembered",
+    "Route",
+    "Router",
+    "RouterSettings",
     "Space",
     "VectorCache",
     "VectorIndex",
     "VectorIndexes",
+    "open_router",
 ]

@@ -155,6 +155,11 @@ class State:
         """Whether it is still there when the node starts again."""
         return self._consensus.durable
 
+    @property
+    def identity(self) -> str:
+        """Which log it is of: positions of another one mean nothing here."""
+        return self._consensus.identity
+
     async def wait_applied(self, after: int) -> int:
         """Wait until something after a position is applied; the position then."""
         while self._position <= after:

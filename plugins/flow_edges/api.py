@@ -9,6 +9,8 @@
 | `POST /agents/NAME/pause`, `.../resume`, `.../restart` | steer an agent |
 | `GET /guards` | guards with what they let through and refused |
 | `POST /guards/NAME/ACTION` | have a guard do something, such as `open` a breaker: `{"agent": ..}` |
+| `POST /memory/export`, `.../import`, `.../reembed` | a page of patterns out, `{"namespace": .., \
+"cursor": ..}`; patterns in, `{"patterns": [..]}`; embed anew what another embedder has embedded |
 | `GET /tasks` | tasks and requests under way, and those that ended lately |
 | `GET /tools` | the public names of all tools |
 | `POST /call` | call a tool: `{"tool": .., "arguments": {..}, "deadline": SECONDS, "idempotencyKey": .., \
@@ -16,7 +18,8 @@
 
 It listens on loopback only, unless `auth` says who may come in; then all but the first two ask who it is. The
 guards of the edge are asked about the actions `status`, `tasks`, `agents` and `agents.pause` (or `resume`,
-`restart`), whose target is the agent, `guards` and `guards.ACTION`, whose target is the guard; calls pass
+`restart`), whose target is the agent, `memory.export` (or `import`, `reembed`), `guards` and `guards.ACTION`,
+whose target is the guard; calls pass
 them as any request does. A browser's page cannot use it: a request with an Origin header, or for another host
 than the one it listens on, is refused.
 """
@@ -32,6 +35,7 @@ import attrs
 import msgspec
 import trio
 
+from flow_edges import api_memory
 from flow_edges.resource import Resource, host_of
 from flow_edges.routes import Route
 from flowcore.access import Access, is_local
@@ -60,6 +64,7 @@ ROUTES = (
     Route("POST", "/agents/NAME/ACTION"),
     Route("GET", "/guards"),
     Route("POST", "/guards/NAME/ACTION"),
+    Route("POST", "/memory/ACTION"),
     Route("GET", "/tasks"),
     Route("GET", "/tools"),
     Route("POST", "/call"),
@@ -127,6 +132,7 @@ class Api:
             "/agents/NAME/ACTION": self._steer,
             "/guards": self._guards,
             "/guards/NAME/ACTION": self._act,
+            "/memory/ACTION": self._memory,
             "/tasks": self._tasks,
             "/tools": self._tools,
             "/call": self._call,
@@ -252,6 +258,14 @@ class Api:
             guards = self._host.requests.guards
             guards.done(self._edge, principal, f"guards.{action}", f"{name} {said}")
         return _json({"guard": name, "done": action, "result": done})
+
+    async def _memory(self, request: Request, parts: list[str]) -> Response:
+        await self._admit(request, f"memory.{parts[1]}")
+        action = api_memory.ACTIONS.get(parts[1])
+        if action is None:
+            known = ", ".join(api_memory.ACTIONS)
+            raise NotThere(f"memory can be told {known}, not {parts[1][:100]!r}")
+        return _json(await action(self._host, request.body))
 
     async def _tasks(self, request: Request, parts: list[str]) -> Response:
         del parts

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import attrs
 
-from flow_edges.mcp.settings import McpSettings, is_loopback
+from flow_edges.mcp.settings import McpSettings, is_loopback, mentions
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 
 if TYPE_CHECKING:
@@ -83,5 +83,6 @@ def flow_register(registry: Registry) -> None:
             stability="stable",
             claims=_claims,
             exposed=_exposed,
+            mentions=mentions,
         )
     )

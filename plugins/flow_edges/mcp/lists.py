@@ -13,6 +13,7 @@ import attrs
 import msgspec
 from msgspec import Raw
 
+from flow_edges.mcp.exposure import EVERYTHING, Exposure
 from flow_edges.mcp.sight import Sight
 from flowcore.agents import Directory, Listed, Listing
 from flowcore.errors import InvalidArguments
@@ -57,9 +58,11 @@ class Lists:
         page_size: int,
         ttl_ms: int,
         sight: Sight | None = None,
+        exposure: Exposure = EVERYTHING,
     ) -> None:
         self._directory = directory
         self._sight = sight
+        self._exposure = exposure
         self._server = Raw(server)
         self._page_size = page_size
         self._ttl_ms = ttl_ms
@@ -113,7 +116,7 @@ class Lists:
         old = self._composed.get((method, view))
         if old is not None and old.listing is listing:
             return old
-        entries = listing.entries
+        entries = self._exposure.entries(kind, listing.entries)
         if view is not None and self._sight is not None:
             sight = self._sight
             entries = tuple(one for one in entries if sight.shows(principal, kind, one))

@@ -9,6 +9,7 @@ import trio
 from msgspec import Raw
 
 from flow_edges.mcp.client import OFF, Caller, Client
+from flow_edges.mcp.exposure import EXPOSURES
 from flow_edges.mcp.lists import Lists
 from flow_edges.mcp.parameters import (
     check_progress_token,
@@ -76,12 +77,14 @@ class Service:
         self.server = implementation("flowcore", title=settings.title)
         self.results = Results(self.server)
         self.sight = Sight(host, edge)
+        self.exposure = EXPOSURES[settings.expose]
         self.lists = Lists(
             host.directory,
             sight=self.sight,
             server=self.server,
             page_size=settings.page_size,
             ttl_ms=round(settings.list_ttl * 1000),
+            exposure=self.exposure,
         )
         self.tools = KnownTools()
         self.tasks = TaskFace(
@@ -153,7 +156,8 @@ class Service:
         if method.name != "resources/read":
             must_be_object(params, "arguments")
         try:
-            return self.host.directory.resolve(_KINDS[method.name], subject)
+            kind = _KINDS[method.name]
+            return self.host.directory.resolve(kind, self.exposure.meant(kind, subject))
         except UnknownTarget as error:
             if method.name == "resources/read":
                 raise UnknownTarget("resource not found", data={"uri": subject}) from None

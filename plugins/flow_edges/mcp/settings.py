@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Iterator
+from typing import Literal
 
 import attrs
 
@@ -104,6 +106,11 @@ class ServiceSettings:
         validator=v.ge(0),
         help="how long a call may take before it goes on as a task, for clients that know tasks",
     )
+    expose: Literal["all", "search"] = setting(
+        "all",
+        help="what clients are shown: all tools, or only those by which they find, call and remember"
+        " (`find_tools`, `call_tool`, `memory.*`), which asks for a `[router]`",
+    )
     page_size: int = setting(
         5000, validator=v.ge(1), help="entries in a page of a list; longer lists get a cursor"
     )
@@ -163,6 +170,12 @@ class StdioSettings(ServiceSettings):
     stop_at_end: bool = setting(
         True, help="whether flowserve stops when its standard input has ended"
     )
+
+
+def mentions(config: ServiceSettings) -> Iterator[tuple[str, str]]:
+    """What these settings speak of that must be there."""
+    if config.expose == "search":
+        yield "router", "router"
 
 
 def is_loopback(host: str) -> bool:

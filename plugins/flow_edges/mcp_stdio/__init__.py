@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 
 import attrs
 
-from flow_edges.mcp.settings import StdioSettings
+from flow_edges.mcp.settings import StdioSettings, mentions
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 
 
@@ -67,5 +67,6 @@ def flow_register(registry: Registry) -> None:
             stability="stable",
             claims=_claims,
             private=True,
+            mentions=mentions,
         )
     )

@@ -1,0 +1,210 @@
+"""`flowctl memory`: shared memory from a terminal, out to a file and in again."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import json
+import pathlib
+import sys
+from collections.abc import Generator, Iterable, Iterator
+from typing import Any, TextIO
+
+import msgspec
+
+from flowcore.cli.node_client import NodeClient, Refused
+from flowcore.cli.routing import called
+from flowcore.cli.tables import table
+
+PAGE = 200
+"""Lines that are sent at once."""
+
+
+class Exported(msgspec.Struct):
+    """The answer of `POST /memory/export`."""
+
+    patterns: list[dict[str, Any]]
+    cursor: str | None
+
+
+class Taken(msgspec.Struct):
+    """The answer of `POST /memory/import`, and of `POST /memory/reembed`."""
+
+    count: int
+
+
+def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
+    """Put the command on flowctl's command line."""
+    memory = commands.add_parser("memory", parents=[common], help="shared memory")
+    actions = memory.add_subparsers(dest="action", required=True, metavar="ACTION")
+    space = argparse.ArgumentParser(add_help=False, parents=[common])
+    space.add_argument("-n", "--namespace", default="shared", help="whose, or what about")
+
+    put = actions.add_parser("put", parents=[space], help="remember a text")
+    put.add_argument("text")
+    put.add_argument("--key", help="a name to get it by")
+    put.add_argument("--value", metavar="JSON", help="what is kept beside it")
+    put.add_argument("--ttl", type=float, metavar="SECONDS", help="how long; unset: for ever")
+    search = actions.add_parser("search", parents=[space], help="find what is like a text")
+    search.add_argument("query")
+    search.add_argument("-k", type=int, default=10, help="how many at most")
+    search.add_argument("--after", metavar="TIME", help="put at or after, such as 2026-11-29")
+    search.add_argument("--before", metavar="TIME", help="put before")
+    get = actions.add_parser("get", parents=[space], help="what was put under a key")
+    get.add_argument("key")
+    delete = actions.add_parser("delete", parents=[space], help="forget what is under a key")
+    delete.add_argument("key")
+
+    out = actions.add_parser("export", parents=[common], help="write patterns as JSON lines")
+    out.add_argument("-n", "--namespace", help="only these; unset: all, those of routes too")
+    out.add_argument("file", nargs="?", type=pathlib.Path, help="unset: standard output")
+    take = actions.add_parser("import", parents=[common], help="read patterns as JSON lines")
+    take.add_argument("file", nargs="?", type=pathlib.Path, help="unset: standard input")
+    actions.add_parser(
+        "reembed", parents=[common], help="embed anew what another embedder has embedded"
+    )
+
+
+def memory(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
+    """The answer, and for a person. Raises ValueError, Refused, Unreachable."""
+    return _ACTIONS[options.action](options, node)
+
+
+def _put(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
+    arguments = {"text": options.text, "namespace": options.namespace}
+    if options.key is not None:
+        arguments["key"] = options.key
+    if options.value is not None:
+        try:
+            arguments["value"] = json.loads(options.value)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"--value: expected JSON: {error}") from None
+    if options.ttl is not None:
+        arguments["ttl"] = options.ttl
+    done = called(node, "memory.put", arguments)
+    word = "remembered" if done["created"] else "replaced"
+    return done, f"{word}: {done['key']} in {done['namespace']}"
+
+
+def _search(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
+    arguments = {"query": options.query, "namespace": options.namespace, "k": options.k}
+    for name in ("after", "before"):
+        if getattr(options, name) is not None:
+            arguments[name] = getattr(options, name)
+    done = called(node, "memory.search", arguments)
+    rows = [
+        [f"{one['similarity']:.3f}", one["key"], one["time"][:19], one["text"][:100]]
+        for one in done["found"]
+    ]
+    return done, table(["similar", "key", "put", "text"], rows) if rows else "nothing is like it"
+
+
+def _get(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
+    done = called(node, "memory.get", {"key": options.key, "namespace": options.namespace})
+    value = f"\n{json.dumps(done['value'])}" if "value" in done else ""
+    return done, f"{done['text']}{value}"
+
+
+def _delete(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
+    done = called(node, "memory.delete", {"key": options.key, "namespace": options.namespace})
+    word = "forgotten" if done["deleted"] else "was not there"
+    return done, f"{word}: {options.key}"
+
+
+def _export(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
+    count = 0
+    with _written(options.file) as file:
+        for line in _exported(options.namespace, node):
+            file.write(json.dumps(line, ensure_ascii=False) + "\n")
+            count += 1
+    if options.file is None:
+        print(f"{count} patterns", file=sys.stderr)
+        return {"count": count}, ""
+    return {"count": count}, f"{count} patterns written to {options.file}"
+
+
+def _exported(namespace: str | None, node: NodeClient) -> Iterator[dict[str, Any]]:
+    cursor: str | None = None
+    while True:
+        body = {"namespace": namespace, "cursor": cursor}
+        _, page = node.post("/memory/export", body, Exported)
+        yield from page.patterns
+        cursor = page.cursor
+        if cursor is None:
+            return
+
+
+@contextlib.contextmanager
+def _written(path: pathlib.Path | None) -> Generator[TextIO]:
+    """The file to write: put in its place when it is whole."""
+    if path is None:
+        yield sys.stdout
+        return
+    beside = path.with_name(path.name + ".new")
+    try:
+        with beside.open("w", encoding="utf-8") as file:
+            yield file
+        beside.replace(path)
+    except OSError as error:
+        raise ValueError(f"{path} cannot be written: {error.strerror}") from None
+    finally:
+        beside.unlink(missing_ok=True)
+
+
+def _import(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
+    count = 0
+    name = str(options.file or "standard input")
+    with _read(options.file) as file:
+        lines = _parsed(file, name)
+        while page := list(itertools.islice(lines, PAGE)):
+            body = {"patterns": [one for _, one in page]}
+            try:
+                count += node.post("/memory/import", body, Taken)[1].count
+            except Refused as error:
+                text = f"{name}, lines {page[0][0]} to {page[-1][0]}: {error} ({count} are in)"
+                raise Refused(error.status, {**error.error, "message": text}) from None
+    return {"count": count}, f"{count} patterns taken in"
+
+
+@contextlib.contextmanager
+def _read(path: pathlib.Path | None) -> Generator[TextIO]:
+    if path is None:
+        yield sys.stdin
+        return
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield file
+    except (OSError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from None
+
+
+def _parsed(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(number, object) of each line that is not empty."""
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            one = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{name}:{number}: expected a JSON object: {error}") from None
+        if not isinstance(one, dict):
+            raise ValueError(f"{name}:{number}: expected a JSON object")
+        yield number, one
+
+
+def _reembed(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
+    del options
+    answer, done = node.post("/memory/reembed", {}, Taken)
+    return answer, f"{done.count} patterns embedded anew"
+
+
+_ACTIONS = {
+    "put": _put,
+    "search": _search,
+    "get": _get,
+    "delete": _delete,
+    "export": _export,
+    "import": _import,
+    "reembed": _reembed,
+}

@@ -1,0 +1,59 @@
+"""What a router keeps on disk beside the state: whole, or not at all.
+
+MessagePack behind a line that names the format and carries a BLAKE2b digest of the rest. Written beside and
+renamed, so that a crash leaves what was there before or what comes now; what does not fit its digest counts as
+not there, for all of it can be made again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import pathlib
+from typing import Any
+
+import msgspec
+
+logger = logging.getLogger(__name__)
+
+_FORMAT = b"flowcore router 1 "
+
+
+def write_kept(path: pathlib.Path, value: Any) -> None:
+    """Keep a value. Raises OSError; what was kept before is still there then."""
+    data = msgspec.msgpack.encode(value)
+    head = _FORMAT + hashlib.blake2b(data, digest_size=32).hexdigest().encode() + b"\n"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    beside = path.with_name(path.name + ".new")
+    try:
+        with beside.open("wb") as file:
+            file.write(head)
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        beside.replace(path)
+    except OSError:
+        beside.unlink(missing_ok=True)
+        raise
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def read_kept(path: pathlib.Path) -> Any:
+    """What was kept; None, and a warning, where it cannot be trusted."""
+    try:
+        head, _, data = path.read_bytes().partition(b"\n")
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        logger.warning("%s cannot be read, and is made anew: %s", path.name, error.strerror)
+        return None
+    digest = hashlib.blake2b(data, digest_size=32).hexdigest().encode()
+    if head != _FORMAT + digest:
+        logger.warning("%s is damaged, and is made anew", path.name)
+        return None
+    return msgspec.msgpack.decode(data)

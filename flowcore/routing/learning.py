@@ -1,0 +1,302 @@
+"""Learning: lessons go through the state's log, and the gate follows it, the same on every node."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Any
+
+import attrs
+import trio
+
+from flowcore.envelope import Owner
+from flowcore.errors import CallError, DamagedState, TooOld
+from flowcore.routing.files import read_kept, write_kept
+from flowcore.routing.following import ROUTES, Following
+from flowcore.routing.interfaces import Expert, Gate, Gates, Identity, Lesson, Near
+
+if TYPE_CHECKING:
+    from flowcore.routing.interfaces import Vectors
+    from flowcore.state import Feedback, PutPattern, State
+    from flowcore.state import Lesson as Kept
+
+logger = logging.getLogger(__name__)
+
+_PAGE = 200
+_TEXTS = 10_000
+"""Texts of patterns that are remembered, to be told as reasons."""
+_LATER = 1000
+"""Lessons that wait to be given; further ones are dropped, and counted."""
+
+
+@attrs.frozen(kw_only=True)
+class Given:
+    """A lesson, who gives it, and what about."""
+
+    lesson: Lesson
+    owner: Owner
+    source: str = "explicit"
+    """`explicit`, a person or a client; `implicit`, the outcome itself."""
+    request: str = ""
+    """The route that it is about; empty: none."""
+    time: float | None = None
+    """When it was learned, seconds since 1970; None: now."""
+
+    def _vector(self) -> bytes:
+        return self.lesson.vector.astype("<f4").tobytes()
+
+    def feedback(self, embedder: str) -> Feedback:
+        """What the gate follows."""
+        from flowcore.state import Feedback
+
+        return Feedback(
+            request=self.request,
+            source=self.source,
+            text=self.lesson.text,
+            vector=self._vector(),
+            embedder=embedder,
+            expert=self.lesson.expert,
+            reward=self.lesson.reward,
+            propensity=self.lesson.propensity,
+            exclusive=self.lesson.exclusive,
+            weight=self.lesson.weight,
+            owner=self.owner,
+        )
+
+    def pattern(self, embedder: str) -> PutPattern:
+        """What later requests are compared with."""
+        from flowcore.state import PutPattern
+
+        return PutPattern(
+            namespace=ROUTES,
+            text=self.lesson.text,
+            vector=self._vector(),
+            embedder=embedder,
+            expert=self.lesson.expert,
+            reward=self.lesson.reward,
+            weight=self.lesson.weight,
+            time=self.time,
+            owner=self.owner,
+        )
+
+
+class Learning:
+    """A gate, and the lessons that it has followed."""
+
+    def __init__(
+        self,
+        state: State,
+        following: Following,
+        gates: Gates,
+        identity: Identity,
+        seed: int,
+        folder: pathlib.Path | None,
+        save: float,
+        learned: Callable[[Vectors], None],
+    ) -> None:
+        """`learned` is told of the vector of each lesson."""
+        self._state = state
+        self._following = following
+        self._gates = gates
+        self._identity = identity
+        self._seed = seed
+        self._folder = folder
+        self._save = save
+        self._learned = learned
+        self.gate: Gate = gates.make(identity, seed)
+        self.lessons = 0
+        """What the gate has learned from, since it was made."""
+        self._position = 0
+        self._saved = 0
+        self._moved = trio.Event()
+        self._texts: OrderedDict[int, str] = OrderedDict()
+        self._send, self._receive = trio.open_memory_channel[Callable[[], Awaitable[None]]](_LATER)
+        self._dropped = self._retrained = 0
+        self._experts: tuple[Expert, ...] = ()
+
+    def set_experts(self, experts: tuple[Expert, ...]) -> None:
+        """Those there are now."""
+        self._experts = experts
+        self.gate.set_experts(experts)
+
+    # ---- what is near
+
+    async def near(self, vector: Vectors, k: int) -> tuple[Near, ...]:
+        """The patterns nearest to a query, with their texts at hand."""
+        near = await self._following.shelf(ROUTES).near(vector, k)
+        unknown = [one.id for one in near[:5] if one.id not in self._texts]
+        if unknown:
+            for pattern in await self._state.patterns(unknown, level=_stale()):
+                self._texts[pattern.id] = pattern.text
+            while len(self._texts) > _TEXTS:
+                self._texts.popitem(last=False)
+        return near
+
+    def text_of(self, id_: int) -> str:
+        """The text of a pattern that was near lately; empty if it is gone."""
+        return self._texts.get(id_, "")
+
+    # ---- lessons in
+
+    async def give(self, *given: Given) -> int:
+        """Have lessons learned: they are durable, and the gate has them, when this returns; how many are new.
+
+        A lesson that was given before about the same request, by the same, is not learned again. Raises
+        CallError.
+        """
+        from flowcore.state import GiveFeedback, PutPatterns
+
+        embedder = str(self._identity)
+        learned = await self._state.do(GiveFeedback(tuple(one.feedback(embedder) for one in given)))
+        new = [one for one, kept in zip(given, learned.kept, strict=True) if kept]
+        if new:
+            patterns = tuple(one.pattern(embedder) for one in new)
+            stored = await self._state.do(PutPatterns(patterns))
+            await self._following.wait_followed(stored.position)
+        while self._position < learned.position:
+            await self._moved.wait()
+        return len(new)
+
+    def later(self, lesson: Callable[[], Awaitable[None]]) -> None:
+        """Have a lesson given in the background; dropped, and counted, where too many wait."""
+        try:
+            self._send.send_nowait(lesson)
+        except trio.WouldBlock:
+            self._dropped += 1
+
+    async def _give_later(self) -> None:
+        async for give in self._receive:
+            try:
+                await give()
+            except CallError as error:
+                self._dropped += 1
+                logger.warning("a lesson could not be given: %s", error.message)
+
+    # ---- the gate follows
+
+    async def begin(self) -> None:
+        """Take up the gate that was saved, and what was learned since."""
+        kept = None
+        if self._folder is not None:
+            kept = await trio.to_thread.run_sync(read_kept, self._folder / "gate")
+        ours = (str(self._identity), self._state.identity)
+        if kept is not None and (kept["embedder"], kept["state"]) == ours:
+            try:
+                self.gate.restore(kept["gate"])
+            except DamagedState as error:
+                logger.warning("the gate that was saved is not taken up: %s", error)
+            else:
+                self._position = self._saved = kept["position"]
+                self.lessons = kept["lessons"]
+        await self._follow()
+
+    async def run(self) -> None:
+        """Follow the lessons, give those that wait, and save now and then, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(self._give_later)
+            nursery.start_soon(self._save_often)
+            while True:
+                await self._state.wait_applied(self._position)
+                await self._follow()
+
+    async def _follow(self) -> None:
+        while True:
+            try:
+                lessons = await self._state.feedback_after(self._position, _PAGE)
+            except TooOld:
+                self._position = await self._state.oldest_feedback()
+                continue
+            for one in lessons.lessons:
+                if self._learn(self.gate, one):
+                    self.lessons += 1
+                await trio.lowlevel.checkpoint()  # one step is short, a thousand are not
+            self._position = lessons.position
+            self._moved.set()
+            self._moved = trio.Event()
+            if lessons.complete:
+                return
+
+    def _learn(self, gate: Gate, kept: Kept) -> bool:
+        """Have a gate learn a lesson; False for one of another embedder, whose vector says nothing here."""
+        import numpy as np
+
+        if kept.embedder != str(self._identity):
+            return False
+        vector = np.frombuffer(kept.vector, "<f4")
+        gate.learn(
+            Lesson(
+                text=kept.text,
+                vector=vector,
+                expert=kept.expert,
+                reward=kept.reward,
+                propensity=kept.propensity,
+                exclusive=kept.exclusive,
+                weight=kept.weight,
+            )
+        )
+        if gate is self.gate:
+            self._learned(vector)
+        return True
+
+    async def retrain(self) -> int:
+        """Make a new gate of all lessons that are kept, and put it in the place of the old one; how many."""
+        gate = self._gates.make(self._identity, self._seed)
+        position, lessons = await self._state.oldest_feedback(), 0
+        while True:
+            page = await self._state.feedback_after(position, _PAGE)
+            # the new gate is nobody else's yet: a thread may have it
+            lessons += await trio.to_thread.run_sync(self._learn_all, gate, page.lessons)
+            position = page.position
+            if page.complete and position >= self._position:
+                break
+        gate.set_experts(self._experts)
+        self.gate, self.lessons, self._position = gate, lessons, position
+        self._retrained += 1
+        return lessons
+
+    def _learn_all(self, gate: Gate, lessons: tuple[Kept, ...]) -> int:
+        return sum(self._learn(gate, one) for one in lessons)
+
+    # ---- saving
+
+    async def _save_often(self) -> None:
+        while True:
+            await trio.sleep(self._save)
+            try:
+                await self.save()
+            except OSError as error:
+                logger.error("the gate cannot be saved: %s", error)
+
+    async def save(self) -> None:
+        """Keep the gate on disk, where it has learned. Raises OSError."""
+        if self._folder is None or self._position == self._saved:
+            return
+        position = self._position
+        kept = {
+            "embedder": str(self._identity),
+            "state": self._state.identity,
+            "position": position,
+            "lessons": self.lessons,
+            "gate": self.gate.snapshot(),
+        }
+        await trio.to_thread.run_sync(write_kept, self._folder / "gate", kept)
+        self._saved = position
+
+    def status(self) -> dict[str, Any]:
+        """What was learned, and what the gate says of itself."""
+        return {
+            "lessons": self.lessons,
+            "position": self._position,
+            "saved": self._saved,
+            "dropped": self._dropped,
+            "retrained": self._retrained,
+            "gate": self.gate.status(),
+        }
+
+
+def _stale() -> Any:
+    from flowcore.state import ReadLevel
+
+    return ReadLevel.STALE

@@ -1,0 +1,122 @@
+"""Opening a router: what was kept is taken up, and followed from there."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+from collections.abc import AsyncGenerator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+
+import trio
+
+from flowcore.agents.directory import Directory
+from flowcore.errors import OtherSpace
+from flowcore.routing.experts import Experts
+from flowcore.routing.following import Following
+from flowcore.routing.interfaces import Embedder, Gates, Space, VectorIndex, VectorIndexes
+from flowcore.routing.learning import Learning
+from flowcore.routing.memory import Memory
+from flowcore.routing.porting import Porting
+from flowcore.routing.router import Router, Sights
+from flowcore.routing.settings import RouterSettings
+from flowcore.routing.shelf import Shelf
+from flowcore.state import State
+
+logger = logging.getLogger(__name__)
+
+SHELVES = ("routes", "memory")
+_DRIFT_EVERY = 5.0
+"""Seconds between two looks at whether what is asked has drifted."""
+
+
+@asynccontextmanager
+async def open_router(
+    settings: RouterSettings,
+    *,
+    embedder: Embedder,
+    indexes: VectorIndexes,
+    gates: Gates,
+    state: State,
+    directory: Directory,
+    about: Callable[[str], str],
+    apart: frozenset[str],
+    sights: Callable[[], Sights],
+    loads: Callable[[], Mapping[str, float]],
+    folder: pathlib.Path | None,
+    seed: int,
+) -> AsyncGenerator[Router]:
+    """A router over the tools of a directory, and memory beside it.
+
+    `about` says what an agent is; the tools of the agents in `apart` are never routed to; `loads` says how
+    busy agents are, 0 to 1, where they are at all. `folder` keeps what would take long to make again.
+    """
+    space = Space(identity=embedder.identity)
+    async with AsyncExitStack() as stack:
+        shelves = {}
+        for name in SHELVES:
+            shelves[name] = Shelf(await _open_index(indexes, name, space, stack))
+        following = Following(state, shelves, str(embedder.identity), folder, settings.save)
+        memory = Memory(settings.memory, state, embedder, following)
+        learning = Learning(
+            state,
+            following,
+            gates,
+            embedder.identity,
+            seed,
+            folder,
+            settings.save,
+            learned=lambda vector: router.drift.learned(vector),
+        )
+        experts = Experts(directory, embedder, about, apart)
+        porting = Porting(state, embedder, memory, following, learning)
+        router = Router(settings, embedder, experts, memory, learning, porting, sights, loads)
+        await following.begin()
+        await learning.begin()
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(following.run)
+            nursery.start_soon(learning.run)
+            nursery.start_soon(memory.run)
+            nursery.start_soon(_watch_drift, router, learning, settings)
+            try:
+                yield router
+                await memory.touch()
+            finally:
+                nursery.cancel_scope.cancel()
+        try:
+            await learning.save()
+            await following.save()
+        except OSError as error:
+            logger.error(
+                "what the router has learned is not saved, and will be made again: %s", error
+            )
+
+
+async def _open_index(
+    indexes: VectorIndexes, name: str, space: Space, stack: AsyncExitStack
+) -> VectorIndex:
+    """The index of a name. One made for another embedder goes: it is a copy of what the state has."""
+    try:
+        return await stack.enter_async_context(indexes.open_index(name, space))
+    except OtherSpace as error:
+        logger.warning("the index %r is made anew: %s", name, error)
+        await indexes.discard(name)
+        return await stack.enter_async_context(indexes.open_index(name, space))
+
+
+async def _watch_drift(router: Router, learning: Learning, settings: RouterSettings) -> None:
+    while True:
+        await trio.sleep(_DRIFT_EVERY)
+        if not router.drift.exceeded:
+            continue
+        value = router.drift.value
+        if not settings.drift.retrain:
+            logger.warning("what is asked has drifted from what was learned: %.1f times", value)
+            router.drift.relearned()
+            continue
+        logger.warning(
+            "what is asked has drifted from what was learned, %.1f times: the gate is trained anew",
+            value,
+        )
+        lessons = await learning.retrain()
+        router.drift.relearned()
+        logger.info("the gate was trained anew on %d lessons", lessons)

@@ -1,0 +1,56 @@
+"""What the `api` edge does with a node's memory as a whole: patterns out, in, and embedded anew."""
+
+from __future__ import annotations
+
+import time
+from typing import Any, TypeVar
+
+import msgspec
+
+from flowcore.errors import InvalidRequest
+from flowcore.interfaces import Host
+from flowcore.routing import Line
+
+T = TypeVar("T")
+
+
+class _Export(msgspec.Struct, forbid_unknown_fields=True):
+    namespace: str | None = None
+    cursor: str | None = None
+
+
+class _Import(msgspec.Struct, forbid_unknown_fields=True):
+    patterns: list[Line]
+
+
+class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
+    pass
+
+
+def _read(body: bytes, of: type[T]) -> T:
+    try:
+        return msgspec.json.decode(body or b"{}", type=of)
+    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
+        raise InvalidRequest(f"expected a JSON object: {error}") from None
+
+
+async def export(host: Host, body: bytes) -> dict[str, Any]:
+    """A page of patterns. Raises CallError."""
+    asked = _read(body, _Export)
+    return await host.router.porting.out(asked.namespace, asked.cursor)
+
+
+async def take(host: Host, body: bytes) -> dict[str, Any]:
+    """Take patterns in. Raises CallError."""
+    patterns = _read(body, _Import).patterns
+    return {"count": await host.router.porting.take(patterns, time.time())}
+
+
+async def reembed(host: Host, body: bytes) -> dict[str, Any]:
+    """Embed anew what another embedder has embedded. Raises CallError."""
+    _read(body, _Nothing)
+    return {"count": await host.router.memory.reembed()}
+
+
+ACTIONS = {"export": export, "import": take, "reembed": reembed}
+"""By the last part of the path."""
