@@ -1,8 +1,8 @@
 """The right agent: texts to vectors, vectors to what is near, a gate that weighs experts and learns.
 
 Read `router` first: the way of a text, and what came of it. `experts` are the tools as they describe
-themselves, `memory` is what anybody put away; both stand on the state, which `following` copies onto the `shelf`
-of a vector index, and `learning` teaches to the gate. `interfaces` is what plugins yield.
+themselves, `memory` is what anybody put away. What is to last is in the state; `following` copies it onto the
+`shelf` of a vector index, and `learning` teaches it to the gate. `interfaces` is what plugins yield.
 """
 
 from typing import TYPE_CHECKING

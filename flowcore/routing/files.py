@@ -1,8 +1,8 @@
 """What a router keeps on disk beside the state: whole, or not at all.
 
 MessagePack behind a line that names the format and carries a BLAKE2b digest of the rest. Written beside and
-renamed, so that a crash leaves what was there before or what comes now; what does not fit its digest counts as
-not there, for all of it can be made again.
+renamed, so that a crash leaves what was there before or what comes now; what does not fit its digest counts
+as not there, for all of it can be made again.
 """
 
 from __future__ import annotations

@@ -60,7 +60,7 @@ class Porting:
         self._learning = learning
 
     async def out(self, namespace: str | None = None, cursor: str | None = None) -> dict[str, Any]:
-        """A page of patterns, of one namespace or of all; `cursor`: where the next begins, None at the end."""
+        """A page of patterns, of one namespace or all; `cursor`: where the next begins, None at the end."""
         spaces = [namespace] if namespace is not None else await self._namespaces()
         place, _, inner = (cursor or "0:").partition(":")
         if not place.isdigit() or int(place) > len(spaces):

@@ -1,7 +1,7 @@
 """A shelf: the vectors of some of the patterns, and what must be known of each without asking the store.
 
-Of a pattern that is found by its vector, a search wants to know at once whose namespace it is in, how old it
-is, whom it speaks for and how strongly. That stands here in arrays, 28 bytes a pattern, in order of their ids.
+Of a pattern that is found by its vector, a search wants to know at once whose namespace it is in, how old
+it is, whom it speaks for and how strongly. That stands here in arrays, 28 bytes a pattern, in order of ids.
 """
 
 from __future__ import annotations
