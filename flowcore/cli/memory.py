@@ -43,7 +43,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
 
     put = actions.add_parser("put", parents=[space], help="remember a text")
     put.add_argument("text")
-    put.add_argument("--key", help="a name to get it by")
+    put.add_argument("--as", dest="key", metavar="KEY", help="a name to get it by")
     put.add_argument("--value", metavar="JSON", help="what is kept beside it")
     put.add_argument("--ttl", type=float, metavar="SECONDS", help="how long; unset: for ever")
     search = actions.add_parser("search", parents=[space], help="find what is like a text")
