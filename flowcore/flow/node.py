@@ -50,7 +50,7 @@ from flowcore.requests import (
     complete,
 )
 from flowcore.result import Result
-from flowcore.routing import Router
+from flowcore.routing import Memory, Route, Router
 from flowcore.state import State as HardState
 from flowcore.supervise import Supervisor
 
@@ -280,6 +280,59 @@ class Flow:
         if kind != "resources" and agent is not None:
             return [agent]
         return [one for one in self.agents.values() if one.bare or kind == "resources"]
+
+    # ---- in words
+
+    async def route(
+        self, text: str, k: int | None = None, *, principal: Principal = LOCAL
+    ) -> Route:
+        """Which tools a request in words is for, best first, at most `k` (1 to 16), with reasons.
+
+        `in_scope` is False where the router does not know. Raises AgentUnavailable without a router,
+        InvalidArguments, TooLarge, OtherEmbedder, EmbeddingFailed.
+        """
+        return await self.router.route(text, k, principal=principal)
+
+    async def find_tools(
+        self, query: str, k: int = 8, *, principal: Principal = LOCAL
+    ) -> list[dict[str, Any]]:
+        """The tools for a task, with their schemas, best first. Raises as `route`."""
+        found = await self.call("flow.find_tools", {"query": query, "k": k}, principal=principal)
+        tools: list[dict[str, Any]] = found.structured["tools"]
+        return tools
+
+    async def ask(
+        self,
+        text: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        fan_out: Mapping[str, Any] | None = None,
+        guess: bool = False,
+        **how: Any,
+    ) -> Result:
+        """Have a request in words answered by the tool that it is for, or by several at once.
+
+        `fan_out` is `{"want": "first" | "first_n" | "quorum" | "merge", "ask": 3, "n": 2}`; only tools that
+        say that they just read are asked so. `guess` calls the likeliest tool where none is known to be for
+        it. `how` is as for `call`. Raises CallError; UnknownTarget where the router does not know.
+        """
+        given = {"text": text, "arguments": arguments, "fan_out": fan_out, "guess": guess}
+        asked = {name: value for name, value in given.items() if value is not None}
+        return await self.call("flow.ask", asked, **how)
+
+    async def feedback(
+        self, route: str, expert: str, reward: float = 1.0, *, principal: Principal = LOCAL
+    ) -> None:
+        """Tell how an expert was for a route: 1 was right, 0 was wrong. Learned when it returns.
+
+        Raises UnknownTarget for a route that is not the principal's, or too old; Overloaded.
+        """
+        await self.router.feedback(route, expert, reward, principal=principal)
+
+    @property
+    def memory(self) -> Memory:
+        """Shared memory, by namespace, key and meaning. Raises AgentUnavailable without a router."""
+        return self.router.memory
 
     # ---- watching
 
