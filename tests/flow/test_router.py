@@ -57,7 +57,7 @@ def configured(folder: pathlib.Path, **router: Any) -> dict[str, Any]:
     (folder / "tools.py").write_text(TOOLS)
     return {
         "node": {"data_dir": str(folder / "data"), "seed": 7},
-        "router": router,
+        "router": {"gate": "similarity", **router},
         "agent": {"desk": {"type": "python", "target": str(folder / "tools.py")}},
     }
 
@@ -77,7 +77,7 @@ async def settled(flow: Flow) -> Flow:
 # ---- finding
 
 
-@pytest.mark.parametrize("gate", ["similarity", "moe"])
+@pytest.mark.parametrize("gate", ["similarity"])
 async def test_words_find_the_tool_and_say_why(tmp_path: pathlib.Path, gate: str) -> None:
     async with open_flow(configured(tmp_path, gate=gate)) as flow:
         await flow.wait_settled()
@@ -356,7 +356,7 @@ def test_the_agent_memory_is_the_routers_own(tmp_path: pathlib.Path) -> None:
         from flowcore.assembly import read
 
         read(config)
-    config["router"] = {"memory": {"enabled": False}}
+    config["router"]["memory"] = {"enabled": False}
     read(config)
 
 
