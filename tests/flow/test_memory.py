@@ -1,4 +1,4 @@
-"""Shared memory: put away and found by meaning, by key, by time; for whom it is; out to a file and in again."""
+"""Shared memory: put away, found by meaning, by key and by time; for whom it is; out to a file and in again."""
 
 from __future__ import annotations
 

@@ -210,9 +210,10 @@ async def open_talkative(
     *,
     within: float = 60,
     auth: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
     **agent: Any,
 ) -> AsyncGenerator[tuple[Flow, Raw]]:
-    """A flow with the agent `talk` behind an MCP edge, and a client of it."""
+    """A flow with the agent `talk` behind an MCP edge, and a client of it; `more` are further tables."""
     config: dict[str, Any] = {
         "node": {"name": "test"},
         "auth": auth or {},
@@ -226,6 +227,7 @@ async def open_talkative(
             }
         },
         "edge": {"mcp": {"type": "mcp", "bind": "127.0.0.1:0", **(extra or {})}},
+        **(more or {}),
     }
     async with open_flow(config) as flow, open_client() as client:
         await flow.wait_settled()
