@@ -159,6 +159,11 @@ class Learning:
             await self._moved.wait()
         return len(new)
 
+    async def wait_learned(self, lessons: int) -> None:
+        """Wait until the gate has learned from so many lessons."""
+        while self.lessons < lessons:
+            await self._moved.wait()
+
     def later(self, lesson: Callable[[], Awaitable[None]]) -> None:
         """Have a lesson given in the background; dropped, and counted, where too many wait."""
         try:

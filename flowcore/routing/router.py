@@ -79,7 +79,7 @@ class Router:
         self.memory = memory
         self.porting = porting
         self._experts = experts
-        self._learning = learning
+        self.learning = learning
         self._sights = sights
         self._loads = loads
         self._load: Mapping[str, float] = {}
@@ -117,7 +117,7 @@ class Router:
         self.memory.check_embedder()
         await self._renew()
         (vector,) = await self.embedder.embed([text])
-        near = await self._learning.near(vector, self.settings.near)
+        near = await self.learning.near(vector, self.settings.near)
         query = Query(
             text=text,
             vector=vector,
@@ -126,7 +126,7 @@ class Router:
             allowed=self._allowed_to(principal, edge),
             explore=explore,
         )
-        ranking = self._learning.gate.rank(query, k)
+        ranking = self.learning.gate.rank(query, k)
         self.drift.asked(vector)
         route = self._answer(text, ranking, near)
         self._routes.add(
@@ -163,7 +163,7 @@ class Router:
             ranked=tuple(ranked),
             nearest=tuple(
                 Neighbour(
-                    text=self._learning.text_of(one.id),
+                    text=self.learning.text_of(one.id),
                     expert=one.expert,
                     similarity=one.similarity,
                     weight=one.weight,
@@ -174,7 +174,7 @@ class Router:
             threshold=ranking.threshold,
             in_scope=ranking.in_scope,
             explored=ranking.explored,
-            lessons=self._learning.lessons,
+            lessons=self.learning.lessons,
         )
 
     def expert(self, name: str) -> Known | None:
@@ -184,7 +184,7 @@ class Router:
     async def _renew(self) -> None:
         """Have the gate know the experts that are there now."""
         if await self._experts.renew():
-            self._learning.set_experts(self._experts.all())
+            self.learning.set_experts(self._experts.all())
             self._public = {
                 (one.listed.agent, one.own): name for name, one in self._experts.items()
             }
@@ -281,7 +281,7 @@ class Router:
             return
         self._shares.take(principal.owner, 1.0, now)
         owner = principal.owner
-        self._learning.later(lambda: self._learn(route, pending, expert, reward, owner, "implicit"))
+        self.learning.later(lambda: self._learn(route, pending, expert, reward, owner, "implicit"))
 
     def heard(self, envelope: Envelope, outcome: Reply | CallError, seconds: float) -> None:
         """A call has ended, whoever made it: if a search of its principal's led to it, learn from it."""
@@ -330,7 +330,7 @@ class Router:
             exclusive=source == "explicit",
             weight=1.0 if source == "explicit" else self.settings.feedback.implicit_weight,
         )
-        await self._learning.give(Given(lesson=lesson, owner=owner, source=source, request=route))
+        await self.learning.give(Given(lesson=lesson, owner=owner, source=source, request=route))
         self._counts[source] += 1
 
     # ---- what is true of it
@@ -350,7 +350,7 @@ class Router:
             "feedback": {
                 name: self._counts[name] for name in ("explicit", "implicit", "beyond share")
             },
-            "learning": self._learning.status(),
+            "learning": self.learning.status(),
             "drift": self.drift.status(),
             "memory": self.memory.status(),
         }

@@ -1,4 +1,4 @@
-"""Shared memory: put away, found by meaning, by key and by time; for whom it is; out to a file and in again."""
+"""Shared memory: put away, found by meaning, by key and by time; for whom it is; out and in again."""
 
 from __future__ import annotations
 
@@ -114,7 +114,13 @@ async def test_time_value_and_likeness_narrow_a_search(tmp_path: pathlib.Path) -
         assert len(await found(flow, "harbour", after="2020-01-01", k=50)) == 20
         assert await found(flow, "harbour", after="2999-01-01T00:00:00Z") == []
         assert await found(flow, "harbour", least=0.999) == []
-        for bad in ({"after": "tomorrow"}, {"k": 0}, {"k": 101}, {"query": " "}):
+        wrong: tuple[dict[str, Any], ...] = (
+            {"after": "tomorrow"},
+            {"k": 0},
+            {"k": 101},
+            {"query": " "},
+        )
+        for bad in wrong:
             with pytest.raises(InvalidArguments):
                 await found(flow, **{"query": "harbour", **bad})
 

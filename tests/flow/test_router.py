@@ -175,10 +175,7 @@ async def test_a_call_after_a_search_teaches_by_itself(tmp_path: pathlib.Path) -
         await flow.find_tools("which city is the boss of Norway")
         await flow.call("desk.capital", {"question": "Norway"})
         with trio.fail_after(30):
-            await flow.state.wait_applied(0)  # the lesson is given in the background
-            while flow.router.status()["learning"]["lessons"] == 0:
-                await flow.state.wait_applied(flow.state.position - 1)
-                await trio.lowlevel.checkpoint()
+            await flow.router.learning.wait_learned(1)  # the lesson is given in the background
         route = await flow.route("which city is the boss of Norway")
         assert route.ranked[0].expert == "desk.capital"
 

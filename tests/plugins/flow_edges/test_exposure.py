@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import pytest
 
@@ -14,7 +15,7 @@ from support.mcp_client import Raw, open_talkative
 
 ROUTER = {"router": {"gate": "similarity"}, "storage": {"type": "memory"}}
 SHOWN = ["find_tools", "call_tool", "memory.put", "memory.search", "memory.get", "memory.delete"]
-FORM = {"elicitation": {"form": {}}}
+FORM: dict[str, Any] = {"elicitation": {"form": {}}}
 
 
 @pytest.fixture(autouse=True)
