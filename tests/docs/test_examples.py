@@ -27,11 +27,14 @@ def test_the_demo_is_right_from_beginning_to_end() -> None:
 
 
 @pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.name)
-def test_every_configuration_runs_and_all_of_its_agents_come_up(path: pathlib.Path) -> None:
+def test_every_configuration_runs_and_all_of_its_agents_come_up(
+    path: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
     if path.name == "npm.toml":
         npm("@modelcontextprotocol/server-filesystem")
     edges = tomli.loads(path.read_text())["edge"]
     free = free_ports(*(name for name, one in edges.items() if "bind" in one))
+    free += ["--set", f"node.data_dir={tmp_path}/data"]
     with serving(path, *free, stdin=subprocess.PIPE) as node:
         while not node.said[-1].startswith("flow "):  # the built-in agent; sorted by name
             node.wait_for("")
@@ -57,6 +60,13 @@ def test_the_example_that_answers_questions_runs() -> None:
         "old.txt is erased",
         "MissingCapability: missing required client capability: elicitation",
     ]
+
+
+def test_the_example_that_learns_learns() -> None:
+    command = [sys.executable, str(ROOT / "examples" / "learning_router" / "learn.py")]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "6 after learning, 6 after a restart" in done.stdout
 
 
 def test_the_generated_pages_are_those_of_the_code() -> None:
