@@ -67,7 +67,9 @@ async def main(data: str) -> None:
         await flow.wait_settled()
         print("after a restart:")
         again = await right(flow)
-    print(f"{before} of {len(ASKED)} were right at first, {after} after learning, {again} after a restart")
+    print(
+        f"{before} of {len(ASKED)} were right at first, {after} after learning, {again} after a restart"
+    )
     if not before < after == again:
         sys.exit("it should have learned")
 

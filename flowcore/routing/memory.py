@@ -97,6 +97,10 @@ class Memory:
                 f" {self._embedder.identity}: run `flowctl memory reembed`, or configure the other one"
             )
 
+    async def wait_followed(self, position: int) -> None:
+        """Wait until what was put up to a position of the state is found."""
+        await self._following.wait_followed(position)
+
     # ---- put, get, delete
 
     async def put(
