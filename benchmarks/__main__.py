@@ -24,6 +24,7 @@ FAMILIES = (
     "overload",
     "limits",
     "embedding",
+    "finding",
 )
 
 
