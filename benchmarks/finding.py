@@ -94,7 +94,6 @@ async def _measure(name: str, index: dict[str, Any], folder: str) -> list[Figure
     config: dict[str, Any] = {
         "node": {"data_dir": folder, "seed": 1},
         "router": {
-            "gate": "similarity",
             "index": index,
             "feedback": {"lessons": {"rate": 1000.0, "burst": 100_000}},
         },
@@ -236,7 +235,7 @@ async def _spared() -> list[Figure]:
     sizes = {}
     for expose in ("all", "search"):
         config: dict[str, Any] = {
-            "router": {"gate": "similarity"},
+            "router": {},
             "storage": {"type": "memory"},
             "agent": {"box": {"type": "python", "target": box(language)}},
             "edge": {"mcp": {"type": "mcp", "bind": "127.0.0.1:0", "expose": expose}},

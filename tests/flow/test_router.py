@@ -57,7 +57,7 @@ def configured(folder: pathlib.Path, **router: Any) -> dict[str, Any]:
     (folder / "tools.py").write_text(TOOLS)
     return {
         "node": {"data_dir": str(folder / "data"), "seed": 7},
-        "router": {"gate": "similarity", **router},
+        "router": router,
         "agent": {"desk": {"type": "python", "target": str(folder / "tools.py")}},
     }
 
@@ -77,7 +77,7 @@ async def settled(flow: Flow) -> Flow:
 # ---- finding
 
 
-@pytest.mark.parametrize("gate", ["similarity"])
+@pytest.mark.parametrize("gate", ["similarity", "moe"])
 async def test_words_find_the_tool_and_say_why(tmp_path: pathlib.Path, gate: str) -> None:
     async with open_flow(configured(tmp_path, gate=gate)) as flow:
         await flow.wait_settled()
