@@ -46,7 +46,8 @@ def setup() -> dict[str, str]:
         "from the cache": "one call a text that was asked for before",
         "in one call": "all texts in one call, the time divided by their number",
         "callers at once": f"each text by a task of its own, {BATCH} at a time",
-        "loop": "the longest wait between two turns of another task while all texts are worked on",
+        "loop": "the longest wait between two turns of another task while all texts are worked on,"
+        f" the least of {ROUNDS} rounds",
         "model": "all-MiniLM-L6-v2, float32 or int8 weights, one thread",
     }
 
@@ -79,7 +80,9 @@ async def _family(name: str, opened: Opened, texts: list[str]) -> list[Figure]:
         figure("a text, p99", sorted(alone)[int(0.99 * (len(alone) - 1))])
         figure("a text, in one call", await _together(embedder, texts))
         figure(f"a text, {BATCH} callers at once", await _at_once(embedder, texts))
-        figure("loop held", await _held(embedder, texts), bar=5.0)
+        # whatever else the machine does is not in every round
+        held = [await _held(embedder, texts) for _ in range(ROUNDS)]
+        figure("loop held", min(held), bar=5.0)
     async with opened(64 << 20) as embedder:
         await embedder.embed(texts)
         figure("from the cache", median(await _alone(embedder, texts)))
@@ -132,5 +135,7 @@ async def _held(embedder: Embedder, texts: list[str]) -> float:
         nursery.start_soon(tick)
         await trio.lowlevel.checkpoint()
         await embedder.embed(texts)
+        for _ in range(2):  # so that it sees how long the last turn was
+            await trio.lowlevel.checkpoint()
         nursery.cancel_scope.cancel()
     return longest
