@@ -3,7 +3,7 @@
 from flowcore.assembly.context import OpenContext
 from flowcore.assembly.discovery import Found, Plugins, discover
 from flowcore.assembly.kinds import lacks
-from flowcore.assembly.plan import BUILTIN, MEMORY, Component, Plan, make_plan
+from flowcore.assembly.plan import BUILTIN, DEFAULTS, MEMORY, Component, Plan, make_plan
 from flowcore.assembly.read import (
     Reading,
     Source,
@@ -18,6 +18,7 @@ from flowcore.assembly.status import ComponentStatus, Status, StatusBoard
 
 __all__ = [
     "BUILTIN",
+    "DEFAULTS",
     "MEMORY",
     "Broken",
     "Component",

@@ -137,7 +137,9 @@ def _settle(
             f"{path} is a {format_.name} of version {version}, made by a newer flowcore;"
             f" this one knows {format_.version}"
         )
-    found = sorted(sql for (sql,) in run("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL"))
+    found = sorted(
+        str(sql) for (sql,) in run("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
+    )
     if version != format_.version or found != sorted(format_.schema):
         raise UntrustedFile(
             f"{path} is not made as a {format_.name} of version {version} is: it is damaged"

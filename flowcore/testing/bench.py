@@ -6,14 +6,14 @@ import gc
 import pathlib
 import random
 import tempfile
-from collections.abc import AsyncGenerator
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncGenerator, Mapping
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from typing import Any
 
 import attrs
 
 from flowcore.access import EdgeSettings
-from flowcore.assembly import Component, FactoryRegistry, OpenContext, lacks
+from flowcore.assembly import DEFAULTS, Component, FactoryRegistry, OpenContext, lacks
 from flowcore.config import Document, Selection, structure
 from flowcore.flow import Flow, open_flow
 from flowcore.hookspecs import Factory
@@ -23,6 +23,8 @@ from flowcore.testing.trial import Trial
 
 NAME = "probe"
 """The name under which the component stands in configurations."""
+REQUIRED: Mapping[str, tuple[str, ...]] = {"consensus": ("storage",)}
+"""The kinds that a component of a kind stands on."""
 
 
 @attrs.frozen(kw_only=True)
@@ -38,7 +40,11 @@ class Bench:
 
     @property
     def path(self) -> str:
-        return f"{self.factory.kind}.{NAME}"
+        return self.name if self.factory.kind in DEFAULTS else f"{self.factory.kind}.{NAME}"
+
+    @property
+    def name(self) -> str:
+        return self.factory.kind if self.factory.kind in DEFAULTS else NAME
 
     def made(self, **more: Any) -> Any:
         """The settings of the trial with some others. Raises ConfigError."""
@@ -62,41 +68,74 @@ class Bench:
         )
 
     @asynccontextmanager
-    async def opened(self, *, seed: int = 7) -> AsyncGenerator[Any]:
-        """What its `open` yields, with the settings of the trial; in a flow that has nothing else."""
-        component = Component(
-            path=self.path,
-            kind=self.factory.kind,
-            name=NAME,
-            factory=self.factory,
-            selection=self.selection(self.made()),
-            requires=(),
-        )
-        with tempfile.TemporaryDirectory() as folder:
-            async with open_flow({}) as flow, open_shared_launcher() as launcher:
-                context = OpenContext(
+    async def opened(
+        self, *, seed: int = 7, folder: pathlib.Path | None = None
+    ) -> AsyncGenerator[Any]:
+        """What its `open` yields, with the settings of the trial; in a flow that has nothing else.
+
+        A `folder` is for what it keeps, and what it requires; unset, one that is gone afterwards.
+        """
+        async with AsyncExitStack() as stack:
+            if folder is None:
+                name = stack.enter_context(tempfile.TemporaryDirectory())
+                folder = pathlib.Path(name)
+            flow = await stack.enter_async_context(open_flow({}))
+            launcher = await stack.enter_async_context(open_shared_launcher())
+            handles: dict[str, Any] = {}
+
+            def context(component: Component) -> OpenContext:
+                return OpenContext(
                     component,
                     flow,
                     flow.board,
-                    {},
-                    data_dir=pathlib.Path(folder),
+                    handles,
+                    data_dir=folder,
                     config_dir=self.trial.folder,
                     chance=random.Random(seed),
                     launcher=launcher,
                     accesses={},
                 )
-                opening = self.factory.open(component.selection.config, context)
-                if not isinstance(opening, AbstractAsyncContextManager):
-                    raise Wrong(f"it gives {opening!r:.100}; is @asynccontextmanager missing?")
-                async with opening as opened:
-                    yield opened
+
+            for kind in REQUIRED.get(self.factory.kind, ()):
+                required = self._required(kind)
+                opening = required.factory.open(required.selection.config, context(required))
+                handles[kind] = await stack.enter_async_context(opening)
+            component = Component(
+                path=self.path,
+                kind=self.factory.kind,
+                name=self.name,
+                factory=self.factory,
+                selection=self.selection(self.made()),
+                requires=tuple(handles),
+            )
+            opening = self.factory.open(component.selection.config, context(component))
+            if not isinstance(opening, AbstractAsyncContextManager):
+                raise Wrong(f"it gives {opening!r:.100}; is @asynccontextmanager missing?")
+            async with opening as opened:
+                yield opened
+
+    def _required(self, kind: str) -> Component:
+        """What the component stands on: the type that a flow takes where its configuration says nothing."""
+        factory = self.registry.factory(kind, DEFAULTS[kind])
+        return Component(
+            path=kind,
+            kind=kind,
+            name=kind,
+            factory=factory,
+            selection=Selection(
+                kind=kind, type=factory.type, name=kind, config=factory.config(), path=kind
+            ),
+            requires=(),
+        )
 
     @asynccontextmanager
     async def flow(self, **more: Any) -> AsyncGenerator[Flow]:
         """A flow that has the component, configured as by TOML, and nothing else."""
         table = {"type": self.factory.type, **self.trial.settings, **more}
         with tempfile.TemporaryDirectory() as folder:
-            config = {"node": {"data_dir": folder}, self.factory.kind: {NAME: table}}
+            kind = self.factory.kind
+            chosen = table if kind in DEFAULTS else {NAME: table}
+            config = {"node": {"data_dir": folder}, kind: chosen}
             given = () if self.plugin is None else (self.plugin,)
             async with open_flow(config, plugins=given) as flow:
                 await flow.wait_settled()

@@ -12,12 +12,14 @@ from flowcore.testing import (
     of_agents,
     of_auth,
     of_balancers,
+    of_consensus,
     of_edges,
     of_embedders,
     of_gates,
     of_guards,
     of_modules,
     of_settings,
+    of_storage,
     of_vectors,
 )
 from flowcore.testing.bench import Bench, has_what_its_kind_has, leaves_nothing_open
@@ -60,6 +62,16 @@ OF_KIND: Mapping[str, Sequence[Check]] = {
         of_balancers.is_fair,
         of_balancers.forgets_who_is_gone,
     ),
+    "consensus": (
+        *OF_OPENED,
+        of_consensus.puts_all_into_one_order,
+        of_consensus.tells_who_follows,
+        of_consensus.refuses_by_typed_errors,
+        of_consensus.survives_who_goes_away,
+        of_consensus.lets_go,
+        of_consensus.carries_a_state,
+        of_consensus.says_what_it_does,
+    ),
     "edge": (
         of_edges.claims_what_it_takes,
         of_edges.asks_who_comes_in,
@@ -99,6 +111,16 @@ OF_KIND: Mapping[str, Sequence[Check]] = {
         of_guards.stands_in_a_flow,
         of_guards.says_what_it_does,
         of_guards.is_steered_by_name,
+    ),
+    "storage": (
+        *OF_OPENED,
+        of_storage.keeps_entries_in_order,
+        of_storage.refuses_what_does_not_follow,
+        of_storage.lets_go,
+        of_storage.keeps_a_snapshot_whole,
+        of_storage.is_there_again,
+        of_storage.trusts_no_damaged_file,
+        of_storage.says_what_it_holds,
     ),
     "vectors": (
         *OF_OPENED,

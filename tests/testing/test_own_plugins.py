@@ -31,7 +31,8 @@ BY_THEMSELVES = sorted(
     name
     for name, value in POINTS.items()
     if value.startswith(("flow_balancers.", "flow_gates.", "flow_guards."))
-    or name in ("api", "exact", "hashed", "hnsw", "mcp")
+    or name
+    in ("api", "exact", "hashed", "hnsw", "mcp", "single", "storage_memory", "storage_sqlite")
 )
 TRIED_HERE = (
     "python",
