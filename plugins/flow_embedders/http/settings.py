@@ -16,7 +16,7 @@ def _check_url(url: str) -> bool:
 
 def _check_key(key: Secret) -> bool:
     text = key.reveal()
-    return text.isascii() and text.isprintable() and " " not in text
+    return text.isascii() and text.isprintable()
 
 
 @attrs.frozen(kw_only=True)
@@ -33,7 +33,7 @@ class HttpConfig:
     )
     key: Secret | None = setting(
         None,
-        validator=v.Check(_check_key, "a key of printable ASCII without spaces"),
+        validator=v.Check(_check_key, "a key of printable ASCII"),
         help="sent as `Authorization: Bearer`",
     )
     dimensions: int = setting(

@@ -419,11 +419,15 @@ async def test_connections_that_were_kept_and_died_are_no_failure() -> None:
         ({"model": ""}, "model: expected something"),
         ({"dimensions": 0}, "dimensions: expected between 1 and 65536"),
         ({"key": "in clear"}, "a secret is not written in the file"),
+        ({"key": {"env": "MODELS_KEY"}}, "key: expected a key of printable ASCII"),
         ({"tls": {"ca": "x"}}, "expected `tls` only beside an https `url`"),
         ({"atempts": 2}, "did you mean 'attempts'"),
     ],
 )
-def test_wrong_settings_are_named(table: dict[str, Any], said: str) -> None:
+def test_wrong_settings_are_named(
+    table: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELS_KEY", "one\r\nx-evil: 1")
     table = {"url": "http://x/", "model": "m", "dimensions": 2, **table}
     with pytest.raises(ConfigError, match=said):
         structure(Document(tree=table, folder=Path()), HttpConfig, NothingKnown())
