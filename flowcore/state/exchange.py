@@ -13,8 +13,9 @@ from msgspec import UNSET, Raw, Struct, UnsetType
 
 from flowcore.errors import InvalidArguments
 from flowcore.state.commands import PutPattern, PutPatterns
+from flowcore.state.readable import Clock
 from flowcore.state.records import Pattern, ReadLevel
-from flowcore.state.state import Clock, State
+from flowcore.state.state import State
 
 _PART = 500
 _PART_BYTES = 4 * 2**20

@@ -185,6 +185,7 @@ def changes(connection: sqlite3.Connection, after: int, limit: int, now: float) 
     Raises TooOld if what was removed since is not all known any more: begin anew with a list.
     """
     meta = read_meta(connection)
+    _known(after, meta.position)
     if after < meta.removed_to:
         raise TooOld(
             f"what was removed after {after} is known from {meta.removed_to} on only: begin anew"
@@ -213,6 +214,12 @@ def changes(connection: sqlite3.Connection, after: int, limit: int, now: float) 
     )
 
 
+def _known(after: int, position: int) -> None:
+    """Raises TooOld for a position that this state has not come to: it is of one that was lost."""
+    if after > position:
+        raise TooOld(f"{after} lies beyond {position}, where the state is: begin anew")
+
+
 def _until(
     connection: sqlite3.Connection, table: str, column: str, after: int, limit: int, most: int
 ) -> int:
@@ -231,6 +238,7 @@ def _until(
 def feedback_after(connection: sqlite3.Connection, after: int, limit: int) -> Lessons:
     """Lessons after a position: whole positions, `limit` about. Raises TooOld if some are gone already."""
     meta = read_meta(connection)
+    _known(after, meta.position)
     if after < meta.feedback_to:
         raise TooOld(f"feedback after {after} is kept from {meta.feedback_to} on only")
     until = _until(connection, "feedback", "position", after, limit, meta.position)

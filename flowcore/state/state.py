@@ -29,25 +29,21 @@ from flowcore.errors import (
     UntrustedFile,
 )
 from flowcore.sqlite import is_full
-from flowcore.state import reads
 from flowcore.state.checks import check
 from flowcore.state.commands import Command, Entry, SetLimits, Tidy, decode_entry, encode_entry
-from flowcore.state.files import READERS, StateFile, check_some
+from flowcore.state.files import StateFile, check_some
 from flowcore.state.interfaces import Committed, Consensus, Installed
 from flowcore.state.limits import COMMAND_SIZE
 from flowcore.state.machine import Applied, Machine
-from flowcore.state.reads import Order
-from flowcore.state.records import Changes, Counts, Lessons, Page, Pattern, ReadLevel
+from flowcore.state.readable import Clock, Readable
+from flowcore.state.records import ReadLevel
 from flowcore.state.results import Refusal, Result
 from flowcore.state.settings import StateSettings
-from flowcore.state.snapshot import Intake, frames
+from flowcore.state.snapshot import Intake
 
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
-Clock = Callable[[], float]
 
-PAGE = 1000
-"""Rows that one read gives at most."""
 _LARGE = 64 * 1024
 """Bytes of a command from which on it is encoded in a thread."""
 _RETRY = 1.0
@@ -68,25 +64,20 @@ class _Waiter:
     """Why nobody can say."""
 
 
-class State:
+class State(Readable):
     """The hard state of a node. Made by `open_state` only."""
 
     def __init__(
         self, consensus: Consensus, file: StateFile, settings: StateSettings, clock: Clock
     ) -> None:
-        self._consensus = consensus
-        self._file = file
-        self._settings = settings
-        self._clock = clock
         self._machine = Machine(file.writer)
+        super().__init__(consensus, file, clock, self._machine.position)
+        self._settings = settings
         self._thread = trio.CapacityLimiter(1)
-        self._readers = trio.CapacityLimiter(READERS)
         self._proposer = random.SystemRandom().getrandbits(63)
         self._tickets = itertools.count(1)
         self._waiting: dict[int, _Waiter] = {}
-        self._changed = trio.Event()
         self._durable = self._machine.position if file.checkpoint() else 0
-        self._position = self._machine.position
         self._commands = self._refused = self._again = self._batches = 0
         self._seconds = 0.0
         self._trouble = self._damage = ""
@@ -142,159 +133,6 @@ class State:
         else:
             await trio.to_thread.run_sync(_check, data)
         return data
-
-    # ---- where it is
-
-    @property
-    def position(self) -> int:
-        """The last entry that is applied here."""
-        return self._position
-
-    @property
-    def durable(self) -> bool:
-        """Whether it is still there when the node starts again."""
-        return self._consensus.durable
-
-    @property
-    def identity(self) -> str:
-        """Which log it is of: positions of another one mean nothing here."""
-        return self._consensus.identity
-
-    async def wait_applied(self, after: int) -> int:
-        """Wait until something after a position is applied; the position then."""
-        while self._position <= after:
-            await self._changed.wait()
-        return self._position
-
-    async def _ready(self, level: ReadLevel) -> None:
-        if level is ReadLevel.STALE:
-            return
-        barrier = await self._consensus.read_barrier(leased=level is ReadLevel.LEASED)
-        while self._position < barrier:
-            await self._changed.wait()
-
-    async def _read(self, level: ReadLevel, work: Callable[[sqlite3.Connection], T]) -> T:
-        await self._ready(level)
-
-        def read() -> T:
-            with self._file.reading() as connection:
-                return work(connection)
-
-        return await trio.to_thread.run_sync(read, limiter=self._readers)
-
-    # ---- reads
-
-    async def pattern(
-        self,
-        namespace: str,
-        key: str,
-        *,
-        level: ReadLevel = ReadLevel.LINEARIZABLE,
-    ) -> Pattern | None:
-        """A pattern by its key, None if there is none."""
-        now = self._clock()
-        found = await self._read(level, lambda one: reads.by_keys(one, namespace, (key,), now))
-        return found[0] if found else None
-
-    async def patterns(
-        self, ids: Sequence[int], *, level: ReadLevel = ReadLevel.LINEARIZABLE
-    ) -> list[Pattern]:
-        """Those of these ids that are there, in the order asked for."""
-        now = self._clock()
-        return await self._read(level, lambda one: reads.by_ids(one, ids, now))
-
-    async def list_patterns(
-        self,
-        namespace: str,
-        *,
-        expert: str | None = None,
-        prefix: str = "",
-        since: float | None = None,
-        until: float | None = None,
-        order: Order = "id",
-        descending: bool = False,
-        cursor: str | None = None,
-        limit: int = PAGE,
-        level: ReadLevel = ReadLevel.LINEARIZABLE,
-    ) -> Page:
-        """Patterns of a namespace: of an expert, with a prefix of the key, learned since and before a time.
-
-        A page has `limit` (1 to 1000) at most; its `cursor` gives the next one. Raises InvalidArguments.
-        """
-        _limited(limit)
-        if order not in ("id", "key", "time"):
-            raise InvalidArguments(
-                f"the order {order!r:.40} is not known, expected id, key or time"
-            )
-        now = self._clock()
-        return await self._read(
-            level,
-            lambda one: reads.listed(
-                one,
-                namespace=namespace,
-                expert=expert,
-                prefix=prefix,
-                since=since,
-                until=until,
-                order=order,
-                descending=descending,
-                cursor=cursor,
-                limit=limit,
-                now=now,
-                level=level,
-            ),
-        )
-
-    async def pattern_changes(
-        self, after: int, limit: int = PAGE, *, level: ReadLevel = ReadLevel.STALE
-    ) -> Changes:
-        """What patterns became after a position, about `limit` of them; ask again from its `position`.
-
-        For those who keep a copy, such as an index. Raises TooOld if what was removed since is not all known
-        any more: then begin anew, from position 0 of an empty copy.
-        """
-        _limited(limit)
-        now = self._clock()
-        return await self._read(level, lambda one: reads.changes(one, after, limit, now))
-
-    async def feedback_after(
-        self, after: int, limit: int = PAGE, *, level: ReadLevel = ReadLevel.STALE
-    ) -> Lessons:
-        """Feedback after a position, about `limit` of it; ask again from its `position`.
-
-        Raises TooOld if some of it is not kept any more: `oldest_feedback` says from where it is.
-        """
-        _limited(limit)
-        return await self._read(level, lambda one: reads.feedback_after(one, after, limit))
-
-    async def oldest_feedback(self) -> int:
-        """The least position that `feedback_after` takes."""
-        return await self._read(ReadLevel.STALE, reads.oldest_feedback)
-
-    async def counts(self, *, level: ReadLevel = ReadLevel.STALE) -> Counts:
-        """How much there is, in each namespace and in all."""
-        return await self._read(level, reads.counts)
-
-    # ---- the whole of it
-
-    async def snapshot(self) -> AsyncGenerator[bytes]:
-        """The whole state as it is now, in pieces; commands go on being applied meanwhile.
-
-        Raises UntrustedFile for a damaged row.
-        """
-        if not self._file.shared:  # nobody may write while somebody reads
-            for piece in await self._read(ReadLevel.STALE, lambda one: list(frames(one))):
-                yield piece
-            return
-        reading = self._file.reading()
-        connection = await trio.to_thread.run_sync(reading.__enter__)
-        try:
-            made = frames(connection)
-            while (each := await trio.to_thread.run_sync(next, made, None)) is not None:
-                yield each
-        finally:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(reading.__exit__, None, None, None)
 
     def status(self) -> dict[str, Any]:
         """Where it is and how much it holds, measured, as plain data for JSON; times in seconds."""
@@ -472,11 +310,6 @@ def _check(data: bytes) -> None:
     except UntrustedFile as error:
         raise InvalidArguments(f"this is no command: {error.__cause__}") from error
     check(entry.command)
-
-
-def _limited(limit: int) -> None:
-    if not 1 <= limit <= PAGE:
-        raise InvalidArguments(f"limit is {limit!r}, expected 1 to {PAGE}")
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ import trio
 import flowcore
 from flowcore.errors import AssemblyError
 from flowcore.state import PutPattern, PutPatterns
+from support.node import serving
 
 OTHER = """
 import trio, flowcore
@@ -79,6 +80,38 @@ async def test_two_nodes_do_not_share_a_data_folder(tmp_path: pathlib.Path) -> N
         )
     assert other.returncode == 1
     assert b"log.sqlite is in use by another process" in other.stderr
+
+
+@pytest.mark.parametrize("name", ["state.sqlite", "storage/log.sqlite"])
+async def test_a_damaged_file_is_named_and_nothing_starts(
+    tmp_path: pathlib.Path, name: str
+) -> None:
+    config = {"node": {"data_dir": str(tmp_path)}, "state": {}}
+    async with flowcore.open_flow(config) as flow:
+        await flow.state.do(note("a", "a text to be found"))
+    path = tmp_path / name
+    whole = path.read_bytes()
+    assert b"a text to be found" in whole
+    path.write_bytes(whole.replace(b"a text to be found", b"a text to be lost!"))
+    part = "state" if name == "state.sqlite" else "storage"
+    if part == "storage":
+        (tmp_path / "state.sqlite").unlink()  # or the log's entry is not needed, and not looked at
+    with pytest.raises(AssemblyError, match="not what was written: the file is damaged"):
+        async with flowcore.open_flow(config):
+            pass
+    path.write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(AssemblyError, match=f"^{part}: .*{path.name}"):
+        async with flowcore.open_flow(config):
+            pass
+
+
+def test_flowctl_shows_where_the_state_is(tmp_path: pathlib.Path) -> None:
+    config = tmp_path / "flow.toml"
+    edge = '[edge.api]\ntype = "api"\nbind = "127.0.0.1:0"\n'
+    config.write_text(f'[node]\ndata_dir = "data"\n[state]\n{edge}')
+    with serving(config) as node:
+        shown = node.ctl("status").stdout
+    assert "\nstate: at 0, 0 patterns (0 bytes), 0 lessons\n" in shown
 
 
 async def test_limits_of_the_configuration_hold_from_the_start(tmp_path: pathlib.Path) -> None:

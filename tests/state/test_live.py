@@ -220,6 +220,33 @@ async def test_who_comes_back_too_late_is_told_so(tmp_path: pathlib.Path) -> Non
         assert ([one.text for one in lessons.lessons], lessons.complete) == (["4"], True)
 
 
+async def test_who_comes_from_another_state_is_told_to_begin_anew(tmp_path: pathlib.Path) -> None:
+    async with keeping(tmp_path / "a") as kept, keeping(tmp_path / "b") as other:
+        await kept.state.do(note("a"))
+        assert kept.state.identity != other.state.identity
+        for ask in (kept.state.pattern_changes, kept.state.feedback_after):
+            with pytest.raises(TooOld, match="lies beyond"):
+                await ask(kept.state.position + 1)
+
+
+@PLACES
+async def test_what_cannot_be_asked_is_an_invalid_argument(
+    tmp_path: pathlib.Path, kept_in: str
+) -> None:
+    async with keeping(place(tmp_path, kept_in)) as kept:
+        state = kept.state
+        for ask in (
+            lambda: state.pattern("\udc80", "k"),
+            lambda: state.pattern("n", "\udc80"),
+            lambda: state.list_patterns("n", prefix="\udc80"),
+            lambda: state.list_patterns("n", cursor="\u2028"),
+        ):
+            with pytest.raises(InvalidArguments):
+                await ask()
+        assert await state.patterns([-1, 0, 2**80]) == []
+        assert await state.pattern("n", "\x00") is None
+
+
 async def test_many_at_once_share_an_fsync_and_all_are_there_afterwards(
     tmp_path: pathlib.Path,
 ) -> None:

@@ -1,0 +1,199 @@
+"""What can be asked of a live state, without changing it."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import AsyncGenerator, Callable, Sequence
+from typing import TypeVar
+
+import trio
+
+from flowcore.errors import InvalidArguments
+from flowcore.state import reads
+from flowcore.state.files import READERS, StateFile
+from flowcore.state.interfaces import Consensus
+from flowcore.state.reads import Order
+from flowcore.state.records import Changes, Counts, Lessons, Page, Pattern, ReadLevel
+from flowcore.state.snapshot import frames
+
+T = TypeVar("T")
+Clock = Callable[[], float]
+
+PAGE = 1000
+"""Rows that one read gives at most."""
+
+
+class Readable:
+    """A state as its readers see it: where it is, and what is in it then."""
+
+    def __init__(self, consensus: Consensus, file: StateFile, clock: Clock, position: int) -> None:
+        self._consensus = consensus
+        self._file = file
+        self._clock = clock
+        self._readers = trio.CapacityLimiter(READERS)
+        self._changed = trio.Event()
+        self._position = position
+
+    # ---- where it is
+
+    @property
+    def position(self) -> int:
+        """The last entry that is applied here."""
+        return self._position
+
+    @property
+    def durable(self) -> bool:
+        """Whether it is still there when the node starts again."""
+        return self._consensus.durable
+
+    @property
+    def identity(self) -> str:
+        """Which state this is: the positions and ids of another one mean nothing here."""
+        return self._consensus.identity
+
+    async def wait_applied(self, after: int) -> int:
+        """Wait until something after a position is applied; the position then."""
+        while self._position <= after:
+            await self._changed.wait()
+        return self._position
+
+    async def _ready(self, level: ReadLevel) -> None:
+        if level is ReadLevel.STALE:
+            return
+        barrier = await self._consensus.read_barrier(leased=level is ReadLevel.LEASED)
+        while self._position < barrier:
+            await self._changed.wait()
+
+    async def _read(self, level: ReadLevel, work: Callable[[sqlite3.Connection], T]) -> T:
+        await self._ready(level)
+
+        def read() -> T:
+            with self._file.reading() as connection:
+                return work(connection)
+
+        try:
+            return await trio.to_thread.run_sync(read, limiter=self._readers)
+        except (
+            UnicodeEncodeError,
+            OverflowError,
+        ) as error:  # there is nothing of that name or number
+            raise InvalidArguments(f"this cannot be asked: {error}") from error
+
+    # ---- reads
+
+    async def pattern(
+        self,
+        namespace: str,
+        key: str,
+        *,
+        level: ReadLevel = ReadLevel.LINEARIZABLE,
+    ) -> Pattern | None:
+        """A pattern by its key, None if there is none."""
+        now = self._clock()
+        found = await self._read(level, lambda one: reads.by_keys(one, namespace, (key,), now))
+        return found[0] if found else None
+
+    async def patterns(
+        self, ids: Sequence[int], *, level: ReadLevel = ReadLevel.LINEARIZABLE
+    ) -> list[Pattern]:
+        """Those of these ids that are there, in the order asked for."""
+        now = self._clock()
+        return await self._read(level, lambda one: reads.by_ids(one, ids, now))
+
+    async def list_patterns(
+        self,
+        namespace: str,
+        *,
+        expert: str | None = None,
+        prefix: str = "",
+        since: float | None = None,
+        until: float | None = None,
+        order: Order = "id",
+        descending: bool = False,
+        cursor: str | None = None,
+        limit: int = PAGE,
+        level: ReadLevel = ReadLevel.LINEARIZABLE,
+    ) -> Page:
+        """Patterns of a namespace: of an expert, with a prefix of the key, learned since and before a time.
+
+        A page has `limit` (1 to 1000) at most; its `cursor` gives the next one. Raises InvalidArguments.
+        """
+        _limited(limit)
+        if order not in ("id", "key", "time"):
+            raise InvalidArguments(
+                f"the order {order!r:.40} is not known, expected id, key or time"
+            )
+        now = self._clock()
+        return await self._read(
+            level,
+            lambda one: reads.listed(
+                one,
+                namespace=namespace,
+                expert=expert,
+                prefix=prefix,
+                since=since,
+                until=until,
+                order=order,
+                descending=descending,
+                cursor=cursor,
+                limit=limit,
+                now=now,
+                level=level,
+            ),
+        )
+
+    async def pattern_changes(
+        self, after: int, limit: int = PAGE, *, level: ReadLevel = ReadLevel.STALE
+    ) -> Changes:
+        """What patterns became after a position, about `limit` of them; ask again from its `position`.
+
+        For those who keep a copy, such as an index. Raises TooOld if what was removed since is not all known
+        any more: then begin anew, from position 0 of an empty copy.
+        """
+        _limited(limit)
+        now = self._clock()
+        return await self._read(level, lambda one: reads.changes(one, after, limit, now))
+
+    async def feedback_after(
+        self, after: int, limit: int = PAGE, *, level: ReadLevel = ReadLevel.STALE
+    ) -> Lessons:
+        """Feedback after a position, about `limit` of it; ask again from its `position`.
+
+        Raises TooOld if some of it is not kept any more: `oldest_feedback` says from where it is.
+        """
+        _limited(limit)
+        return await self._read(level, lambda one: reads.feedback_after(one, after, limit))
+
+    async def oldest_feedback(self) -> int:
+        """The least position that `feedback_after` takes."""
+        return await self._read(ReadLevel.STALE, reads.oldest_feedback)
+
+    async def counts(self, *, level: ReadLevel = ReadLevel.STALE) -> Counts:
+        """How much there is, in each namespace and in all."""
+        return await self._read(level, reads.counts)
+
+    # ---- the whole of it
+
+    async def snapshot(self) -> AsyncGenerator[bytes]:
+        """The whole state as it is now, in pieces; commands go on being applied meanwhile.
+
+        Raises UntrustedFile for a damaged row.
+        """
+        if not self._file.shared:  # nobody may write while somebody reads
+            for piece in await self._read(ReadLevel.STALE, lambda one: list(frames(one))):
+                yield piece
+            return
+        reading = self._file.reading()
+        connection = await trio.to_thread.run_sync(reading.__enter__)
+        try:
+            made = frames(connection)
+            while (each := await trio.to_thread.run_sync(next, made, None)) is not None:
+                yield each
+        finally:
+            with trio.CancelScope(shield=True):
+                await trio.to_thread.run_sync(reading.__exit__, None, None, None)
+
+
+def _limited(limit: int) -> None:
+    if not 1 <= limit <= PAGE:
+        raise InvalidArguments(f"limit is {limit!r}, expected 1 to {PAGE}")
