@@ -23,6 +23,8 @@ FAMILIES = (
     "edge",
     "overload",
     "limits",
+    "routing",
+    "learning",
     "embedding",
     "finding",
 )

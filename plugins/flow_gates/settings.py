@@ -53,7 +53,7 @@ class NearestSettings:
     """How patterns near to a query vote."""
 
     weight: float = setting(
-        1.5, validator=v.ge(0), help="what a vote of all of them counts, in logits; 0 for nothing"
+        2.5, validator=v.ge(0), help="what a vote of all of them counts, in logits; 0 for nothing"
     )
     width: float = setting(
         0.05,

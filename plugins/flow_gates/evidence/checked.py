@@ -13,6 +13,8 @@ from flowcore.routing import Expert, Query
 if TYPE_CHECKING:
     from flowcore.routing import Vectors
 
+_CLOSE = 1e-4
+"""How far the square of a length may be from 1 to count as 1."""
 _SHORTEST = 1e-12
 """A vector that is shorter says nothing, as zeros do."""
 
@@ -23,6 +25,11 @@ def checked_vector(vector: Vectors, dimensions: int, of: str) -> Vectors:
     `of` says whose it is, for the error. Raises WrongVector.
     """
     given = np.asarray(vector)
+    if given.shape == (dimensions,) and given.dtype == np.float32:
+        with np.errstate(over="ignore", invalid="ignore"):
+            square = float(given @ given)
+        if abs(square - 1.0) < _CLOSE:
+            return given  # as embedders give them: nothing to do
     if given.shape != (dimensions,):
         raise WrongVector(f"expected {dimensions} dimensions {of}, not the shape {given.shape!r}")
     scaled: Vectors = _scaled(given[np.newaxis], of)[0]

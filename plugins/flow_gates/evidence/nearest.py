@@ -28,14 +28,19 @@ def shares(
 
     Patterns with a similarity or weight that is not finite count for nothing.
     """
-    total = math.exp((settings.far - 1) / settings.width)
+    steep = 1 / settings.width
+    total = math.exp((settings.far - 1) * steep)
     votes: dict[int, float] = {}
     for one in near:
         place = places.get(one.expert)
-        if place is None or not math.isfinite(one.similarity) or not math.isfinite(one.weight):
+        similarity, weight = one.similarity, one.weight
+        if place is None or not math.isfinite(similarity) or not math.isfinite(weight):
             continue
-        kernel = math.exp((min(max(one.similarity, -1.0), 1.0) - 1) / settings.width)
-        weight = min(max(one.weight, -1.0), 1.0)
-        votes[place] = votes.get(place, 0.0) + weight * kernel
-        total += abs(weight) * kernel
+        if not -1.0 <= similarity <= 1.0:
+            similarity = min(max(similarity, -1.0), 1.0)
+        if not -1.0 <= weight <= 1.0:
+            weight = min(max(weight, -1.0), 1.0)
+        vote = weight * math.exp((similarity - 1.0) * steep)
+        votes[place] = votes.get(place, 0.0) + vote
+        total += abs(vote)
     return {place: vote / total for place, vote in votes.items()}

@@ -23,6 +23,9 @@ from flowcore.text import BUCKETS, Features
 
 Floats = npt.NDArray[np.float32]
 
+_MANY = 50
+_COMMON = 0.25
+"""A feature that more than a quarter of many experts have counts for nothing."""
 _USUAL = 8.0
 """The length of the bag of a short description."""
 
@@ -56,6 +59,9 @@ class WordIndex:
         having = np.bincount(buckets, minlength=BUCKETS)
         count = sum(length > 0 for length in lengths)
         idf = np.log1p((count - having + 0.5) / (having + 0.5))
+        if count >= _MANY:
+            # what most have tells nobody apart, and its list would take most of the time
+            idf[having > _COMMON * count] = 0.0
         self._idf = (idf / idf.max(initial=1e-9)).astype(np.float32)
         values = np.concatenate([one.values for one in bags]) if bags else np.empty(0, np.float32)
         values = values * self._idf[buckets]
@@ -65,25 +71,37 @@ class WordIndex:
         if length:
             factors = (lengths_of * np.sqrt(np.maximum(said, 1)) / _USUAL) ** length
         values = values * (factors / lengths_of)[experts]
+        telling = values > 0
+        buckets, experts, values = buckets[telling], experts[telling], values[telling]
         order = np.argsort(buckets, kind="stable")
         self._experts = experts[order].astype(np.int64)
-        self._values = values[order].astype(np.float32)
-        self._starts = np.concatenate([[0], np.cumsum(having)]).astype(np.int64)
+        self._values = values[order].astype(np.float64)
+        listed = np.bincount(buckets, minlength=BUCKETS)
+        self._starts = np.concatenate([[0], np.cumsum(listed)[:-1]]).astype(np.int64)
+        self._numbers = np.arange(0)
+        self._counts = listed.astype(np.int64)
+
+    def _along(self, total: int) -> npt.NDArray[np.int64]:
+        """0, 1, 2, ... so many; kept, for it is asked for each time."""
+        if total > len(self._numbers):
+            self._numbers = np.arange(2 * total)
+        return self._numbers[:total]
 
     def scores(self, query: Features) -> Floats:
         """Shape (rows,): what each expert's bag has in common with the query, 0 for nothing."""
         buckets = query.buckets
         weights = query.values * self._idf[buckets]
         length = float(np.sqrt(weights @ weights))
-        starts = self._starts[buckets]
-        counts = self._starts[buckets + 1] - starts
-        ends = np.cumsum(counts)
+        counts = self._counts.take(buckets)
+        ends = counts.cumsum()
         total = int(ends[-1]) if len(ends) else 0
         if not total or not length:
             return np.zeros(self._rows, np.float32)
         # the places of all postings of all features of the query, one after the other
-        places = np.repeat(starts - (ends - counts), counts)
-        places += np.arange(total)
-        found = np.repeat(weights / length, counts) * self._values[places]
-        scores: Floats = np.bincount(self._experts[places], found, self._rows).astype(np.float32)
+        places = (self._starts.take(buckets) - ends + counts).repeat(counts)
+        places += self._along(total)
+        found = (weights / length).repeat(counts) * self._values.take(places)
+        scores: Floats = np.bincount(self._experts.take(places), found, self._rows).astype(
+            np.float32
+        )
         return scores

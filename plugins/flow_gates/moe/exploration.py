@@ -42,6 +42,8 @@ class Exploration:
         `logits` are those of the best experts, best first; `lessons` how many each had.
         """
         settings = self._settings
+        if not any(harmless):
+            return 0, 1.0
         count = min(len(logits), int(np.count_nonzero(logits >= logits[0] - settings.reach)))
         deviations = np.array(
             [

@@ -63,7 +63,8 @@ class MoeGate:
         network, places = self._learner.network, self._learner.slots.places
         self._load.grow(network.rows)
         self._described.place(places, network.rows)
-        network.describe(self._described, [places[name] for name in self._there])
+        there = [places[name] for name in self._there]
+        network.describe(self._described, list(places.values()), there)
 
     # ---- ranking
 
@@ -164,12 +165,13 @@ class MoeGate:
         slots = self._learner.slots
         if lesson.expert not in slots.places:
             self._learner.forget_overdue()
-            if slots.take(lesson.expert) >= self._learner.network.rows:
+            place = slots.take(lesson.expert)
+            if place >= self._learner.network.rows:
                 self._lay_out()
-        there = lesson.expert in self._there
-        if not there:
+            self._learner.network.open(place)
+        if lesson.expert not in self._there:
             slots.gone[lesson.expert] = self._learner.lessons
-        self._learner.learn(lesson, vector, self._texts[lesson.text], there)
+        self._learner.learn(lesson, vector, self._texts[lesson.text])
 
     def consolidate(self) -> None:
         """Hold on to the weights as they are, in so far as they matter; a phase of learning is over."""

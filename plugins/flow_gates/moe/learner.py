@@ -78,15 +78,14 @@ class Learner:
         self.taught.pop(place, None)
         self.track.replayed.pop(place, None)
 
-    def learn(self, lesson: Lesson, vector: Floats, features: Features, there: bool) -> None:
+    def learn(self, lesson: Lesson, vector: Floats, features: Features) -> None:
         """Take in one outcome of an expert that has a row, and some earlier ones again."""
         place = self.slots.places[lesson.expert]
         self.lessons += 1
         self.taught[place] = self.taught.get(place, 0) + 1
         scored = self.network.score(vector, features, anyway=place)
         at = int(np.flatnonzero(scored.places == place)[0])
-        if there:
-            self._measure(lesson, scored, at, vector)
+        self._measure(lesson, scored, at, vector)
         weight = min(lesson.weight / lesson.propensity, self.config.learning.max_weight)
         slope = gradient(softmax(scored.logits), at, lesson.reward, lesson.exclusive)
         slope *= np.float32(weight)

@@ -56,6 +56,8 @@ class Network:
         """U. Rows that were never written take no memory."""
         self._shut: Floats = np.zeros(0, np.float32)
         """0 for an expert that is there, minus infinity for one that is not."""
+        self._free: Floats = np.zeros(0, np.float32)
+        """0 for a row that is somebody's, minus infinity for one that is nobody's."""
         self.described: Described | None = None
         self.written: set[int] = set()
         """Rows of U that are not all zeros."""
@@ -71,16 +73,16 @@ class Network:
         for row in self.written:  # copying zeros would take memory
             words[row] = self.words[row]
         self.words = words
-        shut = np.full(more, -np.inf, np.float32)
-        shut[: self.rows] = self._shut
-        self._shut = shut
+        self._shut = _grown(self._shut, more, -np.inf)
+        self._free = _grown(self._free, more, -np.inf)
         self.rows = more
 
-    def describe(self, described: Described, there: list[int]) -> None:
-        """The experts as they are now: laid out in our rows, and which of them are there."""
+    def describe(self, described: Described, known: list[int], there: list[int]) -> None:
+        """The experts as they are now: laid out in our rows, which rows are somebody's, and who is there."""
         self.described = described
-        self._shut[:] = -np.inf
+        self._shut[:] = self._free[:] = -np.inf
         self._shut[there] = 0.0
+        self._free[known] = 0.0
         self._together = self.of_vectors * described.vectors + self.weights
 
     def clear(self, place: int) -> None:
@@ -90,7 +92,11 @@ class Network:
         if place in self.written:
             self.written.discard(place)
             self.words[place] = 0.0
-        self._shut[place] = -np.inf
+        self._shut[place] = self._free[place] = -np.inf
+
+    def open(self, place: int) -> None:
+        """A row is somebody's now."""
+        self._free[place] = 0.0
 
     def score(
         self,
@@ -103,14 +109,15 @@ class Network:
         """The best experts by everything but U, with their whole logits.
 
         `but` is added to all: minus infinity for those that may not be chosen. `also` are rows that are on
-        the list whatever they are worth, if they are there; `anyway` is one that is on it anyway.
+        the list whatever they are worth, if they are there. With `anyway`, a row that is always on it, the
+        others are all that have rows, whether or not they are there: that is how lessons are learned.
         """
         logits = self._together @ vector
         said = np.zeros(self.rows, np.float32)
         if self.described is not None:
             said = self.of_words * self.described.words.scores(features)
             logits += said
-        open_to = logits + self._shut
+        open_to = logits + (self._shut if anyway < 0 else self._free)
         if but is not None:
             open_to += but
         for place in also:
@@ -157,7 +164,7 @@ class Network:
         self.weights = self.weights[:0]
         self._together = self._together[:0]
         self.words = self.words[:0]
-        self._shut = self._shut[:0]
+        self._shut, self._free = self._shut[:0], self._free[:0]
         self.described = None
         self.written = set(words)
         fresh, self.written = self.written, set()
@@ -168,7 +175,7 @@ class Network:
         self.written = fresh
 
 
-def _grown(array: Floats, rows: int) -> Floats:
-    grown = np.zeros((rows, *array.shape[1:]), np.float32)
+def _grown(array: Floats, rows: int, otherwise: float = 0.0) -> Floats:
+    grown = np.full((rows, *array.shape[1:]), otherwise, np.float32)
     grown[: len(array)] = array
     return grown
