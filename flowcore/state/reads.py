@@ -32,7 +32,7 @@ Order = Literal["id", "key", "time"]
 
 _WIDTH = len(PATTERN) + 1
 _JOINED = (
-    f"SELECT {', '.join(f'p.{name}' for name in (*PATTERN, 'hash'))},"  # noqa: S608 - our own names
+    f"SELECT {', '.join(f'p.{name}' for name in (*PATTERN, 'hash'))},"  # our own names # noqa: S608 # nosec B608
     f" {', '.join(f'c.{name}' for name in (*CONTENT, 'hash'))}"
     " FROM patterns p LEFT JOIN contents c ON c.id = p.id"
 )
@@ -225,7 +225,7 @@ def _until(
 ) -> int:
     """The position up to which there are about `limit` rows: as many whole positions as fit, at least one."""
     query = (
-        f"SELECT {column} FROM {table} WHERE {column} > ? AND {column} <= ?"  # noqa: S608 - our own names
+        f"SELECT {column} FROM {table} WHERE {column} > ? AND {column} <= ?"  # our own names # noqa: S608 # nosec B608
         f" ORDER BY {column} LIMIT 1 OFFSET ?"
     )
     beyond = connection.execute(query, (after, most, limit)).fetchone()

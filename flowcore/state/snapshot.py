@@ -74,7 +74,7 @@ class Intake:
         self._transaction = writing(connection)
         self._transaction.__enter__()
         for table in TABLES:
-            connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+            connection.execute(f"DELETE FROM {table}")  # our own names # noqa: S608 # nosec B608
 
     def feed(self, data: bytes) -> None:
         """The next piece. Raises UntrustedFile for what is no snapshot, or a damaged one."""

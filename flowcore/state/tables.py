@@ -107,7 +107,7 @@ class Tables:
 
     def delete(self, table: str, where: str, arguments: Sequence[Any]) -> int:
         """Delete the rows that fit; how many there were."""
-        statement = f"DELETE FROM {table} {where}"  # noqa: S608 - our own names
+        statement = f"DELETE FROM {table} {where}"  # our own names # noqa: S608 # nosec B608
         return self.connection.execute(statement, arguments).rowcount
 
     def column(self, query: str, arguments: Sequence[Any] = ()) -> list[Any]:
