@@ -4,7 +4,7 @@
     ├── AssemblyError            the plan cannot be built (see also flowcore.config.ConfigError)
     │   └── PluginError          a plugin broke a rule: it claims a taken name, it misspells a hook
     ├── RoutingError             what a router is made of cannot do what it was asked
-    │   ├── EmbeddingFailed      no vector for a text
+    │   ├── EmbeddingFailed      no vector for a text; also an AgentUnavailable, so that callers hear why
     │   ├── WrongVector          a vector that an index cannot take
     │   ├── WrongLesson          a lesson from which nothing can be learned
     │   ├── OtherSpace           what is saved was made by another embedder, or for another metric
@@ -63,10 +63,6 @@ class PluginError(AssemblyError):
 
 class RoutingError(FlowError):
     """What a router is made of cannot do what it was asked."""
-
-
-class EmbeddingFailed(RoutingError):
-    """There is no vector for a text."""
 
 
 class WrongVector(RoutingError):
@@ -201,6 +197,10 @@ class CallCancelled(CallError):
 class AgentUnavailable(CallError):
     code = -31053
     http_status = 503
+
+
+class EmbeddingFailed(RoutingError, AgentUnavailable):
+    """There is no vector for a text: nothing that goes by meaning can be answered, and nothing began."""
 
 
 class OutcomeUnknown(CallError):

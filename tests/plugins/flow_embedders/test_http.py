@@ -19,7 +19,8 @@ from flow_embedders.http.endpoint import Endpoint
 from flow_embedders.http.settings import HttpConfig
 from flowcore.assembly import Status
 from flowcore.config import ConfigError, Document, NothingKnown, Secret, structure
-from flowcore.errors import EmbeddingFailed
+from flowcore.errors import AgentUnavailable, EmbeddingFailed
+from flowcore.flow import open_flow
 from flowcore.http import ClientResponse, HeaderMap, open_client
 from support.embeddings_server import (
     DIMENSIONS,
@@ -431,3 +432,20 @@ def test_wrong_settings_are_named(
     table = {"url": "http://x/", "model": "m", "dimensions": 2, **table}
     with pytest.raises(ConfigError, match=said):
         structure(Document(tree=table, folder=Path()), HttpConfig, NothingKnown())
+
+
+async def test_in_a_flow_callers_hear_why_and_are_served_when_it_is_back(tmp_path: Path) -> None:
+    async with open_embeddings_server() as server:
+        embedder = {"type": "http", "url": server.url, "model": "words", "dimensions": DIMENSIONS}
+        config = {
+            "node": {"data_dir": str(tmp_path)},
+            "router": {"embedder": {**embedder, "backoff": "1us"}},
+            "agent": {"text": {"type": "python", "target": "support.agents:echo"}},
+        }
+        async with open_flow(config) as flow:
+            await flow.wait_settled()
+            server.misbehave = lambda body: answered({}, 503)
+            with pytest.raises(AgentUnavailable, match=r"no vectors: .* answered 503"):
+                await flow.find_tools("say it again")
+            server.misbehave = lambda body: None
+            assert "text.echo" in [tool["name"] for tool in await flow.find_tools("echo this")]
