@@ -137,6 +137,11 @@ def _settle(
             f"{path} is a {format_.name} of version {version}, made by a newer flowcore;"
             f" this one knows {format_.version}"
         )
+    run("BEGIN IMMEDIATE")
+    run(
+        f"PRAGMA user_version = {version}"
+    )  # whether it can be written is known before the first command
+    run("ROLLBACK")
     found = sorted(
         str(sql) for (sql,) in run("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import itertools
 import pathlib
+import shutil
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
@@ -19,6 +20,7 @@ from flowcore.errors import (
     StateUnavailable,
     TooLarge,
     TooOld,
+    UntrustedFile,
     VersionConflict,
 )
 from flowcore.state import (
@@ -323,6 +325,37 @@ async def test_a_state_whose_log_has_let_go_of_what_it_lacks_is_refused(
         pytest.RaisesExc(TooOld, match="the log begins after"), flatten_subgroups=True
     ):
         async with keeping(tmp_path):
+            pass
+
+
+async def test_a_state_that_is_gone_is_made_anew_from_a_whole_log(tmp_path: pathlib.Path) -> None:
+    async with keeping(tmp_path) as kept:
+        for number in range(30):
+            await kept.state.do(note(str(number % 7), str(number)))
+        before = [piece async for piece in kept.state.snapshot()]
+    (tmp_path / "state.sqlite").unlink()
+    async with keeping(tmp_path) as kept:
+        assert [piece async for piece in kept.state.snapshot()] == before
+
+
+async def test_a_log_that_ends_before_what_was_acknowledged_is_refused(
+    tmp_path: pathlib.Path,
+) -> None:
+    crashed = tmp_path / "crashed"
+    async with keeping(tmp_path / "data") as kept:
+        for number in range(5):
+            await kept.state.do(note(str(number)))
+        shutil.copytree(tmp_path / "data", crashed)  # as kill -9 would leave it
+    log = crashed / "log.sqlite-wal"
+    whole = log.read_bytes()
+    log.write_bytes(
+        whole[:-1] + bytes([whole[-1] ^ 1])
+    )  # SQLite takes it for a torn end, and drops it
+    with pytest.RaisesGroup(
+        pytest.RaisesExc(UntrustedFile, match="has applied 5, and the log ends at 4"),
+        flatten_subgroups=True,
+    ):
+        async with keeping(crashed):
             pass
 
 

@@ -156,7 +156,7 @@ def check(folder: pathlib.Path, kind: str, *, clean: bool, name: str, step: int)
 def lesser(kind: str, expected: object, found: object, name: str) -> bool:
     """A log whose own write-ahead log is damaged may end earlier, as if the end had never been written.
 
-    Whether anything of it was acknowledged its state tells: see `test_a_log_that_ends_too_early`.
+    Whether anything of it was acknowledged its state tells (`tests/state/test_live.py`).
     """
     if kind != "log" or not (name.endswith("-wal") or not isinstance(found, tuple)):
         return False
