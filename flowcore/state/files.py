@@ -16,7 +16,7 @@ from contextlib import closing, contextmanager
 from typing import TypeVar
 
 from flowcore.errors import StorageFailed, UntrustedFile
-from flowcore.sqlite import open_database, reading, row_hash
+from flowcore.sqlite import is_full, open_database, reading, row_hash
 from flowcore.state.schema import STATE, TABLES, select
 from flowcore.state.tables import checked
 
@@ -102,10 +102,15 @@ class StateFile:
         return work()
 
     def checkpoint(self) -> bool:
-        """Make durable what has been written; whether it is, for a reader may stand in the way."""
+        """Make durable what has been written. Whether it is: a reader or a full disk may stand in the way."""
         if self.path is None:
             return True
-        busy, pages, moved = self.writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        try:
+            busy, pages, moved = self.writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+        except sqlite3.Error as error:
+            if not is_full(error):
+                raise
+            return False
         return not busy and pages == moved
 
     def belongs_to(self, identity: str) -> None:

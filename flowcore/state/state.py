@@ -230,9 +230,17 @@ class State(Readable):
     async def _compact(self) -> None:
         """Make durable what is applied, and let the log go of it."""
         position = self._position
-        if await self._write(self._file.checkpoint):
-            self._durable = position
-            await self._consensus.compact(position)
+        try:
+            if await self._write(self._file.checkpoint):
+                self._durable = position
+                await self._consensus.compact(position)
+        except sqlite3.Error as error:
+            raise StorageFailed(f"the state cannot be made durable: {error}") from error
+        except (
+            StorageFull,
+            StorageFailed,
+        ) as error:  # of the log, which refuses commands by itself
+            self._trouble = str(error)
 
     async def _install(self, snapshot: Installed) -> None:
         """A snapshot takes the place of all that is here."""

@@ -154,8 +154,12 @@ async def test_a_full_disk_refuses_and_loses_nothing(small_disk: pathlib.Path) -
     assert "Traceback" not in said
     assert clients.refused
     assert all("there is no room on the disk" in one for one in clients.refused), clients.refused
-    before = clients.done
-    assert before > 5
+    assert clients.done > 5
+    async with keeping(small_disk, SETTINGS) as kept:  # what it has can be read, full or not
+        page = await kept.state.list_patterns("counts")
+        found = {one.text: one.weight for one in page.patterns}
+        for client, (_, sequence) in clients.known.items():
+            assert found.get(client, 0) >= sequence - 1
     larger = small_disk.parent / "larger"
     await trio.to_thread.run_sync(shutil.copytree, small_disk, larger)
     await check(larger, clients)
