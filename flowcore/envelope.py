@@ -193,6 +193,12 @@ class Envelope(msgspec.Struct, kw_only=True, eq=False):
             if self.scope is not None:
                 self.scope.deadline = self.deadline
 
+    def cut(self, now: float) -> None:
+        """The deadline is over now, whatever it was, also for a caller who is being asked."""
+        self.deadline = min(self.deadline, now)
+        if self.scope is not None:
+            self.scope.deadline = self.deadline
+
     @property
     def arguments(self) -> Any:
         """The decoded `arguments` member; {} if there is none."""

@@ -13,7 +13,7 @@ from flowcore.assembly.read import (
     read_config,
 )
 from flowcore.assembly.registry import Broken, FactoryRegistry, Registered
-from flowcore.assembly.settings import FlowConfig
+from flowcore.assembly.settings import FlowConfig, LogSettings
 from flowcore.assembly.status import ComponentStatus, Status, StatusBoard
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "FactoryRegistry",
     "FlowConfig",
     "Found",
+    "LogSettings",
     "OpenContext",
     "Plan",
     "Plugins",

@@ -15,12 +15,13 @@ from typing import TextIO
 import attrs
 import trio
 
+from flowcore.assembly import LogSettings, read
 from flowcore.cli.logs import set_up_logs
 from flowcore.cli.pipes import pipe_of
 from flowcore.cli.report import agents_report, endpoints_report
 from flowcore.cli.systemd import notify
 from flowcore.errors import FlowError
-from flowcore.flow import Flow, open_flow
+from flowcore.flow import Flow, open_reading
 
 logger = logging.getLogger("flowcore.serve")
 
@@ -51,7 +52,9 @@ class Node:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, signals)
                 with self._now:
-                    async with open_flow(self.config, overrides=self.overrides) as flow:
+                    made = read(self.config, self.overrides)
+                    self.apply_logs(made.config.log)
+                    async with open_reading(made) as flow:
                         self._flow = flow
                         await self._serve(flow)
                 notify("STATUS=stopped")
@@ -60,7 +63,6 @@ class Node:
 
     async def _serve(self, flow: Flow) -> None:
         settle_garbage()
-        self.apply_logs(flow)
         out = sys.stderr if any("stdio" in urls for urls in flow.endpoints.values()) else sys.stdout
         say(endpoints_report(flow.status(), seconds_since_start()), out)
         notify("READY=1", f"STATUS=serving {len(flow.agents)} agents")
@@ -73,16 +75,15 @@ class Node:
         notify("STOPPING=1", "STATUS=draining")
         logger.info("draining: up to %g s", flow.config.node.drain)
         if not await flow.drain():
-            logger.warning("%d requests were still running", flow.requests.statistics().running)
+            logger.warning("%d requests were still running and were cut off", await flow.cut())
 
     async def _report_agents(self, flow: Flow, out: TextIO | None) -> None:
         with trio.move_on_after(REPORT_WAIT):
             await flow.wait_settled()
         say(f"\n{agents_report(flow.status())}\n", out)
 
-    def apply_logs(self, flow: Flow) -> None:
+    def apply_logs(self, log: LogSettings) -> None:
         """Level and form of log lines as configured, unless the command line says otherwise."""
-        log = flow.config.log
         set_up_logs(self.log_level or log.level, self.log_format or log.format)
 
     async def _listen(self, signals: AsyncIterator[int]) -> None:
@@ -122,7 +123,7 @@ class Node:
             # whatever went wrong with a reload, it does not end a node that serves
             logger.exception("the reload failed before it was done")
         else:
-            self.apply_logs(flow)
+            self.apply_logs(flow.config.log)
             said = ", ".join(done.applied) or "nothing changed that is reloadable"
             logger.info("reloaded: %s", said)
             for one in done.restart:

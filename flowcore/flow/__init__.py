@@ -7,7 +7,7 @@ Nothing is global: any number of flows live in one process, each in the block th
 """
 
 from flowcore.flow.node import Flow, version
-from flowcore.flow.opening import open_flow
+from flowcore.flow.opening import open_flow, open_reading
 from flowcore.flow.reload import Reloaded
 
-__all__ = ["Flow", "Reloaded", "open_flow", "version"]
+__all__ = ["Flow", "Reloaded", "open_flow", "open_reading", "version"]

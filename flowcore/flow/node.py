@@ -246,6 +246,10 @@ class Flow(Calling):
         limit = self.config.node.drain if seconds is None else seconds
         return await self.requests.drain(limit)
 
+    async def cut(self) -> int:
+        """End what a drain has left under way, as if its deadline had come; how many requests that were."""
+        return await self.requests.cut()
+
     def hurry(self) -> None:
         """Give nothing the time it may take to stop: for a block that is being left, or is about to be."""
         if self.root is not None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 
-from flowcore.assembly import Source, read
+from flowcore.assembly import Reading, Source, read
 from flowcore.flow.build import open_components
 from flowcore.flow.node import Flow
 
@@ -20,8 +20,14 @@ async def open_flow(
     configuration. Enters when every edge is serving; agents may still be starting (`wait_settled`). Raises
     ConfigError for a configuration that cannot be used, AssemblyError if a component cannot open.
     """
-    made = read(config, overrides, plugins)
-    flow = Flow(made.config, made.plan, made.plugins, given=plugins)
+    async with open_reading(read(config, overrides, plugins), given=plugins) as flow:
+        yield flow
+
+
+@asynccontextmanager
+async def open_reading(made: Reading, *, given: Sequence[object] = ()) -> AsyncGenerator[Flow]:
+    """Open a flow from a configuration that was read, with the plugin objects that it was given."""
+    flow = Flow(made.config, made.plan, made.plugins, given=given)
     async with open_components(flow, made.folder):
         try:
             yield flow

@@ -326,6 +326,18 @@ class Requests:
             await self._drained.wait()
         return not self.tracker.running
 
+    async def cut(self) -> int:
+        """End what a drain has left under way, as its deadline would, with the usual grace; how many.
+
+        So each caller is told, where closing everything around it would leave it without an answer.
+        """
+        now, count = trio.current_time(), self.tracker.running
+        for entry in self.tracker.entries():
+            if entry.envelope is not None:
+                entry.envelope.cut(now)
+        await self.drain(self.settings.grace)
+        return count
+
     def statistics(self) -> RequestStatistics:
         """Counts since the flow opened."""
         return self.tracker.statistics()

@@ -150,6 +150,21 @@ def test_term_lets_a_call_finish(config: pathlib.Path) -> None:
         assert (call.returncode, out) == (0, "waited\n")
 
 
+def test_a_call_that_outlasts_the_drain_is_told_so(config: pathlib.Path) -> None:
+    with serving(config, "--set", "node.drain=100ms") as node:
+        command = [str(BIN / "flowctl"), "call", "demo.wait", "seconds=600", "--url", node.api]
+        call = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+        while not any(one["state"] == "running" for one in node.ctl_json("tasks")["requests"]):
+            pass
+        assert node.end() == 0
+        _, said = call.communicate(timeout=30)
+        assert (call.returncode, said) == (
+            1,
+            "flowctl: agent 'demo' did not answer before the deadline\n",
+        )
+        assert any("1 requests were still running and were cut off" in one for one in node.said)
+
+
 def test_hup_applies_what_is_reloadable_and_names_the_rest(config: pathlib.Path) -> None:
     with serving(config) as node:
         text = config.read_text()
@@ -211,6 +226,15 @@ def test_log_lines_can_be_json(config: pathlib.Path) -> None:
         assert {"time", "level", "logger", "message"} <= lines[0].keys()
         failed = next(one for one in lines if "exception" in one)
         assert "there.is.no.such.module" in failed["exception"]
+
+
+def test_every_line_is_as_the_configuration_says_from_the_first_on(config: pathlib.Path) -> None:
+    config.write_text(config.read_text() + '\n[log]\nformat = "json"\nlevel = "debug"\n')
+    with serving(config) as node:
+        node.end()
+        logged = [line for line in node.said if "flowcore." in line and "File " not in line]
+        assert len(logged) > 3
+        assert all(json.loads(line)["level"] for line in logged)
 
 
 def test_systemd_is_told_when_the_node_is_ready_and_when_it_stops(

@@ -15,7 +15,7 @@ import trio.testing
 from msgspec import Raw
 
 from flowcore.agents import AgentSettings, State
-from flowcore.envelope import Envelope, Reply
+from flowcore.envelope import Envelope, Priority, Reply
 from flowcore.errors import (
     AgentUnavailable,
     CallCancelled,
@@ -495,6 +495,36 @@ async def test_a_drain_waits_for_what_runs_and_refuses_what_comes(
         assert await requests.drain(10.0)
         assert trio.current_time() - began == 3.0
         assert await requests.drain(10.0)
+
+
+async def test_what_a_drain_leaves_is_cut_and_told_so(
+    autojump_clock: trio.testing.MockClock,
+) -> None:
+    async def endless(envelope: Envelope) -> Reply:
+        with trio.CancelScope() as envelope.scope:
+            if envelope.priority is Priority.HIGH:  # it asks its caller, which stops its clock
+                envelope.stop_clock(trio.current_time())
+            await trio.sleep_forever()
+        raise DeadlineExceeded("over")
+
+    ended: list[str] = []
+
+    async def asks(priority: Priority) -> None:
+        with pytest.raises(DeadlineExceeded, match="over"):
+            await requests.submit(call(priority=priority))
+        ended.append(priority.name)
+
+    async with requests_of(ScriptedAgent([endless])) as requests, trio.open_nursery() as nursery:
+        for priority in Priority:
+            nursery.start_soon(asks, priority)
+        await trio.testing.wait_all_tasks_blocked()
+        assert not await requests.drain(1.0)
+        began = trio.current_time()
+        assert await requests.cut() == 3
+        assert trio.current_time() == began
+        assert len(ended) == 3
+        assert requests.statistics().expired == 3
+        assert await requests.cut() == 0
 
 
 async def test_a_drain_of_nothing_is_done_at_once() -> None:
