@@ -115,7 +115,10 @@ class StateFile:
 
     def belongs_to(self, identity: str) -> None:
         """Remember which log this state was made by. Raises UntrustedFile for another one's."""
-        found = self.writer.execute("SELECT value, hash FROM local WHERE name = 'log'").fetchone()
+        with reading(self.path):
+            found = self.writer.execute(
+                "SELECT value, hash FROM local WHERE name = 'log'"
+            ).fetchone()
         if found is None:
             values = ("log", identity)
             self.writer.execute("INSERT INTO local VALUES (?, ?, ?)", (*values, row_hash(*values)))

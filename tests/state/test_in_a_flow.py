@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import pathlib
+import re
 import sys
+import textwrap
+from typing import Any
 
 import pytest
 import trio
@@ -11,7 +14,7 @@ import trio
 import flowcore
 from flowcore.errors import AssemblyError
 from flowcore.state import PutPattern, PutPatterns
-from support.node import serving
+from support.node import ROOT, serving
 
 OTHER = """
 import trio, flowcore
@@ -112,6 +115,23 @@ def test_flowctl_shows_where_the_state_is(tmp_path: pathlib.Path) -> None:
     with serving(config) as node:
         shown = node.ctl("status").stdout
     assert "\nstate: at 0, 0 patterns (0 bytes), 0 lessons\n" in shown
+
+
+async def test_what_the_page_shows_works(
+    tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    page = (ROOT / "docs" / "state.md").read_text()
+    (settings,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "flow.toml").write_text(settings)
+    names: dict[str, Any] = {"flowcore": flowcore}
+    body = textwrap.indent(program, "    ")
+    exec(f"async def main():\n{body}\n    return stored, found, page", names)
+    stored, found, listed = await names["main"]()
+    assert found.value == b'{"stars": 5}'
+    assert [one.id for one in listed.patterns] == [found.id] == [stored.patterns[0].id]
+    assert (tmp_path / "data" / "state.sqlite").exists()
 
 
 async def test_limits_of_the_configuration_hold_from_the_start(tmp_path: pathlib.Path) -> None:

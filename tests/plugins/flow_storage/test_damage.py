@@ -11,7 +11,7 @@ import pytest
 
 from flow_storage.log_file import LogFile
 from flowcore.errors import StorageError
-from flowcore.sqlite import open_database
+from flowcore.sqlite import open_database, reading
 from flowcore.state import (
     Command,
     Committed,
@@ -80,9 +80,10 @@ def state_content(path: pathlib.Path) -> object:
     file = StateFile(path)
     try:
         file.belongs_to("a log")
-        machine = Machine(file.writer)
-        machine.apply(entries()[machine.position :])  # what a log would bring
-        return b"".join(frames(file.writer))
+        with reading(path):  # as opening a state does
+            machine = Machine(file.writer)
+            machine.apply(entries()[machine.position :])  # what a log would bring
+            return b"".join(frames(file.writer))
     finally:
         file.close()
 
