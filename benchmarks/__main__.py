@@ -27,6 +27,7 @@ FAMILIES = (
     "learning",
     "embedding",
     "finding",
+    "index",
 )
 
 

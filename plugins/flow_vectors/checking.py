@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from typing import Any
 
@@ -18,6 +19,7 @@ Mask = npt.NDArray[np.bool_]
 LONGEST = 1e18
 """The greatest length of a vector where length counts: its square, times four, is still a float32."""
 _BLOCK = 2048
+_LEAST_SQUARE, _MOST_SQUARE = 1e-20, 1e20
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
 
@@ -68,6 +70,11 @@ def checked_query(vector: Vectors, space: Space) -> Vectors:
         raise WrongVector(
             f"a vector of shape {vector.shape}, ({space.identity.dimensions},) expected"
         )
+    if space.metric == "cosine":
+        square = float(vector @ vector)
+        if _LEAST_SQUARE < square < _MOST_SQUARE:  # finite, and of a length that float32 can tell
+            quick: Vectors = vector * np.float32(1 / math.sqrt(square))
+            return quick
     row: Vectors = _fitting(vector[np.newaxis], space, lambda row: "the vector")[0]
     return row
 

@@ -53,13 +53,15 @@ class HnswGraph:
         mapped: bool,
     ) -> None:
         self._index = index
-        self._scale = float(told["scale"])
+        self.scale = float(told["scale"])
         # the order of inner products is the same whatever the query is multiplied by; usearch takes them from
         # one, where small ones would be lost
         self._own_scale = metric == "inner_product"
         self._i8 = config.storage == "i8"
         self._rerank = config.rerank if self._i8 else 0
         self._kind = ScalarKind.I8 if self._i8 else ScalarKind.F32
+        self._rows = len(index)
+        self._as_it_is = metric == "cosine" and not self._i8
         self._lock = threading.Lock()
         self.mapped = mapped
         self.memory = int(index.memory_usage)
@@ -70,16 +72,19 @@ class HnswGraph:
 
     def candidates(self, query: Vectors, count: int) -> Ids:
         """The nearest rows, as far as the graph knows."""
-        scale = self._scale
-        if self._own_scale:
-            scale = _fitting(float(np.abs(query).max()), self._i8)
-        given = _stored(query[np.newaxis], scale, self._i8)
-        wanted = min(max(count, self._rerank), len(self._index))
+        if self._as_it_is:
+            given: npt.NDArray[Any] = query[np.newaxis]
+        else:
+            scale = self.scale
+            if self._own_scale:
+                scale = _fitting(float(np.abs(query).max()), self._i8)
+            given = _stored(query[np.newaxis], scale, self._i8)
+        wanted = min(max(count, self._rerank), self._rows)
         with self._lock:
             keys, _, counts, _, _ = self._index.search_many(
                 given, wanted, False, 1, None, self._kind
             )
-        rows: Ids = keys[0, : counts[0]].astype(np.int64)
+        rows: Ids = keys[0, : counts[0]].view(np.int64)
         return rows
 
 
@@ -182,14 +187,18 @@ def _fitting(largest: float, i8: bool) -> float:
 def _stored(vectors: Vectors, scale: float, i8: bool) -> npt.NDArray[Any]:
     """Vectors as they are handed to the graph."""
     if i8:
-        small: npt.NDArray[np.int8] = np.rint(
-            np.clip(vectors * np.float32(scale), -127, 127)
-        ).astype(np.int8)
-        return small
+        return quantised(vectors, scale)
     if scale == 1.0:
         return vectors
     scaled: Vectors = np.clip(vectors * np.float32(scale), -_LARGEST_F16, _LARGEST_F16)
     return scaled
+
+
+def quantised(vectors: Vectors, scale: float) -> npt.NDArray[np.int8]:
+    """Vectors as whole numbers of a byte, -127 to 127."""
+    scaled = np.clip(vectors * np.float32(scale), -127, 127)
+    small: npt.NDArray[np.int8] = np.rint(scaled).astype(np.int8)
+    return small
 
 
 def _written(index: Index, path: pathlib.Path) -> None:

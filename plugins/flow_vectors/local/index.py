@@ -68,6 +68,9 @@ class LocalIndex:
         self._limiter = limiter
         self._measures = Measures()
         self._bytes_on_disk = 0
+        self._dimensions = space.identity.dimensions
+        self._yielded = 0.0
+        """When others last had their turn between searches on the event loop."""
         self._kept = loaded.opened == "as saved"
         """Whether there is a state on disk that holds what there was at `position`."""
         self._least = 1 << 62 if maker is None else maker.least
@@ -137,12 +140,16 @@ class LocalIndex:
 
     def _snapshot(self) -> Snapshot:
         count = self.front.count
+        graphs = tuple(one.graph for one in self.segments if one.graph is not None)
         return Snapshot(
             self.version,
             self.front.ids[:count],
             self.front.rows[:count],
             self.front.died[:count],
             self.segments,
+            graphs,
+            count + sum(len(one.ids) for one in self.segments if one.graph is None),
+            any(one.mapped for one in graphs),
         )
 
     async def search(self, vector: Vectors, k: int, where: Where | None = None) -> Hits:
@@ -153,30 +160,29 @@ class LocalIndex:
         task = Task(checked_query(vector, self.space), k, self.space.metric, where)
         now = self.now
         if where is None and self._soon(now):
+            await trio.lowlevel.checkpoint_if_cancelled()
             found = search(now, task, self._least)
-            inside = time.perf_counter() - began
-            await trio.lowlevel.checkpoint()
+            ended = time.perf_counter()
+            inside = ended - began
+            if ended - self._yielded > _SOON:  # others get their turn once a millisecond
+                await trio.lowlevel.cancel_shielded_checkpoint()
+                self._yielded = time.perf_counter()
         else:
             found, inside = await trio.to_thread.run_sync(
                 _timed, partial(search, now, task, self._least), limiter=self._limiter
             )
         self._measures.searched(time.perf_counter() - began, inside, found.fallbacks)
-        if any(one.graph is not None for one in now.segments):
+        if now.graphs:
             self._sampling.perhaps(now, task, found)
         return Hits(found.ids, found.scores)
 
     def _soon(self, now: Snapshot) -> bool:
         """Whether a search may be done on the event loop."""
-        exactly, graphs = len(now.ids), False
-        for one in now.segments:
-            if one.graph is None:
-                exactly += len(one.ids)
-            elif one.graph.mapped or one.graph.busy:
-                return False
-            else:
-                graphs = True
-        dimensions = self.space.identity.dimensions
-        return exactly * dimensions <= _AT_ONCE and (not graphs or self._measures.usual < _SOON)
+        if now.mapped or now.each * self._dimensions > _AT_ONCE:
+            return False
+        if not now.graphs:
+            return True
+        return self._measures.usual < _SOON and not any(one.busy for one in now.graphs)
 
     async def save(self, position: int) -> None:
         """Keep everything, with this position."""

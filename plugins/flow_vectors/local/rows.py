@@ -138,7 +138,13 @@ class Snapshot:
     rows: Vectors
     died: Versions
     segments: tuple[Segment, ...]
-    """The first three are the front's."""
+    """The arrays before are the front's."""
+    graphs: tuple[Graph, ...]
+    """Those of the segments that have one."""
+    each: int
+    """How many rows an unfiltered search looks at one by one."""
+    mapped: bool
+    """Whether a graph is read from a mapped file."""
 
     def front_mask(self, start: int, stop: int) -> Mask | None:
         """Which rows of the front are alive."""

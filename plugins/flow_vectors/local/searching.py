@@ -22,7 +22,7 @@ _SHARE = 4
 """A graph is asked for at most one of so many of its rows."""
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Task:
     """What is searched for."""
 
@@ -32,7 +32,7 @@ class Task:
     where: Where | None = None
 
 
-@attrs.frozen(eq=False)
+@attrs.define(eq=False)
 class Found:
     """An answer, and what it fell back on."""
 
@@ -104,7 +104,7 @@ def _counting(segment: Segment, rows: Ids, version: int, where: Where | None) ->
     if segment.dead:
         alive: Mask = segment.died[rows] > version
         rows = rows[alive]
-    ids = np.asarray(segment.ids[rows])
+    ids = segment.ids[rows]
     if where is not None and len(ids):
         wanted = asked(ids, where)
         ids, rows = ids[wanted], rows[wanted]

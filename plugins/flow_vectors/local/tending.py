@@ -172,7 +172,10 @@ class Tending:
             if planned is None or self._index.front.count >= self._index.options.front:
                 await self._rest(1)
             else:
-                await self._step(self._carry_out, "segments could not be merged", planned)
+                try:
+                    await self._step(self._carry_out, "segments could not be merged", planned)
+                finally:
+                    self._building = None
 
     async def _carry_out(self, planned: Plan) -> None:
         one = planned.inputs[0]
@@ -181,7 +184,7 @@ class Tending:
             return
         index, life = self._index, self._life
         now = index.now
-        parts = [alive_at(one.ids, one.rows, one.died, now.version) for one in planned.inputs]
+        parts = await trio.to_thread.run_sync(_parts, planned, now.version)
         self._building = {"rows": 0, "of": sum(len(one.ids) for one in parts), "what": "merging"}
         made = await self._made(parts)
         try:
@@ -281,13 +284,10 @@ class Tending:
             if not self._failed:
                 logger.error("index %s: %s: %s", self._index.folder, what, error)
             self._failed = f"{what}: {error}"
-            self._building = None
             self._wake()
             await trio.sleep(_AGAIN)
         else:
             self._failed = ""
-        finally:
-            self._building = None
         self._wake()
 
     async def _rest(self, task: int) -> None:
@@ -296,6 +296,11 @@ class Tending:
         self._wake()
         while self._idle[task]:
             await self._next()
+
+
+def _parts(planned: Plan, version: int) -> list[Part]:
+    """What of a plan's inputs was alive at a version."""
+    return [alive_at(one.ids, one.rows, one.died, version) for one in planned.inputs]
 
 
 def _bury(made: Segment, ids: Any, died: Any, version: int) -> None:

@@ -1,0 +1,187 @@
+"""What `benchmarks.index` runs in processes of their own: one builds an index, one opens it and searches.
+
+`python -m benchmarks.index_programs build|measure FOLDER KIND COUNT`; answers as JSON on standard output.
+"""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import random
+import sys
+import time
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import numpy as np
+import trio
+from usearch.index import Index
+
+from benchmarks.peers_programs.index_data import CHUNK, DIMENSIONS, drawn, queries
+from flow_vectors.hnsw.graph import HnswGraph, HnswMaker, quantised
+from flow_vectors.hnsw.settings import HnswConfig
+from flow_vectors.local.index import LocalIndex
+from flow_vectors.local.opening import LocalIndexes
+from flow_vectors.local.options import Options
+from flowcore.routing import Identity, Space
+
+SPACE = Space(identity=Identity(name="benchmark", version="1", dimensions=DIMENSIONS))
+KINDS = {
+    "exact": None,
+    "hnsw": HnswConfig(),
+    "hnsw large": HnswConfig(storage="i8", ef_search=256),
+}
+"""Each as it is for such a number of vectors; what is not said is the default."""
+
+
+class Steps(trio.abc.Instrument):
+    """The longest that one step of a task took of the event loop's own CPU time, in seconds."""
+
+    def __init__(self) -> None:
+        self.longest = 0.0
+        self._began: float | None = None  # a step in which it was added counts for nothing
+
+    def before_task_step(self, task: trio.lowlevel.Task) -> None:
+        self._began = time.thread_time()
+
+    def after_task_step(self, task: trio.lowlevel.Task) -> None:
+        if self._began is not None:
+            self.longest = max(self.longest, time.thread_time() - self._began)
+
+
+@asynccontextmanager
+async def opened(folder: pathlib.Path, kind: str) -> AsyncGenerator[LocalIndex]:
+    config = KINDS[kind]
+    maker = None if config is None else HnswMaker(config)
+    options = Options(front=1024 if config else 16_384)
+    indexes = LocalIndexes(folder, maker, options, random.Random(1))
+    async with indexes.open_index("measured", SPACE) as index:
+        yield index
+
+
+async def build(folder: pathlib.Path, kind: str, count: int) -> dict[str, Any]:
+    """Fill the index from where it was saved, and wait until it is built, with a bar on standard error."""
+    steps = Steps()
+    began = time.perf_counter()
+    async with opened(folder, kind) as index, trio.open_nursery() as nursery:
+        resumed = index.position
+        trio.lowlevel.add_instrument(steps)
+        nursery.start_soon(_bar, index, count)
+        for start in range(0, count, CHUNK):
+            if start < index.position:
+                continue
+            size = min(CHUNK, count - start)
+            vectors = await trio.to_thread.run_sync(drawn, start // CHUNK, size)
+            await index.add(np.arange(start, start + len(vectors)), vectors)
+            if start % (10 * CHUNK) == 9 * CHUNK:
+                await index.save(start + len(vectors))
+        await index.save(count)
+        await index.settle()
+        await index.save(count)
+        nursery.cancel_scope.cancel()
+    print(file=sys.stderr)
+    return {
+        "seconds": time.perf_counter() - began,
+        "resumed": resumed,
+        "longest": steps.longest,
+        "disk": index.status()["disk"],
+    }
+
+
+async def _bar(index: LocalIndex, count: int) -> None:
+    while True:
+        building = index.status()["building"] or {
+            "what": "adding",
+            "rows": index.count,
+            "of": count,
+        }
+        done = int(40 * building["rows"] / max(1, building["of"]))
+        bar = "#" * done + "." * (40 - done)
+        text = f"{building['what']:18} [{bar}] {building['rows']:>9,} of {building['of']:,}"
+        print(f"\r{text}", end="", file=sys.stderr, flush=True)
+        await trio.sleep(0.5)
+
+
+async def measure(folder: pathlib.Path, kind: str, count: int) -> dict[str, Any]:
+    """Open it as it was saved, and search, beside usearch alone on the same graph."""
+    steps = Steps()
+    before = _own()
+    asked = queries()
+    truth = np.load(folder / "truth.npy")
+    began = time.perf_counter()
+    async with opened(folder, kind) as index:
+        took = time.perf_counter() - began
+        assert (index.count, index.position) == (count, count), index.status()
+        trio.lowlevel.add_instrument(steps)
+        found, seconds = 0, []
+        for query in asked[:100]:
+            await index.search(query, 10)
+        for number, query in enumerate(asked):
+            began = time.perf_counter()
+            hits = await index.search(query, 10)
+            seconds.append(time.perf_counter() - began)
+            found += len(np.intersect1d(hits.ids, truth[number]))
+        own = _own() - before
+        status = index.status()
+        trio.lowlevel.remove_instrument(steps)
+        beside = await _beside(index, kind, folder) if KINDS[kind] else {}
+    return {
+        "opened": took,
+        "recall": found / truth.size,
+        **_percentiles(seconds),
+        "own": own,
+        "memory": status["memory"],
+        "fallbacks": status["fallbacks"],
+        "longest": steps.longest,
+        **beside,
+    }
+
+
+async def _beside(index: LocalIndex, kind: str, folder: pathlib.Path) -> dict[str, Any]:
+    """Ours and usearch alone in turns, query by query: the same file, opened the same way, one thread."""
+    config = KINDS[kind]
+    assert config is not None
+    (path,) = (folder / "measured").glob("*.graph")
+    raw = Index(
+        ndim=DIMENSIONS,
+        metric="cos",
+        dtype=config.storage,
+        connectivity=config.connectivity,
+        expansion_search=config.ef_search,
+    )
+    size = path.stat().st_size
+    (raw.view if size > config.mapped else raw.load)(str(path))
+    asked = queries()
+    graph = index.segments[0].graph
+    assert isinstance(graph, HnswGraph)
+    given = quantised(asked, graph.scale) if config.storage == "i8" else asked
+    ours, theirs = [], []
+    for turn in range(3):
+        for query, same in zip(asked, given, strict=True):
+            began = time.perf_counter()
+            raw.search(same, 10, threads=1)
+            between = time.perf_counter()
+            await index.search(query, 10)
+            if turn:  # the first is to warm up
+                theirs.append(between - began)
+                ours.append(time.perf_counter() - between)
+    return {"raw": _percentiles(theirs), "turns": _percentiles(ours)}
+
+
+def _percentiles(seconds: list[float]) -> dict[str, float]:
+    ordered = sorted(seconds)
+    return {"p50": ordered[len(ordered) // 2], "p99": ordered[int(0.99 * len(ordered))]}
+
+
+def _own() -> int:
+    """Bytes of memory that are the process's own: neither shared nor of a file."""
+    for line in pathlib.Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("RssAnon:"):
+            return int(line.split()[1]) * 1024
+    raise OSError("no RssAnon in /proc/self/status")
+
+
+if __name__ == "__main__":
+    program = {"build": build, "measure": measure}[sys.argv[1]]
+    print(json.dumps(trio.run(program, pathlib.Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))))
