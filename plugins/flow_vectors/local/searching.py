@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import attrs
-import numpy as np
 
 from flow_vectors.checking import Ids, Mask, Vectors
 from flow_vectors.local.rows import Segment, Snapshot
