@@ -185,7 +185,7 @@ class Tending:
         index, life = self._index, self._life
         now = index.now
         parts = await trio.to_thread.run_sync(_parts, planned, now.version)
-        self._building = {"rows": 0, "of": sum(len(one.ids) for one in parts), "what": "merging"}
+        self._begin("merging", sum(len(one.ids) for one in parts))
         made = await self._made(parts)
         try:
             if made is not None and planned.graph and not planned.at_once:
@@ -215,7 +215,7 @@ class Tending:
     async def _graph(self, segment: Segment) -> graphs.Graph:
         maker = self._index.maker
         assert maker is not None
-        self._building = {"rows": 0, "of": len(segment.ids), "what": "building the graph"}
+        self._begin("building the graph", len(segment.ids))
         graph = await trio.to_thread.run_sync(
             graphs.build,
             maker,
@@ -228,6 +228,11 @@ class Tending:
         )
         self.built += 1
         return graph
+
+    def _begin(self, what: str, rows: int) -> None:
+        """Say what is being made."""
+        self._building = {"rows": 0, "of": rows, "what": what}
+        self._wake()
 
     async def _made(self, parts: list[Part]) -> Segment | None:
         """A new segment of those rows; None if there are none."""

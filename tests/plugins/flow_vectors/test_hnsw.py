@@ -109,7 +109,7 @@ async def test_changes_while_it_builds_are_in_what_was_built(tmp_path: pathlib.P
         await index.add(np.arange(4000), rows)
         await index.settle()
         await index.add(np.arange(4000, 8000), vectors(4000, 2))
-        while not index.status()["building"]:
+        while (index.status()["building"] or {}).get("what") != "building the graph":
             await index.tending._next()
         await index.remove(np.arange(0, 100))
         await index.add(np.arange(100, 110), -rows[100:110])
