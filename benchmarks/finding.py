@@ -102,6 +102,7 @@ async def _measure(name: str, index: dict[str, Any], folder: str) -> list[Figure
     async with open_flow(config) as flow:
         await flow.wait_settled()
         taking = await _fill(flow, language)
+        await _built(flow)
         late = _Lateness()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(late.watch)
@@ -168,6 +169,15 @@ async def _take(flow: Flow, lines: list[Line]) -> None:
     )
     stored = await flow.state.do(PutPatterns(patterns))
     await flow.router.memory.wait_followed(stored.position)
+
+
+async def _built(flow: Flow) -> None:
+    """Wait until indexes have done nothing in the background for a while."""
+    idle = 0
+    while idle < 50:
+        indexes = flow.router.memory.status()["following"]["indexes"].values()
+        idle = 0 if any(one.get("building") for one in indexes) else idle + 1
+        await trio.sleep(0.1)
 
 
 async def _routes(flow: Flow, language: Language) -> list[tuple[bool, float]]:

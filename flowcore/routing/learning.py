@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import pathlib
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +24,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PAGE = 200
-_TEXTS = 10_000
-"""Texts of patterns that are remembered, to be told as reasons."""
+TOLD = 5
+"""Patterns that a route tells of as reasons."""
 _LATER = 1000
 """Lessons that wait to be given; further ones are dropped, and counted."""
 
@@ -111,7 +110,6 @@ class Learning:
         self._position = 0
         self._saved = 0
         self._moved = trio.Event()
-        self._texts: OrderedDict[int, str] = OrderedDict()
         self._send, self._receive = trio.open_memory_channel[Callable[[], Awaitable[None]]](_LATER)
         self._dropped = self._retrained = 0
         self._experts: tuple[Expert, ...] = ()
@@ -125,18 +123,16 @@ class Learning:
 
     async def near(self, vector: Vectors, k: int) -> tuple[Near, ...]:
         """The patterns nearest to a query, with their texts at hand."""
-        near = await self._following.shelf(ROUTES).near(vector, k)
-        unknown = [one.id for one in near[:5] if one.id not in self._texts]
+        shelf = self._following.shelf(ROUTES)
+        near = await shelf.near(vector, k)
+        unknown = [one.id for one in near[:TOLD] if shelf.text(one.id) is None]
         if unknown:
-            for pattern in await self._state.patterns(unknown, level=_stale()):
-                self._texts[pattern.id] = pattern.text
-            while len(self._texts) > _TEXTS:
-                self._texts.popitem(last=False)
+            shelf.remember(await self._state.patterns(unknown, level=_stale()))
         return near
 
     def text_of(self, id_: int) -> str:
-        """The text of a pattern that was near lately; empty if it is gone."""
-        return self._texts.get(id_, "")
+        """The beginning of the text of a pattern that was near lately; empty if it is gone."""
+        return self._following.shelf(ROUTES).text(id_) or ""
 
     # ---- lessons in
 

@@ -25,6 +25,8 @@ from flowcore.state import State
 logger = logging.getLogger(__name__)
 
 SHELVES = ("routes", "memory")
+_TEXTS = 200_000
+"""Texts of routes that are at hand, to be told as reasons: some 30 MB."""
 _DRIFT_EVERY = 5.0
 """Seconds between two looks at whether what is asked has drifted."""
 
@@ -54,7 +56,8 @@ async def open_router(
     async with AsyncExitStack() as stack:
         shelves = {}
         for name in SHELVES:
-            shelves[name] = Shelf(await _open_index(indexes, name, space, stack))
+            index = await _open_index(indexes, name, space, stack)
+            shelves[name] = Shelf(index, texts=_TEXTS if name == "routes" else 0)
         following = Following(state, shelves, str(embedder.identity), folder, settings.save)
         memory = Memory(settings.memory, state, embedder, following)
         learning = Learning(

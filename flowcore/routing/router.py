@@ -29,7 +29,7 @@ from flowcore.resilience import Buckets
 from flowcore.routing.drift import Drift
 from flowcore.routing.experts import Experts, Known
 from flowcore.routing.interfaces import Embedder, Lesson, Query, Ranking
-from flowcore.routing.learning import Given, Learning
+from flowcore.routing.learning import TOLD, Given, Learning
 from flowcore.routing.memory import Memory
 from flowcore.routing.porting import Porting
 from flowcore.routing.routes import Neighbour, Pending, Ranked, Route, Routes
@@ -168,7 +168,7 @@ class Router:
                     similarity=one.similarity,
                     weight=one.weight,
                 )
-                for one in near[:5]
+                for one in near[:TOLD]
             ),
             known=ranking.known,
             threshold=ranking.threshold,

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from flowcore.state import Pattern
 
 _LEAST = 1024
+_LONGEST_TEXT = 200
 _MOST_WEIGHT = 3.0
 """What one pattern counts at most, however often it was said."""
 
@@ -69,10 +70,13 @@ class Codes:
 class Shelf:
     """One vector index, and the facts of what is in it."""
 
-    def __init__(self, index: VectorIndex) -> None:
+    def __init__(self, index: VectorIndex, texts: int = 0) -> None:
+        """`texts` is how many texts are at hand without asking the store."""
         import numpy as np
 
         self.index = index
+        self._texts: dict[int, str] = {}
+        self._most_texts = texts
         self._np = np
         self._names = Codes()
         self._kind = np.dtype(
@@ -126,6 +130,7 @@ class Shelf:
         """Take in patterns; those without a vector are known, and not found."""
         np = self._np
         self.note([Facts.of(one) for one in patterns])
+        self.remember(patterns)
         found = [one for one in patterns if one.vector]
         bare = [one.id for one in patterns if not one.vector]
         if bare:
@@ -142,6 +147,8 @@ class Shelf:
 
     async def remove(self, ids: Sequence[int]) -> None:
         """Let go of patterns."""
+        for id_ in ids:
+            self._texts.pop(id_, None)
         if ids:
             await self.index.remove(self._np.array(ids, self._np.int64))
             self.revision += 1
@@ -150,6 +157,7 @@ class Shelf:
         """Let go of all."""
         await self.index.clear()
         self._count = 0
+        self._texts.clear()
         self.revision += 1
 
     def _place(self, id_: int) -> int | None:
@@ -187,16 +195,35 @@ class Shelf:
 
     async def near(self, vector: Vectors, k: int) -> tuple[Near, ...]:
         """The nearest patterns, as a gate is shown them."""
-        made = []
-        for id_, score in await self.search(vector, k):
-            at = self._place(id_)
-            if at is not None:
-                row = self._table[at]
-                expert = self._names.texts[int(row["expert"])]
-                made.append(
-                    Near(id=id_, expert=expert, similarity=score, weight=float(row["weight"]))
-                )
-        return tuple(made)
+        if k < 1 or not vector.any():
+            return ()
+        hits = await self.index.search(vector, k)
+        ids = self._table["id"][: self._count]
+        at = self._np.searchsorted(ids, hits.ids)
+        at = at[ids[self._np.minimum(at, max(self._count - 1, 0))] == hits.ids]
+        rows = self._table[at]
+        names = self._names.texts
+        return tuple(
+            Near(id=id_, expert=names[expert], similarity=score, weight=weight)
+            for id_, expert, weight, score in zip(
+                rows["id"].tolist(),
+                rows["expert"].tolist(),
+                rows["weight"].tolist(),
+                hits.scores.tolist(),
+                strict=True,
+            )
+        )
+
+    def text(self, id_: int) -> str | None:
+        """The text of a pattern, if it is remembered."""
+        return self._texts.get(id_)
+
+    def remember(self, patterns: Sequence[Pattern]) -> None:
+        """Have the texts of patterns at hand; where there are too many, the first are forgotten."""
+        for one in patterns:
+            self._texts[one.id] = one.text[:_LONGEST_TEXT]
+        while len(self._texts) > self._most_texts:
+            del self._texts[next(iter(self._texts))]
 
     def _where(
         self, namespace: str | None, since: float | None, until: float | None
