@@ -174,7 +174,7 @@ async def _take(flow: Flow, lines: list[Line]) -> None:
 async def _built(flow: Flow) -> None:
     """Wait until indexes have done nothing in the background for a while."""
     idle = 0
-    while idle < 50:
+    while idle < 150:
         indexes = flow.router.memory.status()["following"]["indexes"].values()
         idle = 0 if any(one.get("building") for one in indexes) else idle + 1
         await trio.sleep(0.1)
