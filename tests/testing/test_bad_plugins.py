@@ -19,7 +19,7 @@ from flowcore import Context, Envelope, Factory, Principal, Registry, Reply, hoo
 from flowcore.agents import Catalog, Tool
 from flowcore.config import Address, setting
 from flowcore.envelope import Raw
-from flowcore.errors import CallError, InternalError
+from flowcore.errors import CallError, InternalError, Overloaded
 from flowcore.http import HeaderMap, Request
 from flowcore.interfaces import AgentPort, Load, PoolDefaults
 from flowcore.requests import Guard
@@ -186,6 +186,20 @@ class Leaky(Guard):
         return {}
 
 
+class Greedy(Guard):
+    """Counts whom it has not looked at yet."""
+
+    def __init__(self) -> None:
+        self.left = 10
+
+    def knock(self, principal: Principal, now: float) -> None:
+        self.left -= 1
+
+    def enter(self, envelope: Envelope, now: float) -> None:
+        if self.left <= 0:
+            raise Overloaded("nothing is left")
+
+
 class Waiting(Guard):
     async def enter(self, envelope: Envelope, now: float) -> None:  # type: ignore[override]
         await trio.sleep(1)
@@ -197,6 +211,7 @@ async def test_guards() -> None:
     assert "fare as the first ones: it refuses with began=True" in leaky
     assert "its status is plain data for JSON" in leaky
     assert "it does not say that it has no action 'no-such-action'" in leaky
+    assert "requests 0 pass after it was asked, and 7 else" in await faults(Plugin("guard", Greedy))
     waiting = await faults(Plugin("guard", Waiting))
     assert "enter is async: it is called without await" in waiting
     assert "it inherits from flowcore.requests.Guard" in await faults(Plugin("guard", RoundRobin))
