@@ -49,6 +49,10 @@ class Guard:
         """
         del envelope, now, error
 
+    def stray(self, envelope: Envelope, error: CallError) -> None:
+        """A request was for what is not there, or not there now: it has no agent, and comes to no `enter`."""
+        del envelope, error
+
     def admit(self, principal: Principal, action: str, target: str) -> None:
         """Let an operator's call pass, such as ("agents.pause", "time"). Raises CallError to refuse it."""
         del principal, action, target
@@ -127,6 +131,11 @@ class Guards:
         """Let an edge itself answer a principal. Raises CallError to refuse it."""
         for guard in self.before(edge, ""):
             guard.attend(principal, now)
+
+    def stray(self, envelope: Envelope, error: CallError) -> None:
+        """Tell the node's and the edge's guards of a request that was for what is not there."""
+        for guard in self.before(envelope.edge, ""):
+            guard.stray(envelope, error)
 
     def admit(self, edge: str, principal: Principal, action: str, target: str) -> None:
         """Let an operator's call pass. Raises CallError to refuse it."""

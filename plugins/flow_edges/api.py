@@ -308,11 +308,10 @@ class Api:
             raise InvalidRequest(f"expected a call as JSON: {error}") from None
         if body.deadline is not None and not 0 < body.deadline < math.inf:
             raise InvalidRequest("expected a deadline of more than 0 seconds")
-        target = self._host.directory.resolve("tools", body.tool)
         envelope = Envelope(
-            agent=target.agent,
-            name=target.name,
-            params=tool_params(target.name, body.arguments),
+            agent="",
+            name=body.tool,
+            params=tool_params(body.tool, body.arguments),
             deadline=math.inf if body.deadline is None else trio.current_time() + body.deadline,
             explicit=body.deadline is not None,
             idempotency_key=body.idempotency_key,
@@ -322,6 +321,13 @@ class Api:
             edge=self._edge,
             client=self._access.address(request),
         )
+        try:
+            target = self._host.directory.resolve("tools", body.tool)
+        except CallError as error:
+            self._host.requests.guards.stray(envelope, error)
+            raise
+        envelope.agent, envelope.name = target.agent, target.name
+        envelope.params = tool_params(target.name, body.arguments)
         reply = await self._host.submit(envelope)
         return Response(
             200, JSON, b'{"id":"%b","result":%b}' % (envelope.id.encode(), reply.result)

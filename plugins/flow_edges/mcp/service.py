@@ -26,6 +26,7 @@ from flow_edges.mcp.tasks import TaskFace
 from flow_edges.mcp.tools import KnownTools
 from flowcore.agents import Target
 from flowcore.errors import (
+    CallError,
     InvalidArguments,
     SchemaViolation,
     UnknownMethod,
@@ -157,7 +158,8 @@ class Service:
             must_be_object(params, "arguments")
         try:
             kind = _KINDS[method.name]
-            return self.host.directory.resolve(kind, self.exposure.meant(kind, subject))
+            meant = self.exposure.meant(kind, subject)
+            return self._resolve(method.name, kind, meant, params, client)
         except UnknownTarget as error:
             if method.name == "resources/read":
                 raise UnknownTarget("resource not found", data={"uri": subject}) from None
@@ -165,6 +167,31 @@ class Service:
                 raise
             what = _KINDS[method.name].removesuffix("s")  # no hint at what is not shown
             raise UnknownTarget(f"unknown {what} {subject[:200]!r}", data=error.data) from None
+
+    def _resolve(
+        self,
+        method: str,
+        kind: Literal["tools", "resources", "prompts"],
+        name: str,
+        params: dict[str, Raw],
+        client: Client,
+    ) -> Target:
+        """Whose an offer is. Raises CallError if it is nobody's now, and tells the guards."""
+        try:
+            return self.host.directory.resolve(kind, name)
+        except CallError as error:
+            stray = Envelope(
+                method=method,
+                agent="",
+                name=name,
+                params=params,
+                principal=client.principal,
+                deadline=trio.current_time(),
+                edge=self.edge,
+                client=client.address,
+            )
+            self._guards.stray(stray, error)
+            raise
 
     def envelope(
         self,
@@ -237,7 +264,7 @@ class Service:
         """The envelope of `completion/complete`; None if the agent asked about completes nothing."""
         ref = reference(params)
         if ref.type == "ref/prompt" and ref.name is not None:
-            target = self.host.directory.resolve("prompts", ref.name)
+            target = self._resolve("completion/complete", "prompts", ref.name, params, client)
             agent, name = target.agent, target.name
             if name != ref.name:
                 again = _decode_members(params["ref"])

@@ -86,6 +86,10 @@ class Audit(Guard):
             record["error"] = type(error).__name__
         self._put(record)
 
+    def stray(self, envelope: Envelope, error: CallError) -> None:
+        """Write down what somebody wanted that is not there: whoever tries names leaves lines, too."""
+        self.leave(envelope, trio.current_time(), error)
+
     def decided(
         self, principal: Principal, action: str, target: str, error: CallError | None
     ) -> None:
