@@ -3,16 +3,14 @@
     async with open_agent("time", settings, open_source, open_balancer, ...) as agent:
         reply = await agent.call(envelope)
 
-It is given what opens its source of workers and its balancer, and keeps opening them: a life
-(`Incarnation`) that fails is followed by another one, after a wait that grows. It starts in the background
-and fails alone.
+It is given what opens its source of workers and its balancer, and keeps opening them (`Lives`): a life that
+fails is followed by another one, after a wait that grows. It starts in the background and fails alone.
 """
 
 from __future__ import annotations
 
 import itertools
 import logging
-import math
 import random
 from collections import deque
 from collections.abc import AsyncGenerator, Callable, Coroutine
@@ -27,18 +25,15 @@ from flowcore.agents.catalog import EMPTY, Catalog
 from flowcore.agents.directory import LISTED, unavailable
 from flowcore.agents.events import CatalogChanged, Notification, StateChanged
 from flowcore.agents.incarnation import (
-    Incarnation,
     OpenBalancer,
     OpenSource,
-    open_incarnation,
 )
-from flowcore.agents.orders import PAUSED, Orders
-from flowcore.agents.reasons import reason_of
+from flowcore.agents.lives import Lives
+from flowcore.agents.orders import PAUSED
 from flowcore.agents.settings import AgentSettings
 from flowcore.agents.state import FOLLOWS, State
 from flowcore.agents.statistics import AgentStatistics, Came, Tally
 from flowcore.agents.watch import Watchers
-from flowcore.agents.worker import WorkerLost
 from flowcore.envelope import Envelope, Principal, Reply
 from flowcore.errors import (
     AgentUnavailable,
@@ -69,9 +64,6 @@ class Agent:
         self.roles = frozenset(settings.roles)
         self.capabilities = frozenset(settings.capabilities)
         self.bare = settings.names == "bare"
-        self._open_source = open_source
-        self._open_balancer = open_balancer
-        self._random = chance
         self._watchers = watchers
         self._changed = changed
         self._late = late
@@ -86,11 +78,8 @@ class Agent:
         self._catalog = EMPTY
         self._stderr: deque[str] = deque(maxlen=STDERR_LINES)
         self.tally = Tally()
-        self._life: Incarnation | None = None
-        self._opening: trio.CancelScope | None = None
-        self._nudged = trio.Event()
-        self._orders = Orders()
-        self._next_try: float | None = None
+        self._lives = Lives(self, self._become, open_source, open_balancer, chance)
+        self._orders = self._lives.orders
         self.numbers = itertools.count(1)
         """The next worker's number; none is given twice, in all lives."""
 
@@ -109,15 +98,15 @@ class Agent:
     @property
     def load(self) -> float:
         """How busy it is: the part of what its pool takes at a time that is under way or waits, 0 to 1."""
-        life = self._life
+        life = self._lives.life
         return 0.0 if life is None else life.pool.load
 
     @property
     def retry_after(self) -> float | None:
         """Seconds until it is tried again, where it has failed."""
-        if self._next_try is None:
+        if self._lives.next_try is None:
             return None
-        return max(0.001, self._next_try - trio.current_time())
+        return max(0.001, self._lives.next_try - trio.current_time())
 
     @property
     def catalog(self) -> Catalog:
@@ -131,7 +120,7 @@ class Agent:
 
     def statistics(self) -> AgentStatistics:
         """What it has done since the flow opened."""
-        life = self._life
+        life = self._lives.life
         return self.tally.statistics(life.pool.statistics() if life is not None else None)
 
     def status(self) -> dict[str, Any]:
@@ -142,7 +131,7 @@ class Agent:
             "state": self._state.value,
             "reason": self._reason,
             "since": round(now - self._since, 3),
-            "trouble": self._life.trouble if self._life is not None else None,
+            "trouble": self._lives.life.trouble if self._lives.life is not None else None,
             "retry_after": self.retry_after,
             "description": self.settings.description,
             "roles": sorted(self.roles),
@@ -175,7 +164,7 @@ class Agent:
         OutcomeUnknown (the worker was gone while it ran). Any other exception is the worker's own fault.
         Takes no checkpoint of its own where a worker is free.
         """
-        life = self._life
+        life = self._lives.life
         if life is None or not self._state.available:
             self.tally.refuse()
             raise unavailable(self)
@@ -203,7 +192,7 @@ class Agent:
             raise AgentUnavailable(f"agent {self.name!r} is {self._state.value}, not paused")
         self._orders.paused = False
         if self._state is State.PAUSED:
-            busy = self._life is not None and self._life.pool.active
+            busy = self._lives.life is not None and self._lives.life.pool.active
             self._become(State.BUSY if busy else State.IDLE)
 
     def restart(self) -> None:
@@ -214,7 +203,7 @@ class Agent:
         """
         self._orders.restart = True
         self._orders.drain_by = None
-        self._heed()
+        self._lives.heed()
 
     async def drain(self, seconds: float) -> bool:
         """Take no more calls, let those accepted end within `seconds`, stop; whether all of them ended.
@@ -223,7 +212,7 @@ class Agent:
         """
         orders = self._orders
         orders.drain_by = trio.current_time() + seconds
-        self._heed()
+        self._lives.heed()
         before = self.tally.came[Came.LOST]
         while self._state is not State.STOPPED and orders.stops:
             await self._moves()
@@ -233,19 +222,9 @@ class Agent:
         """Drain within the settings' `shutdown`."""
         return await self.drain(self.settings.shutdown)
 
-    def _heed(self) -> None:
-        """Orders have changed: look at them, also while the source is opening."""
-        if self._opening is not None:
-            self._opening.cancel()
-        self.nudge()
-
     def nudge(self) -> None:
         """Something happened that `live` must look at."""
-        self._nudged.set()
-
-    async def _nudge_comes(self) -> None:
-        await self._nudged.wait()
-        self._nudged = trio.Event()
+        self._lives.nudge()
 
     def _stir(self, state: State, now: float) -> None:
         """Go from idle to busy, or back: with each call, so nothing more is done than must be."""
@@ -289,146 +268,10 @@ class Agent:
             level, "agent %s is %s%s", self.name, state.value, f": {reason}" if reason else ""
         )
 
-    # ---- life after life
-
     async def live(self, stop: trio.Event, *, task_status: trio.TaskStatus[Agent]) -> None:
-        """Be: one life after another, with back-off after a failed one, until `stop` is set."""
+        """Be: one life after another until `stop` is set."""
         task_status.started(self)
-        try:
-            async with trio.open_nursery() as nursery:
-                nursery.start_soon(self._end_on, stop)
-                await self._lives()
-                nursery.cancel_scope.cancel()
-        finally:
-            if self._state not in (State.DRAINING, State.STOPPED):
-                self._become(State.DRAINING)
-            self._become(State.STOPPED)
-
-    async def _end_on(self, stop: trio.Event) -> None:
-        await stop.wait()
-        self._orders.end = True
-        self._orders.drain_by = trio.current_time() + self.settings.shutdown
-        self._heed()
-
-    async def _lives(self) -> None:
-        failures = 0
-        while not self._orders.end:
-            if self._orders.stops:
-                await self._stopped()
-                continue
-            began = trio.current_time()
-            self._orders.restart = False
-            error = await self._one_life()
-            if self._orders.any:
-                failures = 0
-                if self._orders.restart:
-                    self._start_again()
-            elif error is not None:
-                if trio.current_time() - began > self.settings.restart.period:
-                    failures = 0
-                await self._fail(error, failures)
-                failures += 1
-
-    async def _stopped(self) -> None:
-        """Drained: be stopped until told to start again, or to end."""
-        if self._state is not State.DRAINING:
-            self._become(State.DRAINING)
-        self._become(State.STOPPED)
-        while not (self._orders.end or self._orders.restart):
-            await self._nudge_comes()
-        if self._orders.restart:
-            self._start_again()
-
-    def _start_again(self) -> None:
-        if self._state is State.DRAINING:
-            self._become(State.STOPPED)
-        self._become(State.STARTING, "restarting")
-
-    async def _fail(self, error: Exception, failures: int) -> None:
-        """Be failed for a while, with jitter so that agents that failed together do not return together."""
-        self._become(State.FAILED, reason_of(error))
-        settings = self.settings.restart
-        longest = min(settings.cap, settings.base * settings.factor ** min(failures, 64))
-        again = self._next_try = trio.current_time() + longest * self._random.uniform(0.5, 1.0)
-        while not self._orders.any and trio.current_time() < again:
-            with trio.move_on_at(again):
-                await self._nudge_comes()
-        self._next_try = None
-        if not self._orders.end and not self._orders.stops:
-            self._become(State.STARTING, f"trying again after: {reason_of(error)}")
-
-    async def _one_life(self) -> Exception | None:
-        """From opening the source to closing it; what it failed of, None if it was told to end."""
-        self.tally.lives += 1
-        settings = self.settings
-        opened = False
-        failure: Exception | None = None
-        timeout = settings.pool.start_timeout
-        try:
-            with trio.CancelScope(deadline=trio.current_time() + timeout) as scope:
-                self._opening = scope
-                async with open_incarnation(
-                    self, settings, self._open_source, self._open_balancer
-                ) as life:
-                    self._opening = None
-                    opened = True
-                    scope.deadline = math.inf
-                    failure = await self._live_through(life)
-                    scope.deadline = trio.current_time() + life.closing
-        except Exception as error:
-            logger.debug("agent %s did not open", self.name, exc_info=error)
-            return failure or error
-        finally:
-            self._opening = None
-        if scope.cancelled_caught:
-            if opened:
-                logger.warning("agent %s took too long to close and was cut off", self.name)
-            elif not self._orders.any:
-                return WorkerLost(f"agent {self.name} was not open within {timeout:g} s")
-        return failure
-
-    async def _live_through(self, life: Incarnation) -> Exception | None:
-        """Take calls from the first worker's being up until the life fails or is told to end."""
-        self._life = life
-        try:
-            while not (life.ready or life.failure or self._orders.any):
-                await self._nudge_comes()
-            if life.ready and not self._orders.any:
-                if self._orders.paused:
-                    self._become(State.PAUSED, PAUSED)
-                else:
-                    self._become(State.IDLE)
-            while not (life.failure or self._orders.any):
-                await self._nudge_comes()
-            await self._wind_down(life)
-        finally:
-            life.pool.refuse_all(lambda: unavailable(self))
-            self._life = None
-        return life.failure
-
-    async def _wind_down(self, life: Incarnation) -> None:
-        if life.failure is not None:
-            self._become(State.FAILED, reason_of(life.failure))
-        elif not self._orders.stops:
-            self._become(State.STARTING, "restarting")
-        else:
-            self._become(State.DRAINING)
-            await self._accepted_end(life)
-        life.pool.refuse_all(lambda: unavailable(self))
-        await life.wind_down()
-
-    async def _accepted_end(self, life: Incarnation) -> None:
-        """Wait until no call runs or waits, or the time for that is over."""
-        pool = life.pool
-        while (pool.active or pool.waiting) and life.failure is None:
-            by = self._orders.drain_by
-            if by is None:  # to be restarted: those under way have the usual time
-                return
-            if trio.current_time() >= by:
-                break
-            with trio.move_on_at(by):
-                await self._nudge_comes()
-        life.grace = 0.0
+        await self._lives.run(stop)
 
     # ---- what a life tells (`flowcore.agents.incarnation.Whole`)
 
@@ -455,7 +298,7 @@ class Agent:
 
     def at_rest(self, now: float) -> None:
         """No call is under way any more."""
-        life = self._life
+        life = self._lives.life
         if life is None or life.pool.active or life.pool.waiting:
             return  # it was a call of an earlier life, or one that waited
         if self._state is State.BUSY:

@@ -249,8 +249,8 @@ async def test_granted_and_cancelled_in_the_same_moment_gives_the_worker_back(
             await trio.testing.wait_all_tasks_blocked()
             nursery.start_soon(within, waiter)
             await trio.testing.wait_all_tasks_blocked()
-            assert it._life is not None
-            waiting = it._life.pool._queues[Priority.NORMAL][0]
+            assert it._lives.life is not None
+            waiting = it._lives.life.pool._queues[Priority.NORMAL][0]
             granted = waiting.wake
 
             def wake_and_cancel() -> None:
