@@ -160,6 +160,11 @@ class Learning:
         while self.lessons < lessons:
             await self._moved.wait()
 
+    async def wait_retrained(self, times: int) -> None:
+        """Wait until the gate has been trained anew so often."""
+        while self._retrained < times:
+            await self._moved.wait()
+
     def later(self, lesson: Callable[[], Awaitable[None]]) -> None:
         """Have a lesson given in the background; dropped, and counted, where too many wait."""
         try:
@@ -244,6 +249,7 @@ class Learning:
     async def retrain(self) -> int:
         """Make a new gate of all lessons that are kept, and put it in the place of the old one; how many."""
         gate = self._gates.make(self._identity, self._seed)
+        gate.set_experts(self._experts)
         position, lessons = await self._state.oldest_feedback(), 0
         while True:
             page = await self._state.feedback_after(position, _PAGE)
@@ -255,6 +261,8 @@ class Learning:
         gate.set_experts(self._experts)
         self.gate, self.lessons, self._position = gate, lessons, position
         self._retrained += 1
+        self._moved.set()
+        self._moved = trio.Event()
         return lessons
 
     def _learn_all(self, gate: Gate, lessons: tuple[Kept, ...]) -> int:
