@@ -40,8 +40,8 @@ _METRICS = {
 _LARGEST_F16 = 60_000.0
 _STEEPEST = 1e38
 _TABLES = 48
-"""Bytes for each row of a mapped graph, for usearch's tables of places and keys, which it does not count; found
-from the process's own memory when 300,000 rows were mapped."""
+"""Bytes for each row of a mapped graph, for usearch's tables of places and keys, which it does not count;
+found from the process's own memory when 300,000 rows were mapped."""
 
 
 class HnswGraph:
