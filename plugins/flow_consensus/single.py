@@ -123,6 +123,7 @@ class Single:
                     await self._wake.wait()
                 await self._write(self._next_batch())
         finally:
+            self._stopped = self._stopped or "no commands are taken: the node is being stopped"
             self._refuse(
                 self._queue, lambda: StateUnavailable("the node was stopped before it was written")
             )

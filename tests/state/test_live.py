@@ -298,6 +298,10 @@ async def test_a_caller_that_goes_away_leaves_nothing_waiting(
         assert await kept.state.pattern("notes", "last") is not None
     with pytest.raises(StateUnavailable):
         await kept.state.do(note("after"))
+    with pytest.raises(StateUnavailable, match="being stopped"):
+        await kept.consensus.propose(b"after")
+    with pytest.raises(StateUnavailable, match="one voter"):
+        await kept.consensus.change_voters(add=["beta"])
 
 
 async def test_the_log_lets_go_of_what_is_durable_in_the_state(tmp_path: pathlib.Path) -> None:
