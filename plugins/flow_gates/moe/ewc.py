@@ -69,11 +69,14 @@ class Consolidation:
             grown[: len(array)] = array
             setattr(self, name, grown)
 
-    def held(self, places: Places, plain: Floats, rate: float) -> Floats:
-        """The rows after a plain step, held back to where they were at the last consolidation."""
+    def held(self, places: Places, plain: Floats, rates: Floats) -> Floats:
+        """The rows after a plain step, held back to where they were at the last consolidation.
+
+        `rates` has the learning rate of each, shape (n, 1).
+        """
         if not self.points:
             return plain
-        pull = (2.0 * rate * self.settings.strength) * self.importance[places]
+        pull = (np.float32(2.0 * self.settings.strength) * rates) * self.importance[places]
         rows: Floats = (plain + pull * self.anchor[places]) / (1.0 + pull)
         return rows
 

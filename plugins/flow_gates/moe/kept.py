@@ -102,6 +102,7 @@ def given(learner: Learner, data: bytes) -> None:
     learner.network.restore(weights, words)
     learner.ewc.restore(arrays, *state.ewc_counts)
     learner.ewc.grow(learner.network.rows)
+    learner.settle()
     learner.replay.means = means
     learner.replay.restore(examples, {place: count for place, count, _ in state.examples})
     calibration, scope, track = learner.calibration, learner.scope, learner.track

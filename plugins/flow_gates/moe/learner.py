@@ -25,7 +25,7 @@ from flowcore.text import Features
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 
-_STILL = 1e-3
+_STILL = 1e-2
 """A row whose logit has a gradient below this stays as it is."""
 _LOOKED_AT = 3
 """How many of the best experts the nearest of what is kept is looked for among."""
@@ -53,6 +53,8 @@ class Learner:
         self.lessons = 0
         self.taught: dict[int, int] = {}
         """How many lessons each row had."""
+        self.rates: Floats = np.ones(0, np.float32)
+        """Shape (rows,): the part of the first learning rates that each row has."""
         told = repr((config.replay.kind, seed))
         self.form = blake2b(told.encode(), digest_size=8).hexdigest()
         """A hash of what a snapshot depends on besides the embedder."""
@@ -63,6 +65,19 @@ class Learner:
         self.network.grow(len(self.slots.names))
         if self.network.rows > before:
             self.ewc.grow(self.network.rows)
+            self.settle()
+
+    def _settle(self, place: int) -> None:
+        """The part of the first learning rates that a row has by now."""
+        learning = self.config.learning
+        slower = (1.0 + self.taught.get(place, 0) / learning.settles) ** -0.5
+        self.rates[place] = max(slower, learning.slowest)
+
+    def settle(self) -> None:
+        """The rates of all rows anew, from how many lessons they had."""
+        self.rates = np.ones(self.network.rows, np.float32)
+        for place in self.taught:
+            self._settle(place)
 
     def forget_overdue(self) -> None:
         """Forget experts that have been gone for too long."""
@@ -76,6 +91,7 @@ class Learner:
         self.replay.forget(place)
         self.active.discard(place)
         self.taught.pop(place, None)
+        self._settle(place)
         self.track.replayed.pop(place, None)
 
     def learn(self, lesson: Lesson, vector: Floats, features: Features) -> None:
@@ -83,6 +99,7 @@ class Learner:
         place = self.slots.places[lesson.expert]
         self.lessons += 1
         self.taught[place] = self.taught.get(place, 0) + 1
+        self._settle(place)
         scored = self.network.score(vector, features, anyway=place)
         at = int(np.flatnonzero(scored.places == place)[0])
         self._measure(lesson, scored, at, vector)
@@ -140,14 +157,15 @@ class Learner:
             return
         rows, slope = places[moving], slope[moving]
         learning = self.config.learning
-        gradients = np.outer(slope, vector)
+        steps = self.rates[rows] * slope
         before = self.network.weights[rows]
-        after = before - np.float32(learning.vectors) * gradients
+        after = before - np.outer(np.float32(learning.vectors) * steps, vector)
         if self.config.ewc.enabled:
-            after = self.ewc.held(rows, after, learning.vectors)
-            self.ewc.moved(rows, gradients, after - before)
+            rates = np.float32(learning.vectors) * self.rates[rows]
+            after = self.ewc.held(rows, after, rates[:, np.newaxis])
+            self.ewc.moved(rows, np.outer(slope, vector), after - before)
         self.network.moved(rows, after)
-        self.network.move_words(rows, np.float32(-learning.words) * slope, features)
+        self.network.move_words(rows, np.float32(-learning.words) * steps, features)
 
     def consolidate(self) -> None:
         """Hold on to the weights as they are, in so far as they matter; a phase of learning is over."""

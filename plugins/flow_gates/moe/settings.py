@@ -14,10 +14,21 @@ class LearningSettings:
     """How the weights of the gate follow lessons."""
 
     vectors: float = setting(
-        2.0, validator=v.in_range(0, 1000), help="learning rate of the weights of vectors"
+        2.5, validator=v.in_range(0, 1000), help="learning rate of the weights of vectors, at first"
     )
     words: float = setting(
-        2.0, validator=v.in_range(0, 1000), help="learning rate of the weights of words"
+        2.5, validator=v.in_range(0, 1000), help="learning rate of the weights of words, at first"
+    )
+    settles: float = setting(
+        200.0,
+        validator=v.gt(0),
+        help="lessons of an expert after which its rates are 0.7 of what they were at first: they go"
+        " down by 1 / sqrt(1 + lessons / settles)",
+    )
+    slowest: float = setting(
+        0.2,
+        validator=v.in_range(0, 1),
+        help="the part of the first rates that is never gone below, so that it follows changes",
     )
     shortlist: int = setting(
         64,
