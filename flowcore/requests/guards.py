@@ -117,15 +117,14 @@ class Guards:
             self._known[edge, agent] = known
         return known
 
-    def knock(self, edge: str, principal: Principal, now: float) -> None:
-        """Let a principal's request be looked at. Raises CallError to refuse it, whatever it is."""
+    def knocking(self, edge: str) -> tuple[Guard, ...]:
+        """The guards that an edge asks, by `knock`, before it looks at a principal's request."""
         knocking = self._knocking.get(edge)
         if knocking is None:
             first = itertools.takewhile(lambda guard: not guard.sees_all, self.before(edge, ""))
             knocking = tuple(one for one in first if type(one).knock is not Guard.knock)
             self._knocking[edge] = knocking
-        for guard in knocking:
-            guard.knock(principal, now)
+        return knocking
 
     def attend(self, edge: str, principal: Principal, now: float) -> None:
         """Let an edge itself answer a principal. Raises CallError to refuse it."""

@@ -104,7 +104,8 @@ class Service:
 
     def knock(self, caller: Caller) -> None:
         """Let a caller's request be looked at. Raises CallError to refuse it, whatever it is."""
-        self._guards.knock(self.edge, caller.principal, trio.current_time())
+        for guard in self._guards.knocking(self.edge):
+            guard.knock(caller.principal, self._now())
 
     def attend(self, caller: Caller | Client) -> None:
         """Let a caller be answered by the edge itself. Raises CallError to refuse it."""
