@@ -226,34 +226,34 @@ def containers(data: bytes) -> int:
 
 def _steps(data: bytes) -> bytes:
     """The brackets of JSON as steps into (1) and out of (-1) arrays and objects, without those in strings."""
-    return _STRING.sub(b"", _outlined(data, _AS_STEPS, _NOT_STRUCTURE))
-
-
-def _exceeds(data: bytes, most: float) -> bool:
-    """Whether valid JSON has more commas and brackets than these, without those in strings."""
-    texts = int(2 * most)  # of two texts only one can be a name: with more there are more values
-    parts = _outlined(data, None, _NOT_COUNTED).split(b'"', 2 * texts + 1)
-    if len(parts) > 2 * texts + 1:
-        return True
-    rest = b"".join(parts[::2])
-    return rest.count(b",") + rest.count(b"[") + rest.count(b"{") > most
-
-
-def _outlined(data: bytes, table: bytes | None, deleted: bytes) -> bytes:
-    """JSON with only those characters that are not deleted, and less strings than it had."""
-    if b"\\" in data:
-        data = data.replace(b"\\\\", b"").replace(b'\\"', b"")
-    rest = data.translate(table, deleted)
+    rest = _unescaped(data).translate(_AS_STEPS, _NOT_STRUCTURE)
     for quotes in _EVEN:  # what follows them is as much within a string, or without, as it was
         rest = rest.replace(quotes, b"")
-    return rest
+    return _STRING.sub(b"", rest)
+
+
+def _in_strings(data: bytes, most: float) -> int:
+    """How many commas and brackets stand in the strings of valid JSON; -1 if it has more strings than so
+    many values can have."""
+    quotes = int(4 * most)  # of two strings only one can be a name
+    parts = _unescaped(data).split(b'"', quotes + 1)
+    if len(parts) > quotes + 1:
+        return -1
+    texts = b"".join(parts[1::2])
+    return texts.count(b",") + texts.count(b"[") + texts.count(b"{")
+
+
+def _unescaped(data: bytes) -> bytes:
+    """JSON without escaped quotes and backslashes: each quote that is left begins or ends a string."""
+    if b"\\" not in data:
+        return data
+    return data.replace(b"\\\\", b"").replace(b'\\"', b"")
 
 
 _BLOCK = 64
 _EVEN = (b'"' * 256, b'"' * 16, b'""')
 _AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # which closes which, the decoder checks
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
-_NOT_COUNTED = bytes(set(range(256)) - set(b'"[]{},'))
 _STRING = re.compile(rb'"[^"]*"')
 
 
@@ -301,8 +301,10 @@ def _containers(data: bytes, values: float) -> int:
             commas += data.count(b",", start, end)
             if containers + commas > values * _IN_TEXTS:
                 raise ParseError(f"more than {values} values")
-    if containers + commas > values and _exceeds(data, values):
-        raise ParseError(f"more than {values} values")
+    if containers + commas > values:
+        within = _in_strings(data, values)
+        if within < 0 or containers + commas - within > values:
+            raise ParseError(f"more than {values} values")
     return containers
 
 
