@@ -46,6 +46,10 @@ CALLS: dict[str, tuple[dict[str, Any], str]] = {
     "notes.write": ({"title": "demo", "text": "it works"}, r"noted: demo"),
     "text.count_words": ({"text": "one two two"}, r'"two":2'),
     "flow.status": ({}, r'"node":"quickstart"'),
+    "flow.find_tools": ({"query": "show the commit logs of a repository"}, r"git\.git_log"),
+    "flow.ask": ({"text": "the most frequent words of a text: two two", "guess": True}, r'"two":2'),
+    "memory.put": ({"key": "demo", "text": "the ferry leaves at noon"}, r'"key":"demo"'),
+    "memory.search": ({"query": "when does the ferry leave"}, r"at noon"),
 }
 NODE_CALLS: dict[str, tuple[dict[str, Any], str]] = {
     "everything.echo": ({"message": "hello"}, r"hello"),
