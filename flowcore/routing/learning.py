@@ -259,6 +259,7 @@ class Learning:
             if page.complete and position >= self._position:
                 break
         gate.set_experts(self._experts)
+        gate.consolidate()
         self.gate, self.lessons, self._position = gate, lessons, position
         self._retrained += 1
         self._moved.set()

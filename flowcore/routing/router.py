@@ -134,7 +134,7 @@ class Router:
             text,
             vector,
             {one.expert: one.probability for one in route.ranked},
-            route.explored,
+            ranking.propensity,
             principal.owner,
             began,
         )
@@ -256,7 +256,7 @@ class Router:
             raise UnknownTarget(f"there is no expert {expert[:200]!r}")
         self._take(principal.owner, trio.current_time())
         (vector,) = await self.embedder.embed([text])
-        pending = Pending(text, vector, {expert: 1.0}, False, principal.owner, 0.0)
+        pending = Pending(text, vector, {expert: 1.0}, 1.0, principal.owner, 0.0)
         await self._learn("", pending, expert, _reward(reward), principal.owner, "explicit")
 
     def came(
@@ -326,7 +326,7 @@ class Router:
             vector=pending.vector,
             expert=expert,
             reward=reward,
-            propensity=pending.ranked.get(expert, 1.0) if pending.explored else 1.0,
+            propensity=pending.propensity_of(expert),
             exclusive=source == "explicit",
             weight=1.0 if source == "explicit" else self.settings.feedback.implicit_weight,
         )

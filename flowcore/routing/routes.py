@@ -71,11 +71,17 @@ class Pending:
     vector: Vectors
     ranked: Mapping[str, float]
     """Experts and their probabilities."""
-    explored: bool
+    propensity: float
+    """The probability with which the first of them was to be the first."""
     owner: Owner
     until: float
     settled: bool = False
     """Whether a call that followed it has told how it turned out."""
+
+    def propensity_of(self, expert: str) -> float:
+        """The probability with which an expert was chosen: 1 unless it was first by a draw."""
+        first = next(iter(self.ranked), None)
+        return self.propensity if expert == first else 1.0
 
 
 class Routes:
@@ -96,12 +102,12 @@ class Routes:
         text: str,
         vector: Vectors,
         ranked: Mapping[str, float],
-        explored: bool,
+        propensity: float,
         owner: Owner,
         now: float,
     ) -> None:
         """Remember a route; those that are too old, or too many, are forgotten."""
-        self._waiting[id_] = Pending(text, vector, ranked, explored, owner, now + self._keep)
+        self._waiting[id_] = Pending(text, vector, ranked, propensity, owner, now + self._keep)
         self._last[owner] = id_
         while self._waiting:
             oldest, pending = next(iter(self._waiting.items()))
