@@ -130,7 +130,7 @@ def test_every_command_of_every_page_works(
         assert "Traceback" not in done.stderr
         assert done.returncode in (0, 1)  # in their order they are run below
     elif program == "flowctl":
-        done = node.ctl(*words)
+        done = run("flowctl", *words, "--url", node.api, cwd=folder)
         assert "Traceback" not in done.stderr
         assert done.returncode in (0, 1)  # what a page refuses on purpose, README's session shows
     elif program == "flowserve" and words[:1] == ["--config"]:
