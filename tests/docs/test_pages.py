@@ -60,11 +60,12 @@ def node() -> Generator[Node]:
 
 @pytest.fixture
 def folder(tmp_path: pathlib.Path) -> pathlib.Path:
-    """A folder with the configuration that README shows, and the agent it names."""
+    """A folder with the configuration that README shows, the agent it names, and a file to take in."""
     example = re.search(r"```toml\n(# flow.toml\n.*?)```", README, re.DOTALL)
     assert example is not None
     (tmp_path / "flow.toml").write_text(example[1])
     shutil.copy(ROOT / "examples" / "notes_agent.py", tmp_path)
+    (tmp_path / "patterns.jsonl").touch()
     return tmp_path
 
 
