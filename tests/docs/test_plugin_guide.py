@@ -61,6 +61,9 @@ async def test_every_file_of_the_guide_works(config: pathlib.Path) -> None:
         )
         with pytest.raises(PermissionDenied, match=r"second\.shout may not be called now"):
             await flow.call("second.shout", {"text": "x"})
+        assert str(flow.router.embedder.identity) == "letters 1.500 (64 dimensions)"
+        stored = await flow.memory.put("notes", "letters say little")
+        assert [one.key for one, _ in await flow.memory.search("notes", "letters")] == [stored.key]
         await wait_for_answer(flow)
         statuses = {one.component: one.status for one in flow.components()}
         assert statuses["edge.clock"] is Status.OK
