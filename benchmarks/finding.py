@@ -23,7 +23,8 @@ import trio
 from benchmarks.report import Figure
 from flowcore import Flow, open_flow
 from flowcore.native import tool
-from flowcore.routing import ROUTES, Line
+from flowcore.routing import ROUTES
+from flowcore.state import PatternLine
 
 TOOLS = 1_000
 PATTERNS = int(os.environ.get("FINDING_PATTERNS", "100000"))
@@ -138,11 +139,11 @@ def _p99(ordered: list[float]) -> float:
 async def _fill(flow: Flow, language: Language) -> float:
     """Put the patterns; how many seconds it took."""
     began = time.perf_counter()
-    lines: list[Line] = []
+    lines: list[PatternLine] = []
     for number in range(PATTERNS):
         of = number % TOOLS
         text = f"{language.text(of)} {number}"
-        lines.append(Line(namespace="patterns", text=text, expert=f"box.tool_{of}"))
+        lines.append(PatternLine(namespace="patterns", text=text, expert=f"box.tool_{of}"))
         if len(lines) == 500:
             await _take(flow, lines)
             lines = []
@@ -150,7 +151,7 @@ async def _fill(flow: Flow, language: Language) -> float:
     return time.perf_counter() - began
 
 
-async def _take(flow: Flow, lines: list[Line]) -> None:
+async def _take(flow: Flow, lines: list[PatternLine]) -> None:
     """Straight into the shelf of routes: patterns that were learned, without a gate's lesson for each."""
     from flowcore.state import PutPattern, PutPatterns
 

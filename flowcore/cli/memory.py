@@ -58,6 +58,7 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
 
     out = actions.add_parser("export", parents=[common], help="write patterns as JSON lines")
     out.add_argument("-n", "--namespace", help="only these; unset: all, those of routes too")
+    out.add_argument("--vectors", action="store_true", help="with the vectors, in base64")
     out.add_argument("file", nargs="?", type=pathlib.Path, help="unset: standard output")
     take = actions.add_parser("import", parents=[common], help="read patterns as JSON lines")
     take.add_argument("file", nargs="?", type=pathlib.Path, help="unset: standard input")
@@ -115,7 +116,7 @@ def _delete(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
 def _export(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
     count = 0
     with _written(options.file) as file:
-        for line in _exported(options.namespace, node):
+        for line in _exported(options, node):
             file.write(json.dumps(line, ensure_ascii=False) + "\n")
             count += 1
     if options.file is None:
@@ -124,10 +125,10 @@ def _export(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
     return {"count": count}, f"{count} patterns written to {options.file}"
 
 
-def _exported(namespace: str | None, node: NodeClient) -> Iterator[dict[str, Any]]:
+def _exported(options: argparse.Namespace, node: NodeClient) -> Iterator[dict[str, Any]]:
     cursor: str | None = None
     while True:
-        body = {"namespace": namespace, "cursor": cursor}
+        body = {"namespace": options.namespace, "cursor": cursor, "vectors": options.vectors}
         _, page = node.post("/memory/export", body, Exported)
         yield from page.patterns
         cursor = page.cursor

@@ -29,7 +29,7 @@ from flowcore.routing.interfaces import (
 )
 from flowcore.routing.memory import Memory, Remembered
 from flowcore.routing.opening import open_router
-from flowcore.routing.porting import Line, Porting
+from flowcore.routing.porting import Porting
 from flowcore.routing.router import Router
 from flowcore.routing.routes import Neighbour, Ranked, Route
 from flowcore.routing.settings import RouterSettings
@@ -51,7 +51,6 @@ __all__ = [
     "Identity",
     "Known",
     "Lesson",
-    "Line",
     "Memory",
     "Metric",
     "Near",

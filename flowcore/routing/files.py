@@ -11,9 +11,11 @@ import hashlib
 import logging
 import os
 import pathlib
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
+import trio
 
 logger = logging.getLogger(__name__)
 
@@ -57,3 +59,13 @@ def read_kept(path: pathlib.Path) -> Any:
         logger.warning("%s is damaged, and is made anew", path.name)
         return None
     return msgspec.msgpack.decode(data)
+
+
+async def save_often(save: Callable[[], Awaitable[None]], seconds: float, what: str) -> None:
+    """Save now and then, until cancelled; where that fails, say so and try again the next time."""
+    while True:
+        await trio.sleep(seconds)
+        try:
+            await save()
+        except OSError as error:
+            logger.error("%s cannot be saved: %s", what, error)

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from flowcore.errors import TooOld
-from flowcore.routing.files import read_kept, write_kept
+from flowcore.routing.files import read_kept, save_often, write_kept
 from flowcore.routing.shelf import Facts, Shelf
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ class Following:
     async def run(self) -> None:
         """Follow the state, and save now and then, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._save_often)
+            nursery.start_soon(save_often, self.save, self._save, "the vector indexes")
             while True:
                 await self._state.wait_applied(self._position)
                 await self._follow()
@@ -139,14 +139,6 @@ class Following:
             self.shelf(one.namespace).note([Facts.of(one)])
 
     # ---- saving
-
-    async def _save_often(self) -> None:
-        while True:
-            await trio.sleep(self._save)
-            try:
-                await self.save()
-            except OSError as error:
-                logger.error("the vector indexes cannot be saved: %s", error)
 
     async def save(self) -> None:
         """Keep everything on disk, where it has changed. Raises OSError; what was kept before stays."""

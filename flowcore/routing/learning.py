@@ -12,7 +12,7 @@ import trio
 
 from flowcore.envelope import Owner
 from flowcore.errors import CallError, DamagedState, TooOld
-from flowcore.routing.files import read_kept, write_kept
+from flowcore.routing.files import read_kept, save_often, write_kept
 from flowcore.routing.following import ROUTES, Following
 from flowcore.routing.interfaces import Expert, Gate, Gates, Identity, Lesson, Near
 
@@ -202,7 +202,7 @@ class Learning:
         """Follow the lessons, give those that wait, and save now and then, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._give_later)
-            nursery.start_soon(self._save_often)
+            nursery.start_soon(save_often, self.save, self._save, "the gate")
             while True:
                 await self._state.wait_applied(self._position)
                 await self._follow()
@@ -270,14 +270,6 @@ class Learning:
         return sum(self._learn(gate, one) for one in lessons)
 
     # ---- saving
-
-    async def _save_often(self) -> None:
-        while True:
-            await trio.sleep(self._save)
-            try:
-                await self.save()
-            except OSError as error:
-                logger.error("the gate cannot be saved: %s", error)
 
     async def save(self) -> None:
         """Keep the gate on disk, where it has learned. Raises OSError."""

@@ -1,6 +1,6 @@
-"""Patterns out and in: as plain objects, a page at a time, for a file of JSON lines.
+"""Patterns out and in: a page at a time, for a file of JSON lines.
 
-Vectors do not travel: whoever takes patterns in embeds their texts by its own embedder.
+A line that brings a vector of this node's embedder keeps it; of any other, the text is embedded anew.
 """
 
 from __future__ import annotations
@@ -17,29 +17,10 @@ from flowcore.routing.learning import Given, Learning
 from flowcore.routing.memory import Memory
 
 if TYPE_CHECKING:
-    from flowcore.state import Pattern, State
+    from flowcore.state import PatternLine, PutPattern, State
 
 PAGE = 500
 """Patterns that go out, or come in, at once."""
-
-
-class Line(
-    msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True
-):
-    """A pattern as it travels: one line of a file."""
-
-    namespace: str
-    text: str
-    key: str | None = None
-    value: Any = None
-    expert: str = ""
-    """Whom the text was for, in the namespace of routes."""
-    reward: float = 1.0
-    weight: float = 1.0
-    time: float | None = None
-    """When it was learned, seconds since 1970."""
-    expires: float | None = None
-    owner: tuple[str, str] = ("", "")
 
 
 class Porting:
@@ -59,8 +40,12 @@ class Porting:
         self._following = following
         self._learning = learning
 
-    async def out(self, namespace: str | None = None, cursor: str | None = None) -> dict[str, Any]:
+    async def out(
+        self, namespace: str | None = None, cursor: str | None = None, *, vectors: bool = False
+    ) -> dict[str, Any]:
         """A page of patterns, of one namespace or all; `cursor`: where the next begins, None at the end."""
+        from flowcore.state import line_of
+
         spaces = [namespace] if namespace is not None else await self._namespaces()
         place, _, inner = (cursor or "0:").partition(":")
         if not place.isdigit() or int(place) > len(spaces):
@@ -73,86 +58,70 @@ class Porting:
             after: str | None = f"{at}:{page.cursor}"
         else:
             after = f"{at + 1}:" if at + 1 < len(spaces) else None
-        return {"patterns": [_line(one) for one in page.patterns], "cursor": after}
+        return {
+            "patterns": [line_of(one, vector=vectors) for one in page.patterns],
+            "cursor": after,
+        }
 
     async def _namespaces(self) -> list[str]:
         return sorted((await self._state.counts()).namespaces)
 
-    async def take(self, lines: Sequence[Line], now: float) -> int:
+    async def take(self, lines: Sequence[PatternLine], now: float) -> int:
         """Take patterns in, all of them or none of those that are refused; how many. `now` is the time.
 
         Those of routes are lessons. Raises InvalidArguments naming the first that is wrong, TooLarge,
         QuotaExceeded, OtherEmbedder, EmbeddingFailed.
         """
+        from flowcore.state import PutPatterns
+
         if len(lines) > PAGE:
             raise InvalidArguments(f"expected at most {PAGE} patterns at once, not {len(lines)}")
         self._memory.check_embedder()
-        for number, line in enumerate(lines):
-            try:
-                self._memory.check_text(line.text)
-                if line.namespace == ROUTES and not line.expert:
-                    raise InvalidArguments("expected the expert that it was for")
-            except InvalidArguments as error:
-                raise InvalidArguments(f"patterns[{number}]: {error.message}") from None
-        kept = [one for one in lines if one.expires is None or one.expires > now]
-        vectors = await self._embedder.embed([one.text for one in kept])
-        lessons, patterns = [], []
-        for line, vector in zip(kept, vectors, strict=True):
-            if line.namespace == ROUTES:
-                lessons.append(_lesson(line, vector))
-            else:
-                patterns.append(self._pattern(line, vector, now))
+        found = [self._checked(number, line, now) for number, line in enumerate(lines)]
+        patterns = await self._embedded([one for one in found if one is not None])
+        lessons = [_lesson(one) for one in patterns if one.namespace == ROUTES]
+        others = tuple(one for one in patterns if one.namespace != ROUTES)
         if lessons:
             await self._learning.give(*lessons)
-        if patterns:
-            from flowcore.state import PutPatterns
-
-            stored = await self._state.do(PutPatterns(tuple(patterns)))
+        if others:
+            stored = await self._state.do(PutPatterns(others))
             await self._following.wait_followed(stored.position)
-        return len(kept)
+        return len(patterns)
 
-    def _pattern(self, line: Line, vector: Any, now: float) -> Any:
-        from flowcore.state import PutPattern
+    def _checked(self, number: int, line: PatternLine, now: float) -> PutPattern | None:
+        from flowcore.state import pattern_of
 
-        return PutPattern(
-            namespace=line.namespace,
-            key=line.key,
-            text=line.text,
-            value=None if line.value is None else msgspec.json.encode(line.value),
-            vector=vector.astype("<f4").tobytes(),
-            embedder=str(self._embedder.identity),
-            expert=line.expert,
-            reward=line.reward,
-            weight=line.weight,
-            time=line.time,
-            ttl=None if line.expires is None else line.expires - now,
-            owner=line.owner,
-        )
+        try:
+            self._memory.check_text(line.text)
+            if line.namespace == ROUTES and not line.expert:
+                raise InvalidArguments("expected the expert that it was for")
+            return pattern_of(line, now)
+        except InvalidArguments as error:
+            raise InvalidArguments(f"patterns[{number}]: {error.message}") from None
+
+    async def _embedded(self, patterns: Sequence[PutPattern]) -> list[PutPattern]:
+        """The patterns with vectors of this node's embedder."""
+        ours = str(self._embedder.identity)
+        size = 4 * self._embedder.identity.dimensions
+        strange = [one for one in patterns if one.embedder != ours or len(one.vector) != size]
+        vectors = iter(await self._embedder.embed([one.text for one in strange]))
+        anew = {
+            id(one): msgspec.structs.replace(
+                one, vector=next(vectors).astype("<f4").tobytes(), embedder=ours
+            )
+            for one in strange
+        }
+        return [anew.get(id(one), one) for one in patterns]
 
 
-def _line(one: Pattern) -> dict[str, Any]:
-    line = Line(
-        namespace=one.namespace,
+def _lesson(one: PutPattern) -> Given:
+    import numpy as np
+
+    lesson = Lesson(
         text=one.text,
-        key=None if one.namespace == ROUTES else one.key,
-        value=None if one.value is None else msgspec.json.decode(one.value),
+        vector=np.frombuffer(one.vector, "<f4"),
         expert=one.expert,
         reward=one.reward,
         weight=one.weight,
-        time=one.time,
-        expires=one.expires,
-        owner=one.owner,
     )
-    made: dict[str, Any] = msgspec.to_builtins(line)
-    return made
-
-
-def _lesson(line: Line, vector: Any) -> Given:
-    lesson = Lesson(
-        text=line.text,
-        vector=vector,
-        expert=line.expert,
-        reward=line.reward,
-        weight=line.weight,
-    )
-    return Given(lesson=lesson, owner=line.owner, time=line.time)
+    return Given(lesson=lesson, owner=one.owner, time=one.time)

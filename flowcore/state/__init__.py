@@ -38,7 +38,7 @@ from flowcore.state.commands import (
     decode_entry,
     encode_entry,
 )
-from flowcore.state.exchange import Imported, PatternLine, export_patterns, import_patterns
+from flowcore.state.exchange import PatternLine, line_of, pattern_of
 from flowcore.state.files import FILE as STATE_FILE
 from flowcore.state.interfaces import (
     Committed,
@@ -86,7 +86,6 @@ __all__ = [
     "Entry",
     "Feedback",
     "GiveFeedback",
-    "Imported",
     "Installed",
     "Learned",
     "Lesson",
@@ -120,7 +119,7 @@ __all__ = [
     "Touched",
     "decode_entry",
     "encode_entry",
-    "export_patterns",
-    "import_patterns",
+    "line_of",
     "open_state",
+    "pattern_of",
 ]

@@ -10,7 +10,7 @@
 | `GET /guards` | guards with what they let through and refused |
 | `POST /guards/NAME/ACTION` | have a guard do something, such as `open` a breaker: `{"agent": ..}` |
 | `POST /memory/export`, `.../import`, `.../reembed` | a page of patterns out, `{"namespace": .., \
-"cursor": ..}`; patterns in, `{"patterns": [..]}`; embed anew what another embedder has embedded |
+"cursor": .., "vectors": false}`; patterns in, `{"patterns": [..]}`; embed anew what another embedder did |
 | `GET /tasks` | tasks and requests under way, and those that ended lately |
 | `GET /tools` | the public names of all tools |
 | `POST /call` | call a tool: `{"tool": .., "arguments": {..}, "deadline": SECONDS, "idempotencyKey": .., \

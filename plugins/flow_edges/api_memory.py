@@ -9,7 +9,7 @@ import msgspec
 
 from flowcore.errors import InvalidRequest
 from flowcore.interfaces import Host
-from flowcore.routing import Line
+from flowcore.state import PatternLine
 
 T = TypeVar("T")
 
@@ -17,10 +17,11 @@ T = TypeVar("T")
 class _Export(msgspec.Struct, forbid_unknown_fields=True):
     namespace: str | None = None
     cursor: str | None = None
+    vectors: bool = False
 
 
 class _Import(msgspec.Struct, forbid_unknown_fields=True):
-    patterns: list[Line]
+    patterns: list[PatternLine]
 
 
 class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -37,7 +38,7 @@ def _read(body: bytes, of: type[T]) -> T:
 async def export(host: Host, body: bytes) -> dict[str, Any]:
     """A page of patterns. Raises CallError."""
     asked = _read(body, _Export)
-    return await host.router.porting.out(asked.namespace, asked.cursor)
+    return await host.router.porting.out(asked.namespace, asked.cursor, vectors=asked.vectors)
 
 
 async def take(host: Host, body: bytes) -> dict[str, Any]:

@@ -8,7 +8,6 @@ import time
 from collections.abc import Iterator
 from typing import Any
 
-import msgspec
 import pytest
 
 from flowcore import Flow, Principal, open_flow
@@ -19,7 +18,8 @@ from flowcore.errors import (
     TooLarge,
     VersionConflict,
 )
-from flowcore.routing import ROUTES, Line
+from flowcore.routing import ROUTES
+from flowcore.state import PatternLine
 
 
 def configured(folder: pathlib.Path, **router: Any) -> dict[str, Any]:
@@ -169,7 +169,7 @@ async def test_a_namespace_is_for_whom_the_rules_say(tmp_path: pathlib.Path) -> 
 
 
 async def test_patterns_go_out_and_come_in(tmp_path: pathlib.Path) -> None:
-    lines: list[dict[str, Any]] = []
+    lines: list[PatternLine] = []
     async with open_flow(configured(tmp_path / "a")) as flow:
         for number in range(7):
             await put(
@@ -184,15 +184,16 @@ async def test_patterns_go_out_and_come_in(tmp_path: pathlib.Path) -> None:
                 break
     assert len(lines) == 7
     async with open_flow(configured(tmp_path / "b")) as flow:
-        taken = [msgspec.convert(one, Line) for one in lines]
-        assert await flow.router.porting.take(taken, time.time()) == 7
+        assert await flow.router.porting.take(lines, time.time()) == 7
         assert await found(flow, "thing 4", namespace="n1", k=1) == ["k4"]
         got = (await flow.call("memory.get", {"key": "k4", "namespace": "n1"})).structured
         assert got["value"] == 4
         with pytest.raises(InvalidArguments, match=r"patterns\[1\]: expected a text"):
-            await flow.router.porting.take([taken[0], Line(namespace="x", text="")], time.time())
+            await flow.router.porting.take(
+                [lines[0], PatternLine(namespace="x", text="")], time.time()
+            )
         with pytest.raises(InvalidArguments, match="the expert that it was for"):
-            await flow.router.porting.take([Line(namespace=ROUTES, text="x")], time.time())
+            await flow.router.porting.take([PatternLine(namespace=ROUTES, text="x")], time.time())
         for cursor in ("x", "9:", "0:zzz", "-1:"):
             with pytest.raises(InvalidArguments):
                 await flow.router.porting.out(cursor=cursor)

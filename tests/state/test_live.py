@@ -8,6 +8,7 @@ import pathlib
 import shutil
 from collections.abc import AsyncIterator, Sequence
 
+import msgspec
 import pytest
 import trio
 
@@ -27,14 +28,15 @@ from flowcore.state import (
     Feedback,
     GiveFeedback,
     OpenSession,
+    PatternLine,
     PutPattern,
     PutPatterns,
     ReadLevel,
     RemovePatterns,
     SnapshotInfo,
     StateSettings,
-    export_patterns,
-    import_patterns,
+    line_of,
+    pattern_of,
 )
 from support.keeping import Kept, keeping, note
 
@@ -443,40 +445,30 @@ async def test_an_expired_pattern_is_not_shown_and_then_it_is_gone(tmp_path: pat
         assert kept.state.status()["patterns"] == 0
 
 
-@PLACES
-async def test_patterns_go_out_as_lines_and_come_in_again(
-    tmp_path: pathlib.Path, kept_in: str
-) -> None:
+async def test_a_pattern_becomes_a_line_and_a_pattern_again(tmp_path: pathlib.Path) -> None:
     clock = itertools.count(1000).__next__
-    async with keeping(place(tmp_path, kept_in), clock=lambda: float(clock())) as kept:
+    async with keeping(tmp_path, clock=lambda: float(clock())) as kept:
         await kept.state.do(
             note("a", "täxt", value=b'{"a": [1, null]}', ttl=1e6, owner=("jwt", "ann"))
         )
-        vector = PutPattern(
-            namespace="m", text="t", vector=b"\0\0\x80\x3f", embedder="e", weight=2.0
-        )
-        await kept.state.do(PutPatterns((vector,)))
-        lines = [line async for line in export_patterns(kept.state)]
-        assert len(lines) == 2
-    async with keeping(None) as other:
-        done = await import_patterns(
-            other.state, Each([*lines, b"\n", lines[1]]), clock=lambda: 1000.0
-        )
-        assert (done.created, done.merged, done.expired) == (2, 1, 0)
-        again = [line async for line in export_patterns(other.state)]
-        assert [line for line in again if b'"m"' in line] == [
-            line for line in lines if b'"m"' in line
-        ]
-        for wrong in (
-            b"{",
-            b'{"namespace":"n","what":1}',
-            b'{"namespace":"n","vector":"x"}',
-            b"\xff",
-        ):
-            with pytest.raises(InvalidArguments, match="line 2 is no pattern"):
-                await import_patterns(other.state, Each([b"", wrong]))
-        with pytest.raises(InvalidArguments, match="lines 1 to 1"):
-            await import_patterns(other.state, Each([b'{"namespace":"n"}']))
+        bare = PutPattern(namespace="m", text="t", vector=b"\0\0\x80\x3f", embedder="e", weight=2.0)
+        await kept.state.do(PutPatterns((bare,)))
+        for namespace in ("notes", "m"):
+            (one,) = (await kept.state.list_patterns(namespace)).patterns
+            line = msgspec.json.decode(
+                msgspec.json.encode(line_of(one, vector=True)), type=PatternLine
+            )
+            put = pattern_of(line, 1000.0)
+            assert put is not None
+            assert (put.text, put.value, put.vector) == (one.text, one.value, one.vector)
+            assert (put.embedder, put.weight, put.owner) == (one.embedder, one.weight, one.owner)
+            assert put.time == one.time
+            assert line_of(one).vector == line_of(one).embedder == ""
+            if one.expires is not None:
+                assert put.ttl == one.expires - 1000.0
+                assert pattern_of(line, one.expires) is None
+    with pytest.raises(InvalidArguments, match="vector: expected base64"):
+        pattern_of(PatternLine(namespace="n", vector="x"), 0.0)
 
 
 async def test_memory_does_not_grow_with_what_is_kept(tmp_path: pathlib.Path) -> None:
