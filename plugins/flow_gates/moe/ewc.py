@@ -70,21 +70,21 @@ class Consolidation:
             setattr(self, name, grown)
 
     def held(self, places: Places, plain: Floats, rates: Floats) -> Floats:
-        """The rows after a plain step, held back to where they were at the last consolidation.
+        """The rows after a plain step, held back to where they were at the last consolidation: there was one.
 
         `rates` has the learning rate of each, shape (n, 1).
         """
-        if not self.points:
-            return plain
-        pull = (np.float32(2.0 * self.settings.strength) * rates) * self.importance[places]
-        rows: Floats = (plain + pull * self.anchor[places]) / (1.0 + pull)
+        pull = np.float32(2.0 * self.settings.strength) * rates
+        pull = pull * self.importance.take(places, axis=0)
+        rows: Floats = (plain + pull * self.anchor.take(places, axis=0)) / (1.0 + pull)
         return rows
 
     def moved(self, places: Places, gradients: Floats, by: Floats) -> None:
         """Rows moved `by` for a lesson with these gradients, both of shape (n, dimensions)."""
         alpha = self.settings.fisher_rate
-        fisher = self.fisher[places]
-        self.fisher[places] = fisher + alpha * (gradients * gradients - fisher)
+        fisher = self.fisher.take(places, axis=0)
+        fisher += alpha * (gradients * gradients - fisher)
+        self.fisher[places] = fisher
         if self.settings.path:
             self.fell[places] -= gradients * by
             self._touched.update(places.tolist())

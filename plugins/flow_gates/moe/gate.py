@@ -85,13 +85,12 @@ class MoeGate:
         scored = self._learner.network.score(vector, features, but, also=near)
         if not len(scored.places):
             return Ranking(choices=(), known=0.0, threshold=0.5)
-        voted = np.zeros(len(scored.places), np.float32)
+        logits, voted = scored.logits, None
         if near:
             weight = self._config.nearest.weight
-            for at, place in enumerate(scored.places.tolist()):
-                if place in near:
-                    voted[at] = weight * near[place]
-        logits = scored.logits + voted
+            votes = [weight * near.get(place, 0.0) for place in scored.places.tolist()]
+            voted = np.array(votes, np.float32)
+            logits = logits + voted
         shares_of = softmax(logits / np.float32(self._learner.calibration.temperature))
         bias = None
         if self._config.load.enabled:
@@ -122,8 +121,8 @@ class MoeGate:
                 described.tolist(),
                 scored.said[best].tolist(),
                 scored.logits[best].tolist(),
-                voted[best].tolist(),
-                [0.0] * len(best) if bias is None else bias[best].tolist(),
+                _of(voted, best),
+                _of(bias, best),
                 strict=True,
             )
         ]
@@ -209,3 +208,8 @@ class MoeGate:
             "tried": self._exploration.tried,
             "passed_over": self._load.count,
         }
+
+
+def _of(parts: Floats | None, best: Places) -> list[float]:
+    """What a part of the logits is for these; None where it is 0 for all."""
+    return [0.0] * len(best) if parts is None else parts[best].tolist()

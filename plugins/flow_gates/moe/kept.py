@@ -23,11 +23,10 @@ def taken(learner: Learner) -> bytes:
         learner.track,
     )
     rows = len(learner.slots.names)
-    words = {}
-    for row in sorted(learner.taught.keys() | network.written):
-        places = np.flatnonzero(network.words[row]).astype(np.int32)
-        if len(places):
-            words[row] = (raw(places), raw(network.words[row, places]))
+    words = {
+        row: (raw(buckets.astype(np.int32)), raw(values))
+        for row, (buckets, values) in network.words_of(rows).items()
+    }
     return packed(
         State(
             form=FORM,

@@ -152,20 +152,24 @@ class Learner:
 
     def _move(self, places: Places, slope: Floats, vector: Floats, features: Features) -> None:
         """Go down the gradient, whose slope in the logits is given."""
-        moving = np.flatnonzero(np.abs(slope) > _STILL)
-        if not len(moving):
-            return
+        moving = np.abs(slope) > _STILL
         rows, slope = places[moving], slope[moving]
+        if not len(rows):
+            return
         learning = self.config.learning
-        steps = self.rates[rows] * slope
-        before = self.network.weights[rows]
-        after = before - np.outer(np.float32(learning.vectors) * steps, vector)
+        rates = self.rates.take(rows)
+        of_vectors = (np.float32(learning.vectors) * rates)[:, np.newaxis]
+        gradients = slope[:, np.newaxis] * vector
+        by = -of_vectors * gradients
+        before = self.network.weights.take(rows, axis=0)
+        after = before + by
         if self.config.ewc.enabled:
-            rates = np.float32(learning.vectors) * self.rates[rows]
-            after = self.ewc.held(rows, after, rates[:, np.newaxis])
-            self.ewc.moved(rows, np.outer(slope, vector), after - before)
+            if self.ewc.points:
+                after = self.ewc.held(rows, after, of_vectors)
+                by = after - before
+            self.ewc.moved(rows, gradients, by)
         self.network.moved(rows, after)
-        self.network.move_words(rows, np.float32(-learning.words) * steps, features)
+        self.network.move_words(rows, np.float32(-learning.words) * rates * slope, features)
 
     def consolidate(self) -> None:
         """Hold on to the weights as they are, in so far as they matter; a phase of learning is over."""

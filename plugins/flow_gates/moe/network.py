@@ -48,19 +48,21 @@ class Network:
         self._shortlist = shortlist
         self.of_vectors, self.of_words = described
         self.rows = 0
+        self._used = 0
+        """Rows from here on were never anybody's."""
         self.weights: Floats = np.zeros((0, dimensions), np.float32)
         """W."""
         self._together: Floats = np.zeros((0, dimensions), np.float32)
         """c C + W, so that a query is multiplied once."""
-        self.words: Floats = np.zeros((0, BUCKETS), np.float32)
-        """U. Rows that were never written take no memory."""
+        self.words: Floats = np.zeros((BUCKETS, 0), np.float32)
+        """U, an expert in each column: a query reads few buckets of many experts, so those lie together."""
         self._shut: Floats = np.zeros(0, np.float32)
         """0 for an expert that is there, minus infinity for one that is not."""
         self._free: Floats = np.zeros(0, np.float32)
         """0 for a row that is somebody's, minus infinity for one that is nobody's."""
         self.described: Described | None = None
-        self.written: set[int] = set()
-        """Rows of U that are not all zeros."""
+        self.written: npt.NDArray[np.bool_] = np.zeros(BUCKETS, np.bool_)
+        """Buckets of U that are not all zeros."""
 
     def grow(self, rows: int) -> None:
         """Make room for as many rows."""
@@ -69,9 +71,9 @@ class Network:
         more = max(rows, self.rows + self.rows // 4, 16)
         self.weights = _grown(self.weights, more)
         self._together = _grown(self._together, more)
-        words = np.zeros((more, BUCKETS), np.float32)
-        for row in self.written:  # copying zeros would take memory
-            words[row] = self.words[row]
+        words = np.zeros((BUCKETS, more), np.float32)
+        known = np.flatnonzero(self.written)  # copying zeros would take memory
+        words[known, : self.rows] = self.words[known]
         self.words = words
         self._shut = _grown(self._shut, more, -np.inf)
         self._free = _grown(self._free, more, -np.inf)
@@ -83,20 +85,20 @@ class Network:
         self._shut[:] = self._free[:] = -np.inf
         self._shut[there] = 0.0
         self._free[known] = 0.0
+        self._used = max(known, default=-1) + 1
         self._together = self.of_vectors * described.vectors + self.weights
 
     def clear(self, place: int) -> None:
         """Forget a row."""
         self.weights[place] = 0.0
         self._together[place] = 0.0
-        if place in self.written:
-            self.written.discard(place)
-            self.words[place] = 0.0
+        self.words[self.written, place] = 0.0
         self._shut[place] = self._free[place] = -np.inf
 
     def open(self, place: int) -> None:
         """A row is somebody's now."""
         self._free[place] = 0.0
+        self._used = max(self._used, place + 1)
 
     def score(
         self,
@@ -112,36 +114,44 @@ class Network:
         the list whatever they are worth, if they are there. With `anyway`, a row that is always on it, the
         others are all that have rows, whether or not they are there: that is how lessons are learned.
         """
-        logits = self._together @ vector
-        said = np.zeros(self.rows, np.float32)
-        if self.described is not None:
-            said = self.of_words * self.described.words.scores(features)
+        used = self._used
+        logits = self._together[:used] @ vector
+        if self.described is None:
+            said = np.zeros(used, np.float32)
+        else:
+            said = self.described.words.scores(features)[:used]
+            said *= np.float32(self.of_words)
             logits += said
-        open_to = logits + (self._shut if anyway < 0 else self._free)
+        open_to = logits + (self._shut if anyway < 0 else self._free)[:used]
         if but is not None:
-            open_to += but
+            open_to += but[:used]
         for place in also:
             if open_to[place] > -np.inf:
                 open_to[place] = np.inf
         if anyway >= 0:
             open_to[anyway] = np.inf
-        if self.rows > self._shortlist:
-            places = np.argpartition(open_to, -self._shortlist)[-self._shortlist :]
+        if used > self._shortlist:
+            places = open_to.argpartition(-self._shortlist)[-self._shortlist :]
         else:
-            places = np.arange(self.rows)
-        places = places[open_to[places] > -np.inf]
-        return Scored(places, logits[places] + self.of_features(places, features), said[places])
+            places = np.arange(used)
+        places = places[open_to.take(places) > -np.inf]
+        whole = logits.take(places) + self.of_features(places, features)
+        return Scored(places, whole, said.take(places))
 
     def of_features(self, places: Places, features: Features) -> Floats:
         """Shape (n,): U[e] . f for some experts."""
-        flat = self.words.reshape(-1)
-        found = flat.take(places[:, np.newaxis] * BUCKETS + features.buckets)
-        product: Floats = found @ features.values
+        found = self.words.reshape(-1).take(self._cells(places, features))
+        product: Floats = features.values @ found
         return product
+
+    def _cells(self, places: Places, features: Features) -> Places:
+        """Shape (features, n): where U[e], at each feature, lies in U as one row of numbers."""
+        cells: Places = (features.buckets * np.int64(self.rows))[:, np.newaxis] + places
+        return cells
 
     def of_vector(self, places: Places, vector: Floats) -> Floats:
         """Shape (n,): (c C[e] + W[e]) . x for some experts."""
-        product: Floats = self._together[places] @ vector
+        product: Floats = self._together.take(places, axis=0) @ vector
         return product
 
     def moved(self, places: Places, weights: Floats) -> None:
@@ -149,30 +159,40 @@ class Network:
         self.weights[places] = weights
         together = weights
         if self.described is not None:
-            together = self.of_vectors * self.described.vectors[places] + weights
+            together = self.of_vectors * self.described.vectors.take(places, axis=0) + weights
         self._together[places] = together
 
     def move_words(self, places: Places, by: Floats, features: Features) -> None:
         """Add to U: `by`, shape (n,), for each expert, times the features."""
-        flat = self.words.reshape(-1)
-        flat[places[:, np.newaxis] * BUCKETS + features.buckets] += np.outer(by, features.values)
-        self.written.update(places.tolist())
+        self.words.reshape(-1)[self._cells(places, features)] += np.outer(features.values, by)
+        self.written[features.buckets] = True
+
+    def words_of(self, rows: int) -> dict[int, tuple[Places, Floats]]:
+        """U by rows, without its zeros: of each that has any, where they are not, and what they are."""
+        known = np.flatnonzero(self.written)
+        table = self.words[known].T
+        found: dict[int, tuple[Places, Floats]] = {}
+        for row in range(rows):
+            own = table[row]
+            there = own.nonzero()[0]
+            if len(there):
+                found[row] = known[there], own[there]
+        return found
 
     def restore(self, weights: Floats, words: dict[int, tuple[Places, Floats]]) -> None:
         """Take over W and U as they were; who is there must be laid out anew."""
-        self.rows = 0
+        self.rows = self._used = 0
         self.weights = self.weights[:0]
         self._together = self._together[:0]
-        self.words = self.words[:0]
+        self.words = self.words[:, :0]
         self._shut, self._free = self._shut[:0], self._free[:0]
         self.described = None
-        self.written = set(words)
-        fresh, self.written = self.written, set()
+        self.written[:] = False
         self.grow(len(weights))
         self.weights[: len(weights)] = weights
-        for row, (places, values) in words.items():
-            self.words[row, places] = values
-        self.written = fresh
+        for row, (buckets, values) in words.items():
+            self.words[buckets, row] = values
+            self.written[buckets] = True
 
 
 def _grown(array: Floats, rows: int, otherwise: float = 0.0) -> Floats:

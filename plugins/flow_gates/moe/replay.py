@@ -94,18 +94,19 @@ class Replay:
             kept[:] = [_example(place, vector, _SILENT, scored)]
             return
         most = min(settings.per_expert, max(1, settings.total // len(self._order)))
-        example = _example(place, vector, features, scored)
         while len(kept) > most:  # there are more experts now, and so less room for each
             kept.pop()
             self._count -= 1
-        turn = len(kept)
-        if turn < most:
+        turn = len(kept) if len(kept) < most else self._chance.below(seen)
+        if turn >= most:
+            return
+        example = _example(place, vector, features, scored)
+        if turn == len(kept):
             kept.append(example)
             self._count += 1
-        elif (turn := self._chance.below(seen)) < most:
+        else:
             kept[turn] = example
-        if turn < most:
-            self._keep_vector(place, turn, vector)
+        self._keep_vector(place, turn, vector)
 
     def _keep_vector(self, place: int, turn: int, vector: Floats) -> None:
         rows = self.vectors.get(place)
@@ -120,13 +121,11 @@ class Replay:
         """The cosine of the nearest of what is kept of these experts; 0 if nothing is."""
         nearest = 0.0
         for place in places:
-            kept = self.vectors.get(place)
-            if kept is not None:
-                nearest = max(nearest, float((kept[: self._filled(place)] @ vector).max()))
+            examples = self.examples.get(place)
+            if examples:
+                kept = self.vectors[place][: len(examples)]
+                nearest = max(nearest, float((kept @ vector).max()))
         return nearest
-
-    def _filled(self, place: int) -> int:
-        return len(self.examples[place])
 
     def draw(self) -> Example | None:
         """One of them; None if there are none."""

@@ -43,8 +43,9 @@ class Track:
     def see(self, vector: Floats) -> None:
         """The vector of a lesson."""
         self.lessons += 1
-        for mean, rate in zip(self.means, (_SHORT_MEAN, _LONG_MEAN), strict=True):
-            mean += (vector - mean) * np.float32(max(rate, 1 / self.lessons))
+        least = 1 / self.lessons
+        rates = np.array([[max(_SHORT_MEAN, least)], [max(_LONG_MEAN, least)]], np.float32)
+        self.means += (vector - self.means) * rates
 
     def replay(self, place: int, right: bool) -> None:
         """An example of an expert was told right again, or not."""
