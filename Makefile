@@ -61,6 +61,7 @@ benchmark: .venv/ready node peers models
 
 benchmark-embedding benchmark-routing benchmark-learning: models
 benchmark-edge: node peers
+benchmark-routing benchmark-index: .peers/routing/ready
 benchmark-%: .venv/ready
 	$(BIN)/python -m benchmarks $*
 
