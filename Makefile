@@ -90,7 +90,7 @@ node: .node/ready
 peers: .peers/mcp1/ready .peers/mcp2/ready .peers/routing/ready
 .peers/%/ready: benchmarks/peers_programs/%.txt | .venv/ready
 	@$(PYTHON) -m venv --clear $(@D)
-	@$(@D)/bin/pip install --quiet --disable-pip-version-check --require-hashes -r $< && touch $@ \
+	@$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $< && touch $@ \
 	    || { rm -rf $(@D); echo "the peers in $< could not be installed: they are not measured"; }
 
 # the oracle of the supervision tests; without it they compare with recorded logs
