@@ -57,4 +57,4 @@ def test_every_character_is_taken_as_unicode_3_2_has_it() -> None:
     for first in range(0, 0x110000, 0x1000):
         text = "".join(map(chr, range(first, first + 0x1000)))
         whole.update(" ".join(words(f"{text} é")).encode("utf-8", "surrogatepass"))
-    assert whole.hexdigest() == "b8839f91aea124cf88f451c72ac090d2db84e732b32f470a0a790aec18d927d8"
+    assert whole.hexdigest()[:40] == "b8839f91aea124cf88f451c72ac090d2db84e732"
