@@ -22,6 +22,7 @@ import trio
 from benchmarks.minilm import MINILM, open_minilm
 from flow_embedders.projection import Hashed
 from flowcore.routing import Embedder, Expert, Identity
+from flowcore.routing.experts import texts_said
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -98,7 +99,7 @@ def clinc(shots: int | None = None) -> Dataset:
             texts=[one.strip() for one in texts], right=[one.strip() for one in labels]
         )
     return Dataset(
-        experts={name: (name.replace("_", " "),) for names in domains().values() for name in names},
+        experts={name: texts_said(name, {}) for names in domains().values() for name in names},
         train=train,
         test=_labelled(data["test"]),
         outside=[text for text, _ in data["oos_test"]],
@@ -114,7 +115,7 @@ def domains() -> dict[str, list[str]]:
 def toole(seed: int = 0) -> Dataset:
     """ToolE (Huang et al. 2023): 199 tools; of the queries with one right tool four of five to learn from.
 
-    The split is drawn with this seed. A tool says its name, its description, and both together.
+    The split is drawn with this seed. A tool has a name and a description.
     """
     said = json.loads((folder() / "toole" / "plugin_des.json").read_text())
     with (folder() / "toole" / "all_clean_data.csv").open(newline="") as file:
@@ -122,7 +123,9 @@ def toole(seed: int = 0) -> Dataset:
     whole = _labelled(rows).part(None, seed)
     cut = len(rows) * 4 // 5
     return Dataset(
-        experts={name: (name, text, f"{name}: {text}") for name, text in sorted(said.items())},
+        experts={
+            name: texts_said(name, {"description": text}) for name, text in sorted(said.items())
+        },
         train=whole.at(range(cut)),
         test=whole.at(range(cut, len(rows))),
     )

@@ -31,6 +31,7 @@ from benchmarks.datasets import (
 from benchmarks.report import Figure, Peer, absent
 from benchmarks.teaching import NEAR, SEED, asked, auroc, judge, nearest, new_gate, rankings, teach
 from flowcore.routing import Gate, Lesson
+from flowcore.routing.experts import texts_said
 
 SMALL = bool(os.environ.get("SMALL"))
 MOST = 600 if SMALL else None
@@ -170,7 +171,7 @@ def _of_toole(embedder: Vectorised) -> list[Figure]:
 
 def _of_tasks(embedder: Vectorised) -> list[Figure]:
     """Tasks for real MCP tools, from what the tools say of themselves."""
-    said = {name: texts_of(name, tool) for name, tool in mcp_tasks.tools().items()}
+    said = {name: texts_said(name, tool) for name, tool in mcp_tasks.tools().items()}
     gate = new_gate(embedder, said)
     figures = []
     for terse in (False, True):
@@ -190,19 +191,6 @@ def _of_tasks(embedder: Vectorised) -> list[Figure]:
             Figure(name=f"{name}, in the first 8", value=among, unit="%", bar=bar, least=True)
         )
     return figures
-
-
-def texts_of(name: str, tool: dict[str, Any]) -> tuple[str, ...]:
-    """What an MCP tool says of itself, as texts: its name as words, description, both, and its parameters."""
-    words = name.replace("/", " ").replace("_", " ").replace("-", " ")
-    said = [words, tool.get("title", ""), tool.get("description", "")]
-    properties = (tool.get("inputSchema") or {}).get("properties") or {}
-    schema = " ".join(
-        f"{key.replace('_', ' ')} {one.get('description', '') if isinstance(one, dict) else ''}"
-        for key, one in properties.items()
-    )
-    said += [f"{words}: {tool.get('description', '')}", schema]
-    return tuple(text for text in dict.fromkeys(said) if text.strip())
 
 
 def _rank_time(gate: Gate, test: Labelled, queries: Any) -> float:

@@ -21,17 +21,18 @@ LONGEST = 4000
 """Characters of each text of an expert; what a tool writes beyond them is not looked at."""
 _MOST_EXAMPLES = 64
 _MOST_PARAMETERS = 64
-_WORDS = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+|[^\W\d_a-zA-Z]+")
+_WORDS = re.compile(
+    r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+(?:\d+[a-z]*)*|\d+(?:[a-z]+|[A-Z]+(?![a-z]))?|[^\W\d_a-zA-Z]+"
+)
 
 
 def words_of(name: str) -> str:
-    """A name's words: `git_log`, `gitLog` and `git-log` are "git log"."""
+    """A name's words: `git_log`, `gitLog` and `git-log` are "git log"; `base64`, `w2`, `2fa` are one each."""
     return " ".join(_WORDS.findall(name)).lower()
 
 
 def texts_of(listed: Listed, about_agent: str = "") -> tuple[str, ...]:
-    """What a tool says of itself, each text on its own: name, title and description, parameters, what its
-    agent is, examples. The name is always there and comes first."""
+    """What a tool says of itself, as `texts_said` has it, whatever its definition is."""
     assert isinstance(listed.offer, Tool)
     try:
         definition = msgspec.json.decode(listed.offer.definition)
@@ -39,8 +40,20 @@ def texts_of(listed: Listed, about_agent: str = "") -> tuple[str, ...]:
         definition = {}
     if not isinstance(definition, dict):
         definition = {}
-    texts = [words_of(listed.name), _described(definition), _parameters(definition)]
-    texts += [about_agent, *_examples(definition)]
+    return texts_said(listed.name, definition, about_agent)
+
+
+def texts_said(name: str, definition: Mapping[str, Any], about_agent: str = "") -> tuple[str, ...]:
+    """What a tool says of itself, each text on its own: name, title and description, both together,
+    parameters, what its agent is, examples. The name is always there and comes first.
+
+    Name and description together are a text of their own because a model of sentences makes another vector
+    of them than the mean of theirs, one that is nearer to what users ask.
+    """
+    words, described = words_of(name), _described(definition)
+    both = f"{words}: {described}" if words and described else ""
+    texts = [words, described, both, _parameters(definition), about_agent]
+    texts += _examples(definition)
     return tuple(text[:LONGEST] for text in texts if text)
 
 

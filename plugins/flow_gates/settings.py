@@ -23,24 +23,24 @@ class DescribedSettings:
     vectors: float | None = setting(
         None,
         validator=v.in_range(0, 100),
-        help="the cosine of a request's vector with an expert's; left out, 10, or 3 where vectors"
+        help="the cosine of a request's vector with an expert's; left out, 10, or 1.5 where vectors"
         " know only words",
     )
     words: float | None = setting(
         None,
         validator=v.in_range(0, 100),
-        help="words that both have; left out, 5.5, or 10 where vectors know only words",
+        help="words that both have; left out, 5, or 10 where vectors know only words",
     )
     length: float | None = setting(
         None,
         validator=v.in_range(0, 1),
-        help="how far words count for more where experts say more, 0 to 1; left out, 0.4, or 0 where"
+        help="how far words count for more where experts say more, 0 to 1; left out, 0.8, or 0 where"
         " vectors know only words",
     )
 
     def for_embedder(self, identity: Identity) -> tuple[float, float, float]:
         """Vectors, words and length, for an embedder."""
-        usual = (3.0, 10.0, 0.0) if identity.name in WORDS_ONLY else (10.0, 5.5, 0.4)
+        usual = (1.5, 10.0, 0.0) if identity.name in WORDS_ONLY else (10.0, 5.0, 0.8)
         given = (self.vectors, self.words, self.length)
         vectors, words, length = (
             default if one is None else one for one, default in zip(given, usual, strict=True)

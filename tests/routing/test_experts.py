@@ -20,11 +20,13 @@ def listed(name: str, **definition: Any) -> Listed:
 def test_the_words_of_a_name_are_in_lower_case_and_apart() -> None:
     assert words_of("git.git_log") == "git git log"
     assert words_of("time.getCurrentTime") == "time get current time"
-    assert words_of("web.HTTPFetch2") == "web http fetch 2"
+    assert words_of("web.HTTPFetch2") == "web http fetch2"
+    assert words_of("k8s_apply.base64-encode") == "k8s apply base64 encode"
+    assert words_of("S3Bucket/2FACode/401k_2") == "s3 bucket 2fa code 401k 2"
     assert words_of("...") == ""
 
 
-def test_name_description_parameters_agent_and_examples_are_texts_of_their_own() -> None:
+def test_name_description_both_parameters_agent_and_examples_are_texts_of_their_own() -> None:
     one = listed(
         "clock.now",
         title="Now",
@@ -40,6 +42,7 @@ def test_name_description_parameters_agent_and_examples_are_texts_of_their_own()
     assert texts_of(one, "a clock") == (
         "clock now",
         "Now. Tells the time.",
+        "clock now: Now. Tells the time.",
         "time zone IANA name. style short long",
         "a clock",
         "what time is it in Oslo",
