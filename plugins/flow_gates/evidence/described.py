@@ -56,7 +56,9 @@ class Described:
             if expert.name in said:
                 raise ValueError(f"expected each expert once, not {expert.name!r} twice")
             known = self._said.get(expert.name)
-            if known is not None and _same(known.expert, expert):
+            if known is not None and known.expert is expert:
+                said[expert.name] = known
+            elif known is not None and _same(known.expert, expert):
                 said[expert.name] = attrs.evolve(known, expert=expert)
             else:
                 vectors = checked_expert(expert, self.dimensions)
@@ -80,6 +82,4 @@ class Described:
 
 
 def _same(one: Expert, other: Expert) -> bool:
-    return one is other or (
-        one.texts == other.texts and np.array_equal(one.vectors, other.vectors, equal_nan=False)
-    )
+    return one.texts == other.texts and np.array_equal(one.vectors, other.vectors, equal_nan=False)

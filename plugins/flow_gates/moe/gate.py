@@ -179,7 +179,12 @@ class MoeGate:
     # ---- what is kept and shown
 
     def snapshot(self) -> bytes:
-        """Everything it has learned; not what it follows from rankings: load."""
+        """Everything it has learned; not what it follows from rankings: load.
+
+        It takes about 25 ms for 150 experts, and 250 ms for a thousand, that have learned. It only reads what
+        no ranking changes: a thread may make it while the gate ranks, but not while it learns, consolidates
+        or is told who is there.
+        """
         return kept.taken(self._learner)
 
     def restore(self, data: bytes) -> None:

@@ -17,6 +17,7 @@ not next to zero for.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -169,15 +170,16 @@ class Network:
 
     def words_of(self, rows: int) -> dict[int, tuple[Places, Floats]]:
         """U by rows, without its zeros: of each that has any, where they are not, and what they are."""
-        known = np.flatnonzero(self.written)
-        table = self.words[known].T
-        found: dict[int, tuple[Places, Floats]] = {}
-        for row in range(rows):
-            own = table[row]
-            there = own.nonzero()[0]
-            if len(there):
-                found[row] = known[there], own[there]
-        return found
+        buckets, owners = np.divmod(np.flatnonzero(self.words != 0.0), max(self.rows, 1))
+        order = owners.astype(np.min_scalar_type(self.rows)).argsort(kind="stable")
+        buckets, owners = buckets[order], owners[order]
+        values = self.words[buckets, owners]
+        ends = np.searchsorted(owners, np.arange(rows + 1)).tolist()
+        return {
+            row: (buckets[start:end], values[start:end])
+            for row, (start, end) in enumerate(pairwise(ends))
+            if end > start
+        }
 
     def restore(self, weights: Floats, words: dict[int, tuple[Places, Floats]]) -> None:
         """Take over W and U as they were; who is there must be laid out anew."""
