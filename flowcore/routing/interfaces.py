@@ -280,7 +280,11 @@ class Gate(Protocol):
         ...
 
     def snapshot(self) -> bytes:
-        """Everything it has learned."""
+        """Everything it has learned.
+
+        It only reads what neither `rank` nor `status` changes: a thread may make it while the gate ranks.
+        While it is made nothing is learned, and nobody comes or goes.
+        """
         ...
 
     def restore(self, data: bytes) -> None:

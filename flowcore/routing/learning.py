@@ -113,11 +113,26 @@ class Learning:
         self._send, self._receive = trio.open_memory_channel[Callable[[], Awaitable[None]]](_LATER)
         self._dropped = self._retrained = 0
         self._experts: tuple[Expert, ...] = ()
+        self._behind = False
+        """Whether the gate has yet to be told of the experts."""
+        self._changing = trio.Lock()
+        """Held while lessons change the gate, and while a thread makes a snapshot of it."""
+        self._still: trio.Event | None = None
+        """Set when the snapshot that is being made is made; None: there is none."""
 
     def set_experts(self, experts: tuple[Expert, ...]) -> None:
-        """Those there are now."""
+        """Those there are now: the gate knows them after `told`."""
         self._experts = experts
-        self.gate.set_experts(experts)
+        self._behind = True
+
+    async def told(self) -> None:
+        """Have the gate know who is there: at once, unless a snapshot of it is being made."""
+        while self._behind:
+            if self._still is not None:
+                await self._still.wait()
+            else:
+                self._behind = False
+                self.gate.set_experts(self._experts)
 
     # ---- what is near
 
@@ -209,16 +224,18 @@ class Learning:
 
     async def _follow(self) -> None:
         while True:
-            try:
-                lessons = await self._state.feedback_after(self._position, _PAGE)
-            except TooOld:
-                self._position = await self._state.oldest_feedback()
-                continue
-            for one in lessons.lessons:
-                if self._learn(self.gate, one):
-                    self.lessons += 1
-                await trio.lowlevel.checkpoint()  # one step is short, a thousand are not
-            self._position = lessons.position
+            # the whole page: what is saved has learned as far as its position, and no further
+            async with self._changing:
+                try:
+                    lessons = await self._state.feedback_after(self._position, _PAGE)
+                except TooOld:
+                    self._position = await self._state.oldest_feedback()
+                    continue
+                for one in lessons.lessons:
+                    if self._learn(self.gate, one):
+                        self.lessons += 1
+                    await trio.lowlevel.checkpoint()  # one step is short, a thousand are not
+                self._position = lessons.position
             self._moved.set()
             self._moved = trio.Event()
             if lessons.complete:
@@ -258,9 +275,10 @@ class Learning:
             position = page.position
             if page.complete and position >= self._position:
                 break
-        gate.set_experts(self._experts)
-        gate.consolidate()
-        self.gate, self.lessons, self._position = gate, lessons, position
+        async with self._changing:
+            gate.set_experts(self._experts)
+            gate.consolidate()
+            self.gate, self.lessons, self._position = gate, lessons, position
         self._retrained += 1
         self._moved.set()
         self._moved = trio.Event()
@@ -275,13 +293,20 @@ class Learning:
         """Keep the gate on disk, where it has learned. Raises OSError."""
         if self._folder is None or self._position == self._saved:
             return
-        position = self._position
+        async with self._changing:
+            position, lessons = self._position, self.lessons
+            self._still = trio.Event()
+            try:
+                gate = await trio.to_thread.run_sync(self.gate.snapshot)
+            finally:
+                self._still.set()
+                self._still = None
         kept = {
             "embedder": str(self._identity),
             "state": self._state.identity,
             "position": position,
-            "lessons": self.lessons,
-            "gate": self.gate.snapshot(),
+            "lessons": lessons,
+            "gate": gate,
         }
         await trio.to_thread.run_sync(write_kept, self._folder / "gate", kept)
         self._saved = position

@@ -188,6 +188,7 @@ class Router:
             self._public = {
                 (one.listed.agent, one.own): name for name, one in self._experts.items()
             }
+        await self.learning.told()
 
     def _busy(self, now: float) -> Mapping[str, float]:
         if now - self._load_at >= LOAD_AGE:

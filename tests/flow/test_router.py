@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import pathlib
+import threading
 from collections.abc import Iterator
 from typing import Any
 
 import msgspec
 import pytest
 import trio
+import trio.testing
 
 from flowcore import Flow, Principal, open_flow
 from flowcore.config import ConfigError
@@ -22,6 +24,7 @@ from flowcore.errors import (
     TooLarge,
     UnknownTarget,
 )
+from flowcore.routing.files import read_kept
 
 TOOLS = '''
 from flowcore.native import tool, ToolError
@@ -398,3 +401,40 @@ async def test_the_status_tells_what_was_measured(tmp_path: pathlib.Path) -> Non
         assert status["routes"]["known"] + status["routes"]["unknown"] == 3
         assert status["routes"]["durations"]["count"] == 3
         assert msgspec.json.encode(flow.status())
+
+
+async def test_routes_are_answered_while_the_gate_is_saved_and_lessons_wait(
+    tmp_path: pathlib.Path,
+) -> None:
+    async with open_flow(configured(tmp_path, gate="moe")) as flow:
+        await settled(flow)
+        learning = flow.router.learning
+        await flow.router.teach("the weather in Paris", "desk.weather")
+        gate, going, let_go = learning.gate, threading.Event(), threading.Event()
+        made = gate.snapshot
+
+        def held() -> bytes:
+            going.set()
+            assert let_go.wait(20)
+            return made()
+
+        gate.snapshot = held  # type: ignore[method-assign]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(learning.save)
+            try:
+                assert await trio.to_thread.run_sync(going.wait, 20)
+                nursery.start_soon(flow.router.teach, "pay what I owe", "desk.pay")
+                for _ in range(20):  # each asks state and index: time to learn in, if it could
+                    route = await flow.route("pay an invoice")
+                    assert route.ranked[0].expert == "desk.pay"
+                learning.set_experts(learning._experts[:1])
+                nursery.start_soon(learning.told)
+                await trio.testing.wait_all_tasks_blocked()
+                assert gate.status()["experts"] == 5
+                assert learning.lessons == 1
+            finally:
+                let_go.set()
+        assert gate.status()["experts"] == 1
+        assert learning.lessons == 2
+        (kept,) = (tmp_path / "data").rglob("gate")
+        assert read_kept(kept)["lessons"] == 1
