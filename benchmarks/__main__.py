@@ -23,6 +23,7 @@ FAMILIES = (
     "edge",
     "overload",
     "limits",
+    "directory",
     "routing",
     "learning",
     "embedding",
