@@ -21,14 +21,25 @@ LONGEST = 4000
 """Characters of each text of an expert; what a tool writes beyond them is not looked at."""
 _MOST_EXAMPLES = 64
 _MOST_PARAMETERS = 64
-_WORDS = re.compile(
-    r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+(?:\d+[a-z]*)*|\d+(?:[a-z]+|[A-Z]+(?![a-z]))?|[^\W\d_a-zA-Z]+"
-)
+_RUNS = re.compile(r"[^\W_]+")
+_WORDS = re.compile(r"[A-Z]+(?![a-z])\d*|[A-Z]?[a-z]+(?:\d+[a-z]*)*|\d+(?:[a-z]+|[A-Z]+(?![a-z]))?")
 
 
 def words_of(name: str) -> str:
     """A name's words: `git_log`, `gitLog` and `git-log` are "git log"; `base64`, `w2`, `2fa` are one each."""
-    return " ".join(_WORDS.findall(name)).lower()
+    runs = _RUNS.findall(name)
+    return " ".join(
+        word for run in runs for word in (_WORDS.findall(run) if run.isascii() else _humps(run))
+    ).lower()
+
+
+def _humps(run: str) -> list[str]:
+    """The words of letters of any script: a capital after a small letter begins one."""
+    pairs = zip(f" {run}", run, strict=False)
+    return "".join(
+        f" {letter}" if letter.isupper() and before.islower() else letter
+        for before, letter in pairs
+    ).split()
 
 
 def texts_of(listed: Listed, about_agent: str = "") -> tuple[str, ...]:

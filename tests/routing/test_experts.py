@@ -24,6 +24,9 @@ def test_the_words_of_a_name_are_in_lower_case_and_apart() -> None:
     assert words_of("k8s_apply.base64-encode") == "k8s apply base64 encode"
     assert words_of("S3Bucket/2FACode/401k_2") == "s3 bucket 2fa code 401k 2"
     assert words_of("...") == ""
+    assert words_of("größe_ändern") == "größe ändern"
+    assert words_of("погода.прогнозПогоды") == "погода прогноз погоды"
+    assert words_of("天気.予報") == "天気 予報"
 
 
 def test_name_description_both_parameters_agent_and_examples_are_texts_of_their_own() -> None:
