@@ -14,7 +14,16 @@ from flowcore.envelope import Owner
 from flowcore.errors import CallError, DamagedState, TooOld
 from flowcore.routing.files import read_kept, save_often, write_kept
 from flowcore.routing.following import ROUTES, Following
-from flowcore.routing.interfaces import Expert, Gate, Gates, Identity, Lesson, Near
+from flowcore.routing.interfaces import (
+    Expert,
+    Gate,
+    Gates,
+    Identity,
+    Lesson,
+    Near,
+    Query,
+    Ranking,
+)
 
 if TYPE_CHECKING:
     from flowcore.routing.interfaces import Vectors
@@ -116,9 +125,9 @@ class Learning:
         self._behind = False
         """Whether the gate has yet to be told of the experts."""
         self._changing = trio.Lock()
-        """Held while lessons change the gate, and while a thread makes a snapshot of it."""
-        self._still: trio.Event | None = None
-        """Set when the snapshot that is being made is made; None: there is none."""
+        """Held while lessons or a thread change the gate, and while a thread makes a snapshot of it."""
+        self._telling: trio.Event | None = None
+        """Set when a thread has told the gate who is there; None: none is about to."""
 
     def set_experts(self, experts: tuple[Expert, ...]) -> None:
         """Those there are now: the gate knows them after `told`."""
@@ -126,13 +135,28 @@ class Learning:
         self._behind = True
 
     async def told(self) -> None:
-        """Have the gate know who is there: at once, unless a snapshot of it is being made."""
-        while self._behind:
-            if self._still is not None:
-                await self._still.wait()
-            else:
-                self._behind = False
-                self.gate.set_experts(self._experts)
+        """Have the gate know who is there: in a thread, for a thousand new ones take a while."""
+        if not self._behind:
+            return
+        async with self._changing:
+            if not self._behind:
+                return
+            experts, self._behind = self._experts, False
+            self._telling = trio.Event()
+            try:
+                await trio.to_thread.run_sync(self.gate.set_experts, experts)
+            except BaseException:
+                self._behind = True
+                raise
+            finally:
+                self._telling.set()
+                self._telling = None
+
+    async def rank(self, query: Query, k: int) -> Ranking:
+        """The k experts that fit best; waits while the gate is told who is there."""
+        while self._telling is not None:
+            await self._telling.wait()
+        return self.gate.rank(query, k)
 
     # ---- what is near
 
@@ -266,7 +290,7 @@ class Learning:
     async def retrain(self) -> int:
         """Make a new gate of all lessons that are kept, and put it in the place of the old one; how many."""
         gate = self._gates.make(self._identity, self._seed)
-        gate.set_experts(self._experts)
+        await trio.to_thread.run_sync(gate.set_experts, self._experts)
         position, lessons = await self._state.oldest_feedback(), 0
         while True:
             page = await self._state.feedback_after(position, _PAGE)
@@ -295,12 +319,7 @@ class Learning:
             return
         async with self._changing:
             position, lessons = self._position, self.lessons
-            self._still = trio.Event()
-            try:
-                gate = await trio.to_thread.run_sync(self.gate.snapshot)
-            finally:
-                self._still.set()
-                self._still = None
+            gate = await trio.to_thread.run_sync(self.gate.snapshot)
         kept = {
             "embedder": str(self._identity),
             "state": self._state.identity,

@@ -126,7 +126,7 @@ class Router:
             allowed=self._allowed_to(principal, edge),
             explore=explore,
         )
-        ranking = self.learning.gate.rank(query, k)
+        ranking = await self.learning.rank(query, k)
         self.drift.asked(vector)
         route = self._answer(text, ranking, near)
         self._routes.add(
