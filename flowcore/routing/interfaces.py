@@ -259,8 +259,9 @@ class Gate(Protocol):
     def set_experts(self, experts: Sequence[Expert]) -> None:
         """Those there are now. A new one can be chosen at once, one that is missing never is.
 
-        What was learned of one that is missing is kept for a while, for it may come back. Raises WrongVector,
-        and ValueError for a name that comes twice; then nothing is changed.
+        What was learned of one that is missing is kept for a while, for it may come back. Called in a thread,
+        and nothing else meanwhile. Raises WrongVector, and ValueError for a name that comes twice; then
+        nothing is changed.
         """
         ...
 
