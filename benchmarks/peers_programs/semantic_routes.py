@@ -1,4 +1,4 @@
-"""semantic-router's SemanticRouter on given vectors: `python semantic_routes.py FOLDER`.
+"""semantic-router's IndexedRouter on given vectors: `python semantic_routes.py FOLDER`.
 
 FOLDER has train.json, test.json (texts and right routes) and their vectors; printed is one line of JSON. It
 runs in an environment of its own, where flowcore is not.
@@ -14,9 +14,8 @@ from statistics import median
 from typing import Any
 
 import numpy as np
-from semantic_router import Route
+from semantic_router import IndexedRouter, Route
 from semantic_router.encoders import DenseEncoder
-from semantic_router.routers import SemanticRouter
 
 
 class Given(DenseEncoder):  # type: ignore[misc]
@@ -46,7 +45,7 @@ def main(folder: pathlib.Path) -> None:
     for text, name in zip(texts, right, strict=True):
         said.setdefault(name, []).append(text)
     routes = [Route(name=name, utterances=utterances) for name, utterances in said.items()]
-    router = SemanticRouter(encoder=Given(vectors=known), routes=routes, auto_sync="local")
+    router = IndexedRouter(encoder=Given(vectors=known), routes=routes)
     found, took = 0, []
     for text, answer in zip(asked, answers, strict=True):
         began = time.perf_counter()
