@@ -51,7 +51,8 @@ def _row(family: str, one: Result) -> str:
 def _beside(peer: Peer) -> str:
     if peer.value is None:
         return peer.why
-    return f"{_number(peer.value)} ({peer.ratio:.3g} x)"
+    beside = _number(peer.value)
+    return beside if peer.ratio is None else f"{beside} ({peer.ratio:.3g} x)"
 
 
 def _number(value: float) -> str:
