@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 import pathlib
 from collections.abc import Awaitable, Callable
 from typing import Any
 
 import msgspec
 import trio
+
+from flowcore.secrets import write_private
 
 logger = logging.getLogger(__name__)
 
@@ -27,22 +28,7 @@ def write_kept(path: pathlib.Path, value: Any) -> None:
     data = msgspec.msgpack.encode(value)
     head = _FORMAT + hashlib.blake2b(data, digest_size=32).hexdigest().encode() + b"\n"
     path.parent.mkdir(parents=True, exist_ok=True)
-    beside = path.with_name(path.name + ".new")
-    try:
-        with beside.open("wb") as file:
-            file.write(head)
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        beside.replace(path)
-    except OSError:
-        beside.unlink(missing_ok=True)
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+    write_private(path, head + data, replace=True)  # there are people's texts in it
 
 
 def read_kept(path: pathlib.Path) -> Any:

@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import logging
-import os
 import pathlib
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -29,6 +28,7 @@ from flowcore.errors import AgentUnavailable, AssemblyError, InvalidArguments, U
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.interfaces import Host
 from flowcore.requests import Guard
+from flowcore.secrets import write_private
 
 logger = logging.getLogger(__name__)
 
@@ -208,13 +208,7 @@ def _pin(kept: Any) -> Pin:
 
 def write_pins(path: pathlib.Path, text: str) -> None:
     """Keep the pins: the whole file, or the old one."""
-    other = path.with_suffix(".new")
-    descriptor = os.open(other, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
-    other.replace(path)
+    write_private(path, text.encode(), replace=True)
 
 
 @asynccontextmanager

@@ -19,6 +19,7 @@ def test_what_was_kept_comes_back(tmp_path: pathlib.Path) -> None:
     write_kept(tmp_path / "deep" / "facts", VALUE)
     assert read_kept(tmp_path / "deep" / "facts") == VALUE
     assert [one.name for one in (tmp_path / "deep").iterdir()] == ["facts"]
+    assert (tmp_path / "deep" / "facts").stat().st_mode & 0o777 == 0o600
 
 
 def test_nothing_there_is_nothing_kept(tmp_path: pathlib.Path) -> None:
