@@ -14,6 +14,10 @@
     │   ├── StorageFailed        the disk failed: nothing more is written until a person has looked
     │   ├── UntrustedFile        a file that is damaged, or another one than it should be
     │   └── TooOld               what is asked for goes further back than what is kept
+    ├── SwarmError               another node cannot be spoken to
+    │   ├── LinkFailed           no link to an address: nobody there, or not who it should be
+    │   ├── StreamBroken         a stream has ended before it had said all
+    │   └── Unreachable          no way leads to a node now; nothing has begun there
     └── CallError                one request's typed outcome; crosses the wire as code, message, data
         ├── InvalidRequest       -32600  the request is not well formed
         ├── UnknownMethod        -32601
@@ -99,6 +103,22 @@ class UntrustedFile(StorageError):
 
 class TooOld(StorageError):
     """What is asked for goes further back than what is kept: begin anew."""
+
+
+class SwarmError(FlowError):
+    """Another node cannot be spoken to."""
+
+
+class LinkFailed(SwarmError):
+    """No link to an address: nobody is there, or it is not who it should be."""
+
+
+class StreamBroken(SwarmError):
+    """A stream to another node has ended before it had said all: what it was for may have happened."""
+
+
+class Unreachable(SwarmError):
+    """No way leads to a node now; nothing has begun there."""
 
 
 class CallError(FlowError):

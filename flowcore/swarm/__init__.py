@@ -1,0 +1,43 @@
+"""Several nodes as one: links, members, topology, overlay, and the agents of all of them."""
+
+from flowcore.swarm.interfaces import (
+    MOST_ABOUT,
+    MOST_CHUNK,
+    MOST_MESSAGE,
+    Datagrams,
+    Handler,
+    Lane,
+    Link,
+    Links,
+    LinkUser,
+    Member,
+    Membership,
+    MemberState,
+    Overlay,
+    Reached,
+    Receiver,
+    Stream,
+    SwarmPort,
+    Topology,
+)
+
+__all__ = [
+    "MOST_ABOUT",
+    "MOST_CHUNK",
+    "MOST_MESSAGE",
+    "Datagrams",
+    "Handler",
+    "Lane",
+    "Link",
+    "LinkUser",
+    "Links",
+    "Member",
+    "MemberState",
+    "Membership",
+    "Overlay",
+    "Reached",
+    "Receiver",
+    "Stream",
+    "SwarmPort",
+    "Topology",
+]
