@@ -16,7 +16,7 @@ from __future__ import annotations
 import enum
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Protocol
+from typing import Any, Protocol, Self
 
 import attrs
 import trio
@@ -38,13 +38,23 @@ class Lane(enum.IntEnum):
 class Stream(Protocol):
     """Two ways of bytes between two nodes, each bounded by the credit that its receiver gives.
 
-    Chunks keep their borders and their order. Leaving its block without `finish` cancels it on both sides.
+    Chunks keep their borders and their order. One task may send while another receives. Leaving its block
+    without `finish` cancels it on both sides; after `finish` it tells the other side that nothing more is
+    taken, and what was sent still arrives. Whoever serves a stream need not open the block.
     """
 
     @property
     def peer(self) -> str:
         """The node at the other end, wherever it is."""
         ...
+
+    @property
+    def broken(self) -> trio.Event:
+        """Set once it was reset, by either side, or its way is lost; not by a proper end."""
+        ...
+
+    async def __aenter__(self) -> Self: ...
+    async def __aexit__(self, *raised: object) -> None: ...
 
     async def send(self, chunk: bytes) -> None:
         """Send a chunk of at most `MOST_CHUNK` bytes; waits for credit. Raises StreamBroken."""
@@ -68,6 +78,8 @@ class Stream(Protocol):
 
 MOST_CHUNK = 64 * 1024
 """Bytes of one chunk of a stream, at most."""
+MOST_HEAD = 15 * 1024
+"""Bytes of a stream's head, at most."""
 MOST_MESSAGE = 1024 * 1024
 """Bytes of one message without a stream, at most."""
 
@@ -105,7 +117,10 @@ class Link(Protocol):
         ...
 
     async def open(self, lane: Lane, head: bytes) -> Stream:
-        """Open a stream. Raises StreamBroken if the link is down, or has too many of them."""
+        """Open a stream. Raises StreamBroken if the link is down, or has too many of them.
+
+        The head is of at most `MOST_HEAD` bytes, else ValueError.
+        """
         ...
 
     def status(self) -> dict[str, Any]: ...
