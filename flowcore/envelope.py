@@ -151,6 +151,8 @@ class Envelope(msgspec.Struct, kw_only=True, eq=False):
     """The name of the edge it came by; "" if the program itself asks."""
     client: str = ""
     """The address it came from, as far as the edge believes it; "" where there is none."""
+    node: str = ""
+    """The node of a swarm by which alone it is to be done; "" for whichever can."""
     modern: bool = False
     """Whether the asking side speaks MCP 2026-07-28 or later."""
     peer: Peer = DEAF

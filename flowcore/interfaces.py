@@ -12,6 +12,8 @@
 | gate | `routing.Gates` | `[router] gate = "..."` |
 | consensus | `state.Consensus` | `[consensus] type = "..."` |
 | storage | `state.Storage` | `[storage] type = "..."` |
+| topology | `swarm.Topology` | `[swarm] topology = "..."` |
+| membership | `swarm.Membership` | `[swarm] membership = "..."` |
 """
 
 from __future__ import annotations

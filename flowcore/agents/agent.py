@@ -102,6 +102,12 @@ class Agent:
         return 0.0 if life is None else life.pool.load
 
     @property
+    def size(self) -> int:
+        """How many calls it takes at a time; 1 while that is not known."""
+        life = self._lives.life
+        return 1 if life is None else life.pool.limits.max * life.pool.limits.concurrency
+
+    @property
     def retry_after(self) -> float | None:
         """Seconds until it is tried again, where it has failed."""
         if self._lives.next_try is None:

@@ -63,4 +63,16 @@ class Lost(Struct, frozen=True, gc=False):
     count: int
 
 
-Event = StateChanged | CatalogChanged | Notification | AccessDenied | BreakerChanged | Lost
+class Elsewhere(Struct, frozen=True, gc=False):
+    """Something happened at another node of the swarm.
+
+    Of one node these come in order, each once; None in the place of an event tells that some are missing.
+    """
+
+    node: str
+    event: StateChanged | CatalogChanged | Notification | None
+
+
+Event = (
+    StateChanged | CatalogChanged | Notification | AccessDenied | BreakerChanged | Elsewhere | Lost
+)

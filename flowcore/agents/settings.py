@@ -80,6 +80,7 @@ class AgentSettings:
     description: str = setting("", help="what the agent is for, in a sentence", reloadable=True)
     roles: tuple[str, ...] = setting((), help="roles by which it can be found")
     capabilities: tuple[str, ...] = setting((), help="capabilities by which it can be found")
+    topics: tuple[str, ...] = setting((), help="topics whose broadcasts it is given")
     names: Literal["qualified", "bare"] = setting(
         "qualified",
         help="offer tools and prompts as agent.name, or under their own where nobody else has it",

@@ -8,6 +8,7 @@ from flowcore.interfaces import AuthScheme, Balancer, Edge, WorkerSource
 from flowcore.requests import Guard
 from flowcore.routing import Embedder, Gates, VectorIndexes
 from flowcore.state import Consensus, Storage
+from flowcore.swarm import Membership, Topology
 
 KINDS: Mapping[str, type] = {
     "agent": WorkerSource,
@@ -18,7 +19,9 @@ KINDS: Mapping[str, type] = {
     "embedder": Embedder,
     "gate": Gates,
     "guard": Guard,
+    "membership": Membership,
     "storage": Storage,
+    "topology": Topology,
     "vectors": VectorIndexes,
 }
 

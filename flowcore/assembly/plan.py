@@ -114,6 +114,8 @@ def chosen_components(config: FlowConfig, registry: FactoryRegistry) -> list[Sel
         chosen.append(
             said if isinstance(said, Selection) else _bare(kind, said or default, registry, kind)
         )
+    if config.swarm is not None:
+        chosen += _selected(config.swarm, "swarm", registry)
     if config.router is not None:
         chosen += _selected(config.router, "router", registry)
     tables = (config.auth, config.guard, config.agent, config.edge)

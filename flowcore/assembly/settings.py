@@ -15,6 +15,7 @@ from flowcore.requests import RequestSettings
 from flowcore.routing import RouterSettings
 from flowcore.secrets import read_seal_keys
 from flowcore.state import StateSettings
+from flowcore.swarm import SwarmSettings
 
 
 def _is_seal_key(key: Secret) -> bool:
@@ -98,6 +99,9 @@ class FlowConfig:
     )
     router: RouterSettings | None = setting(
         None, help="the right agent for a request in words, and shared memory; unset: neither"
+    )
+    swarm: SwarmSettings | None = setting(
+        None, help="several nodes as one; unset: this node is alone"
     )
     state: StateSettings | None = setting(
         None, help="how much is kept that must not be forgotten: shared memory, patterns, feedback"

@@ -135,7 +135,7 @@ class _Building:
     async def open_requests(self) -> AsyncGenerator[Any]:
         flow = self.flow
         async with open_requests(
-            flow.config.requests, flow.agents, flow.random, self._guards()
+            flow.config.requests, flow.roster.doers, flow.random, self._guards()
         ) as requests:
             flow.requests = requests
             yield requests
@@ -217,14 +217,12 @@ class _Building:
             late=lambda: flow.requests.tracker.late(),
         ) as agent:
             if child not in self._candidates:
-                flow.agents[name] = agent
-                flow.directory.join(agent)
+                flow.roster.join(agent)
             try:
                 yield agent
             finally:
                 if flow.agents.get(name) is agent:
-                    flow.directory.leave(name)
-                    del flow.agents[name]
+                    flow.roster.leave(name)
 
     def _tell(self, agent: Agent) -> None:
         flow, name = self.flow, agent.name
@@ -301,9 +299,7 @@ class _Building:
                 return agent.reason
             if old.state is State.PAUSED:
                 agent.pause()
-            flow.directory.leave(name)
-            flow.agents[name] = agent
-            flow.directory.join(agent)
+            flow.roster.join(agent)
             self.settle_guards(name)
             self.handles[component.path] = agent
             self._children[name], leaving = child, old_child
@@ -318,8 +314,7 @@ class _Building:
     async def remove_agent(self, agent: Agent, seconds: float) -> None:
         """Let an agent's calls end within `seconds`, and forget it."""
         flow, name = self.flow, agent.name
-        flow.directory.leave(name)
-        del flow.agents[name]
+        flow.roster.leave(name)
         await agent.drain(seconds)
         await self._end_child(self._agents, self._children.pop(name))
         self.handles.pop(f"agent.{name}", None)

@@ -31,6 +31,7 @@ from flowcore.errors import (
 )
 from flowcore.flow.calling import Calling
 from flowcore.flow.reload import AgentChanges, Reloaded, Steps, placed, places, steps
+from flowcore.flow.roster import Roster
 from flowcore.requests import (
     Guard,
     Requests,
@@ -53,10 +54,12 @@ class Flow(Calling):
         self.plan = plan
         self.plugins = plugins
         self.directory = Directory()
+        self.roster = Roster(self.directory)
         self.board = StatusBoard(trio.current_time)
         self.random = random.Random(config.node.seed)
         self.watchers = Watchers()
-        self.agents: dict[str, Agent] = {}
+        self.agents = self.roster.local
+        """The agents of this node, by name."""
         self.guards: dict[str, Guard] = {}
         self.access: dict[str, Access] = {}
         """Who may come in, by edge, where credentials are asked for."""

@@ -17,7 +17,7 @@ from flowcore.envelope import (
 from flowcore.requests.guards import Guard, Guards
 from flowcore.requests.idempotency import META_KEY as IDEMPOTENCY_META
 from flowcore.requests.idempotency import KeyStatistics
-from flowcore.requests.pipeline import Requests, open_requests
+from flowcore.requests.pipeline import Doer, Requests, open_requests
 from flowcore.requests.rounds import asks_back, complete, key_of_round
 from flowcore.requests.settings import RequestSettings
 from flowcore.requests.tasks import Question, Task, Tasks, TaskState, TaskStatistics
@@ -28,6 +28,7 @@ __all__ = [
     "DEAF",
     "IDEMPOTENCY_META",
     "LOCAL",
+    "Doer",
     "Entry",
     "Envelope",
     "Guard",

@@ -20,12 +20,14 @@ from flowcore.swarm.interfaces import (
     SwarmPort,
     Topology,
 )
+from flowcore.swarm.settings import FederationSettings, NodeTlsSettings, SwarmSettings
 
 __all__ = [
     "MOST_ABOUT",
     "MOST_CHUNK",
     "MOST_MESSAGE",
     "Datagrams",
+    "FederationSettings",
     "Handler",
     "Lane",
     "Link",
@@ -34,10 +36,12 @@ __all__ = [
     "Member",
     "MemberState",
     "Membership",
+    "NodeTlsSettings",
     "Overlay",
     "Reached",
     "Receiver",
     "Stream",
     "SwarmPort",
+    "SwarmSettings",
     "Topology",
 ]

@@ -1,0 +1,135 @@
+"""What happens to the agents of a node, told to the other nodes, in order and once."""
+
+from __future__ import annotations
+
+import logging
+from contextlib import AsyncExitStack
+from typing import Any
+
+import trio
+from msgspec import Raw
+
+from flowcore.agents import CatalogChanged, Elsewhere, Event, Notification, StateChanged, Watchers
+from flowcore.envelope import Principal
+from flowcore.errors import SwarmError
+from flowcore.federation.wire import Happened, WrongMessage, pack, state_of, unpack
+from flowcore.swarm import Overlay
+
+logger = logging.getLogger(__name__)
+
+TOPIC = "events"
+WAITING = 1000
+"""Events that wait to be sent to one node; more are lost, and it is told so."""
+
+
+class Telling:
+    """The events of this node on their way out, and those of the others on their way in."""
+
+    def __init__(self, overlay: Overlay, watchers: Watchers, apart: frozenset[str]) -> None:
+        self._overlay = overlay
+        self._watchers = watchers
+        self._apart = apart
+        self._queues: dict[str, trio.MemorySendChannel[tuple[float, Event]]] = {}
+        self.told = self.lost = self.heard = self.gaps = 0
+
+    async def run(self) -> None:
+        """Tell and hear, until cancelled."""
+        async with AsyncExitStack() as stack:
+            await stack.enter_async_context(self._overlay.listen(TOPIC, self._hear))
+            await stack.enter_async_context(self._overlay.listen(TOPIC + "/gap", self._gap))
+            nursery = await stack.enter_async_context(trio.open_nursery())
+            stack.callback(self._watchers.call(self._tell, activity=False))
+            async for _ in self._overlay.changes():
+                there = self._overlay.reachable()
+                for node in there:
+                    if node not in self._queues:
+                        send, receive = trio.open_memory_channel[tuple[float, Event]](WAITING)
+                        self._queues[node] = send
+                        nursery.start_soon(self._send, node, receive)
+
+    def _tell(self, event: Event) -> None:
+        """An event of this node: to everybody who is there."""
+        if not isinstance(event, StateChanged | CatalogChanged | Notification):
+            return
+        if event.agent in self._apart:
+            return
+        for send in tuple(self._queues.values()):
+            try:
+                send.send_nowait((trio.current_time(), event))
+            except (trio.WouldBlock, trio.BrokenResourceError):
+                self.lost += 1
+
+    async def _send(
+        self, node: str, receive: trio.MemoryReceiveChannel[tuple[float, Event]]
+    ) -> None:
+        """Send what happens to one node, as long as it can be reached."""
+        try:
+            async with receive:
+                async for at, event in receive:
+                    message = pack(_happened(event, trio.current_time() - at))
+                    await self._overlay.send(node, TOPIC, message)
+                    self.told += 1
+        except SwarmError as error:
+            logger.info("node %s is told no more of what happens here: %s", node, error)
+        finally:
+            self._queues.pop(node, None)
+
+    def _hear(self, node: str, message: bytes) -> None:
+        try:
+            event = _event(unpack(message, Happened))
+        except WrongMessage as error:
+            logger.warning("node %s told something that cannot be read: %s", node, error)
+            return
+        self.heard += 1
+        self._watchers.emit(Elsewhere(node, event))
+
+    def _gap(self, node: str, message: bytes) -> None:
+        del message
+        self.gaps += 1
+        self._watchers.emit(Elsewhere(node, None))
+
+    def status(self) -> dict[str, Any]:
+        """What it has done, measured."""
+        return {"told": self.told, "lost": self.lost, "heard": self.heard, "gaps": self.gaps}
+
+
+def _happened(event: Event, ago: float) -> Happened:
+    if isinstance(event, StateChanged):
+        return Happened(
+            event.agent,
+            ago=max(0.0, ago),
+            old=event.old.value,
+            new=event.new.value,
+            reason=event.reason,
+        )
+    if isinstance(event, Notification):
+        audience = event.audience
+        return Happened(
+            event.agent,
+            ago=ago,
+            method=event.method,
+            params=bytes(event.params),
+            audience=None if audience is None else audience.name,
+            scheme="" if audience is None else audience.scheme,
+        )
+    assert isinstance(event, CatalogChanged)
+    kinds = [kind for kind in ("tools", "resources", "prompts") if getattr(event, kind)]
+    return Happened(event.agent, ago=ago, reason=",".join(kinds))
+
+
+def _event(told: Happened) -> StateChanged | CatalogChanged | Notification:
+    if told.new:
+        at = trio.current_time() - max(0.0, told.ago)
+        return StateChanged(told.agent, state_of(told.old), state_of(told.new), told.reason, at)
+    if told.method:
+        audience = (
+            None if told.audience is None else Principal(name=told.audience, scheme=told.scheme)
+        )
+        return Notification(told.agent, told.method, Raw(told.params), audience)
+    kinds = told.reason.split(",")
+    return CatalogChanged(
+        told.agent,
+        tools="tools" in kinds,
+        resources="resources" in kinds,
+        prompts="prompts" in kinds,
+    )

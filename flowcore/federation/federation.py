@@ -1,0 +1,466 @@
+"""The agents of all nodes in one directory: what this node tells of its own, what it knows of others'.
+
+Each node announces its agents under a version that grows. The version travels with gossip, and at once to
+every node that can be reached; who sees a newer one than it has fetches the announcement, and those of the
+catalogs that it does not know yet. So nothing large is gossiped, and a lost word costs one round of gossip.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from contextlib import AsyncExitStack
+from typing import Any
+
+import attrs
+import trio
+
+from flowcore.agents import (
+    Agent,
+    Catalog,
+    Directory,
+    Watchers,
+)
+from flowcore.envelope import Envelope, Reply
+from flowcore.errors import StreamBroken, SwarmError
+from flowcore.federation.events import Telling
+from flowcore.federation.forwarding import SERVICE, Forwarding
+from flowcore.federation.placed import Placed
+from flowcore.federation.places import Offered, Place
+from flowcore.federation.serving import Serving
+from flowcore.federation.wire import (
+    About,
+    AgentNews,
+    Announcement,
+    Asking,
+    WrongMessage,
+    pack,
+    pack_catalog,
+    state_of,
+    unpack,
+    unpack_catalog,
+)
+from flowcore.resilience import Breaker, BreakerSet, BreakerState
+from flowcore.swarm import MOST_ABOUT, Lane, Member, MemberState, Overlay, Stream
+from flowcore.swarm.settings import FederationSettings
+
+logger = logging.getLogger(__name__)
+
+DIRECTORY = "directory"
+"""The service by which a node is asked what it has, and the topic by which it says that this has changed."""
+FETCH = 10.0
+"""Seconds after which a fetch is given up, and tried again."""
+_MOST_KNOWN = 1000
+_MOST_ASKING = 64 * 1024
+_SECOND_THOUGHT = 0.5
+"""Seconds between a failed fetch and the next one, at least; drawn up to twice of it."""
+
+
+@attrs.define(eq=False)
+class _Node:
+    """What is known of another node's agents."""
+
+    name: str
+    boot: int = 0
+    version: int = 0
+    wanted: tuple[int, int] = (0, 0)
+    """The newest boot and version that was heard of."""
+    draining: bool = False
+    agents: tuple[AgentNews, ...] = ()
+    fetching: bool = False
+    gone: str = ""
+
+
+class Federation:
+    """Made by `open_federation`."""
+
+    def __init__(
+        self,
+        overlay: Overlay,
+        settings: FederationSettings,
+        *,
+        directory: Directory,
+        local: Mapping[str, Agent],
+        apart: frozenset[str],
+        type_of: Callable[[str], str],
+        submit: Callable[[Envelope], Awaitable[Reply]],
+        seat: Callable[[str], None],
+        tell: Callable[[bytes], None],
+        watchers: Watchers,
+        chance: random.Random,
+        boot: int,
+    ) -> None:
+        """`apart` are the agents that each node has for itself; `seat` is called with the name of an agent
+        that is to be looked up anew; `tell` says to gossip what this node tells of itself."""
+        self.overlay = overlay
+        self.settings = settings
+        self.placed: dict[str, Placed] = {}
+        self._directory = directory
+        self._local = local
+        self._apart = apart
+        self._type_of = type_of
+        self._seat = seat
+        self._tell = tell
+        self._chance = chance
+        self._boot = boot
+        self._version = 0
+        self._draining = False
+        self._said: tuple[AgentNews, ...] = ()
+        self._about = b""
+        self._nodes: dict[str, _Node] = {}
+        self._catalogs: dict[bytes, Catalog] = {}
+        self._packed: dict[bytes, bytes] = {}
+        self._digests: dict[str, tuple[Catalog, bytes]] = {}
+        self._nursery: trio.Nursery | None = None
+        self._breakers = BreakerSet(settings.breaker, changed=self._node_breaker)
+        self.forwarding = Forwarding(overlay, lambda: settings.largest)
+        self.serving = Serving(overlay.name, submit, lambda: settings.largest)
+        self.events = Telling(overlay, watchers, apart)
+        self.fetches = self.failed_fetches = 0
+
+    @property
+    def node(self) -> str:
+        """This node's name."""
+        return self.overlay.name
+
+    # ---- one agent, wherever it is
+
+    def of(self, name: str) -> Placed | None:
+        """The agent of a name, as the swarm has it; None for one that each node has for itself, or nobody."""
+        return self.placed.get(name)
+
+    def take(self, name: str, agent: Agent | None) -> None:
+        """This is the agent of the name here now; None: there is none any more."""
+        if name in self._apart:
+            return
+        placed = self.placed.get(name)
+        if placed is None:
+            if agent is None:
+                return
+            placed = self._make(name)
+        placed.local = agent
+        if agent is None and not placed.places:
+            del self.placed[name]
+        self._seat(name)
+
+    def _make(self, name: str) -> Placed:
+        placed = Placed(name, self.node, self.forwarding.forward, self._breaker, self._chance)
+        self.placed[name] = placed
+        return placed
+
+    def _breaker(self, node: str) -> Breaker:
+        return self._breakers.add(node, trio.current_time())
+
+    def _node_breaker(self, node: str, old: BreakerState, new: BreakerState, reason: str) -> None:
+        logger.warning(
+            "the breaker of node %s went from %s to %s: %s", node, old.value, new.value, reason
+        )
+
+    # ---- what this node tells
+
+    async def announce(self) -> None:
+        """Tell of changes of one's own agents and of how busy they are, until cancelled."""
+        revision = -1
+        while True:
+            if revision != self._directory.revision:
+                revision = self._directory.revision
+                self._look()
+            self._say()
+            with trio.move_on_after(self.settings.loads):
+                await self._directory.wait_changed(revision)
+
+    def _look(self) -> None:
+        """What the own agents are now; a new version if that is not what was announced."""
+        news = tuple(
+            self._news(agent)
+            for name, agent in sorted(self._local.items())
+            if name not in self._apart
+        )
+        if news != self._said or not self._version:
+            self._said = news
+            self._version += 1
+            kept = {one.catalog for one in news}
+            self._packed = {key: one for key, one in self._packed.items() if key in kept}
+
+    def _news(self, agent: Agent) -> AgentNews:
+        settings = agent.settings
+        return AgentNews(
+            name=agent.name,
+            # with each call it is busy, and idle again: that is told by its load
+            state="idle" if agent.state.available else agent.state.value,
+            catalog=self._digest(agent),
+            reason=agent.reason,
+            description=settings.description,
+            type=self._type_of(agent.name),
+            roles=tuple(sorted(agent.roles)),
+            capabilities=tuple(sorted(agent.capabilities)),
+            topics=settings.topics,
+            bare=agent.bare,
+            deadline=settings.deadline,
+            size=agent.size,
+        )
+
+    def _digest(self, agent: Agent) -> bytes:
+        known = self._digests.get(agent.name)
+        if known is None or known[0] is not agent.catalog:
+            packed, digest = pack_catalog(agent.catalog)
+            self._packed[digest] = packed
+            known = self._digests[agent.name] = (agent.catalog, digest)
+        return known[1]
+
+    def drain(self) -> None:
+        """Tell the others that this node takes nothing more."""
+        self._draining = True
+        self._say()
+
+    def _say(self) -> None:
+        """Tell it to gossip, and to everybody who can be reached, where it is new."""
+        loads = bytes(
+            round(255 * min(1.0, self._local[one.name].load)) if one.name in self._local else 0
+            for one in self._said[: MOST_ABOUT - 64]
+        )
+        about = pack(About(self._boot, self._version, self._draining, loads))
+        if about == self._about:
+            return
+        before, self._about = self._about, about
+        self._tell(about)
+        if _told(before) != _told(about):  # not of each change of the loads
+            for node in self.overlay.reachable():
+                self.overlay.post(node, DIRECTORY, about, Lane.GOSSIP)
+
+    async def answer(self, node: str, head: bytes, stream: Stream) -> None:
+        """Tell another node what this one has: the handler of a stream."""
+        del head
+        try:
+            asking = unpack(await _receive_whole(stream, _MOST_ASKING), Asking)
+        except WrongMessage as error:
+            logger.warning("node %s asked what is here, wrongly: %s", node, error)
+            stream.reset(str(error))
+            return
+        if not self._version:
+            self._look()
+        known = set(asking.known)
+        told = pack(Announcement(self.node, self._boot, self._version, self._said))
+        catalogs = {
+            one.catalog: self._packed[one.catalog] for one in self._said if one.catalog not in known
+        }
+        for part in (told, *catalogs.values()):
+            await _send_whole(stream, part)
+        await stream.finish()
+
+    # ---- what is known of the others
+
+    def member(self, member: Member) -> None:
+        """Something about a member is another: it is there, it is gone, it tells something new."""
+        if member.name == self.node:
+            return
+        node = self._nodes.get(member.name)
+        if node is None:
+            node = self._nodes[member.name] = _Node(member.name)
+        if not member.state.present:
+            self._lose(node, "has left" if member.state is MemberState.LEFT else "is dead")
+            return
+        if node.gone:
+            node.gone = ""
+            self._set(node)
+        if member.about:
+            self.heard(member.name, member.about)
+
+    def heard(self, name: str, data: bytes) -> None:
+        """A node tells of itself: the receiver of the topic, too."""
+        node = self._nodes.get(name)
+        if node is None or node.gone:
+            return
+        try:
+            about = unpack(data, About)
+        except WrongMessage as error:
+            logger.warning("node %s tells of itself what cannot be read: %s", name, error)
+            return
+        if (about.boot, about.version) < node.wanted and about.boot == node.boot:
+            return  # older than what is known
+        node.wanted = (about.boot, about.version)
+        if about.draining != node.draining:
+            node.draining = about.draining
+            self._set(node)
+        if node.wanted == (node.boot, node.version):
+            self._load(node, about.loads)
+        elif self._nursery is not None and not node.fetching:
+            node.fetching = True
+            self._nursery.start_soon(self._fetch, node)
+
+    def _load(self, node: _Node, loads: bytes) -> None:
+        for number, news in enumerate(node.agents):
+            place = self.placed[news.name].places.get(node.name)
+            if place is not None:
+                place.tell(loads[number] / 255 if number < len(loads) else 0.5)
+
+    async def _fetch(self, node: _Node) -> None:
+        """Have what a node announces, as it is now; again and again while it is there and cannot be had."""
+        try:
+            while not node.gone and node.wanted != (node.boot, node.version):
+                try:
+                    with trio.fail_after(FETCH):
+                        await self._fetch_once(node)
+                except (SwarmError, WrongMessage, trio.TooSlowError) as error:
+                    self.failed_fetches += 1
+                    logger.info("what node %s has cannot be fetched yet: %s", node.name, error)
+                    await trio.sleep(self._chance.uniform(1, 2) * _SECOND_THOUGHT)
+        finally:
+            node.fetching = False
+
+    async def _fetch_once(self, node: _Node) -> None:
+        self.fetches += 1
+        async with await self.overlay.open(node.name, DIRECTORY, b"", Lane.CONTROL) as stream:
+            await _send_whole(stream, pack(Asking(tuple(self._catalogs)[:_MOST_KNOWN])))
+            told = unpack(await _receive_whole(stream, self.settings.largest), Announcement)
+            if told.node != node.name:
+                raise WrongMessage(f"it tells of node {told.node[:100]!r}")
+            for digest in dict.fromkeys(one.catalog for one in told.agents):
+                if digest not in self._catalogs:
+                    packed = await _receive_whole(stream, self.settings.largest)
+                    self._catalogs[digest] = unpack_catalog(packed, digest)
+        for one in told.agents:
+            state_of(one.state)
+        node.boot, node.version, node.agents = told.boot, told.version, told.agents
+        if node.wanted[0] != told.boot or node.wanted < (told.boot, told.version):
+            node.wanted = (told.boot, told.version)
+        self._set(node)
+
+    def _set(self, node: _Node) -> None:
+        """Put the agents of a node where they are looked for."""
+        hops = self.overlay.reachable().get(node.name, 1)
+        there = {one.name: one for one in node.agents if one.name not in self._apart}
+        for name, news in there.items():
+            placed = self.placed.get(name) or self._make(name)
+            old = placed.places.get(node.name)
+            offered = old.offered if old is not None else None
+            catalog = self._catalogs[news.catalog]
+            if offered is None or offered.catalog is not catalog:
+                offered = Offered(catalog)
+            if old is None:
+                old = placed.places[node.name] = Place(
+                    node.name, news, state_of(news.state), offered
+                )
+            old.news, old.state, old.offered = news, state_of(news.state), offered
+            old.hops = hops
+            old.gone = node.gone or ("is draining" if node.draining else "")
+            self._seat(name)
+        for name, placed in tuple(self.placed.items()):
+            if name not in there and placed.places.pop(node.name, None) is not None:
+                if placed.local is None and not placed.places:
+                    del self.placed[name]
+                self._seat(name)
+        self._forget_catalogs()
+
+    def _forget_catalogs(self) -> None:
+        used = {one.catalog for node in self._nodes.values() for one in node.agents}
+        self._catalogs = {key: one for key, one in self._catalogs.items() if key in used}
+
+    def _lose(self, node: _Node, why: str) -> None:
+        """A node is gone: nothing is sent there, and what it was doing is not waited for."""
+        if node.gone == why:
+            return
+        node.gone = why
+        self._set(node)
+        self.forwarding.lost(node.name, f"it {why}")
+
+    def keep(self, members: Iterable[str]) -> None:
+        """These are the members that are known: others are forgotten, with all they had."""
+        known = set(members)
+        for name in [one for one in self._nodes if one not in known]:
+            node = self._nodes.pop(name)
+            node.agents, node.gone = (), "is no member any more"
+            self._set(node)
+            self.forwarding.lost(name, "it is no member any more")
+            if name in self._breakers:
+                self._breakers.remove(name, trio.current_time())
+
+    async def follow(self) -> None:
+        """Keep the distances, and look again after who could not be reached; until cancelled."""
+        async for _ in self.overlay.changes():
+            hops = self.overlay.reachable()
+            for placed in self.placed.values():
+                for name, place in placed.places.items():
+                    place.hops = hops.get(name, place.hops)
+
+    async def run(self) -> None:
+        """Take part, until cancelled."""
+        async with trio.open_nursery() as nursery:
+            self._nursery = nursery
+            try:
+                async with AsyncExitStack() as stack:
+                    for entered in (
+                        self.overlay.listen(DIRECTORY, self.heard),
+                        self.overlay.serve(DIRECTORY, self.answer),
+                        self.overlay.serve(SERVICE, self.serving.serve),
+                    ):
+                        await stack.enter_async_context(entered)
+                    nursery.start_soon(self.events.run)
+                    nursery.start_soon(self.announce)
+                    nursery.start_soon(self.follow)
+                    await trio.sleep_forever()
+            finally:
+                self._nursery = None
+
+    def status(self) -> dict[str, Any]:
+        """What is true of it, measured, as plain data."""
+        now = trio.current_time()
+        return {
+            "announced": self._version,
+            "nodes": [
+                {
+                    "name": node.name,
+                    "agents": len(node.agents),
+                    "version": node.version,
+                    "current": node.wanted == (node.boot, node.version),
+                    "draining": node.draining,
+                    "gone": node.gone,
+                    "breaker": (
+                        self._breakers[node.name].status(now).state
+                        if node.name in self._breakers
+                        else "closed"
+                    ),
+                }
+                for _, node in sorted(self._nodes.items())
+            ],
+            "fetches": self.fetches,
+            "failed_fetches": self.failed_fetches,
+            "forwarded": self.forwarding.sent,
+            "failed": self.forwarding.failed,
+            "unknown": self.forwarding.unknown,
+            "served": self.serving.served,
+            "refused": self.serving.refused,
+            "dropped": self.serving.dropped,
+            "events": self.events.status(),
+        }
+
+
+def _told(about: bytes) -> bytes:
+    """What of it others are told at once."""
+    if not about:
+        return b""
+    one = unpack(about, About)
+    return pack((one.boot, one.version, one.draining))
+
+
+async def _send_whole(stream: Stream, data: bytes) -> None:
+    """Send something in chunks; an empty one ends it."""
+    for at in range(0, len(data), 60 * 1024):
+        await stream.send(data[at : at + 60 * 1024])
+    await stream.send(b"")
+
+
+async def _receive_whole(stream: Stream, most: int) -> bytes:
+    got: list[bytes] = []
+    size = 0
+    while True:
+        chunk = await stream.receive()
+        if chunk is None:
+            raise StreamBroken("it ended in the middle")
+        if not chunk:
+            return b"".join(got)
+        size += len(chunk)
+        if size > most:
+            raise WrongMessage(f"more than {most} bytes at once")
+        got.append(chunk)

@@ -1,0 +1,251 @@
+"""A request on its way to another node, and its answer on the way back.
+
+The envelope crosses as it is, but for its deadline, which travels as what is left of it. Progress and log
+messages come back as they are said; what the work asks of its caller is asked here, where the caller is.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+import trio
+from msgspec import Raw
+
+from flowcore.envelope import Envelope, Reply
+from flowcore.errors import (
+    AgentUnavailable,
+    CallError,
+    DeadlineExceeded,
+    InternalError,
+    OutcomeUnknown,
+    StreamBroken,
+    TooLarge,
+    Unreachable,
+)
+from flowcore.federation.placed import NodeFailed
+from flowcore.federation.places import Place
+from flowcore.federation.wire import (
+    Asked,
+    End,
+    Failed,
+    Given,
+    Notified,
+    Part,
+    Wanted,
+    WrongMessage,
+    error_of,
+    failed,
+    heard,
+    pack,
+)
+from flowcore.swarm import Lane, Overlay, Stream
+
+logger = logging.getLogger(__name__)
+
+SERVICE = "requests"
+PIECE = 60 * 1024
+"""Bytes of a part: with what is around it, it fits into a chunk."""
+QUESTIONS = 16
+"""Questions of one request that may wait for answers at a time."""
+
+
+class Forwarding:
+    """Requests that other nodes do for this one."""
+
+    def __init__(self, overlay: Overlay, most: Callable[[], int]) -> None:
+        """`most` gives how many bytes a result may have."""
+        self._overlay = overlay
+        self._most = most
+        self._under_way: dict[str, set[_Call]] = {}
+        self.sent = self.failed = self.unknown = 0
+
+    async def forward(self, place: Place, envelope: Envelope) -> Reply:
+        """Have a request done at a place. Raises CallError; NodeFailed where the way or the node failed."""
+        now = trio.current_time()
+        call = _Call(place.node, envelope)
+        calls = self._under_way.setdefault(place.node, set())
+        calls.add(call)
+        self.sent += 1
+        try:
+            with trio.CancelScope(deadline=envelope.deadline) as scope:
+                envelope.scope = call.scope = scope
+                envelope.started = now
+                return await self._ask(call)
+            if call.lost:
+                raise self._lost(call, call.lost)
+            raise DeadlineExceeded(
+                f"node {place.node!r} did not answer before the deadline",
+                data={"agent": envelope.agent, "node": place.node},
+                began=call.began,
+            )
+        finally:
+            calls.discard(call)
+            if not calls and self._under_way.get(place.node) is calls:
+                del self._under_way[place.node]
+
+    def lost(self, node: str, reason: str) -> None:
+        """A node is gone: what it was doing ends now, and nobody waits for it."""
+        for call in tuple(self._under_way.get(node, ())):
+            call.lost = reason
+            if call.scope is not None:
+                call.scope.cancel()
+
+    async def _ask(self, call: _Call) -> Reply:
+        envelope, node = call.envelope, call.node
+        try:
+            stream = await self._overlay.open(node, SERVICE, b"", Lane.REQUESTS)
+        except (Unreachable, StreamBroken) as error:
+            self.failed += 1
+            raise NodeFailed(
+                AgentUnavailable(
+                    f"node {node!r} cannot be reached: {error}",
+                    data={"agent": envelope.agent, "node": node},
+                    retry_after=1.0,
+                )
+            ) from error
+        call.began = envelope.began = True  # from here on nobody knows, until it has said
+        try:
+            async with stream, trio.open_nursery() as nursery:
+                reply = await self._converse(call, stream, nursery)
+                nursery.cancel_scope.cancel()
+        except* _Failed as group:
+            raise _only(group) from None
+        except* (StreamBroken, WrongMessage) as group:
+            raise self._lost(call, str(group.exceptions[0])) from group
+        return reply
+
+    async def _converse(self, call: _Call, stream: Stream, nursery: trio.Nursery) -> Reply:
+        envelope = call.envelope
+        for piece in pieces(pack(asked(envelope))):
+            await stream.send(pack(Part(piece)))
+        await stream.send(pack(End()))
+        got, size, waiting = [], 0, 0
+        sending = trio.Lock()
+
+        async def answer(wanted: Wanted) -> None:
+            nonlocal waiting
+            try:
+                given = await self._answered(envelope, wanted)
+                async with sending:
+                    await stream.send(pack(given))
+            finally:
+                waiting -= 1
+
+        while True:
+            chunk = await stream.receive()
+            if chunk is None:
+                raise StreamBroken("it ended without an outcome")
+            match heard(chunk):
+                case Part(data):
+                    size += len(data)
+                    if size > self._most():
+                        raise _Failed(
+                            TooLarge(
+                                f"the result of {envelope.agent!r} at node {call.node!r} is larger"
+                                f" than {self._most()} bytes",
+                                began=True,
+                            )
+                        )
+                    got.append(data)
+                case End(modern):
+                    return Reply(Raw(b"".join(got)), modern)
+                case Notified(method, params):
+                    envelope.peer.notify(method, Raw(params))
+                case Wanted() as wanted:
+                    if waiting >= QUESTIONS:
+                        raise WrongMessage("too many questions at a time")
+                    waiting += 1
+                    nursery.start_soon(answer, wanted)
+                case Failed() as told:
+                    error = error_of(told)
+                    call.began = envelope.began = told.began
+                    raise _Failed(error)
+
+    async def _answered(self, envelope: Envelope, wanted: Wanted) -> Given:
+        try:
+            result = await envelope.peer.request(wanted.method, Raw(wanted.params))
+        except CallError as error:
+            return Given(wanted.number, None, pack(failed(error)))
+        except Exception:
+            logger.exception("the caller of request %s could not be asked", envelope.id)
+            fault = InternalError("whoever asked could not be asked")
+            return Given(wanted.number, None, pack(failed(fault)))
+        return Given(wanted.number, bytes(result))
+
+    def _lost(self, call: _Call, why: str) -> NodeFailed:
+        self.failed += 1
+        if not call.began:
+            return NodeFailed(
+                AgentUnavailable(
+                    f"node {call.node!r} was lost before it began: {why}",
+                    data={"node": call.node},
+                    retry_after=1.0,
+                )
+            )
+        self.unknown += 1
+        return NodeFailed(
+            OutcomeUnknown(
+                f"node {call.node!r} was lost while it did this request: it may have happened ({why})",
+                data={"agent": call.envelope.agent, "node": call.node},
+            )
+        )
+
+
+class _Call:
+    """One request that is under way at another node."""
+
+    __slots__ = ("began", "envelope", "lost", "node", "scope")
+
+    def __init__(self, node: str, envelope: Envelope) -> None:
+        self.node = node
+        self.envelope = envelope
+        self.scope: trio.CancelScope | None = None
+        self.began = False
+        self.lost = ""
+        """Why it is given up; empty while it is not."""
+
+
+class _Failed(Exception):
+    """The other node told an outcome that is no result."""
+
+    def __init__(self, outcome: CallError) -> None:
+        self.outcome = outcome
+
+
+def _only(group: BaseExceptionGroup[_Failed]) -> CallError:
+    found: BaseException = group
+    while isinstance(found, BaseExceptionGroup):
+        found = found.exceptions[0]
+    assert isinstance(found, _Failed)
+    return found.outcome
+
+
+def asked(envelope: Envelope) -> Asked:
+    """A request as it is told to another node."""
+    principal = envelope.principal
+    return Asked(
+        id=envelope.id,
+        method=envelope.method,
+        agent=envelope.agent,
+        name=envelope.name,
+        left=max(0.0, envelope.deadline - trio.current_time()),
+        params={name: bytes(raw) for name, raw in envelope.params.items()},
+        meta={name: bytes(raw) for name, raw in envelope.meta.items()},
+        principal=principal.name,
+        scheme=principal.scheme,
+        roles=tuple(sorted(principal.roles)),
+        scopes=tuple(sorted(principal.scopes)),
+        priority=int(envelope.priority),
+        explicit=envelope.explicit,
+        key=envelope.idempotency_key,
+        affinity=envelope.affinity,
+        client=envelope.client,
+        modern=envelope.modern,
+        capabilities={name: bytes(raw) for name, raw in envelope.peer.capabilities.items()},
+    )
+
+
+def pieces(data: bytes) -> list[bytes]:
+    """What is to be sent, in parts that fit."""
+    return [data[at : at + PIECE] for at in range(0, len(data), PIECE)]

@@ -1,0 +1,92 @@
+"""What can be set of a swarm: the `[swarm]` table."""
+
+from __future__ import annotations
+
+import attrs
+
+from flowcore.config import Duration, Secret, Selection, Size, selection, setting
+from flowcore.config import validators as v
+from flowcore.resilience import BreakerSettings
+
+
+def is_address(text: str) -> bool:
+    """Whether a text is `host:port`, with a port of 1 to 65535 (0: any that is free); IPv6 in brackets."""
+    host, colon, port = text.rpartition(":")
+    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+        return False
+    if host.startswith("["):
+        return host.endswith("]")
+    return ":" not in host
+
+
+_ADDRESS = v.Check(is_address, "host:port")
+
+
+def _node_breaker() -> BreakerSettings:
+    return BreakerSettings(calls=5, window=30.0, open=5.0)
+
+
+@attrs.frozen(kw_only=True)
+class NodeTlsSettings:
+    """Who this node is, and whom it believes; its files are relative to the TOML file, and read again when
+    they change."""
+
+    cert: str = setting(
+        help="a PEM file of this node's certificate: its URI is spiffe://flow/node/NAME, its key Ed25519"
+    )
+    key: str | Secret = setting(
+        help="a PEM file of its private key (mode 0600); or the key itself as a secret"
+    )
+    ca: str = setting(
+        help="a PEM file of the CAs that the other nodes' certificates must come from"
+    )
+
+
+@attrs.frozen(kw_only=True)
+class FederationSettings:
+    """How the agents of other nodes are used."""
+
+    loads: Duration = setting(
+        1.0,
+        validator=v.gt(0),
+        help="how often a node tells how busy its agents are, if that has changed",
+    )
+    largest: Size = setting(
+        64 * 2**20,
+        validator=v.ge(2**16),
+        help="largest request or result between nodes",
+    )
+    breaker: BreakerSettings = setting(
+        factory=_node_breaker,
+        help="when nothing is sent to a node for a while, since it keeps failing",
+    )
+
+
+@attrs.frozen(kw_only=True)
+class SwarmSettings:
+    """Several nodes as one: any of them serves the agents of all."""
+
+    cluster: str = setting(
+        "flow",
+        validator=v.matches(r"[a-z0-9][a-z0-9-]{0,62}"),
+        help="the swarm's name: nodes of another one are refused",
+    )
+    bind: str = setting(
+        "127.0.0.1:7400",
+        validator=_ADDRESS,
+        help="where links (TCP) and gossip (UDP) of other nodes are taken",
+    )
+    advertise: str | None = setting(
+        None, validator=_ADDRESS, help="where other nodes reach this one; unset: as `bind` says"
+    )
+    seeds: tuple[str, ...] = setting(
+        (),
+        validator=v.Check(lambda seeds: all(map(is_address, seeds)), "a list of host:port"),
+        help="where nodes of the swarm may be found; this node's own address may be among them",
+    )
+    tls: NodeTlsSettings = setting(help="who this node is, and whom it believes")
+    topology: Selection = selection("topology", "mesh", help="which nodes link to which")
+    membership: Selection = selection("membership", "swim", help="how it is known who is there")
+    federation: FederationSettings = setting(
+        factory=FederationSettings, help="how the agents of other nodes are used"
+    )
