@@ -1,5 +1,6 @@
 """Several nodes as one: links, members, topology, overlay, and the agents of all of them."""
 
+from flowcore.swarm.graph import Graph, GraphTopology
 from flowcore.swarm.interfaces import (
     MOST_ABOUT,
     MOST_CHUNK,
@@ -28,6 +29,8 @@ __all__ = [
     "MOST_MESSAGE",
     "Datagrams",
     "FederationSettings",
+    "Graph",
+    "GraphTopology",
     "Handler",
     "Lane",
     "Link",

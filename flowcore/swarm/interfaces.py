@@ -328,8 +328,11 @@ class Topology(Protocol):
         ...
 
     def tolerates(self, members: int) -> int:
-        """How many of so many members may be lost at once, whichever, with the rest still connected
-        before anything has been computed anew."""
+        """How many of so many members may be lost at once, whichever, with the rest still connected before
+        anything has been computed anew; at least two of them, for one alone is nothing to connect.
+
+        Whoever is lost, the links computed anew among the rest connect them all.
+        """
         ...
 
 

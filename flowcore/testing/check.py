@@ -20,6 +20,7 @@ from flowcore.testing import (
     of_modules,
     of_settings,
     of_storage,
+    of_topologies,
     of_vectors,
 )
 from flowcore.testing.bench import Bench, has_what_its_kind_has, leaves_nothing_open
@@ -121,6 +122,16 @@ OF_KIND: Mapping[str, Sequence[Check]] = {
         of_storage.is_there_again,
         of_storage.trusts_no_damaged_file,
         of_storage.says_what_it_holds,
+    ),
+    "topology": (
+        *OF_OPENED,
+        of_topologies.links_both_ways,
+        of_topologies.leads_everywhere_within_its_reach,
+        of_topologies.broadcasts_to_each_once,
+        of_topologies.holds_together,
+        of_topologies.moves_few_links,
+        of_topologies.is_the_same_everywhere,
+        of_topologies.leads_to_no_stranger,
     ),
     "vectors": (
         *OF_OPENED,

@@ -30,7 +30,7 @@ POINTS = {point.name: point.value for point in metadata.entry_points(group="flow
 BY_THEMSELVES = sorted(
     name
     for name, value in POINTS.items()
-    if value.startswith(("flow_balancers.", "flow_gates.", "flow_guards."))
+    if value.startswith(("flow_balancers.", "flow_gates.", "flow_guards.", "flow_topologies."))
     or name
     in ("api", "exact", "hashed", "hnsw", "mcp", "single", "storage_memory", "storage_sqlite")
 )
