@@ -1,11 +1,63 @@
-"""What authors of plugins test with: whether a plugin holds to what flowcore relies on.
+"""What authors of plugins test with: whether a plugin holds to its interface, and worlds that fail.
 
-async def test_my_plugin() -> None:
-    await check_plugin(my_plugin)
+    async def test_my_plugin() -> None:
+        await check_plugin(my_plugin)
+
+`World` is for engines without tasks, `Wires` for code that runs on trio; both are described in
+docs/simulation.md.
 """
 
 from flowcore.testing.check import check_plugin
 from flowcore.testing.findings import CheckFailed, Report, Wrong
 from flowcore.testing.trial import Trial
+from flowcore.testing.wires import WireDatagrams, WireListener, Wires, WireStream
+from flowcore.testing.world import (
+    Clock,
+    Disk,
+    Faults,
+    Host,
+    Journal,
+    Latency,
+    Link,
+    Links,
+    Nemesis,
+    Node,
+    Process,
+    Timeline,
+    World,
+    constant,
+    corrupt_record,
+    long_tail,
+    normal,
+    uniform,
+)
 
-__all__ = ["CheckFailed", "Report", "Trial", "Wrong", "check_plugin"]
+__all__ = [
+    "CheckFailed",
+    "Clock",
+    "Disk",
+    "Faults",
+    "Host",
+    "Journal",
+    "Latency",
+    "Link",
+    "Links",
+    "Nemesis",
+    "Node",
+    "Process",
+    "Report",
+    "Timeline",
+    "Trial",
+    "WireDatagrams",
+    "WireListener",
+    "WireStream",
+    "Wires",
+    "World",
+    "Wrong",
+    "check_plugin",
+    "constant",
+    "corrupt_record",
+    "long_tail",
+    "normal",
+    "uniform",
+]
