@@ -62,7 +62,7 @@ class Changes(Reads):
         position = self._append_own([membership_data(membership)])
         self.history.add(position, membership)
         self._lease_from = None  # the majority that gave it may be none any more
-        self._track()
+        self._track(position)
         self._membership_changed()
         return position
 

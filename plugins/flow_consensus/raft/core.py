@@ -38,7 +38,7 @@ class Reason(enum.StrEnum):
     OLD_TERM = "old term"
     IMPOSSIBLE = "impossible"
     ANOTHER_LEADER = "another leader leads in this term"
-    LEADER_ALIVE = "the leader is alive"
+    LEADER_ALIVE = "a leader may be alive"
     LATE = "late"
     NOT_LEADING = "not leading"
     DISK_FAILED = "disk failed"

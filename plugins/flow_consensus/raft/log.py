@@ -106,7 +106,7 @@ class Log:
         self.commit = start
         """Nothing up to here will ever change (section 3.6)."""
         self.given = start
-        """What is committed up to here was handed out to be applied."""
+        """Up to here, what is committed and durable was handed out to be applied."""
         self.durable = start
         """What is up to here is on this node's disk, and is what the log holds."""
         self.taken = start
@@ -180,9 +180,10 @@ class Log:
         self.commit = position
 
     def give(self) -> list[LogEntry]:
-        """What is committed and was not handed out yet."""
-        entries = self.held(self.given + 1, self.commit)
-        self.given = self.commit
+        """What is committed, durable here and was not handed out yet: no state is ahead of its own log."""
+        last = min(self.commit, self.durable)
+        entries = self.held(self.given + 1, last)
+        self.given = last
         return entries
 
     @property

@@ -28,18 +28,18 @@ class Replication(Snapshots):
         """Begin to lead: know nothing of anybody, and commit an entry of this term (sections 3.5, 6.4)."""
         self.progress = {}
         self._made = None
-        self._track()
+        self._track(self.log.last + 1)
         self._append_own([NOTHING])
 
-    def _track(self) -> None:
-        """Have a progress for each member, and for this node."""
+    def _track(self, next: int) -> None:  # noqa: A002
+        """Have a progress for each member, and for this node; who is new is probed with what is at `next`."""
         settings = self.settings
         names = self.membership.members | {self.name}
         for gone in self.progress.keys() - names:
             del self.progress[gone]
         for name in sorted(names - self.progress.keys()):
             progress = Progress(
-                next=self.log.last + 1,
+                next=next,
                 window=settings.window,
                 window_bytes=settings.window_bytes,
             )
