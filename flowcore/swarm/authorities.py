@@ -89,7 +89,9 @@ class Authorities:
         authority = self._issuer(certificate)
         for one in certificate.extensions:
             if one.critical and one.oid not in _KNOWN:
-                raise NotVouchedFor(f"a certificate with something unknown: {one.oid.dotted_string}")
+                raise NotVouchedFor(
+                    f"a certificate with something unknown: {one.oid.dotted_string}"
+                )
         constraints = _extension(certificate, x509.BasicConstraints)
         if constraints is not None and constraints.ca:
             raise NotVouchedFor("a CA's certificate")

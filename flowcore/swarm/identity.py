@@ -1,7 +1,7 @@
 """A node's identity: an Ed25519 key, and a certificate that says whose it is.
 
-`flowctl certs issue node NAME --algorithm ed25519` makes both. What the node says in gossip is signed with the
-same key that its TLS connections prove.
+`flowctl certs issue node NAME --algorithm ed25519` makes both. What the node says in gossip is signed with
+the same key that its TLS connections prove.
 """
 
 from __future__ import annotations
@@ -13,19 +13,19 @@ import ssl
 from collections.abc import Callable
 
 import attrs
-from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
 from nacl.exceptions import BadSignatureError
 from nacl.signing import SigningKey, VerifyKey
 
 from flowcore.certs import CertsError, read_bundle
-from flowcore.config import Secret, setting
+from flowcore.config import Secret
 from flowcore.errors import AssemblyError
 from flowcore.http import Certificates, ClientCertificates, ClientTlsSettings, TlsSettings
 from flowcore.http.pem import Stamp, stamp
 from flowcore.secrets import read_private
 from flowcore.swarm.authorities import Authorities, NodeCertificate, NotVouchedFor
+from flowcore.swarm.settings import NodeTlsSettings
 
 logger = logging.getLogger(__name__)
 
@@ -38,20 +38,6 @@ _MAKE = "make one with: flowctl certs issue node NAME --algorithm ed25519"
 
 def _utc() -> datetime.datetime:
     return datetime.datetime.now(datetime.UTC)
-
-
-@attrs.frozen(kw_only=True)
-class IdentitySettings:
-    """Who a node is; the files, relative to the TOML file, are read again when they change."""
-
-    cert: str = setting(
-        help="a PEM file of the node's certificate: spiffe://flow/node/NAME, with an Ed25519 key"
-    )
-    key: str | Secret = setting(
-        help="a PEM file of its private key, which nobody else can read (mode 0600); or the key itself as a"
-        " secret"
-    )
-    ca: str = setting(help="a PEM file of the CAs that all nodes' certificates must come from")
 
 
 @attrs.frozen
@@ -68,7 +54,7 @@ class Identity:
 
     def __init__(
         self,
-        settings: IdentitySettings,
+        settings: NodeTlsSettings,
         folder: pathlib.Path,
         clock: Callable[[], datetime.datetime] = _utc,
     ) -> None:
@@ -160,6 +146,10 @@ class Identity:
             self._known[found.name] = known[:_PER_NAME]
         return found
 
+    def in_time(self, certificate: NodeCertificate) -> bool:
+        """Whether a certificate is good by the time of now."""
+        return certificate.good(self._clock())
+
     def counts(self, certificate: NodeCertificate) -> bool:
         """Whether a certificate that was good before still is, by the CAs and the time of now."""
         try:
@@ -223,16 +213,16 @@ class Identity:
         try:
             own = authorities.check(certificate.public_bytes(Encoding.DER), self._clock())
         except NotVouchedFor as error:
-            raise AssemblyError(f"{str(self._cert)!r} is no use for a node: {error}; {_MAKE}") from None
+            raise AssemblyError(
+                f"{str(self._cert)!r} is no use for a node: {error}; {_MAKE}"
+            ) from None
         return _Loaded(own, self._signing_key(own), authorities)
 
     def _signing_key(self, own: NodeCertificate) -> SigningKey:
         named = "given" if isinstance(self._key, Secret) else repr(str(self._key))
+        given = self._key
         try:
-            if isinstance(self._key, Secret):
-                data = self._key.reveal().encode()
-            else:
-                data = read_private(self._key)
+            data = given.reveal().encode() if isinstance(given, Secret) else read_private(given)
             key = load_pem_private_key(data, None)
         except (ValueError, TypeError) as error:
             raise AssemblyError(f"the key {named} cannot be used: {error}") from None
@@ -241,5 +231,3 @@ class Identity:
         if key.public_key().public_bytes_raw() != own.key:
             raise AssemblyError(f"the key {named} is not that of {str(self._cert)!r}")
         return SigningKey(key.private_bytes_raw())
-
-

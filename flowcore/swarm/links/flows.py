@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from flowcore.swarm.interfaces import MOST_CHUNK, Lane
 from flowcore.swarm.links.frames import (
@@ -23,9 +23,6 @@ from flowcore.swarm.links.frames import (
     encode,
 )
 from flowcore.swarm.links.greeting import MOST_WINDOW
-
-if TYPE_CHECKING:
-    from flowcore.swarm.links.session import Session
 
 OVERHEAD = 32
 """What each chunk costs beside its bytes."""
@@ -48,6 +45,25 @@ class Watcher(Protocol):
         """It was reset or lost."""
 
 
+class Carrier(Protocol):
+    """The link that carries a stream."""
+
+    def ready(self, flow: Flow) -> None:
+        """It has something to send."""
+
+    def own(self, frame: bytes) -> None:
+        """Send a frame of the link's own."""
+
+    def number(self, flow: Flow) -> None:
+        """Its opening is being sent: give it its number."""
+
+    def reset(self, flow: Flow, reason: str) -> None:
+        """End it at once, both ways."""
+
+    def maybe_closed(self, flow: Flow) -> None:
+        """Forget it if it has come to its end in both directions."""
+
+
 class Out(enum.Enum):
     """How far the sending direction is."""
 
@@ -60,10 +76,10 @@ class Out(enum.Enum):
 
 
 class Flow:
-    """One stream of a link, on one of its sides. Made by a Session."""
+    """One stream of a link, on one of its sides. Made by a session."""
 
-    def __init__(self, session: Session, lane: Lane, *, credit: int, window: int) -> None:
-        self._session = session
+    def __init__(self, carrier: Carrier, lane: Lane, *, credit: int, window: int) -> None:
+        self._carrier = carrier
         self.lane = lane
         self.ident = 0
         """Its number; 0 until its opening has been sent."""
@@ -103,13 +119,13 @@ class Flow:
         """Let a chunk wait for its turn."""
         self._outbox.append(chunk)
         self.waiting += len(chunk) + OVERHEAD
-        self._session.ready(self)
+        self._carrier.ready(self)
 
     def finish(self) -> None:
         """Nothing more comes."""
         if self.out is Out.OPEN:
             self.out = Out.FINISHING
-            self._session.ready(self)
+            self._carrier.ready(self)
 
     def leave(self) -> None:
         """Nothing more is read: end it as well as can be."""
@@ -122,12 +138,12 @@ class Flow:
         self._partial.clear()
         if not self.finished and not self._leaving:
             self._leaving = True
-            self._session.ready(self)
+            self._carrier.ready(self)
 
     def reset(self, reason: str) -> None:
         """End it at once, both ways."""
         if self.broken is None and not self.closed:
-            self._session.reset(self, reason)
+            self._carrier.reset(self, reason)
 
     def next_frame(self, room: int) -> bytes | None:
         """See `Source`."""
@@ -137,7 +153,7 @@ class Flow:
             assert self.head is not None
             if len(self.head) + _AROUND > room:
                 return b""
-            self._session.number(self)
+            self._carrier.number(self)
             frame = encode(Open(self.ident, int(self.lane), self.head))
             self.head = None
             return frame
@@ -147,11 +163,11 @@ class Flow:
             return b""
         if self.out is Out.FINISHING:
             self.out = Out.FINISHED
-            self._session.maybe_closed(self)
+            self._carrier.maybe_closed(self)
             return encode(Finish(self.ident))
         if self._leaving and not self.finished and self.out is Out.FINISHED:
             self.finished = True
-            self._session.maybe_closed(self)
+            self._carrier.maybe_closed(self)
             return encode(Stop(self.ident))
         return None
 
@@ -169,7 +185,9 @@ class Flow:
                 return None  # goes on when there is credit
             if fits < min(_LEAST, left):
                 return b""
-            count = min(fits, credit, left - 1)  # its last byte goes with what the chunk itself costs
+            count = min(
+                fits, credit, left - 1
+            )  # its last byte goes with what the chunk itself costs
             piece = chunk[self._at : self._at + count]
             self._at += count
             cost, more = count, True
@@ -190,7 +208,7 @@ class Flow:
             self._owed >= self._window // 4 or (self._owed and self._allowed < _FULL)
         ):
             self._allowed += self._owed
-            self._session.own(encode(Credit(self.ident, self._owed)))
+            self._carrier.own(encode(Credit(self.ident, self._owed)))
             self._owed = 0
         if not self._inbox:
             return None
@@ -227,7 +245,7 @@ class Flow:
         if size <= 0 or self._credit > MOST_WINDOW:
             raise BrokenProtocol(f"credit that cannot be: {size}")
         if self._outbox:
-            self._session.ready(self)
+            self._carrier.ready(self)
         if self.watcher is not None:
             self.watcher.writable()
 
@@ -237,7 +255,7 @@ class Flow:
         self.finished = True
         if self.watcher is not None:
             self.watcher.readable()
-        self._session.maybe_closed(self)
+        self._carrier.maybe_closed(self)
 
     def take_stop(self) -> None:
         if not self.finished:
@@ -247,7 +265,7 @@ class Flow:
         self.out = Out.STOPPED
         if self.watcher is not None:
             self.watcher.writable()
-        self._session.maybe_closed(self)
+        self._carrier.maybe_closed(self)
 
     # ---- its end
 

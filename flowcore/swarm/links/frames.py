@@ -62,11 +62,14 @@ class Hello(msgspec.Struct, frozen=True, array_like=True, tag=0):
     """How many streams may be open to it at a time."""
 
 
-class Welcome(Frame, tag=1):
+class Welcome(Frame, tag=1, frozen=True):
     """The link stands: said by the one of both whose name comes first."""
 
+    order: int
+    """Grows with each welcome of this start of the node: of two, the later one counts."""
 
-class Refusal(Frame, tag=2):
+
+class Refusal(Frame, tag=2, frozen=True):
     """It does not, and why: `duplicate`, `cluster`, `version`, `name` or `closing`."""
 
     code: str
@@ -76,14 +79,14 @@ class Refusal(Frame, tag=2):
 # ---- on a link that stands
 
 
-class Message(Frame, tag=8):
+class Message(Frame, tag=8, frozen=True):
     """A whole message."""
 
     lane: int
     data: bytes
 
 
-class First(Frame, tag=9):
+class First(Frame, tag=9, frozen=True):
     """The first piece of a message that is `size` bytes long."""
 
     lane: int
@@ -91,14 +94,14 @@ class First(Frame, tag=9):
     data: bytes
 
 
-class More(Frame, tag=10):
+class More(Frame, tag=10, frozen=True):
     """A further piece of the message that is under way on this lane."""
 
     lane: int
     data: bytes
 
 
-class Open(Frame, tag=11):
+class Open(Frame, tag=11, frozen=True):
     """A stream begins."""
 
     stream: int
@@ -107,7 +110,7 @@ class Open(Frame, tag=11):
     head: bytes
 
 
-class Data(Frame, tag=12):
+class Data(Frame, tag=12, frozen=True):
     """A chunk of a stream, or a piece of one."""
 
     stream: int
@@ -116,49 +119,49 @@ class Data(Frame, tag=12):
     data: bytes
 
 
-class Credit(Frame, tag=13):
+class Credit(Frame, tag=13, frozen=True):
     """So much more may be sent."""
 
     stream: int
     size: int
 
 
-class Finish(Frame, tag=14):
+class Finish(Frame, tag=14, frozen=True):
     """Nothing more comes from this side."""
 
     stream: int
 
 
-class Stop(Frame, tag=15):
+class Stop(Frame, tag=15, frozen=True):
     """Nothing more is taken on this side, which has sent all that it had to."""
 
     stream: int
 
 
-class Reset(Frame, tag=16):
+class Reset(Frame, tag=16, frozen=True):
     """A stream ends at once, both ways."""
 
     stream: int
     reason: str
 
 
-class Ping(Frame, tag=17):
+class Ping(Frame, tag=17, frozen=True):
     """Is answered by a Pong of the same number."""
 
     number: int
 
 
-class Pong(Frame, tag=18):
+class Pong(Frame, tag=18, frozen=True):
     number: int
 
 
-class Wanted(Frame, tag=19):
+class Wanted(Frame, tag=19, frozen=True):
     """Whether this side has a use of its own for the link."""
 
     wanted: bool
 
 
-class Goodbye(Frame, tag=20):
+class Goodbye(Frame, tag=20, frozen=True):
     """This side closes the link; all that it had to say was said."""
 
     reason: str

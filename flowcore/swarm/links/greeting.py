@@ -45,6 +45,8 @@ class Refused(LinkFailed):
         self.code = code
         self.ours = ours
         """Whether it was this side that refused."""
+        self.peer = ""
+        """The other side's name."""
 
 
 @attrs.frozen(kw_only=True)
@@ -81,6 +83,8 @@ class Greeter:
         self._decoder: Decoder[Hello | Welcome | Refusal] = Decoder(Greeting, MOST_HELLO)
         self.phase = Phase.HELLO
         self.agreed: Agreed | None = None
+        self.order = 0
+        """Of the welcome: of two links that the same start of a node decided for, the later one counts."""
 
     @property
     def rest(self) -> bytes:
@@ -103,11 +107,12 @@ class Greeter:
         finally:
             frames.close()  # type: ignore[attr-defined]  # a generator
 
-    def welcome(self) -> bytes:
+    def welcome(self, order: int) -> bytes:
         """What is said to let the link stand."""
         assert self.phase is Phase.DECIDE
         self.phase = Phase.DONE
-        return encode(Welcome())
+        self.order = order
+        return encode(Welcome(order))
 
     def _take(self, frame: Hello | Welcome | Refusal) -> None:
         if isinstance(frame, Refusal):
@@ -121,12 +126,14 @@ class Greeter:
             self.phase = Phase.DECIDE if first else Phase.WAIT
         elif isinstance(frame, Welcome):
             self.phase = Phase.DONE
+            self.order = frame.order
         else:
             raise BrokenProtocol("expected a welcome or a refusal, not a second hello")
 
     def _agree(self, peer: Hello) -> Agreed:
         """Compare two hellos; the same from both sides, so that each can say what is wrong."""
         ours = self.hello
+        _check(peer)
         if peer.name != self.certified:
             raise _refuse("name", f"says to be {peer.name!r}, its certificate {self.certified!r}")
         if self._expected not in (None, peer.name):
@@ -138,15 +145,14 @@ class Greeter:
                 "cluster", f"belongs to cluster {peer.cluster!r}, this node to {ours.cluster!r}"
             )
         version = min(peer.newest, ours.newest)
-        if not 0 < peer.oldest <= peer.newest:
-            raise BrokenProtocol(f"speaks versions {peer.oldest} to {peer.newest}")
         if version < max(peer.oldest, ours.oldest):
             raise _refuse(
                 "version",
                 f"speaks versions {_range(peer)} of the protocol, this node {_range(ours)}:"
                 " they have none in common",
             )
-        _check(peer)
+        if not LEAST_WINDOW <= peer.window <= MOST_WINDOW:
+            raise BrokenProtocol(f"a window of {peer.window} bytes")
         features = frozenset(peer.features) & frozenset(ours.features)
         return Agreed(peer=peer, version=version, features=features)
 
@@ -175,8 +181,9 @@ def _check(peer: Hello) -> None:
         or len(peer.boot) != 16
         or peer.number < 0
         or len(peer.others) > _OTHERS
-        or not LEAST_WINDOW <= peer.window <= MOST_WINDOW
+        or not 0 < peer.oldest <= peer.newest
         or not 0 <= peer.streams <= 1 << 20
+        or len(peer.cluster) > 64
     ):
         raise BrokenProtocol("a hello that cannot be")
 
@@ -186,7 +193,9 @@ def _refuse(code: str, reason: str) -> Refused:
 
 
 def _range(hello: Hello) -> str:
-    return str(hello.oldest) if hello.oldest == hello.newest else f"{hello.oldest} to {hello.newest}"
+    return (
+        str(hello.oldest) if hello.oldest == hello.newest else f"{hello.oldest} to {hello.newest}"
+    )
 
 
 def latest(numbers: Iterable[int]) -> tuple[int, ...]:

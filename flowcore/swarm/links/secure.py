@@ -87,13 +87,13 @@ class SecureWire:
             try:
                 while size < RECEIVE:
                     part = self._tls.read(RECEIVE)
+                    if not part:  # the other side has closed it properly
+                        break
                     parts.append(part)
                     size += len(part)
             except ssl.SSLWantReadError:
                 if parts:
                     break
-            except ssl.SSLZeroReturnError:
-                break
             except ssl.SSLEOFError:
                 if not parts:
                     raise trio.BrokenResourceError("the connection ended in the middle") from None
@@ -128,7 +128,9 @@ class SecureWire:
         try:
             return await self._wire.receive()
         except trio.BrokenResourceError as error:
-            raise HandshakeFailed(f"the connection was lost during the handshake: {error}") from None
+            raise HandshakeFailed(
+                f"the connection was lost during the handshake: {error}"
+            ) from None
 
     async def _flush(self) -> None:
         if self._outgoing.pending:

@@ -1,6 +1,7 @@
 """One side of a link that stands: bytes in and out, messages, streams, keep-alive. Sans-IO.
 
-What has to be sent is taken in batches (`take`); what has come is fed (`feed`), and goes to the `Events` at once.
+What has to be sent is taken in batches (`take`); what has come is fed (`feed`), and goes to the `Events` at
+once.
 """
 
 from __future__ import annotations
@@ -92,6 +93,7 @@ class Session:
         self._now = now
         self.closing = False
         """Nothing new begins any more."""
+        self._failed = False
         self.bytes_in = self.bytes_out = self.frames_in = self.late = 0
         self._takers: dict[type, Callable[[Any], None]] = {
             Message: self._take_message,
@@ -120,11 +122,10 @@ class Session:
         if self.closing:
             self._outgoing.messages[lane].dropped += 1
             return False
-        idle = not self._outgoing
-        done = self._outgoing.put(lane, message)
-        if idle and done:
-            self._events.pending()
-        return done
+        if not self._outgoing.put(lane, message):
+            return False
+        self._events.pending()
+        return True
 
     def open(self, lane: Lane, head: bytes) -> Flow:
         """A new stream. Raises StreamBroken if there are too many, ValueError for too large a head."""
@@ -134,7 +135,9 @@ class Session:
         if self.closing:
             raise StreamBroken(f"the link to {peer.name!r} is being closed")
         if self._mine >= peer.streams:
-            raise StreamBroken(f"there are {self._mine} streams to {peer.name!r}, as many as may be")
+            raise StreamBroken(
+                f"there are {self._mine} streams to {peer.name!r}, as many as may be"
+            )
         flow = self._flow(lane)
         flow.head = head
         self._mine += 1
@@ -190,7 +193,7 @@ class Session:
 
     def fail(self, reason: str) -> None:
         """The link is no more: all streams break."""
-        self.closing = True
+        self.closing = self._failed = True
         for flow in (*self._flows.values(), *self._unnumbered):
             flow.break_off(reason)
         self._flows.clear()
@@ -240,6 +243,7 @@ class Session:
                 self._mine -= 1
             else:
                 self._theirs -= 1
+        self._events.pending()  # whoever waits for the link to be idle looks again
 
     def _is_mine(self, ident: int) -> bool:
         return ident % 2 == self._next_mine % 2
@@ -256,6 +260,8 @@ class Session:
         for frame in self._decoder.feed(data):
             self.frames_in += 1
             takers[type(frame)](frame)
+            if self._failed:
+                return
         if self._outgoing.own > _MOST_OWN:
             raise BrokenProtocol("the other side does not read what it asks for")
 

@@ -38,11 +38,11 @@ class LinkSettings:
     )
     window: Size = setting(
         256 * 2**10,
-        validator=v.between(LEAST_WINDOW, MOST_WINDOW),
+        validator=v.in_range(LEAST_WINDOW, MOST_WINDOW),
         help="bytes of one stream that may be on their way or unread",
     )
     streams: int = setting(
-        1024, validator=v.between(1, 1 << 20), help="streams that one neighbour may have open"
+        1024, validator=v.in_range(1, 1 << 20), help="streams that one neighbour may have open"
     )
     lane_messages: int = setting(
         8192, validator=v.ge(1), help="messages that may wait on one lane of a link"
