@@ -90,6 +90,7 @@ class Core:
         """Ticks since the leader was heard; of a leader, since its quorum was checked."""
         self._patience = 0
         self._dirty = restored.fresh or self._reset is not None
+        self._unwritten = restored.fresh
         self._compact: int | None = None
         self._writing = 0
         self._writes = 0
@@ -147,9 +148,12 @@ class Core:
     # ---- terms and roles
 
     def _draw_patience(self) -> None:
-        """Another time-out, at random between once and twice the least (section 3.4)."""
+        """Another time-out, at random between once and twice the least (section 3.4).
+
+        More than once: who heard the same heartbeat has lost its patience by then, too.
+        """
         least = self.settings.election_ticks
-        self._patience = self._chance.randrange(least, 2 * least)
+        self._patience = self._chance.randint(least + 1, 2 * least)
 
     def _become(self, role: Role, why: str) -> None:
         if role is not self.role:

@@ -24,7 +24,7 @@ class Elections(Changes):
         super().__init__(name, restored, settings, chance)
         self.votes: dict[str, bool] = {}
         self._transfer_ticks = 0
-        self._quiet = settings.election_ticks if restored.term and settings.check_quorum else 0
+        self._quiet = 0 if restored.fresh else settings.election_ticks
         """Ticks in which a node that was started again votes for nobody: a leader may count on what it
         answered before (section 6.4.1)."""
 
@@ -175,7 +175,8 @@ class Elections(Changes):
         if message.term < self.term:
             self._send(sender, VoteAnswer(self.term, False, message.pre))
             return self._refuse(Reason.OLD_TERM)
-        if self.leader_alive and not message.force and not self._asks_again(sender, message):
+        force = message.force and sender in self.membership.members
+        if self.leader_alive and not force and not self._asks_again(sender, message):
             return self._refuse(Reason.LEADER_ALIVE)
         same = (message.last, message.last_term) == (log.last, log.last_term)
         if message.pre:

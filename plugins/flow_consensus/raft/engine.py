@@ -271,6 +271,7 @@ class Engine(Elections):
         self._writing = 0
         if self.failed:
             return
+        self._unwritten = False
         self.log.written()
         held, self._held = self._held, []
         for one in held:

@@ -173,7 +173,9 @@ class Reads(Replication):
     def _on_heartbeat(self, sender: str, message: Heartbeat) -> str:
         refused = self._take_commit(message.commit)
         if not refused:
-            self._send(sender, HeartbeatAnswer(self.term, message.round))
+            # a lease may rest on it: who starts again is patient, unless nothing at all was ever written
+            answer = self._hold if self._unwritten else self._send
+            answer(sender, HeartbeatAnswer(self.term, message.round))
         return refused
 
     def _on_heartbeat_answer(self, sender: str, message: HeartbeatAnswer) -> str:

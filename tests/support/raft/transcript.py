@@ -250,7 +250,7 @@ class Transcript:
         fields: dict[str, object] = {}
         for key, value in options.items():
             if key == "entries":
-                fields[key] = [self._entry(one) for one in value.split(",")]
+                fields[key] = [self._entry(one) for one in value.split(",") if one]
             elif key in ("granted", "pre", "force", "rejected", "last_one", "leased"):
                 fields["last" if key == "last_one" else key] = value == "yes"
             elif key == "data":

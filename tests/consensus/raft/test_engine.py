@@ -1,0 +1,212 @@
+"""The engine's edges: whatever it is told, it raises nothing, and what is committed stays."""
+
+from __future__ import annotations
+
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from flow_consensus.raft import (
+    Engine,
+    EngineSettings,
+    Membership,
+    Message,
+    Refused,
+    Restored,
+    Role,
+    command_of,
+    encode,
+)
+from flow_consensus.raft.entries import command_data, membership_data
+from flow_consensus.raft.messages import (
+    Append,
+    AppendAnswer,
+    Chunk,
+    ChunkAnswer,
+    Commit,
+    Heartbeat,
+    HeartbeatAnswer,
+    Read,
+    ReadAnswer,
+    TimeoutNow,
+    Vote,
+    VoteAnswer,
+)
+from flow_consensus.raft.restored import encode_hard_state
+from flowcore.errors import UntrustedFile
+from flowcore.state import LogEntry, SnapshotInfo
+
+small = st.integers(0, 6)
+short_terms = st.integers(0, 4)
+datas = st.sampled_from(
+    [b"", command_data(b"x"), membership_data(Membership(voters="abd")), b"\x01?", b"\x09"]
+)
+about = st.sampled_from([Membership(voters="abc").encode(), b"", b"?"])
+
+
+@st.composite
+def appends(draw: st.DrawFn) -> Append:
+    """Plausible ones, and some that are not."""
+    previous, term = draw(small), draw(short_terms)
+    entries = [
+        LogEntry(previous + at, draw(st.sampled_from([term, draw(short_terms)])), draw(datas))
+        for at in range(1, draw(st.integers(1, 4)))
+    ]
+    return Append(term, previous, draw(short_terms), draw(small), entries)
+
+
+messages: st.SearchStrategy[Message] = st.one_of(
+    appends(),
+    st.builds(Vote, short_terms, small, short_terms, st.booleans(), st.booleans()),
+    st.builds(VoteAnswer, short_terms, st.booleans(), st.booleans()),
+    st.builds(AppendAnswer, short_terms, small, st.booleans(), small, short_terms),
+    st.builds(Heartbeat, short_terms, small, small),
+    st.builds(HeartbeatAnswer, short_terms, small),
+    st.builds(Commit, short_terms, small),
+    st.builds(TimeoutNow, short_terms),
+    st.builds(Read, short_terms, small, st.booleans()),
+    st.builds(ReadAnswer, short_terms, small, st.integers(-1, 6)),
+    st.builds(Chunk, short_terms, small, short_terms, about, small, st.just(b"s"), st.booleans()),
+    st.builds(ChunkAnswer, short_terms, small, small),
+)
+acts = st.one_of(
+    st.tuples(st.sampled_from(["a", "b", "c", "d", "x"]), messages),
+    st.sampled_from(["tick", "persist", "propose", "campaign", "read", "transfer", "stored"]),
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(st.lists(acts, max_size=60), st.integers(0, 5))
+def test_no_message_does_harm(script: list[object], seed: int) -> None:
+    engine = Engine("a", Restored(b"", (0, 0), voters="abc"), chance=Random(seed))
+    committed: dict[int, LogEntry] = {}
+    votes: dict[int, str] = {}
+    write = None
+    term = commit = 0
+    for act in script:
+        if isinstance(act, tuple):
+            assert isinstance(engine.step(*act), str)
+        elif act == "tick":
+            for _ in range(16):
+                engine.tick()
+        elif act == "persist" and write is not None:
+            engine.persisted(write.number)
+            write = None
+        elif act == "campaign":
+            engine.campaign()
+        elif act == "stored" and engine._storing is not None:
+            engine.chunk_stored(engine._storing.info.position, engine._storing.number)
+        else:
+            try:
+                if act == "propose":
+                    engine.propose([b"p"])
+                elif act == "read":
+                    engine.read_index("r", leased=True)
+                elif act == "transfer":
+                    engine.transfer_leadership("b")
+            except Refused as refused:
+                assert str(refused)
+        ready = engine.ready()
+        if ready.write is not None:
+            assert write is None
+            write = ready.write
+        for _, message in ready.messages:
+            assert encode(message)
+        if ready.snapshot is not None:
+            committed = {at: one for at, one in committed.items() if at > ready.snapshot.position}
+        for entry in ready.committed:
+            assert committed.setdefault(entry.position, entry) == entry
+        assert engine.term >= term
+        assert engine.log.commit >= commit
+        if engine.vote:
+            assert votes.setdefault(engine.term, engine.vote) == engine.vote
+        term, commit = engine.term, engine.log.commit
+    assert engine.status().refused.keys() <= {str(one) for one in engine.refused}
+
+
+def test_a_restored_log_is_checked() -> None:
+    state = encode_hard_state(2, "a", 2, 0, Membership(voters="abc").encode())
+    good = [LogEntry(1, 1, b""), LogEntry(2, 2, command_data(b"x"))]
+
+    def restored(hard_state: bytes, entries: list[LogEntry], **more: object) -> Engine:
+        found = Restored(hard_state, more.get("compacted", (0, 0)), more.get("snapshot"))  # type: ignore[arg-type]
+        found.add(entries)
+        return Engine("a", found)
+
+    engine = restored(state, good)
+    assert (engine.term, engine.vote, engine.log.last, engine.log.commit) == (2, "a", 2, 2)
+    assert engine.membership.voters == set("abc")
+    for hard_state, entries, more, why in (
+        (b"?", good, {}, "hard state cannot be read"),
+        (state[:1] + b"\x02" + state[2:], good, {}, "of version 2"),
+        (state, good[1:], {}, "entry 1 is missing"),
+        (state, [good[0], LogEntry(2, 0, b"")], {}, "after one of 1"),
+        (state, good[:1], {}, "its end is lost"),
+        (state, [good[0], LogEntry(2, 3, b"")], {}, "ends in term 3"),
+        (state, [good[0], LogEntry(2, 2, b"\x09")], {}, "kind 9"),
+        (state, [good[0], LogEntry(2, 2, b"\x01?")], {}, "no configuration"),
+        (state, [], {"compacted": (5, 2)}, "who was a voter"),
+        (b"", [], {"snapshot": SnapshotInfo(position=3, term=1, about=b"?")}, "no configuration"),
+    ):
+        with pytest.raises(UntrustedFile, match=why):
+            restored(hard_state, entries, **more)
+
+
+def test_a_snapshot_alone_is_a_beginning() -> None:
+    """As when a snapshot is put into an empty storage."""
+    info = SnapshotInfo(position=7, term=3, about=Membership(voters="a").encode())
+    engine = Engine("a", Restored(b"", (0, 0), info))
+    ready = engine.ready()
+    assert ready.write is not None
+    assert ready.write.reset == (7, 3)
+    assert ready.snapshot == info
+    engine.persisted(ready.write.number)
+    engine.campaign()
+    first = engine.ready().write
+    assert first is not None
+    engine.persisted(first.number)
+    assert engine.role is Role.LEADER
+    assert engine.term == 4
+    assert engine.propose([b"next"]) == 9
+
+
+def test_what_is_asked_wrongly_is_an_error_of_the_caller() -> None:
+    engine = Engine("a", Restored(b"", (0, 0), voters="a"))
+    with pytest.raises(ValueError, match="not under way"):
+        engine.persisted(1)
+    with pytest.raises(ValueError, match="handed out"):
+        engine.compact(1)
+    with pytest.raises(ValueError, match="can be described"):
+        engine.describe(1)
+    with pytest.raises(ValueError, match="no name"):
+        Engine("", Restored(b"", (0, 0)))
+    with pytest.raises(ValueError, match="heartbeat_ticks"):
+        EngineSettings(heartbeat_ticks=15)
+    with pytest.raises(ValueError, match="window"):
+        EngineSettings(window=0)
+
+
+def test_a_command_is_what_was_proposed() -> None:
+    engine = Engine("a", Restored(b"", (0, 0), voters="a"))
+    committed: list[LogEntry] = []
+
+    def run() -> None:
+        while ready := engine.ready():
+            if ready.write is not None:
+                engine.persisted(ready.write.number)
+            committed.extend(ready.committed)
+
+    run()
+    engine.campaign()
+    run()
+    with pytest.raises(ValueError, match="no commands"):
+        engine.propose([])
+    assert engine.propose([b"one", b"", b"\x01two"]) == 2
+    run()
+    assert [command_of(one.data) for one in committed] == [b"", b"one", b"", b"\x01two"]
+    assert engine.compact(3) == 3
+    write = engine.ready().write
+    assert write is not None
+    assert write.compact == 3
