@@ -30,8 +30,16 @@ class Elections(Changes):
 
     @property
     def may_stand(self) -> bool:
-        """Whether this node may become leader: a voter, with a disk, and no snapshot half taken."""
-        return self.name in self.membership.deciders and not self.failed and self._storing is None
+        """Whether this node may become leader: a voter, with a disk, and no snapshot half taken.
+
+        Who is voted out by an entry that is not committed yet may be needed to commit it (section 4.2.2).
+        """
+        if self.failed or self._storing is not None:
+            return False
+        if self.name in self.membership.deciders:
+            return True
+        history, commit = self.history, self.log.commit
+        return history.position > commit and self.name in history.at(commit)[1].deciders
 
     @property
     def leader_alive(self) -> bool:

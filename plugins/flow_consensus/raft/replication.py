@@ -117,7 +117,9 @@ class Replication(Snapshots):
         if progress.flying and (progress.full or progress.next > self.log.last):
             previous = progress.next - 1
             term = self.log.term(previous)
-            if term is not None:
+            if term is None:
+                progress.probe()  # it is compacted meanwhile: a snapshot, then
+            else:
                 self._send(to, Append(self.term, previous, term, self.log.commit, []))
 
     def report_unreachable(self, to: str) -> None:

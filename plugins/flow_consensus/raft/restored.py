@@ -47,8 +47,9 @@ class Restored:
         engine = Engine("alpha", restored, settings, chance)
 
     `voters` are those of a cluster's very first start; once there is a hard state they mean nothing any more.
-    Without them a new node has no configuration, and waits for a leader to tell it one. Raises
-    UntrustedFile for what no engine can have written.
+    Without them a new node has no configuration, and waits for a leader to tell it one. `applied` is how far
+    the state got, as far as that is durable: it is committed, though the log may not know.
+    Raises UntrustedFile for what no engine can have written.
     """
 
     def __init__(
@@ -58,6 +59,7 @@ class Restored:
         snapshot: SnapshotInfo | None = None,
         *,
         voters: Iterable[str] = (),
+        applied: int = 0,
         memory_bytes: int = 32 * 2**20,
     ) -> None:
         start, start_term = compacted
@@ -69,7 +71,7 @@ class Restored:
         if hard_state:
             stored = _hard_state(hard_state)
             self.term, self.vote = stored.term, stored.vote
-            self._commit = max(stored.commit, start)
+            self._commit = max(stored.commit, start, applied)
             base, membership = stored.base, _membership(stored.membership)
         if snapshot is not None and (not hard_state or snapshot.position > base):
             base, membership = snapshot.position, _membership(snapshot.about)

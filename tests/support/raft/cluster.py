@@ -39,6 +39,9 @@ class Disk:
     snapshot: SnapshotInfo | None = None
     commands: list[str] = attrs.Factory(list)
     """What is in the snapshot."""
+    applied: int = 0
+    state: list[str] = attrs.Factory(list)
+    """The state has a file of its own, and what it has applied there is there again."""
 
     def write(self, write: Write) -> None:
         if write.reset is not None:
@@ -100,6 +103,7 @@ class Cluster:
             disk.compacted,
             disk.snapshot,
             voters=voters,
+            applied=disk.applied,
             memory_bytes=self.settings.memory_bytes,
         )
         restored.add(disk.entries)
@@ -107,8 +111,7 @@ class Cluster:
         chance = Random(f"{name} {self._lives}")
         engine = Engine(name, restored, self.settings, chance)
         node = Node(engine, disk)
-        if disk.snapshot is not None:
-            node.state, node.applied = list(disk.commands), disk.snapshot.position
+        node.state, node.applied = list(disk.state), disk.applied
         for entry in disk.read(node.applied + 1, engine.log.commit):
             self._apply(node, entry)
         self.nodes[name] = node
@@ -135,6 +138,7 @@ class Cluster:
             self._send(name, to, message)
         if ready.snapshot is not None:
             node.state, node.applied = list(node.disk.commands), ready.snapshot.position
+            node.disk.state, node.disk.applied = list(node.state), node.applied
             self.say(f"{name} takes the snapshot at {node.applied}: {' '.join(node.state)}")
         if ready.write is not None:
             node.writing = ready.write
@@ -161,10 +165,13 @@ class Cluster:
             self._store_chunk(name, node, ready.chunk)
 
     def _apply(self, node: Node, entry: LogEntry) -> None:
+        if entry.position <= node.applied:
+            return  # applied in an earlier life
         assert entry.position == node.applied + 1, "a gap in what is committed"
-        node.applied = entry.position
+        node.applied = node.disk.applied = entry.position
         if command_of(entry.data):
             node.state.append(command_of(entry.data).decode())
+            node.disk.state = list(node.state)
 
     def persist(self, name: str) -> None:
         """What is being written is durable now."""
