@@ -59,7 +59,7 @@ class _Shared:
 
 
 class Directory:
-    """The members of one node, their roles and their offers."""
+    """The members, their roles and their offers: those of one node, or of a swarm."""
 
     def __init__(self) -> None:
         self._members: dict[str, Member] = {}
@@ -237,15 +237,19 @@ class Directory:
     def _list(self, kind: Listable) -> Listing:
         entries: dict[str, Listed] = {}
         missing: list[str] = []
+        nodes: list[tuple[str, tuple[str, ...]]] = []
         for member in self.members():
             index = self._index(member.name)
             offers = self._entries(index, kind)
             if member.state in LISTED:
                 for one in offers:  # only templates may be several's: a list tells each once
                     entries.setdefault(one.name, one)
+                where: tuple[str, ...] = getattr(member, "nodes", ())
+                if offers and where:
+                    nodes.append((member.name, where))
             elif offers or member.catalog is EMPTY:
                 missing.append(member.name)
-        return Listing(tuple(entries.values()), tuple(missing))
+        return Listing(tuple(entries.values()), tuple(missing), tuple(nodes))
 
     def _entries(self, index: Index, kind: Listable) -> list[Listed]:
         listed = [offered.listed for offered in index.offers(kind).values()]

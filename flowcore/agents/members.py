@@ -10,7 +10,10 @@ from flowcore.agents.state import State
 
 
 class Member(Protocol):
-    """An agent as the directory sees it. Name, roles, capabilities and `bare` never change."""
+    """An agent as the directory sees it. Name, roles, capabilities and `bare` never change.
+
+    One that may be at several nodes has `nodes`, their names, in order.
+    """
 
     @property
     def name(self) -> str: ...

@@ -36,6 +36,8 @@ class Listing:
 
     entries: tuple[Listed, ...]
     missing: tuple[str, ...]
+    nodes: tuple[tuple[str, tuple[str, ...]], ...] = ()
+    """In a swarm: the nodes of each agent that has something on the list."""
 
 
 @attrs.frozen

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
-import attrs
 import msgspec
 import trio
 from msgspec import Raw
@@ -13,6 +12,7 @@ from msgspec import Raw
 from flowcore.agents import Target, Tool
 from flowcore.envelope import Envelope, Reply, new_request_id, tool_params
 from flowcore.errors import AgentUnavailable, CallError, InvalidArguments, UnknownTarget
+from flowcore.flow.answers import Answer, answer_of, settled
 from flowcore.requests import complete
 from flowcore.routing import Known, Ranked, Route, Router
 
@@ -35,32 +35,6 @@ class FanOut(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """How many are asked, 1 to 16."""
     n: int = 2
     """How many answers are wanted by `first_n`, or must be alike for `quorum`."""
-
-
-@attrs.frozen(kw_only=True)
-class Answer:
-    """What one expert said."""
-
-    expert: str
-    seconds: float
-    result: dict[str, Any] | None
-    """The result as MCP has it; None if there is none."""
-    error: str = ""
-    """Why there is none, or what the tool says is wrong."""
-
-    @property
-    def good(self) -> bool:
-        """Whether it is an answer, and no failure."""
-        return self.result is not None and not self.error
-
-    def told(self) -> dict[str, Any]:
-        """As plain data."""
-        told: dict[str, Any] = {"expert": self.expert, "seconds": round(self.seconds, 6)}
-        if self.result is not None:
-            told["content"] = self.result.get("content", [])
-            if "structuredContent" in self.result:
-                told["structured"] = self.result["structuredContent"]
-        return told | ({"error": self.error} if self.error else {})
 
 
 class Directories(Protocol):
@@ -184,8 +158,8 @@ class Asking:
                 )
             else:
                 self._router.came(route.id, one.expert, parent.principal, reply, seconds)
-                answers.append(_answer(one.expert, reply, seconds))
-            if _settled(answers, fan_out) is not None:
+                answers.append(answer_of(one.expert, reply, seconds))
+            if settled(answers, fan_out.want, fan_out.n) is not None:
                 enough.cancel()
 
         with enough:
@@ -258,44 +232,6 @@ def _takes_text(schema: Any) -> bool:
     return kinds == "string" or (isinstance(kinds, list) and "string" in kinds)
 
 
-def _answer(expert: str, reply: Reply, seconds: float) -> Answer:
-    result = msgspec.json.decode(reply.result, type=dict[str, Any])
-    error = ""
-    if result.get("isError"):
-        error = _text_of(result) or "the tool reports an error"
-    return Answer(expert=expert, seconds=seconds, result=result, error=error)
-
-
-def _text_of(result: Mapping[str, Any]) -> str:
-    blocks = result.get("content")
-    texts = [one.get("text", "") for one in blocks or () if isinstance(one, dict)]
-    return "\n".join(text for text in texts if isinstance(text, str))
-
-
-def _key(answer: Answer) -> bytes:
-    """What two answers have in common that say the same."""
-    assert answer.result is not None
-    structured = answer.result.get("structuredContent")
-    if structured is not None:
-        return msgspec.json.encode(structured, order="deterministic")
-    return " ".join(_text_of(answer.result).split()).encode()
-
-
-def _settled(answers: Sequence[Answer], fan_out: FanOut) -> list[Answer] | None:
-    """The answers that are what was wanted; None while they are not there."""
-    good = [one for one in answers if one.good]
-    if fan_out.want == "first":
-        return good[:1] or None
-    if fan_out.want == "first_n":
-        return good[: fan_out.n] if len(good) >= fan_out.n else None
-    if fan_out.want == "quorum":
-        alike: dict[bytes, list[Answer]] = {}
-        for one in good:
-            alike.setdefault(_key(one), []).append(one)
-        return next((group for group in alike.values() if len(group) >= fan_out.n), None)
-    return None  # all are wanted: there are no fewer than all
-
-
 def _marked(result: dict[str, Any], route: Route, one: Ranked) -> dict[str, Any]:
     meta = result.get("_meta") if isinstance(result.get("_meta"), dict) else {}
     about = {"id": route.id, "expert": one.expert, "probability": round(one.probability, 4)}
@@ -307,15 +243,15 @@ def _together(
 ) -> dict[str, Any]:
     """One result from several answers; it is an error where what was wanted did not come together."""
     good = [one for one in answers if one.good]
-    settled = good if fan_out.want == "merge" else _settled(answers, fan_out)
-    chosen = settled or []
+    enough = good if fan_out.want == "merge" else settled(answers, fan_out.want, fan_out.n)
+    chosen = enough or []
     content: list[Any] = []
     for one in chosen[:1] if fan_out.want in ("first", "quorum") else chosen:
         assert one.result is not None
         if fan_out.want in ("first_n", "merge"):
             content.append({"type": "text", "text": f"{one.expert}:"})
         content += one.result.get("content", [])
-    reached = bool(chosen) and settled is not None
+    reached = bool(chosen) and enough is not None
     if not reached:
         got = f"{len(good)} of {len(answers) + len(silent)} answered"
         content = [{"type": "text", "text": f"there is no answer that is wanted ({got})"}]

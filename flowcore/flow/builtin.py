@@ -135,7 +135,9 @@ async def open_builtin(flow: Flow) -> AsyncGenerator[OwnSource]:
     """The source of the agent `flow`."""
     answers = _answers(flow)
     if flow.config.router is None:
-        yield OwnSource(answers, TOOLS)
+        from flowcore.flow.broadcast_tools import BroadcastTools
+
+        yield OwnSource(answers, TOOLS, BroadcastTools(flow))
         return
     from flowcore.flow.routing_tools import RoutingTools
 

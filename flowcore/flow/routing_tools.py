@@ -11,16 +11,14 @@ from flowcore.agents import Tool
 from flowcore.envelope import Envelope, Reply
 from flowcore.errors import AgentUnavailable, InvalidArguments
 from flowcore.flow.asking import Asking, FanOut
+from flowcore.flow.broadcast_tools import BroadcastTools
 from flowcore.flow.node import Flow
 from flowcore.native import CallContext, tool
 from flowcore.routing import Route, Router
 
 
-class RoutingTools:
-    """What a node with a router offers besides its agents and its status."""
-
-    def __init__(self, flow: Flow) -> None:
-        self._flow = flow
+class RoutingTools(BroadcastTools):
+    """What a node with a router offers besides."""
 
     @property
     def _router(self) -> Router:

@@ -10,7 +10,7 @@ from msgspec import Raw
 from flow_edges.mcp.client import Client
 from flow_edges.mcp.interests import Interests
 from flow_edges.mcp.lists import Lists
-from flowcore.agents import Event, Notification, StateChanged
+from flowcore.agents import Elsewhere, Event, Notification, StateChanged
 from flowcore.interfaces import Host
 from flowcore.requests import Principal
 
@@ -82,7 +82,9 @@ class Hub:
 
     def heed(self, event: Event) -> None:
         """Pass on what agents say outside calls, and renew interests at agents that come back."""
-        if isinstance(event, StateChanged):
+        if isinstance(event, Elsewhere) and isinstance(event.event, Notification):
+            self.heed(event.event)
+        elif isinstance(event, StateChanged):
             if event.new.available and not event.old.available:
                 self._interests.renew(event.agent)
         elif isinstance(event, Notification):

@@ -18,7 +18,7 @@ from flow_edges.mcp.sight import Sight
 from flowcore.agents import Directory, Listed, Listing
 from flowcore.errors import InvalidArguments
 from flowcore.mcp import LISTS, array, renamed
-from flowcore.mcp.meta import MISSING, SERVER_INFO
+from flowcore.mcp.meta import MISSING, NODES, SERVER_INFO
 from flowcore.requests import ANONYMOUS, Principal
 
 logger = logging.getLogger(__name__)
@@ -149,6 +149,9 @@ class Lists:
         meta: dict[str, object] = {}
         if composed.listing.missing:
             meta[MISSING] = list(composed.listing.missing)
+        nodes = {agent: at for agent, at in composed.listing.nodes if agent in composed.agents}
+        if nodes:
+            meta[NODES] = nodes
         if modern:
             meta[SERVER_INFO] = self._server
             ttl = self._ttl_ms
