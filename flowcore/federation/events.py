@@ -9,7 +9,15 @@ from typing import Any
 import trio
 from msgspec import Raw
 
-from flowcore.agents import CatalogChanged, Elsewhere, Event, Notification, StateChanged, Watchers
+from flowcore.agents import (
+    CatalogChanged,
+    Elsewhere,
+    Event,
+    Notification,
+    State,
+    StateChanged,
+    Watchers,
+)
 from flowcore.envelope import Principal
 from flowcore.errors import SwarmError
 from flowcore.federation.wire import Happened, WrongMessage, pack, state_of, unpack
@@ -81,6 +89,11 @@ class Telling:
             logger.warning("node %s told something that cannot be read: %s", node, error)
             return
         self.heard += 1
+        self._watchers.emit(Elsewhere(node, event))
+
+    def lost_with(self, node: str, agent: str, state: State, reason: str) -> None:
+        """An agent is lost with its node, which cannot tell of it any more."""
+        event = StateChanged(agent, state, State.STOPPED, reason, trio.current_time())
         self._watchers.emit(Elsewhere(node, event))
 
     def _gap(self, node: str, message: bytes) -> None:

@@ -230,8 +230,15 @@ class Federation:
                 self.overlay.post(node, DIRECTORY, about, Lane.GOSSIP)
 
     async def answer(self, node: str, head: bytes, stream: Stream) -> None:
-        """Tell another node what this one has: the handler of a stream."""
+        """Tell another node what this one has: the handler of a stream, whose head says nothing."""
         del head
+        try:
+            async with stream:
+                await self._answer(node, stream)
+        except StreamBroken as error:
+            logger.debug("node %s wants to know no more what is here: %s", node, error)
+
+    async def _answer(self, node: str, stream: Stream) -> None:
         try:
             asking = unpack(await _receive_whole(stream, _MOST_ASKING), Asking)
         except WrongMessage as error:
@@ -364,6 +371,8 @@ class Federation:
         node.gone = why
         self._set(node)
         self.forwarding.lost(node.name, f"it {why}")
+        for news in node.agents:
+            self.events.lost_with(node.name, news.name, state_of(news.state), f"node {why}")
 
     def keep(self, members: Iterable[str]) -> None:
         """These are the members that are known: others are forgotten, with all they had."""
@@ -384,8 +393,8 @@ class Federation:
                 for name, place in placed.places.items():
                     place.hops = hops.get(name, place.hops)
 
-    async def run(self) -> None:
-        """Take part, until cancelled."""
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take part, until cancelled. Started once others can ask."""
         async with trio.open_nursery() as nursery:
             self._nursery = nursery
             try:
@@ -399,6 +408,7 @@ class Federation:
                     nursery.start_soon(self.events.run)
                     nursery.start_soon(self.announce)
                     nursery.start_soon(self.follow)
+                    task_status.started()
                     await trio.sleep_forever()
             finally:
                 self._nursery = None

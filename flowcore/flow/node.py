@@ -29,11 +29,17 @@ from flowcore.errors import (
     AssemblyError,
     UnknownTarget,
 )
+from flowcore.flow.broadcasting import Broadcast, Broadcasting, Want
 from flowcore.flow.calling import Calling
 from flowcore.flow.reload import AgentChanges, Reloaded, Steps, placed, places, steps
 from flowcore.flow.roster import Roster
 from flowcore.requests import (
+    DEAF,
+    LOCAL,
+    Envelope,
     Guard,
+    Peer,
+    Principal,
     Requests,
 )
 from flowcore.routing import Router
@@ -141,6 +147,45 @@ class Flow(Calling):
         return {
             name: agent.load for name, agent in self.agents.items() if agent.state is State.BUSY
         }
+
+    # ---- calling everybody
+
+    async def broadcast(
+        self,
+        tool: str,
+        arguments: Mapping[str, Any] | None = None,
+        *,
+        role: str | None = None,
+        topic: str | None = None,
+        want: Want = "all",
+        n: int = 1,
+        deadline: float = 30.0,
+        principal: Principal = LOCAL,
+        peer: Peer = DEAF,
+    ) -> Broadcast:
+        """Call a tool, by its own name, of every agent that has a role, or listens to a topic, on all nodes.
+
+        `deadline` is in seconds from now. Who answered, who refused and who was not reached is in what it
+        gives. Raises InvalidArguments.
+        """
+        parent = Envelope(
+            agent="",
+            name=tool,
+            params={},
+            deadline=trio.current_time() + deadline,
+            principal=principal,
+            peer=peer,
+        )
+        return await Broadcasting(self.name, self.roster.doers.values, self.submit).broadcast(
+            parent,
+            tool,
+            arguments or {},
+            role=role,
+            topic=topic,
+            want=want,
+            n=n,
+            seconds=deadline,
+        )
 
     # ---- watching
 

@@ -30,6 +30,15 @@ async def wait(seconds: float) -> str:
 
 
 @tool()
+async def steps(context: CallContext, count: int) -> str:
+    """Tell of each step."""
+    for step in range(count):
+        context.progress(step + 1, count)
+        await trio.lowlevel.checkpoint()
+    return "done"
+
+
+@tool()
 def block(seconds: float) -> str:
     """Take a while in a thread."""
     time.sleep(seconds)

@@ -82,8 +82,12 @@ class Hub:
 
     def heed(self, event: Event) -> None:
         """Pass on what agents say outside calls, and renew interests at agents that come back."""
-        if isinstance(event, Elsewhere) and isinstance(event.event, Notification):
-            self.heed(event.event)
+        if isinstance(event, Elsewhere):
+            if isinstance(event.event, Notification):
+                self.heed(event.event)
+            elif isinstance(event.event, StateChanged):
+                # it may be another node's from now on: whoever it is asks, it knows nothing yet
+                self._interests.renew(event.event.agent)
         elif isinstance(event, StateChanged):
             if event.new.available and not event.old.available:
                 self._interests.renew(event.agent)

@@ -147,7 +147,7 @@ async def use(client: mcp.Client, folder: pathlib.Path) -> None:
         calls |= {f"{agent}.{name}": call for name, call in EVERYTHING.items()}
     listed = {tool.name for tool in (await client.list_tools()).tools}
     assert listed - calls.keys() == {
-        *("flow.agents", "flow.status"),
+        *("flow.agents", "flow.broadcast", "flow.status"),
         *("everything.simulate-research-query", "remote.simulate-research-query"),
     }
     for name, (arguments, expected) in calls.items():

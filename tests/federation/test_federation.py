@@ -1,0 +1,350 @@
+"""Agents of several nodes as those of one: found, called, watched, and lost."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from flowcore import Flow, open_flow
+from flowcore.agents import Elsewhere, State, StateChanged
+from flowcore.errors import (
+    AgentUnavailable,
+    DeadlineExceeded,
+    OutcomeUnknown,
+    SchemaViolation,
+    UnknownTarget,
+)
+from flowcore.federation import Federation
+from flowcore.flow.federating import open_federation
+from flowcore.swarm import FederationSettings, Member, MemberState
+from support.node import ROOT
+from support.overlays import Net
+
+AGENTS = f"{ROOT}/tests/support/agents.py"
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+@attrs.define(eq=False)
+class Swarm:
+    """Some nodes with their agents."""
+
+    net: Net
+    flows: dict[str, Flow] = attrs.field(factory=dict)
+    federations: dict[str, Federation] = attrs.field(factory=dict)
+    abouts: dict[str, bytes] = attrs.field(factory=dict)
+    scopes: dict[str, trio.CancelScope] = attrs.field(factory=dict)
+
+    async def start(self, name: str, agents: dict[str, Any]) -> Flow:
+        """A node with these agents, which all others hear of."""
+        await self.net.nursery.start(self._live, name, agents)
+        return self.flows[name]
+
+    async def _live(
+        self, name: str, agents: dict[str, Any], *, task_status: trio.TaskStatus[None]
+    ) -> None:
+        node = self.net.add(name)
+        with trio.CancelScope() as self.scopes[name]:
+            async with AsyncExitStack() as stack:
+                flow = await stack.enter_async_context(
+                    open_flow({"node": {"name": name}, "agent": agents})
+                )
+                await flow.wait_settled()
+                self.flows[name] = flow
+                self.federations[name] = await stack.enter_async_context(
+                    open_federation(flow, node, FederationSettings(), self._teller(name))
+                )
+                self.introduce(name)
+                task_status.started()
+                await trio.sleep_forever()
+
+    def _teller(self, name: str) -> Any:
+        def tell(about: bytes) -> None:
+            self.abouts[name] = about
+            self.gossip(name)
+
+        return tell
+
+    def introduce(self, name: str) -> None:
+        """The others hear of a node, and it of them."""
+        for other in self.federations:
+            self.gossip(other)
+
+    def gossip(self, name: str, state: MemberState = MemberState.ALIVE) -> None:
+        """What a node tells of itself, as everybody who reaches it hears it."""
+        for other, federation in self.federations.items():
+            if other != name and name in self.net.nodes[other].reachable():
+                federation.member(
+                    Member(
+                        name=name,
+                        address="",
+                        state=state,
+                        incarnation=1,
+                        since=trio.current_time(),
+                        about=self.abouts.get(name, b""),
+                    )
+                )
+
+    def kill(self, name: str) -> None:
+        """A node is gone without a word; the others hear that it is dead."""
+        for other in self.net.nodes:
+            if other != name:
+                self.net.part(name, other)
+        self.scopes[name].cancel()
+
+    def bury(self, name: str) -> None:
+        """All others know that a node is dead."""
+        for other, federation in self.federations.items():
+            if other != name:
+                federation.member(
+                    Member(name=name, address="", state=MemberState.DEAD, incarnation=1, since=0.0)
+                )
+
+
+@asynccontextmanager
+async def swarm() -> AsyncGenerator[Swarm]:
+    async with trio.open_nursery() as nursery:
+        yield Swarm(Net(nursery))
+        nursery.cancel_scope.cancel()
+
+
+def demo(**more: Any) -> dict[str, Any]:
+    return {"type": "python", "target": AGENTS, **more}
+
+
+async def listed(flow: Flow, *names: str) -> None:
+    """Wait until a node lists all of these tools."""
+    with trio.fail_after(10):
+        while True:
+            revision = flow.directory.revision
+            have = {one.name for one in flow.directory.listing("tools").entries}
+            if set(names) <= have:
+                return
+            await flow.directory.wait_changed(revision)
+
+
+async def gone(flow: Flow, name: str) -> None:
+    """Wait until a node lists a tool no more."""
+    with trio.fail_after(10):
+        while True:
+            revision = flow.directory.revision
+            if name not in {one.name for one in flow.directory.listing("tools").entries}:
+                return
+            await flow.directory.wait_changed(revision)
+
+
+async def test_each_node_lists_and_calls_the_agents_of_all() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {"one": demo()})
+        beta = await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.echo")
+        await listed(beta, "one.echo")
+        assert (await alpha.call("two.echo", {"text": "x"})).text == "x"
+        assert (await beta.call("one.add", {"a": 1, "b": 2})).structured == {"result": 3}
+        of_alpha, of_beta = (one.directory.listing("tools") for one in (alpha, beta))
+        names = [one.name for one in of_alpha.entries]
+        assert names == [one.name for one in of_beta.entries]
+        assert of_alpha.nodes == of_beta.nodes == (("one", ("alpha",)), ("two", ("beta",)))
+
+
+async def test_errors_come_back_as_they_are_raised() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.echo")
+        with pytest.raises(SchemaViolation):
+            await alpha.call("two.echo", {"text": 1})
+        with pytest.raises(UnknownTarget, match="unknown tool"):
+            await alpha.call("two.nothing", {})
+        failed = await alpha.call("two.fail", {"how": "tool"})
+        assert failed.is_error
+        with pytest.raises(DeadlineExceeded):
+            await alpha.call("two.wait", {"seconds": 60}, deadline=0.05)
+
+
+async def test_a_caller_that_goes_away_cancels_the_work_at_the_other_node() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        beta = await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.wait")
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(alpha.call, "two.wait", {"seconds": 60})
+            await beta.agents["two"].wait_until(State.BUSY)
+            nursery.cancel_scope.cancel()
+        await beta.agents["two"].wait_until(State.IDLE)
+        assert beta.requests.statistics().cancelled == 1
+
+
+async def test_progress_of_the_work_is_heard_where_it_was_asked_for() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.steps")
+        told: list[tuple[float, float | None, str]] = []
+        await alpha.call(
+            "two.steps",
+            {"count": 3},
+            on_progress=lambda *one: told.append(one),
+        )
+        assert [one[0] for one in told] == [1.0, 2.0, 3.0]
+
+
+async def test_a_large_result_comes_whole() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.echo")
+        text = "0123456789" * 50_000
+        assert (await alpha.call("two.echo", {"text": text, "times": 3})).text == 3 * text
+
+
+async def test_a_node_that_is_lost_while_it_works_leaves_the_outcome_unknown_at_once() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        beta = await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.wait")
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                with pytest.raises(OutcomeUnknown, match="was lost while it did"):
+                    await alpha.call("two.wait", {"seconds": 3600}, deadline=3600)
+
+            nursery.start_soon(ask)
+            await beta.agents["two"].wait_until(State.BUSY)
+            nodes.kill("beta")
+        nodes.bury("beta")
+        await gone(alpha, "two.wait")
+        assert "two" in alpha.directory.listing("tools").missing
+        with pytest.raises(AgentUnavailable, match="is dead"):
+            await alpha.call("two.echo", {"text": "x"})
+
+
+async def test_a_silent_node_that_is_declared_dead_is_waited_for_no_longer() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        beta = await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.wait")
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                with pytest.raises(OutcomeUnknown, match="is dead"):
+                    await alpha.call("two.wait", {"seconds": 3600}, deadline=3600)
+
+            nursery.start_soon(ask)
+            await beta.agents["two"].wait_until(State.BUSY)
+            nodes.bury("beta")  # its way still stands: it does not answer, that is all
+
+
+async def test_what_cannot_begin_at_one_node_is_done_by_another() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        beta = await nodes.start("beta", {"two": demo()})
+        gamma = await nodes.start("gamma", {"two": demo()})
+        await listed(alpha, "two.echo")
+        with trio.fail_after(10):
+            while len(alpha.roster.doers["two"].nodes) < 2:  # type: ignore[attr-defined]
+                await alpha.directory.wait_changed(alpha.directory.revision)
+        beta.agents["two"].pause()
+        for number in range(20):
+            assert (await alpha.call("two.echo", {"text": str(number)})).text == str(number)
+        assert gamma.agents["two"].statistics().succeeded == 20
+        nodes.net.part("alpha", "gamma")
+        beta.agents["two"].resume()
+        with trio.fail_after(10):
+            while not any(
+                place.available and place.node == "beta"
+                for place in alpha.roster.doers["two"].places.values()  # type: ignore[attr-defined]
+            ):
+                await alpha.directory.wait_changed(alpha.directory.revision)
+        assert (await alpha.call("two.echo", {"text": "y"})).text == "y"
+
+
+async def test_an_agent_here_is_preferred_while_it_is_not_busy() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {"two": demo()})
+        beta = await nodes.start("beta", {"two": demo()})
+        with trio.fail_after(10):
+            while len(getattr(alpha.roster.doers["two"], "nodes", ())) < 2:
+                await alpha.directory.wait_changed(alpha.directory.revision)
+        for _ in range(10):
+            await alpha.call("two.echo", {"text": "x"})
+        assert alpha.agents["two"].statistics().succeeded == 10
+        alpha.agents["two"].pause()
+        await alpha.call("two.echo", {"text": "x"})
+        assert beta.agents["two"].statistics().succeeded == 1
+
+
+async def test_what_happens_to_an_agent_is_heard_at_every_node_in_order() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        beta = await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.echo")
+        async with alpha.events() as events:
+            beta.agents["two"].pause()
+            beta.agents["two"].resume()
+            seen = []
+            with trio.fail_after(10):
+                async for event in events:
+                    if isinstance(event, Elsewhere) and isinstance(event.event, StateChanged):
+                        seen.append((event.node, event.event.agent, event.event.new.value))
+                    if len(seen) == 2:
+                        break
+        assert seen == [("beta", "two", "paused"), ("beta", "two", "idle")]
+
+
+async def test_a_node_that_comes_back_has_its_agents_again() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.echo")
+        nodes.kill("beta")
+        nodes.bury("beta")
+        await gone(alpha, "two.echo")
+        nodes.net.cut.clear()
+        await nodes.start("beta", {"two": demo(), "three": demo()})
+        await listed(alpha, "two.echo", "three.echo")
+        assert (await alpha.call("three.echo", {"text": "x"})).text == "x"
+
+
+async def test_an_agent_that_is_taken_away_leaves_all_lists() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        beta = await nodes.start("beta", {"two": demo(), "three": demo()})
+        await listed(alpha, "two.echo", "three.echo")
+        await beta.reload({"node": {"name": "beta"}, "agent": {"two": demo()}})
+        await gone(alpha, "three.echo")
+        with pytest.raises(UnknownTarget):
+            await alpha.call("three.echo", {"text": "x"})
+
+
+async def test_a_request_for_one_node_is_done_there_or_nowhere() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {"two": demo(roles=["r"])})
+        beta = await nodes.start("beta", {"two": demo(roles=["r"])})
+        with trio.fail_after(10):
+            while len(getattr(alpha.roster.doers["two"], "nodes", ())) < 2:
+                await alpha.directory.wait_changed(alpha.directory.revision)
+        came = await alpha.broadcast("echo", {"text": "x"}, role="r")
+        assert came.settled
+        assert sorted(one.expert for one in came.answers) == ["two@alpha", "two@beta"]
+        beta.agents["two"].pause()
+        came = await alpha.broadcast("echo", {"text": "x"}, role="r")
+        assert not came.settled
+        assert [one.name for one in came.refused + came.missed] == ["two@beta"]
+        nodes.kill("beta")
+        nodes.bury("beta")
+        came = await alpha.broadcast("echo", {"text": "x"}, role="r")
+        assert [(one.name, one.why) for one in came.missed] == [("two@beta", "node 'beta' is dead")]
+        came = await alpha.broadcast("echo", {"text": "x"}, role="r", want="first")
+        assert [one.expert for one in came.chosen] == ["two@alpha"]
