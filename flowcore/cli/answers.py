@@ -48,6 +48,27 @@ class StateCounts(msgspec.Struct):
     trouble: str
 
 
+class MemberLine(msgspec.Struct):
+    """One node of the swarm."""
+
+    name: str
+    state: str
+    since: float
+    address: str
+    hops: int | None
+    unreachable: float | None
+    rtt: float | None
+
+
+class SwarmCounts(msgspec.Struct):
+    """The swarm that a node is part of."""
+
+    cluster: str
+    address: str
+    topology: str
+    members: list[MemberLine]
+
+
 class StatusAnswer(msgspec.Struct):
     """What flowctl shows of `GET /status`."""
 
@@ -61,6 +82,7 @@ class StatusAnswer(msgspec.Struct):
     components: list[ComponentLine]
     collisions: list[str]
     state: StateCounts | None = None
+    swarm: SwarmCounts | None = None
 
 
 class Offers(msgspec.Struct):
@@ -93,10 +115,24 @@ class AgentLine(msgspec.Struct):
     durations: Durations
 
 
+class PlaceLine(msgspec.Struct):
+    """An agent at another node, of `GET /agents`."""
+
+    name: str
+    node: str
+    state: str
+    reason: str
+    load: float
+    hops: int
+    under_way: int
+    tools: int
+
+
 class AgentsAnswer(msgspec.Struct):
     """What flowctl shows of `GET /agents`."""
 
     agents: list[AgentLine]
+    elsewhere: list[PlaceLine] = []
 
 
 class Steered(msgspec.Struct):

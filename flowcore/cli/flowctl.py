@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from flowcore.cli import approve, certs, guards, keys, memory, offline, routing, seal
+from flowcore.cli import approve, certs, guards, keys, memory, nodes, offline, routing, seal
 from flowcore.cli.answers import (
     AgentLine,
     AgentsAnswer,
@@ -20,6 +20,7 @@ from flowcore.cli.answers import (
     StateCounts,
     StatusAnswer,
     Steered,
+    SwarmCounts,
     TaskLine,
     TasksAnswer,
     ToolsAnswer,
@@ -76,6 +77,7 @@ def parser() -> argparse.ArgumentParser:
     approve.add_command(commands, common)
     routing.add_commands(commands, common)
     memory.add_command(commands, common)
+    nodes.add_command(commands, common)
     commands.add_parser("tools", parents=[common], help="the public names of all tools")
     commands.add_parser(
         "tasks",
@@ -162,6 +164,8 @@ def _show_status(status: StatusAnswer) -> None:
     )
     if status.state is not None:
         print(_state_line(status.state))
+    if status.swarm is not None:
+        print(_swarm_line(status.swarm))
     print()
     rows = [
         [one.component, one.type, one.status, seconds(one.seconds), one.reason]
@@ -178,6 +182,16 @@ def _state_line(state: StateCounts) -> str:
     return (
         f"state: at {state.position}, {state.patterns} patterns ({state.bytes} bytes),"
         f" {state.feedback} lessons{kept}{trouble}"
+    )
+
+
+def _swarm_line(swarm: SwarmCounts) -> str:
+    alive = sum(one.state == "alive" for one in swarm.members)
+    lost = [one.name for one in swarm.members if one.unreachable is not None]
+    missing = f"; not reached: {', '.join(lost)}" if lost else ""
+    return (
+        f"swarm: {swarm.cluster} ({swarm.topology}), {alive} of {len(swarm.members)} nodes are"
+        f" alive{missing}"
     )
 
 
@@ -213,6 +227,9 @@ def _list_agents(options: argparse.Namespace, node: NodeClient) -> int:
         _print_json(answer)
     else:
         print(table(AGENT_COLUMNS, [_agent_row(one) for one in listed.agents], state=1))
+        if listed.elsewhere:
+            rows = [nodes.place_row(one) for one in listed.elsewhere]
+            print("\n" + table(nodes.PLACES, rows, state=2))
     return EXIT_OK
 
 
@@ -363,6 +380,7 @@ COMMANDS: dict[str, Command] = {
     "route": _told(routing.route),
     "feedback": _told(routing.feedback),
     "memory": _told(memory.memory),
+    "nodes": _told(nodes.nodes),
     "tools": _tools,
     "tasks": _tasks,
 }

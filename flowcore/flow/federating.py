@@ -36,11 +36,11 @@ async def open_federation(
         chance=flow.random,
         boot=secrets.randbits(63),
     )
-    flow.roster.federate(federation)
+    flow.federate(federation)
     async with trio.open_nursery() as nursery:
         await nursery.start(federation.run)
         try:
             yield federation
         finally:
-            flow.roster.federate(None)
+            flow.federate(None)
             nursery.cancel_scope.cancel()

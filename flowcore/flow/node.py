@@ -29,6 +29,7 @@ from flowcore.errors import (
     AssemblyError,
     UnknownTarget,
 )
+from flowcore.federation import Federation, Placed
 from flowcore.flow.broadcasting import Broadcast, Broadcasting, Want
 from flowcore.flow.calling import Calling
 from flowcore.flow.reload import AgentChanges, Reloaded, Steps, placed, places, steps
@@ -45,6 +46,7 @@ from flowcore.requests import (
 from flowcore.routing import Router
 from flowcore.state import State as HardState
 from flowcore.supervise import Supervisor
+from flowcore.swarm import Swarm
 
 Kind = Literal["tools", "resources", "prompts"]
 
@@ -72,6 +74,8 @@ class Flow(Calling):
         self.requests: Requests
         self._state: HardState | None = None
         self._router: Router | None = None
+        self._swarm: Swarm | None = None
+        self._federation: Federation | None = None
         self.root: Supervisor | None = None
         self.changes: AgentChanges | None = None
         """Who starts and stops agents while it runs."""
@@ -122,6 +126,26 @@ class Flow(Calling):
                 retry_after=None if self.config.router is None else 1.0,
             )
         return self._router
+
+    @property
+    def swarm(self) -> Swarm:
+        """The other nodes. Raises AssemblyError where there are none, or while it is closed."""
+        if self._swarm is None:
+            raise AssemblyError(
+                "this node is alone: it has no [swarm]"
+                if self.config.swarm is None
+                else "the swarm is not open"
+            )
+        return self._swarm
+
+    def link_by(self, swarm: Swarm | None) -> None:
+        """This is the swarm now; None: it is closed."""
+        self._swarm = swarm
+
+    def federate(self, federation: Federation | None) -> None:
+        """Other nodes' agents are to be had by this now; None: no more."""
+        self._federation = federation
+        self.roster.federate(federation)
 
     def route_by(self, router: Router | None) -> None:
         """This is the router now; None: it is closed."""
@@ -244,6 +268,9 @@ class Flow(Calling):
                 for name, guard in sorted(self.guards.items())
             },
             "router": None if self._router is None else self._router.status(),
+            "swarm": None if self._swarm is None else self._swarm.status(),
+            "federation": None if self._federation is None else self._federation.status(),
+            "elsewhere": self.elsewhere(),
             "state": None if self._state is None else self._state.status(),
             "requests": attrs.asdict(self.requests.statistics()),
             "tasks": attrs.asdict(self.requests.tasks.statistics()),
@@ -254,6 +281,11 @@ class Flow(Calling):
                 for state in ("loaded", "broken", "disabled")
             },
         }
+
+    def elsewhere(self) -> list[dict[str, Any]]:
+        """The agents of other nodes as this one knows them, by name and node."""
+        doers = sorted(self.roster.doers.items())
+        return [place for _, doer in doers if isinstance(doer, Placed) for place in doer.status()]
 
     @property
     def ready(self) -> bool:
@@ -292,6 +324,8 @@ class Flow(Calling):
         """
         self.draining.set()
         limit = self.config.node.drain if seconds is None else seconds
+        if self._federation is not None:
+            self._federation.drain()
         return await self.requests.drain(limit)
 
     async def cut(self) -> int:

@@ -22,6 +22,7 @@ from flowcore.swarm.interfaces import (
     Topology,
 )
 from flowcore.swarm.settings import FederationSettings, NodeTlsSettings, SwarmSettings
+from flowcore.swarm.swarm import Swarm
 
 __all__ = [
     "MOST_ABOUT",
@@ -44,6 +45,7 @@ __all__ = [
     "Reached",
     "Receiver",
     "Stream",
+    "Swarm",
     "SwarmPort",
     "SwarmSettings",
     "Topology",

@@ -211,7 +211,8 @@ class Api:
     async def _agents(self, request: Request, parts: list[str]) -> Response:
         del parts
         await self._admit(request, "agents")
-        return _json({"agents": self._host.status()["agents"]})
+        status = self._host.status()
+        return _json({"agents": status["agents"], "elsewhere": status["elsewhere"]})
 
     async def _agent(self, request: Request, parts: list[str]) -> Response:
         await self._admit(request, "agents", parts[1])
