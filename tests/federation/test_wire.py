@@ -40,7 +40,15 @@ from flowcore.federation.wire import (
     unpack_catalog,
 )
 
-KINDS = [About, Announcement, Asked, Asking, CatalogNews, Happened, Failed]
+KINDS: list[type[msgspec.Struct]] = [
+    About,
+    Announcement,
+    Asked,
+    Asking,
+    CatalogNews,
+    Happened,
+    Failed,
+]
 DEFINITION = Raw(b'{"name":"x","description":"y"}')
 WHOLE = Catalog(
     tools=(Tool(name="x", definition=DEFINITION, input_schema=Raw(b"{}"), read_only=True),),
