@@ -4,6 +4,9 @@ The hashing trick (Weinberger et al., "Feature Hashing for Large Scale Multitask
 words, pairs of neighbouring words, and runs of 3 to 5 characters within a word, whose ends are marked
 (Bojanowski et al., "Enriching Word Vectors with Subword Information", 2017). CRC-32 is the hash, so that
 every machine and every version of Python gives the same.
+
+A text is hashed once. An embedder and a gate that ask for features of the same text, each with its own number
+of buckets and weights, get both from the same hashes: buckets are the first bits of these.
 """
 
 from __future__ import annotations
@@ -22,81 +25,163 @@ BUCKETS = 1 << 14
 """How many buckets there are unless it is said."""
 
 _RUNS = (3, 4, 5)
-_RUN_WEIGHT = 0.5
 _REMEMBERED = 24
 """Characters of the longest words whose hashes are remembered."""
+_AT_HAND = 4_096
+"""Characters of the longest texts whose hashes are at hand for whoever asks next."""
+_FEW = 2_000
+"""Hashes up to which sorting them is faster than counting in all buckets."""
+
+_WORD, _PAIR, _BEGINNING, _SHORT, _LONG, _END = range(6)
+_KINDS = 6
+"""What a hash is of; as many more on top for those of a common word."""
+_OF_PAIR = bytes([_PAIR])
+_LENGTH = 4
+"""Bytes of a hash."""
+
+
+class Weights(NamedTuple):
+    """What counts how much where a word counts 1, in 64ths, so that sums are exact in any order."""
+
+    pairs: float = 1.0
+    """Two words that follow each other."""
+    beginnings: float = 0.5
+    """A run of characters with which a word begins: what is left of it in other forms."""
+    short: float = 0.5
+    """A run of three within a word."""
+    long: float = 0.5
+    """A run of four or five within a word."""
+    ends: float = 0.5
+    """A run with which a word ends."""
+    common: float = 1.0
+    """A common word of English, and its runs, beside those of another."""
+
+
+_USUAL = Weights()
 
 
 class Features(NamedTuple):
     """A sparse vector of length one; empty for a text without a word."""
 
     buckets: npt.NDArray[np.int32]
-    """Shape (n,), each once, in the order in which the text first has them."""
+    """Shape (n,), each once, in ascending order."""
     values: npt.NDArray[np.float32]
     """Shape (n,): the square root of how often each occurs, scaled to length one together."""
 
 
-def features(
-    text: str, buckets: int = BUCKETS, *, pairs: float = 1.0, common: float = 1.0
-) -> Features:
-    """The features of a text. `buckets` is a power of two.
+class _Hashes(NamedTuple):
+    """What there is in a text: shape (n,) each."""
 
-    `pairs` is what a pair of words counts beside a word, `common` what a common word of English counts beside
-    another one: both 1 at most, in 64ths, so that sums are exact in any order.
-    """
-    counting = Counting(buckets, pairs=pairs, common=common)
-    counting.add(words(text))
-    return counting.features()
+    hashes: npt.NDArray[np.uint32]
+    """In ascending order where there are few."""
+    kinds: npt.NDArray[np.uint8]
+    """What each is the hash of: a word, a pair, a run, ..."""
+
+
+def features(text: str, buckets: int = BUCKETS, weights: Weights = _USUAL) -> Features:
+    """The features of a text. `buckets` is a power of two."""
+    found = _at_hand(text) if len(text) <= _AT_HAND else _hashes_of(text)
+    return _features(found, buckets, _table(weights))
 
 
 class Counting:
     """The features of a text whose words come in parts: as `features` of the whole."""
 
-    def __init__(self, buckets: int = BUCKETS, *, pairs: float = 1.0, common: float = 1.0) -> None:
-        self._shift = 33 - buckets.bit_length()
-        self._pairs = pairs
-        self._common = common
-        self._weights: dict[int, float] = {}
-        self._before = b""
+    def __init__(self, buckets: int = BUCKETS, weights: Weights = _USUAL) -> None:
+        self._buckets = buckets
+        self._weights = _table(weights)
+        self._hashes: list[bytes] = []
+        self._kinds: list[bytes] = []
+        self._before = 0
 
     def add(self, more: Iterable[str]) -> None:
         """Count the next words."""
-        shift, pairs, weights, before = self._shift, self._pairs, self._weights, self._before
-        for word in more:
-            own, encoded, runs = _hashed(word) if len(word) <= _REMEMBERED else _hash(word)
-            weight = self._common if word in COMMON else 1.0
-            bucket = own >> shift
-            weights[bucket] = weights.get(bucket, 0.0) + weight
-            if before and pairs:
-                bucket = crc32(encoded, crc32(before)) >> shift
-                weights[bucket] = weights.get(bucket, 0.0) + pairs
-            before = b"b%b " % encoded
-            weight *= _RUN_WEIGHT
-            for run in runs:
-                bucket = run >> shift
-                weights[bucket] = weights.get(bucket, 0.0) + weight
-        self._before = before
+        self._before = _add(more, self._before, self._hashes, self._kinds)
 
     def features(self) -> Features:
         """Those of all words so far."""
-        weights = self._weights
-        counts = np.fromiter(weights.values(), np.float64, len(weights))
-        # exact in any order, as are quotient and root by IEEE 754: rounded in one way everywhere
-        values = np.sqrt(counts / (counts.sum() or 1.0))
-        buckets = np.fromiter(weights, np.int32, len(weights))
-        return Features(buckets, values.astype(np.float32))
+        return _features(_joined(self._hashes, self._kinds), self._buckets, self._weights)
 
 
-def _hash(word: str) -> tuple[int, bytes, tuple[int, ...]]:
-    """A word's own hash, the word as bytes, and the hashes of its runs of characters."""
+def _add(more: Iterable[str], before: int, hashes: list[bytes], kinds: list[bytes]) -> int:
+    """Hash the next words. `before` is how a pair with the word before begins, 0 for none; the next one."""
+    for word in more:
+        found = _hashed(word) if len(word) <= _REMEMBERED else _hash(word)
+        encoded, own, own_kinds, begins = found
+        hashes.append(own)
+        kinds.append(own_kinds)
+        if before:
+            hashes.append(crc32(encoded, before).to_bytes(_LENGTH, "little"))
+            kinds.append(_OF_PAIR)
+        before = begins
+    return before
+
+
+def _hashes_of(text: str) -> _Hashes:
+    hashes: list[bytes] = []
+    kinds: list[bytes] = []
+    _add(words(text), 0, hashes, kinds)
+    return _joined(hashes, kinds)
+
+
+_at_hand = functools.lru_cache(maxsize=128)(_hashes_of)
+
+
+def _joined(hashes: list[bytes], kinds: list[bytes]) -> _Hashes:
+    found = np.frombuffer(b"".join(hashes), "<u4")
+    of = np.frombuffer(b"".join(kinds), np.uint8)
+    if len(found) <= _FEW:
+        order = found.argsort()
+        found, of = found.take(order), of.take(order)
+    return _Hashes(found, of)
+
+
+@functools.lru_cache(maxsize=64)
+def _table(weights: Weights) -> npt.NDArray[np.float64]:
+    """What each kind counts, shape (2 kinds,)."""
+    runs = [weights.beginnings, weights.short, weights.long, weights.ends]
+    common = [weights.common * one for one in (1.0, *runs)]
+    return np.array([1.0, weights.pairs, *runs, common[0], weights.pairs, *common[1:]])
+
+
+def _features(found: _Hashes, buckets: int, table: npt.NDArray[np.float64]) -> Features:
+    hashes, counted = found.hashes, table.take(found.kinds)
+    if not table.all():
+        some = counted.nonzero()[0]
+        hashes, counted = hashes.take(some), counted.take(some)
+    if not len(hashes):
+        return Features(np.empty(0, np.int32), np.empty(0, np.float32))
+    of = hashes >> np.uint32(33 - buckets.bit_length())
+    if len(found.hashes) <= _FEW:
+        new = np.empty(len(of), np.bool_)
+        new[0] = True
+        np.not_equal(of[1:], of[:-1], out=new[1:])
+        starts = new.nonzero()[0]
+        taken, counts = of.take(starts), np.add.reduceat(counted, starts)
+    else:
+        counts = np.bincount(of, counted, buckets)
+        taken = counts.nonzero()[0]
+        counts = counts.take(taken)
+    # exact in any order, as are quotient and root by IEEE 754: rounded in one way everywhere
+    values = np.sqrt(counts / counts.sum())
+    return Features(taken.astype(np.int32), values.astype(np.float32))
+
+
+def _hash(word: str) -> tuple[bytes, bytes, bytes, int]:
+    """A word as bytes; the hashes of it and of its runs of characters, and what each is; how a pair begins."""
     encoded = word.encode("utf-8", "surrogatepass")
     marked = f"<{word}>"
-    runs = tuple(
-        crc32(marked[start : start + length].encode("utf-8", "surrogatepass"))
-        for length in _RUNS
-        for start in range(len(marked) - length + 1)
-    )
-    return crc32(b"w%b" % encoded), encoded, runs
+    hashes, kinds = [crc32(b"w%b" % encoded)], [_WORD]
+    for length in _RUNS:
+        inside = _SHORT if length == _RUNS[0] else _LONG
+        last = len(marked) - length
+        for start in range(last + 1):
+            run = marked[start : start + length]
+            hashes.append(crc32(run.encode("utf-8", "surrogatepass")))
+            kinds.append(_BEGINNING if start == 0 else _END if start == last else inside)
+    common = _KINDS if word in COMMON else 0
+    packed = b"".join(one.to_bytes(_LENGTH, "little") for one in hashes)
+    return encoded, packed, bytes(kind + common for kind in kinds), crc32(b"b%b " % encoded)
 
 
 _hashed = functools.lru_cache(maxsize=8192)(_hash)

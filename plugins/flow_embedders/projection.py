@@ -19,7 +19,7 @@ import numpy.typing as npt
 import trio
 
 from flowcore.routing import Identity, VectorCache
-from flowcore.text import Counting, features, words
+from flowcore.text import Counting, Weights, features, words
 
 if TYPE_CHECKING:
     from flowcore.routing import Vectors
@@ -31,8 +31,7 @@ _BUCKETS = 1 << 16
 _BLOCKS = 8
 _ONE = 1 << 20
 """What 1 is in the whole numbers that values are rounded to."""
-_COMMON = 1 / 8
-_PAIRS = 1 / 2
+_WEIGHTS = Weights(pairs=1 / 2, common=1 / 8)
 _SLICE = 2_000
 """Characters after which others have their turn, half a millisecond or so."""
 _WORDS = 32
@@ -55,7 +54,7 @@ class Projection:
 
     def __call__(self, text: str) -> Vectors:
         """Shape (dimensions,), of length one; zeros for a text without a word."""
-        return self.of(features(text, _BUCKETS, pairs=_PAIRS, common=_COMMON))
+        return self.of(features(text, _BUCKETS, _WEIGHTS))
 
     def of(self, found: Features) -> Vectors:
         """The vector of features, as `__call__` asks for them."""
@@ -73,7 +72,7 @@ class Projection:
 
     async def in_turns(self, text: str) -> Vectors:
         """As `__call__`, for a long text: others have their turn in between."""
-        counting = Counting(_BUCKETS, pairs=_PAIRS, common=_COMMON)
+        counting = Counting(_BUCKETS, _WEIGHTS)
         found = words(text)
         for first in range(0, len(found), _WORDS):
             counting.add(found[first : first + _WORDS])

@@ -27,7 +27,7 @@ def checked_vector(vector: Vectors, dimensions: int, of: str) -> Vectors:
     given = np.asarray(vector)
     if given.shape == (dimensions,) and given.dtype == np.float32:
         with np.errstate(over="ignore", invalid="ignore"):
-            square = float(given @ given)
+            square = float(given.dot(given))
         if abs(square - 1.0) < _CLOSE:
             return given  # as embedders give them: nothing to do
     if given.shape != (dimensions,):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from flowcore.text import BUCKETS, Features, features
+from flowcore.text import BUCKETS, Features, Weights, features
 
-PAIRS = 1.0
-COMMON = 0.5
-"""What pairs of words and common words count: see `flowcore.text.features`."""
+WEIGHTS = Weights(pairs=1 / 4, beginnings=3 / 2, short=0.0, long=1 / 2, ends=0.0, common=1 / 4)
+"""Beginnings of words count most, for they are what other forms of a word have too; ends and short runs are
+what all words have, and count for nothing."""
 LONGEST = 4_000
 """Characters of a text that count, its first: more make it no clearer, and cost time."""
 _KEPT = 512
@@ -25,7 +25,7 @@ class Texts:
         text = text[:LONGEST]
         found = self._kept.get(text)
         if found is None:
-            found = self._kept[text] = features(text, BUCKETS, pairs=PAIRS, common=COMMON)
+            found = self._kept[text] = features(text, BUCKETS, WEIGHTS)
             if len(self._kept) > _KEPT:
                 self._kept.popitem(last=False)
         return found

@@ -14,6 +14,7 @@ Between them, words count for more where experts say much, so that few of their 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -62,7 +63,7 @@ class WordIndex:
         if count >= _MANY:
             # what most have tells nobody apart, and its list would take most of the time
             idf[having > _COMMON * count] = 0.0
-        self._idf = (idf / idf.max(initial=1e-9)).astype(np.float32)
+        self._idf = idf / idf.max(initial=1e-9)
         values = np.concatenate([one.values for one in bags]) if bags else np.empty(0, np.float32)
         values = values * self._idf[buckets]
         squares = np.bincount(experts, values * values, self._rows)
@@ -74,13 +75,12 @@ class WordIndex:
         telling = values > 0
         buckets, experts, values = buckets[telling], experts[telling], values[telling]
         order = buckets.astype(np.uint16).argsort(kind="stable")  # of 16 bits: sorted by radix
-        # half as wide as what is reckoned with: what is read is what takes time
-        self._experts = experts[order].astype(np.int32)
-        self._values = values[order].astype(np.float32)
-        listed = np.bincount(buckets, minlength=BUCKETS)
-        self._starts = np.concatenate([[0], np.cumsum(listed)[:-1]]).astype(np.int64)
+        self._experts = experts[order]
+        self._values = values[order]
+        counts = np.bincount(buckets, minlength=BUCKETS)
+        self._counts = counts.astype(np.int64)
+        self._ends = counts.cumsum().astype(np.int64)
         self._numbers = np.arange(0)
-        self._counts = listed.astype(np.int64)
 
     def _along(self, total: int) -> npt.NDArray[np.int64]:
         """0, 1, 2, ... so many; kept, for it is asked for each time."""
@@ -88,21 +88,22 @@ class WordIndex:
             self._numbers = np.arange(2 * total)
         return self._numbers[:total]
 
-    def scores(self, query: Features) -> Floats:
-        """Shape (rows,): what each expert's bag has in common with the query, 0 for nothing."""
+    def scores(self, query: Features, factor: float = 1.0) -> Floats:
+        """Shape (rows,): what each expert's bag has in common with the query, times a factor; 0 for nothing."""
         buckets = query.buckets
-        weights = query.values * self._idf[buckets]
-        length = float(np.sqrt(weights @ weights))
+        weights = query.values * self._idf.take(buckets)
+        square = float(weights.dot(weights))
         counts = self._counts.take(buckets)
         ends = counts.cumsum()
         total = int(ends[-1]) if len(ends) else 0
-        if not total or not length:
+        if not total or not square:
             return np.zeros(self._rows, np.float32)
         # the places of all postings of all features of the query, one after the other
-        places = (self._starts.take(buckets) - ends + counts).repeat(counts)
+        places = (self._ends.take(buckets) - ends).repeat(counts)
         places += self._along(total)
-        found = (weights / length).repeat(counts)
+        found = weights.repeat(counts)
         found *= self._values.take(places)
         sums = np.bincount(self._experts.take(places), found, self._rows)
+        sums *= factor / math.sqrt(square)
         scores: Floats = sums.astype(np.float32)
         return scores

@@ -48,7 +48,10 @@ class Calibration:
             confidence = float(shares[best])
             self.bins *= _MEMORY
             place = min(int(confidence * _BINS), _BINS - 1)
-            self.bins[place] += (1.0, confidence, right and best == at)
+            counted = self.bins[place]
+            counted[0] += 1.0
+            counted[1] += confidence
+            counted[2] += right and best == at
         self.lessons += 1
         if self._enabled:
             slope = float(logits[at] - shares @ logits) / self.temperature

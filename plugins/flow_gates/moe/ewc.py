@@ -4,7 +4,7 @@ Incremental Learning: Understanding Forgetting and Intransigence", ECCV 2018).
 For each weight w of W three things are kept, and one for each point where learning was consolidated:
 
     F   running Fisher information (section 4.1):  F <- (1 - alpha) F + alpha g^2,  g the gradient of a lesson
-    s   score of the path (section 4.2), summed over intervals of some lessons:
+    s   score of the path (section 4.2), summed over intervals of some moves of its row:
             s <- s + max(0, sum over the interval of - g dw) / (1/2 F (change of w over the interval)^2 + e)
         how much the loss fell by moving w, for each unit of distance as the Fisher metric measures it
     w*  its value at the last consolidation, and its importance there:  I = F~ + s~
@@ -18,6 +18,8 @@ It differs from the paper in these points:
   number of experts, dimensions and lessons; the paper scales both to [0, 1] by the greatest of all.
 - F of an expert's row runs over the lessons that move the row, not over all lessons: rows of experts that
   are not asked for are not forgotten for that.
+- Where several examples move a row at once, g^2 is the sum of the squares of their gradients.
+- Intervals are counted for each row, in how often it moved: rows that are often asked for have more of them.
 - The penalty is not added to the gradient but taken as a proximal step,
       w <- (w' + r I w*) / (1 + r I),   w' the plain step, r = 2 x learning rate x lambda,
   which is the same for small r and stable for a large one. Rows that a lesson does not move stay.
@@ -35,37 +37,58 @@ from flow_gates.moe.settings import EwcSettings
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
+Moves = npt.NDArray[np.int32]
 
 _SMALL = 1e-8
 _MOST = 3.0
-ARRAYS = ("fisher", "score", "importance", "anchor", "fell", "start")
+ARRAYS = ("fisher", "fell", "importance", "pulled", "score", "start")
 
 
 class Consolidation:
-    """What holds weights back. All arrays have the shape of W."""
+    """What holds weights back. All arrays have the shape of W.
+
+    Two of those that each lesson reads and writes lie together, and the two that hold back, so that a few
+    rows are fetched and put back at once.
+    """
 
     def __init__(self, settings: EwcSettings, dimensions: int) -> None:
         self.settings = settings
-        shape = (0, dimensions)
-        self.fisher: Floats = np.zeros(shape, np.float32)
-        self.score: Floats = np.zeros(shape, np.float32)
-        self.importance: Floats = np.zeros(shape, np.float32)
-        self.anchor: Floats = np.zeros(shape, np.float32)
-        self.fell: Floats = np.zeros(shape, np.float32)
-        """How much the loss fell by moving each weight, in the interval so far."""
-        self.start: Floats = np.zeros(shape, np.float32)
+        self._dimensions = dimensions
+        self._running: Floats = np.zeros((0, 2, dimensions), np.float32)
+        self._holding: Floats = np.zeros((0, 2, dimensions), np.float32)
+        self.score: Floats = np.zeros((0, dimensions), np.float32)
+        self.start: Floats = np.zeros((0, dimensions), np.float32)
         """The weights at the beginning of the interval."""
         self.points = 0
         """How often it was consolidated."""
-        self.lessons = 0
-        """In the interval so far."""
-        self._touched: set[int] = set()
+        self.moves: Moves = np.zeros(0, np.int32)
+        """Shape (rows,): how often each moved in its interval so far."""
+
+    @property
+    def fisher(self) -> Floats:
+        """F."""
+        return self._running[:, 0]
+
+    @property
+    def fell(self) -> Floats:
+        """How much the loss fell by moving each weight, in the interval so far."""
+        return self._running[:, 1]
+
+    @property
+    def importance(self) -> Floats:
+        """I."""
+        return self._holding[:, 0]
+
+    @property
+    def pulled(self) -> Floats:
+        """I w*: where the weights are pulled to, as strongly as they are."""
+        return self._holding[:, 1]
 
     def grow(self, rows: int) -> None:
         """Make room for as many rows."""
-        for name in ARRAYS:
+        for name in ("_running", "_holding", "score", "start", "moves"):
             array = getattr(self, name)
-            grown = np.zeros((rows, array.shape[1]), np.float32)
+            grown = np.zeros((rows, *array.shape[1:]), array.dtype)
             grown[: len(array)] = array
             setattr(self, name, grown)
 
@@ -74,68 +97,68 @@ class Consolidation:
 
         `rates` has the learning rate of each, shape (n, 1).
         """
-        pull = np.float32(2.0 * self.settings.strength) * rates
-        pull = pull * self.importance.take(places, axis=0)
-        rows: Floats = (plain + pull * self.anchor.take(places, axis=0)) / (1.0 + pull)
+        pull = self._holding.take(places, axis=0)
+        pull *= (np.float32(2.0 * self.settings.strength) * rates)[:, np.newaxis]
+        rows: Floats = (plain + pull[:, 1]) / (1.0 + pull[:, 0])
         return rows
 
-    def moved(self, places: Places, gradients: Floats, by: Floats) -> None:
-        """Rows moved `by` for a lesson with these gradients, both of shape (n, dimensions)."""
-        alpha = self.settings.fisher_rate
-        fisher = self.fisher.take(places, axis=0)
-        fisher += alpha * (gradients * gradients - fisher)
-        self.fisher[places] = fisher
+    def moving(
+        self, places: Places, before: Floats, after: Floats, gradients: Floats, squares: Floats
+    ) -> None:
+        """Rows are about to move from `before` to `after`, for examples with these gradients in sum.
+
+        `squares` are the squares of each example's gradient, in sum. All have the shape (n, dimensions).
+        """
         if self.settings.path:
-            self.fell[places] -= gradients * by
-            self._touched.update(places.tolist())
+            moves = self.moves.take(places)
+            over = (moves >= self.settings.interval).nonzero()[0]
+            if len(over):
+                self._arrive(places.take(over), before.take(over, axis=0))
+                moves[over] = 0
+            moves += 1
+            self.moves[places] = moves
+        running = self._running.take(places, axis=0)
+        fisher = running[:, 0]
+        fisher *= np.float32(1.0 - self.settings.fisher_rate)
+        fisher += np.float32(self.settings.fisher_rate) * squares
+        if self.settings.path:
+            running[:, 1] += gradients * (before - after)
+        self._running[places] = running
 
-    def passed(self, weights: Floats) -> None:
-        """A lesson is over; after `interval` of them a stretch of the path is."""
-        self.lessons += 1
-        if self.lessons >= self.settings.interval:
-            self._arrive(weights)
-
-    def _arrive(self, weights: Floats) -> None:
+    def _arrive(self, places: Places, here: Floats) -> None:
         """Score the stretch of the path from the last point to here."""
-        self.lessons = 0
-        places = np.array(sorted(self._touched), np.int64)
-        self._touched.clear()
-        if len(places):
-            here = weights[places]
-            far = here - self.start[places]
-            length = 0.5 * self.fisher[places] * far * far + _SMALL
-            self.score[places] += np.maximum(self.fell[places], 0.0) / length
-            self.fell[places] = 0.0
-            self.start[places] = here
+        far = here - self.start[places]
+        running = self._running[places]
+        length = 0.5 * running[:, 0] * far * far + _SMALL
+        self.score[places] += np.maximum(running[:, 1], 0.0) / length
+        self._running[places, 1] = 0.0
+        self.start[places] = here
 
     def consolidate(self, weights: Floats) -> None:
         """From here on, hold on to these weights."""
-        self._arrive(weights)
+        places = self.moves.nonzero()[0]
+        if len(places):
+            self._arrive(places, weights[places])
+            self.moves[places] = 0
         self.points += 1
-        self.importance = _even(self.fisher)
+        importance = _even(self.fisher)
         if self.settings.path:
-            self.importance += _even(self.score)
-        self.anchor = weights.copy()
+            importance += _even(self.score)
+        self._holding[:, 0] = importance
+        self._holding[:, 1] = importance * weights
         self.score *= 0.5
 
     def forget(self, place: int) -> None:
         """Hold on to nothing of a row."""
-        for name in ARRAYS:
-            getattr(self, name)[place] = 0.0
-        self._touched.discard(place)
+        for array in (self._running, self._holding, self.score, self.start, self.moves):
+            array[place] = 0
 
-    def restore(
-        self, arrays: dict[str, Floats], points: int, lessons: int, touched: list[int]
-    ) -> None:
+    def restore(self, arrays: dict[str, Floats], points: int, moves: Moves) -> None:
         """As it was."""
-        for name in ARRAYS:
-            setattr(self, name, arrays[name])
-        self.points, self.lessons, self._touched = points, lessons, set(touched)
-
-    @property
-    def touched(self) -> list[int]:
-        """Rows that moved in the interval so far."""
-        return sorted(self._touched)
+        self._running = np.stack([arrays["fisher"], arrays["fell"]], axis=1)
+        self._holding = np.stack([arrays["importance"], arrays["pulled"]], axis=1)
+        self.score, self.start, self.moves = arrays["score"], arrays["start"], moves
+        self.points = points
 
 
 def _even(values: Floats) -> Floats:

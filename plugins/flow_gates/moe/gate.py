@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -47,6 +47,10 @@ class MoeGate:
         self._learner = Learner(config, identity, seed)
         self._exploration = Exploration(config.exploration, seed)
         self._load = LoadBias(config.load)
+        self._votes: Floats = np.zeros(0, np.float32)
+        """Shape (rows,): zeros, but while patterns vote."""
+        self._allowed: tuple[Collection[str] | None, Floats] = (None, self._votes)
+        """Who may be chosen, as it was last said, and what that adds to the logits of each row."""
 
     # ---- who is there
 
@@ -62,6 +66,8 @@ class MoeGate:
         self._learner.make_room()
         network, places = self._learner.network, self._learner.slots.places
         self._load.grow(network.rows)
+        self._votes = np.zeros(network.rows, np.float32)
+        self._allowed = (None, self._votes)
         self._described.place(places, network.rows)
         there = [places[name] for name in self._there]
         network.describe(self._described, list(places.values()), there)
@@ -77,35 +83,30 @@ class MoeGate:
         vector = checked_query(query, k, self._identity.dimensions)
         features = self._texts[query.text]
         places = self._learner.slots.places
-        but = None
-        if query.allowed is not None:
-            but = np.full(self._learner.network.rows, -np.inf, np.float32)
-            but[[places[name] for name in query.allowed if name in places]] = 0.0
+        but = None if query.allowed is None else self._but(query.allowed)
         near = shares(query.near, places, self._config.nearest) if query.near else {}
         scored = self._learner.network.score(vector, features, but, also=near)
         if not len(scored.places):
             return Ranking(choices=(), known=0.0, threshold=0.5)
-        logits, voted = scored.logits, None
+        logits, voted, names = scored.logits, None, self._learner.slots.names
         if near:
-            weight = self._config.nearest.weight
-            votes = [weight * near.get(place, 0.0) for place in scored.places.tolist()]
-            voted = np.array(votes, np.float32)
+            voted = self._voted(near, scored.places)
             logits = logits + voted
-        shares_of = softmax(logits / np.float32(self._learner.calibration.temperature))
         bias = None
         if self._config.load.enabled:
-            bias = self._load.of(scored.places, self._learner.slots.names, query.load)
+            bias = self._load.of(scored.places, names, query.load)
         worth = logits if bias is None else logits + bias
-        best = np.argsort(-worth, kind="stable")
+        best = order = np.negative(worth).argsort(kind="stable")
         explored, propensity = False, 1.0
         if self._config.exploration.enabled and query.explore and len(best) > 1:
             best, explored, propensity = self._tried(best, worth, scored.places, query.text)
         best = best[:k]
-        chosen = scored.places[best]
-        described = self._learner.network.of_vectors * (self._described.vectors[chosen] @ vector)
+        shares_of = softmax(logits * np.float32(1.0 / self._learner.calibration.temperature))
+        chosen = scored.places.take(best)
+        described = self._learner.network.of_said(chosen, vector)
         choices = [
             Choice(
-                expert=self._learner.slots.names[place],
+                expert=names[place],
                 probability=share,
                 reasons={
                     "described": of_vector,
@@ -117,23 +118,44 @@ class MoeGate:
             )
             for place, share, of_vector, said, logit, vote, load in zip(
                 chosen.tolist(),
-                shares_of[best].tolist(),
+                shares_of.take(best).tolist(),
                 described.tolist(),
-                scored.said[best].tolist(),
-                scored.logits[best].tolist(),
+                scored.said.take(chosen).tolist(),
+                scored.logits.take(best).tolist(),
                 _of(voted, best),
                 _of(bias, best),
                 strict=True,
             )
         ]
-        nearest = [one.similarity for one in query.near if one.expert in self._there]
+        there = self._there
+        nearest = [one.similarity for one in query.near if one.expert in there]
         return Ranking(
             choices=tuple(choices),
-            known=self._learner.scope.known(self._learner.strength(scored, vector, nearest)),
+            known=self._learner.scope.known(
+                self._learner.strength(scored, vector, nearest, order if worth is logits else None)
+            ),
             threshold=0.5,
             explored=explored,
             propensity=propensity,
         )
+
+    def _but(self, allowed: Collection[str]) -> Floats:
+        """Shape (rows,): 0 for those who may be chosen, minus infinity for all others."""
+        if self._allowed[0] is not allowed:
+            places = self._learner.slots.places
+            but = np.full(self._learner.network.rows, -np.inf, np.float32)
+            but[[places[name] for name in allowed if name in places]] = 0.0
+            self._allowed = (allowed, but)
+        return self._allowed[1]
+
+    def _voted(self, near: Mapping[int, float], places: Places) -> Floats:
+        """Shape (n,): what patterns near by add to the logits of experts on the shortlist."""
+        rows = list(near)
+        self._votes[rows] = list(near.values())
+        voted = self._votes.take(places)
+        voted *= np.float32(self._config.nearest.weight)
+        self._votes[rows] = 0.0
+        return voted
 
     def _tried(
         self, best: Places, worth: Floats, places: Places, text: str
@@ -217,4 +239,4 @@ class MoeGate:
 
 def _of(parts: Floats | None, best: Places) -> list[float]:
     """What a part of the logits is for these; None where it is 0 for all."""
-    return [0.0] * len(best) if parts is None else parts[best].tolist()
+    return [0.0] * len(best) if parts is None else parts.take(best).tolist()

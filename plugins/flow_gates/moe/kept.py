@@ -37,11 +37,12 @@ def taken(learner: Learner) -> bytes:
             lessons=learner.lessons,
             taught=learner.taught,
             drawn=learner.chance.drawn,
-            active=sorted(learner.active),
+            active=np.flatnonzero(learner.active).tolist(),
             weights=raw(network.weights[:rows]),
             words=words,
             ewc={name: raw(getattr(ewc, name)[:rows]) for name in ARRAYS},
-            ewc_counts=(ewc.points, ewc.lessons, ewc.touched),
+            ewc_points=ewc.points,
+            ewc_moves=raw(ewc.moves[:rows]),
             examples=[
                 (place, replay.seen[place], [_told(one) for one in examples])
                 for place, examples in replay.examples.items()
@@ -77,6 +78,7 @@ def given(learner: Learner, data: bytes) -> None:
     dimensions = learner.identity.dimensions
     rows = len(state.names)
     weights = array(state.weights, np.float32, rows, dimensions)
+    moves = array(state.ewc_moves, np.int32, rows)
     arrays = {name: array(state.ewc[name], np.float32, rows, dimensions) for name in ARRAYS}
     words = {
         row: (array(places, np.int32, -1), array(values, np.float32, -1))
@@ -96,12 +98,14 @@ def given(learner: Learner, data: bytes) -> None:
         raise DamagedState(f"expected rows below {rows}")
 
     learner.slots.restore(state.names, state.gone)
-    learner.lessons, learner.taught, learner.active = state.lessons, state.taught, set(state.active)
+    learner.lessons, learner.taught = state.lessons, state.taught
     learner.chance.drawn = state.drawn
     learner.network.restore(weights, words)
-    learner.ewc.restore(arrays, *state.ewc_counts)
+    learner.ewc.restore(arrays, state.ewc_points, moves)
     learner.ewc.grow(learner.network.rows)
     learner.settle()
+    learner.active[:] = False
+    learner.active[state.active] = True
     learner.replay.means = means
     learner.replay.restore(examples, {place: count for place, count, _ in state.examples})
     calibration, scope, track = learner.calibration, learner.scope, learner.track

@@ -18,6 +18,7 @@ from flow_gates.moe.replay import Example, Replay
 from flow_gates.moe.scope import OF_SIMILARITY, Scope
 from flow_gates.moe.settings import MoeConfig
 from flow_gates.moe.slots import Slots
+from flow_gates.moe.step import Step
 from flow_gates.moe.track import Track
 from flowcore.routing import Identity, Lesson
 from flowcore.text import Features
@@ -25,8 +26,6 @@ from flowcore.text import Features
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 
-_STILL = 1e-2
-"""A row whose logit has a gradient below this stays as it is."""
 _LOOKED_AT = 3
 """How many of the best experts the nearest of what is kept is looked for among."""
 _FITTED = 2
@@ -48,8 +47,8 @@ class Learner:
         self.calibration = Calibration(config.calibration)
         self.scope = Scope(config.scope.cold, config.scope.miss)
         self.track = Track(identity.dimensions)
-        self.active: set[int] = set()
-        """Rows of the experts that had lessons since the last consolidation."""
+        self.active: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
+        """Shape (rows,): the experts that had lessons since the last consolidation."""
         self.lessons = 0
         self.taught: dict[int, int] = {}
         """How many lessons each row had."""
@@ -65,6 +64,9 @@ class Learner:
         self.network.grow(len(self.slots.names))
         if self.network.rows > before:
             self.ewc.grow(self.network.rows)
+            active = np.zeros(self.network.rows, np.bool_)
+            active[: len(self.active)] = self.active
+            self.active = active
             self.settle()
 
     def _settle(self, place: int) -> None:
@@ -89,7 +91,7 @@ class Learner:
         self.network.clear(place)
         self.ewc.forget(place)
         self.replay.forget(place)
-        self.active.discard(place)
+        self.active[place] = False
         self.taught.pop(place, None)
         self._settle(place)
         self.track.replayed.pop(place, None)
@@ -101,24 +103,24 @@ class Learner:
         self.taught[place] = self.taught.get(place, 0) + 1
         self._settle(place)
         scored = self.network.score(vector, features, anyway=place)
-        at = int(np.flatnonzero(scored.places == place)[0])
+        at = int((scored.places == place).argmax())
         self._measure(lesson, scored, at, vector)
         weight = min(lesson.weight / lesson.propensity, self.config.learning.max_weight)
         slope = gradient(softmax(scored.logits), at, lesson.reward, lesson.exclusive)
         slope *= np.float32(weight)
-        self.active.add(place)
+        self.active[place] = True
         if self.ewc.points:
-            idle = [one not in self.active for one in scored.places.tolist()]
+            idle = ~self.active.take(scored.places)
             slope[idle] *= np.float32(self.config.learning.others)
-        self._move(scored.places, slope, vector, features)
+        step = Step()
+        step.add(scored.places, slope, vector, features)
         for _ in range(self.config.replay.samples):
             example = self.replay.draw()
             if example is not None:
-                self._again(example, place)
+                self._again(example, place, step)
+        self._take(step)
         if lesson.reward >= 0.5 and weight > 0:
             self.replay.offer(place, vector, features, scored)
-        if self.config.ewc.enabled:
-            self.ewc.passed(self.network.weights)
         every = self.config.ewc.every
         if every and self.lessons % every == 0:
             self.consolidate()
@@ -132,67 +134,70 @@ class Learner:
             self.track.judge(right and best == at)
         self.calibration.observe(scored.logits, at, right)
         if right and self.lessons % _FITTED == 0 and len(scored.places) > 1:
-            place = int(scored.places[at])
-            self.scope.observe(
-                self.strength(scored, vector), self.strength(scored, vector, but=place)
-            )
+            self.scope.observe(*self._strengths(scored, at, vector))
 
-    def _again(self, example: Example, rival: int) -> None:
+    def _again(self, example: Example, rival: int, step: Step) -> None:
         """Learn an example again, among its rivals and the expert of the lesson at hand."""
         example.meet(rival)
-        logits = (
-            self.network.of_vector(example.rivals, example.vector)
-            + self.network.of_features(example.rivals, example.features)
-            + example.said
-        )
+        logits = self.network.of_vector(example.rivals, example.vector)
+        logits += self.network.of_features(example.rivals, example.features)
+        logits += example.said
         self.track.replay(example.place, int(logits.argmax()) == 0)
         slope = softmax(logits)
         slope[0] -= 1.0
-        self._move(example.rivals, slope, example.vector, example.features)
+        step.add(example.rivals, slope, example.vector, example.features)
 
-    def _move(self, places: Places, slope: Floats, vector: Floats, features: Features) -> None:
-        """Go down the gradient, whose slope in the logits is given."""
-        moving = np.abs(slope) > _STILL
-        rows, slope = places[moving], slope[moving]
+    def _take(self, step: Step) -> None:
+        """Go down the gradients of a lesson and of what is learned again beside it, all at once."""
+        rows = step.lay_out()
         if not len(rows):
             return
         learning = self.config.learning
-        rates = self.rates.take(rows)
-        of_vectors = (np.float32(learning.vectors) * rates)[:, np.newaxis]
-        gradients = slope[:, np.newaxis] * vector
-        by = -of_vectors * gradients
+        rates = self.rates.take(rows)[:, np.newaxis]
+        of_vectors = np.float32(learning.vectors) * rates
+        gradients = step.gradients()
         before = self.network.weights.take(rows, axis=0)
-        after = before + by
+        after = before - of_vectors * gradients
         if self.config.ewc.enabled:
             if self.ewc.points:
                 after = self.ewc.held(rows, after, of_vectors)
-                by = after - before
-            self.ewc.moved(rows, gradients, by)
+            self.ewc.moving(rows, before, after, gradients, step.squares())
         self.network.moved(rows, after)
-        self.network.move_words(rows, np.float32(-learning.words) * rates * slope, features)
+        step.move_words(self.network, np.float32(learning.words) * rates)
 
     def consolidate(self) -> None:
         """Hold on to the weights as they are, in so far as they matter; a phase of learning is over."""
         self.ewc.consolidate(self.network.weights)
-        self.active.clear()
+        self.active[:] = False
 
     def strength(
-        self, scored: Scored, vector: Floats, nearest: Iterable[float] = (), but: int = -1
+        self,
+        scored: Scored,
+        vector: Floats,
+        nearest: Iterable[float] = (),
+        order: Places | None = None,
     ) -> float:
-        """How strong the best expert is: `Scope`'s u. `but` is a row that is left out.
+        """How strong the best expert is: `Scope`'s u.
 
         `nearest` are the similarities of patterns near by; without them, the nearest of what is kept counts.
+        `order` has the indices of the experts, best first, where it is known.
         """
-        logits = scored.logits
-        if but >= 0:
-            logits = np.where(scored.places == but, -np.inf, logits)
         found = [finite(one, 0.0) for one in nearest]
         if found and self.config.replay.kind != "off":
             similarity = min(max(*found, -1.0), 1.0)
         else:
-            count = min(_LOOKED_AT, len(logits))
-            top = np.argpartition(-logits, count - 1)[:count]
-            similarity = self.replay.similarity(
-                (place for place in scored.places[top].tolist() if place != but), vector
-            )
-        return float(logits.max()) + OF_SIMILARITY * similarity
+            if order is None:
+                order = np.negative(scored.logits).argsort(kind="stable")
+            places = scored.places.take(order[:_LOOKED_AT]).tolist()
+            similarity = max(self.replay.similarities(places, vector))
+        return float(np.maximum.reduce(scored.logits)) + OF_SIMILARITY * similarity
+
+    def _strengths(self, scored: Scored, at: int, vector: Floats) -> tuple[float, float]:
+        """How strong the best expert is with the right one, and without it."""
+        order = np.negative(scored.logits).argsort(kind="stable")[: _LOOKED_AT + 1].tolist()
+        found = self.replay.similarities(scored.places.take(order).tolist(), vector)
+        others = [one for one in order if one != at]
+        of_others = [one for one, index in zip(found, order, strict=True) if index != at]
+        inside = float(scored.logits[order[0]]) + OF_SIMILARITY * max(found[:_LOOKED_AT])
+        outside = float(scored.logits[others[0]]) + OF_SIMILARITY * max(of_others[:_LOOKED_AT])
+        return inside, outside

@@ -11,7 +11,6 @@ only for one that is nearly as good, however busy it is, and nobody is chosen fo
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -44,7 +43,8 @@ class LoadBias:
         """Shape (n,): the bias of each of these experts, after following their load; None for all 0."""
         if load:
             self._any = True
-            busy = np.array([_bounded(load.get(names[place], 0.0)) for place in places.tolist()])
+            told = np.array([load.get(names[place], 0.0) for place in places.tolist()])
+            busy = np.where(np.isfinite(told), np.clip(told, 0.0, 1.0), 0.0)
         elif self._any:
             busy = np.zeros(len(places))
         else:
@@ -55,7 +55,3 @@ class LoadBias:
         self._any = bool(load) or bool(self.bias.any())
         self.count += bool(bias.any())
         return bias
-
-
-def _bounded(load: float) -> float:
-    return min(max(load, 0.0), 1.0) if math.isfinite(load) else 0.0

@@ -25,9 +25,9 @@ _SURE = 0.05
 
 def softmax(logits: Floats) -> Floats:
     """Shape (n,), adding up to one."""
-    shares = np.exp(logits - logits.max())
-    total: Floats = shares / shares.sum()
-    return total
+    shares: Floats = np.exp(logits - np.maximum.reduce(logits))
+    shares /= np.add.reduce(shares)
+    return shares
 
 
 def gradient(shares: Floats, at: int, reward: float, exclusive: bool) -> Floats:

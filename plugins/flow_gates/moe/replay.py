@@ -44,7 +44,7 @@ class Example:
 
     def meet(self, rival: int) -> None:
         """Have another rival, in place of the last one if there are many."""
-        if rival in self.rivals:
+        if rival in self.rivals.tolist():
             return
         if len(self.rivals) < _RIVALS:
             self.rivals = np.append(self.rivals, rival)
@@ -117,14 +117,13 @@ class Replay:
             rows = self.vectors[place] = more
         rows[turn] = vector
 
-    def similarity(self, places: Iterable[int], vector: Floats) -> float:
-        """The cosine of the nearest of what is kept of these experts; 0 if nothing is."""
-        nearest = 0.0
+    def similarities(self, places: Iterable[int], vector: Floats) -> list[float]:
+        """For each of these experts the cosine of the nearest of what is kept of it; 0 if nothing is."""
+        nearest = []
         for place in places:
             examples = self.examples.get(place)
-            if examples:
-                kept = self.vectors[place][: len(examples)]
-                nearest = max(nearest, float((kept @ vector).max()))
+            kept = self.vectors[place][: len(examples)] if examples else None
+            nearest.append(0.0 if kept is None else max(*kept.dot(vector).tolist(), 0.0))
         return nearest
 
     def draw(self) -> Example | None:
@@ -183,10 +182,11 @@ def _example(place: int, vector: Floats, features: Features, scored: Scored) -> 
     best = best[scored.places[best] != place]
     own = np.flatnonzero(scored.places == place)
     chosen = np.concatenate([own, best])[:_RIVALS]
+    rivals = scored.places.take(chosen)
     return Example(
         place=place,
         vector=vector,
         features=features,
-        rivals=scored.places[chosen].copy(),
-        said=scored.said[chosen].copy(),
+        rivals=rivals,
+        said=scored.said.take(rivals),
     )

@@ -90,7 +90,9 @@ class EwcSettings:
         True, help="whether the score of the path, how much a weight has helped, counts too"
     )
     interval: int = setting(
-        100, validator=v.in_range(1, 100_000), help="lessons between two points of the path"
+        10,
+        validator=v.in_range(1, 100_000),
+        help="moves of an expert's weights between two points of their path",
     )
     every: int = setting(
         0,

@@ -14,7 +14,7 @@ import numpy.typing as npt
 from flow_gates.sealing import sealed, unsealed
 from flowcore.errors import DamagedState
 
-FORM = "flowcore moe 1"
+FORM = "flowcore moe 2"
 
 
 class State(msgspec.Struct, forbid_unknown_fields=True):
@@ -34,8 +34,10 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
     words: dict[int, tuple[bytes, bytes]]
     """U by rows: places and values."""
     ewc: dict[str, bytes]
-    ewc_counts: tuple[int, int, list[int]]
-    """Consolidations, lessons in the interval so far, rows that moved in it."""
+    ewc_points: int
+    """Consolidations."""
+    ewc_moves: bytes
+    """How often each row moved in its interval so far."""
     examples: list[tuple[int, int, list[tuple[bytes, ...]]]]
     """By expert: row, lessons seen, and of each example vector, buckets, values, rivals, said."""
     means: dict[int, bytes]
