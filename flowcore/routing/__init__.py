@@ -33,6 +33,7 @@ from flowcore.routing.porting import Porting
 from flowcore.routing.router import Router
 from flowcore.routing.routes import Neighbour, Ranked, Route
 from flowcore.routing.settings import RouterSettings
+from flowcore.routing.turns import give_way
 
 if TYPE_CHECKING:  # numpy is imported by those who use it
     from flowcore.routing.interfaces import Ids as Ids
@@ -67,5 +68,6 @@ __all__ = [
     "VectorCache",
     "VectorIndex",
     "VectorIndexes",
+    "give_way",
     "open_router",
 ]

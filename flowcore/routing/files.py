@@ -1,8 +1,8 @@
 """What a router keeps on disk beside the state: whole, or not at all.
 
-MessagePack behind a line that names the format and carries a BLAKE2b digest of the rest. Written beside and
-renamed, so that a crash leaves what was there before or what comes now; what does not fit its digest counts
-as not there, for all of it can be made again.
+A line that names the format and carries a BLAKE2b digest of the rest; MessagePack, its length before it; and
+behind it what is long, as it is. Written beside and renamed, so that a crash leaves what was there before or
+what comes now; what does not fit its digest counts as not there, for all of it can be made again.
 """
 
 from __future__ import annotations
@@ -20,15 +20,23 @@ from flowcore.secrets import write_private
 
 logger = logging.getLogger(__name__)
 
-_FORMAT = b"flowcore router 1 "
+_FORMAT = b"flowcore router 2 "
+_LENGTH = 8
 
 
-def write_kept(path: pathlib.Path, value: Any) -> None:
-    """Keep a value. Raises OSError; what was kept before is still there then."""
-    data = msgspec.msgpack.encode(value)
-    head = _FORMAT + hashlib.blake2b(data, digest_size=32).hexdigest().encode() + b"\n"
+def write_kept(path: pathlib.Path, value: dict[str, Any], **long: bytes) -> None:
+    """Keep a value. Raises OSError; what was kept before is still there then.
+
+    What is `long` becomes part of it, and is never copied: a copy would hold the interpreter for as long.
+    """
+    told = msgspec.msgpack.encode((value, {name: len(one) for name, one in long.items()}))
+    parts = [len(told).to_bytes(_LENGTH, "big"), told, *long.values()]
+    digest = hashlib.blake2b(digest_size=32)
+    for part in parts:
+        digest.update(part)
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_private(path, head + data, replace=True)  # there are people's texts in it
+    head = _FORMAT + digest.hexdigest().encode() + b"\n"
+    write_private(path, [head, *parts], replace=True)  # there are people's texts in it
 
 
 def read_kept(path: pathlib.Path) -> Any:
@@ -42,9 +50,14 @@ def read_kept(path: pathlib.Path) -> Any:
         return None
     digest = hashlib.blake2b(data, digest_size=32).hexdigest().encode()
     if head != _FORMAT + digest:
-        logger.warning("%s is damaged, and is made anew", path.name)
+        logger.warning("%s is damaged, or of another version, and is made anew", path.name)
         return None
-    return msgspec.msgpack.decode(data)
+    at = _LENGTH + int.from_bytes(data[:_LENGTH], "big")
+    value, sizes = msgspec.msgpack.decode(data[_LENGTH:at])
+    for name, size in sizes.items():
+        value[name] = data[at : at + size]
+        at += size
+    return value
 
 
 async def save_often(save: Callable[[], Awaitable[None]], seconds: float, what: str) -> None:

@@ -24,6 +24,7 @@ from flowcore.routing.interfaces import (
     Query,
     Ranking,
 )
+from flowcore.routing.turns import give_way
 
 if TYPE_CHECKING:
     from flowcore.routing.interfaces import Vectors
@@ -229,7 +230,7 @@ class Learning:
         ours = (str(self._identity), self._state.identity)
         if kept is not None and (kept["embedder"], kept["state"]) == ours:
             try:
-                self.gate.restore(kept["gate"])
+                await trio.to_thread.run_sync(self.gate.restore, kept["gate"])
             except DamagedState as error:
                 logger.warning("the gate that was saved is not taken up: %s", error)
             else:
@@ -300,8 +301,7 @@ class Learning:
             if page.complete and position >= self._position:
                 break
         async with self._changing:
-            gate.set_experts(self._experts)
-            gate.consolidate()
+            await trio.to_thread.run_sync(_settle, gate, self._experts)
             self.gate, self.lessons, self._position = gate, lessons, position
         self._retrained += 1
         self._moved.set()
@@ -309,7 +309,11 @@ class Learning:
         return lessons
 
     def _learn_all(self, gate: Gate, lessons: tuple[Kept, ...]) -> int:
-        return sum(self._learn(gate, one) for one in lessons)
+        learned = 0
+        for one in lessons:
+            learned += self._learn(gate, one)
+            give_way()
+        return learned
 
     # ---- saving
 
@@ -319,15 +323,14 @@ class Learning:
             return
         async with self._changing:
             position, lessons = self._position, self.lessons
-            gate = await trio.to_thread.run_sync(self.gate.snapshot)
+            made = [await trio.to_thread.run_sync(self.gate.snapshot)]
         kept = {
             "embedder": str(self._identity),
             "state": self._state.identity,
             "position": position,
             "lessons": lessons,
-            "gate": gate,
         }
-        await trio.to_thread.run_sync(write_kept, self._folder / "gate", kept)
+        await trio.to_thread.run_sync(_write, self._folder / "gate", kept, made)
         self._saved = position
 
     def status(self) -> dict[str, Any]:
@@ -340,6 +343,17 @@ class Learning:
             "retrained": self._retrained,
             "gate": self.gate.status(),
         }
+
+
+def _settle(gate: Gate, experts: tuple[Expert, ...]) -> None:
+    """Have a gate know who is there by now, and hold on to what it has learned."""
+    gate.set_experts(experts)
+    gate.consolidate()
+
+
+def _write(path: pathlib.Path, kept: dict[str, Any], made: list[bytes]) -> None:
+    """Keep a gate. What was made is let go of here, in a thread: to free so much memory takes a while."""
+    write_kept(path, kept, gate=made.pop())
 
 
 def _stale() -> Any:

@@ -6,6 +6,7 @@ import os
 import pathlib
 import secrets
 import stat
+from collections.abc import Sequence
 
 LARGEST = 1 << 16
 """Most bytes of such a file, unless the reader says otherwise."""
@@ -50,9 +51,15 @@ def _give(descriptor: int, path: pathlib.Path) -> None:
 
 
 def write_private(
-    path: pathlib.Path, content: bytes, *, mode: int = 0o600, replace: bool = False
+    path: pathlib.Path,
+    content: bytes | Sequence[bytes],
+    *,
+    mode: int = 0o600,
+    replace: bool = False,
 ) -> None:
     """Write a file in one step: all of it is there, or what was there before. It is then of whose it was.
+
+    Content that comes in parts is written part by part, without a copy of the whole.
 
     Raises FileExistsError unless it may `replace` one, OSError for what the system refuses.
     """
@@ -63,7 +70,7 @@ def write_private(
             os.fchmod(file.fileno(), mode)  # whatever the umask
             if replace:
                 _give(file.fileno(), path)
-            file.write(content)
+            file.writelines([content] if isinstance(content, bytes) else content)
             file.flush()
             os.fsync(file.fileno())
         if replace:

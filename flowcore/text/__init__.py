@@ -3,4 +3,13 @@
 from flowcore.text.hashing import BUCKETS, Counting, Features, Weights, features
 from flowcore.text.letters import COMMON, well_formed, words
 
-__all__ = ["BUCKETS", "COMMON", "Counting", "Features", "Weights", "features", "well_formed", "words"]
+__all__ = [
+    "BUCKETS",
+    "COMMON",
+    "Counting",
+    "Features",
+    "Weights",
+    "features",
+    "well_formed",
+    "words",
+]

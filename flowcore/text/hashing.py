@@ -157,18 +157,18 @@ def _features(found: _Hashes, buckets: int, table: npt.NDArray[np.float64]) -> F
         new[0] = True
         np.not_equal(of[1:], of[:-1], out=new[1:])
         starts = new.nonzero()[0]
-        taken, counts = of.take(starts), np.add.reduceat(counted, starts)
+        taken, counts = of.take(starts).astype(np.int32), np.add.reduceat(counted, starts)
     else:
         counts = np.bincount(of, counted, buckets)
-        taken = counts.nonzero()[0]
+        taken = counts.nonzero()[0].astype(np.int32)
         counts = counts.take(taken)
     # exact in any order, as are quotient and root by IEEE 754: rounded in one way everywhere
     values = np.sqrt(counts / counts.sum())
-    return Features(taken.astype(np.int32), values.astype(np.float32))
+    return Features(taken, values.astype(np.float32))
 
 
 def _hash(word: str) -> tuple[bytes, bytes, bytes, int]:
-    """A word as bytes; the hashes of it and of its runs of characters, and what each is; how a pair begins."""
+    """A word as bytes; the hashes of it and of its runs, and what each is; how a pair begins."""
     encoded = word.encode("utf-8", "surrogatepass")
     marked = f"<{word}>"
     hashes, kinds = [crc32(b"w%b" % encoded)], [_WORD]

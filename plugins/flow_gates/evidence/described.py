@@ -11,7 +11,7 @@ import numpy.typing as npt
 from flow_gates.evidence.checked import checked_expert
 from flow_gates.evidence.texts import Texts
 from flow_gates.evidence.words import WordIndex, bag
-from flowcore.routing import Expert
+from flowcore.routing import Expert, give_way
 from flowcore.text import Features
 
 Floats = npt.NDArray[np.float32]
@@ -67,6 +67,7 @@ class Described:
                 parts = [self._texts[text] for text in expert.texts]
                 features = sum(len(part.buckets) for part in parts)
                 said[expert.name] = _Said(expert, mean / (length or 1.0), bag(parts), features)
+                give_way()
         self._said = said
         return {name: one.expert for name, one in said.items()}
 

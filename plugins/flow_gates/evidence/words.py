@@ -89,7 +89,7 @@ class WordIndex:
         return self._numbers[:total]
 
     def scores(self, query: Features, factor: float = 1.0) -> Floats:
-        """Shape (rows,): what each expert's bag has in common with the query, times a factor; 0 for nothing."""
+        """Shape (rows,): what each expert's bag has in common with the query, times a factor."""
         buckets = query.buckets
         weights = query.values * self._idf.take(buckets)
         square = float(weights.dot(weights))
@@ -104,6 +104,6 @@ class WordIndex:
         found = weights.repeat(counts)
         found *= self._values.take(places)
         sums = np.bincount(self._experts.take(places), found, self._rows)
-        sums *= factor / math.sqrt(square)
         scores: Floats = sums.astype(np.float32)
+        scores *= np.float32(factor / math.sqrt(square))
         return scores

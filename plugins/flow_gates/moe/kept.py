@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import msgspec
 import numpy as np
 
 from flow_gates.moe.ewc import ARRAYS
 from flow_gates.moe.learner import Learner
+from flow_gates.moe.network import CELLS
 from flow_gates.moe.replay import Example
 from flow_gates.moe.scope import KEPT
-from flow_gates.moe.snapshot import FORM, State, array, packed, raw, unpacked
+from flow_gates.moe.snapshot import FORM, Examples, Reader, Row, State, Writer, array, raw
 from flowcore.errors import DamagedState
 from flowcore.text import BUCKETS, Features
 
@@ -23,73 +25,80 @@ def taken(learner: Learner) -> bytes:
         learner.track,
     )
     rows = len(learner.slots.names)
-    words = {
-        row: (raw(buckets.astype(np.int32)), raw(values))
-        for row, (buckets, values) in network.words_of(rows).items()
-    }
-    return packed(
-        State(
-            form=FORM,
-            embedder=str(learner.identity),
-            settings=learner.form,
-            names=learner.slots.names,
-            gone=learner.slots.gone,
-            lessons=learner.lessons,
-            taught=learner.taught,
-            drawn=learner.chance.drawn,
-            active=np.flatnonzero(learner.active).tolist(),
-            weights=raw(network.weights[:rows]),
-            words=words,
-            ewc={name: raw(getattr(ewc, name)[:rows]) for name in ARRAYS},
-            ewc_points=ewc.points,
-            ewc_moves=raw(ewc.moves[:rows]),
-            examples=[
-                (place, replay.seen[place], [_told(one) for one in examples])
-                for place, examples in replay.examples.items()
-            ],
-            means={place: raw(sums) for place, sums in replay.means.items()},
-            temperature=(
-                learner.calibration.temperature,
-                learner.calibration.lessons,
-                raw(learner.calibration.bins),
-            ),
-            scope=(
-                scope.threshold,
-                scope.width,
-                scope.seen,
-                raw(scope.inside),
-                raw(scope.outside),
-            ),
-            track=(
-                track.judged,
-                track.short,
-                track.long,
-                track.lessons,
-                raw(track.means),
-                track.replayed,
-            ),
-        )
+    worded = [*network.worded(rows)]
+    writer = Writer()
+    state = State(
+        form=FORM,
+        embedder=str(learner.identity),
+        settings=learner.form,
+        names=learner.slots.names,
+        gone=learner.slots.gone,
+        lessons=learner.lessons,
+        taught=learner.taught,
+        drawn=learner.chance.drawn,
+        active=np.flatnonzero(learner.active).tolist(),
+        ewc_points=ewc.points,
+        ewc_moves=raw(ewc.moves[:rows]),
+        means={place: raw(sums) for place, sums in replay.means.items()},
+        temperature=(
+            learner.calibration.temperature,
+            learner.calibration.lessons,
+            raw(learner.calibration.bins),
+        ),
+        scope=(
+            scope.threshold,
+            scope.width,
+            scope.seen,
+            raw(scope.inside),
+            raw(scope.outside),
+        ),
+        track=(
+            track.judged,
+            track.short,
+            track.long,
+            track.lessons,
+            raw(track.means),
+            track.replayed,
+        ),
+        worded=len(worded),
+        exemplary=len(replay.examples),
     )
+    writer.put(_packed(state))
+    writer.put(raw(network.weights[:rows]))
+    for name in ARRAYS:
+        writer.put(raw(getattr(ewc, name)[:rows]))
+    for row, buckets, values in worded:
+        writer.put(_packed(Row(row, raw(buckets.astype(np.int32)), raw(values))))
+    for place, examples in replay.examples.items():
+        told = [_told(one) for one in examples]
+        writer.put(_packed(Examples(place, replay.seen[place], told)))
+    return writer.done()
 
 
 def given(learner: Learner, data: bytes) -> None:
     """Give a gate the state of a snapshot. Raises DamagedState before anything is changed."""
-    state = unpacked(data, str(learner.identity), learner.form)
+    reader = Reader(data, str(learner.identity), learner.form)
+    state = reader.state
     dimensions = learner.identity.dimensions
     rows = len(state.names)
-    weights = array(state.weights, np.float32, rows, dimensions)
+    weights = array(reader.raw(), np.float32, rows, dimensions)
+    arrays = {name: array(reader.raw(), np.float32, rows, dimensions) for name in ARRAYS}
     moves = array(state.ewc_moves, np.int32, rows)
-    arrays = {name: array(state.ewc[name], np.float32, rows, dimensions) for name in ARRAYS}
-    words = {
-        row: (array(places, np.int32, -1), array(values, np.float32, -1))
-        for row, (places, values) in state.words.items()
-    }
-    examples = {
-        place: [_read(place, one, dimensions) for one in kept] for place, _, kept in state.examples
-    }
+    words = {}
+    for _ in range(state.worded):
+        one = reader.take(Row)
+        places = array(one.places, np.int32, -1)
+        if len(places) and not 0 <= int(places.min()) <= int(places.max()) < CELLS:
+            raise DamagedState(f"expected buckets below {CELLS}")
+        words[one.row] = (places, array(one.values, np.float32, len(places)))
+    examples, seen = {}, {}
+    for _ in range(state.exemplary):
+        of = reader.take(Examples)
+        examples[of.row] = [_read(of.row, one, dimensions) for one in of.examples]
+        seen[of.row] = of.seen
     means = {place: array(one, np.float32, 2, dimensions) for place, one in state.means.items()}
     temperature, observed, bins = state.temperature
-    threshold, width, seen, inside, outside = state.scope
+    threshold, width, fitted, inside, outside = state.scope
     judged, short, long, lessons, seen_means, replayed = state.track
     of_bins = array(bins, np.float64, *learner.calibration.bins.shape)
     of_scope = array(inside, np.float64, KEPT), array(outside, np.float64, KEPT)
@@ -104,16 +113,20 @@ def given(learner: Learner, data: bytes) -> None:
     learner.ewc.restore(arrays, state.ewc_points, moves)
     learner.ewc.grow(learner.network.rows)
     learner.settle()
-    learner.active[:] = False
+    learner.active = np.zeros(learner.network.rows, np.bool_)
     learner.active[state.active] = True
     learner.replay.means = means
-    learner.replay.restore(examples, {place: count for place, count, _ in state.examples})
+    learner.replay.restore(examples, seen)
     calibration, scope, track = learner.calibration, learner.scope, learner.track
     calibration.temperature, calibration.lessons, calibration.bins = temperature, observed, of_bins
-    scope.threshold, scope.width, scope.seen = threshold, width, seen
+    scope.threshold, scope.width, scope.seen = threshold, width, fitted
     scope.inside, scope.outside = of_scope
     track.judged, track.short, track.long = judged, short, long
     track.lessons, track.means, track.replayed = lessons, of_track, replayed
+
+
+def _packed(piece: State | Row | Examples) -> bytes:
+    return msgspec.msgpack.encode(piece)
 
 
 def _told(example: Example) -> tuple[bytes, ...]:

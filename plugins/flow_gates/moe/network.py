@@ -18,14 +18,14 @@ not next to zero for.
 
 from __future__ import annotations
 
-from collections.abc import Collection
-from itertools import pairwise
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from flow_gates.evidence import Described
+from flowcore.routing import give_way
 from flowcore.text import BUCKETS, Features
 
 Floats = npt.NDArray[np.float32]
@@ -35,7 +35,8 @@ _SHARED = 2
 """Bits by which U has fewer buckets than features have."""
 CELLS = BUCKETS >> _SHARED
 """Buckets of U."""
-
+_TOGETHER = 16
+"""Rows of U that are read at once: as many as are in one line of a cache."""
 
 
 class Scored(NamedTuple):
@@ -198,18 +199,15 @@ class Network:
         np.add.at(self.words.reshape(-1), cells, more.reshape(-1))  # two features may share a cell
         self.written[features.buckets >> _SHARED] = True
 
-    def words_of(self, rows: int) -> dict[int, tuple[Places, Floats]]:
-        """U by rows, without its zeros: of each that has any, where they are not, and what they are."""
-        buckets, owners = np.divmod(np.flatnonzero(self.words != 0.0), max(self.rows, 1))
-        order = owners.astype(np.min_scalar_type(self.rows)).argsort(kind="stable")
-        buckets, owners = buckets[order], owners[order]
-        values = self.words[buckets, owners]
-        ends = np.searchsorted(owners, np.arange(rows + 1)).tolist()
-        return {
-            row: (buckets[start:end], values[start:end])
-            for row, (start, end) in enumerate(pairwise(ends))
-            if end > start
-        }
+    def worded(self, rows: int) -> Iterator[tuple[int, Places, Floats]]:
+        """The rows of U that are not all zeros: which, where they are not, and what they are."""
+        for start in range(0, rows, _TOGETHER):
+            block = np.ascontiguousarray(self.words[:, start : min(start + _TOGETHER, rows)].T)
+            give_way()
+            for row, values in enumerate(block, start):
+                places = values.nonzero()[0]
+                if len(places):
+                    yield row, places, values.take(places)
 
     def restore(self, weights: Floats, words: dict[int, tuple[Places, Floats]]) -> None:
         """Take over W and U as they were; who is there must be laid out anew."""

@@ -43,8 +43,7 @@ class Step:
         """Shape (n,): the rows that move, each once."""
         found: dict[int, int] = {}
         self._indices = [
-            [found.setdefault(row, len(found)) for row in rows.tolist()]
-            for rows, *_ in self._parts
+            [found.setdefault(row, len(found)) for row in rows.tolist()] for rows, *_ in self._parts
         ]
         self.slopes = np.zeros((len(found), len(self._parts)), np.float32)
         for number, (indices, part) in enumerate(zip(self._indices, self._parts, strict=True)):
