@@ -53,7 +53,7 @@ class Messages:
         if len(self._waiting) >= self._most or self.bytes + size > self._most_bytes:
             self.dropped += 1
             return False
-        if size <= PIECE - _AROUND:
+        if size <= PIECE:
             frame = encode(Message(self._lane, message))
             self._waiting.append(frame)
             self.bytes += len(frame)
