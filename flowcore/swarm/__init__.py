@@ -4,6 +4,7 @@ from flowcore.swarm.graph import Graph, GraphTopology
 from flowcore.swarm.interfaces import (
     MOST_ABOUT,
     MOST_CHUNK,
+    MOST_HEAD,
     MOST_MESSAGE,
     Datagrams,
     Handler,
@@ -27,6 +28,7 @@ from flowcore.swarm.swarm import Swarm
 __all__ = [
     "MOST_ABOUT",
     "MOST_CHUNK",
+    "MOST_HEAD",
     "MOST_MESSAGE",
     "Datagrams",
     "FederationSettings",

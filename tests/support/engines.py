@@ -17,7 +17,7 @@ _numbers = itertools.count(1)
 
 def hello(name: str, **changes: Any) -> Hello:
     """What a node of a test says of itself."""
-    told = {
+    told: dict[str, Any] = {
         "cluster": "test",
         "name": name,
         "oldest": 1,

@@ -103,6 +103,17 @@ class TwoSides(RuleBasedStateMachine):
             end.sent.append(self.count)
             end.flow.send(chunk)
 
+    @rule(side=SIDES, count=st.integers(1, 10), short=st.integers(-40, 40))
+    def pour(self, side: int, count: int, short: int) -> None:
+        """Send until there is no credit, the last chunk about as long as what there is."""
+        end = self.end(side)
+        for _ in range(count):
+            if end and end.flow.broken is None and end.flow.out is Out.OPEN and end.flow.covered:
+                left = end.flow._credit - end.flow.waiting + short
+                chunk = self.content(min(left, MOST_CHUNK))[:MOST_CHUNK]
+                end.sent.append(self.count)
+                end.flow.send(chunk)
+
     @rule(side=SIDES, most=st.integers(1, 20))
     def receive(self, side: int, most: int) -> None:
         end = self.end(side)

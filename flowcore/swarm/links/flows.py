@@ -1,8 +1,8 @@
 """A stream's two directions, each with its credit. Sans-IO: the engine behind a link's streams.
 
 A chunk costs its bytes and `OVERHEAD`, so that many small ones are bounded, too. The receiver holds at most a
-window's worth. The sender waits where it has less credit than the rest of a chunk needs; as a window is at
-least two chunks, and what was consumed comes back, it never waits for what only its own sending would free.
+window's worth, and gives back a quarter of it at a time. The sender waits while it has next to none; as a
+window is at least two chunks, so much of it is then in whole chunks that reading these brings a quarter back.
 """
 
 from __future__ import annotations
@@ -28,8 +28,6 @@ OVERHEAD = 32
 """What each chunk costs beside its bytes."""
 _AROUND = 32
 _LEAST = 1024
-_FULL = MOST_CHUNK + OVERHEAD
-"""What any chunk costs, at most."""
 
 
 class Watcher(Protocol):
@@ -204,9 +202,7 @@ class Flow:
         if self._lent:
             self._owed += self._lent
             self._lent = 0
-        if not self.finished and (
-            self._owed >= self._window // 4 or (self._owed and self._allowed < _FULL)
-        ):
+        if not self.finished and self._owed >= self._window // 4:
             self._allowed += self._owed
             self._carrier.own(encode(Credit(self.ident, self._owed)))
             self._owed = 0
