@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import datetime
 import pathlib
+import re
 import ssl
 
 import pytest
 import trio
 
-from flowcore.certs import CertFolder, Kind, Wanted, issue
-from flowcore.certs.folder import read_bundle
-from flowcore.certs.issuing import Issued
+from flowcore.certs import CertFolder, Issued, Kind, Wanted, issue, read_bundle
 from flowcore.errors import LinkFailed
 from flowcore.swarm.identity import Identity
 from flowcore.swarm.links import LinkSettings
@@ -123,7 +122,7 @@ async def test_a_certificate_that_does_not_count_hears_nothing(
         assert heard == b""
         assert alpha.links.refused == {code: 1}
         [reason] = alpha.refusals()
-        assert __import__("re").search(says, reason), reason
+        assert re.search(says, reason), reason
         assert alpha.user.events == []
 
 
@@ -241,7 +240,7 @@ async def test_who_says_another_name_than_its_certificate_is_refused() -> None:
     """A node with a right certificate that lies about its name in its hello."""
 
     class Liar(Identity):
-        name = "gamma"  # type: ignore[assignment]
+        name = "gamma"
 
     liar = identity("beta")
     liar.__class__ = Liar
