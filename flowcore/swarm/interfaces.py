@@ -353,7 +353,10 @@ class Reached:
 
 
 class Overlay(Protocol):
-    """From any node to any node, whatever the topology."""
+    """From any node to any node, whatever the topology.
+
+    Messages are of at most 1022 KiB, topics and services of 1 to 128 characters; anything else is a ValueError.
+    """
 
     @property
     def name(self) -> str:
@@ -375,7 +378,10 @@ class Overlay(Protocol):
     async def open(
         self, node: str, service: str, head: bytes, lane: Lane = Lane.REQUESTS
     ) -> Stream:
-        """Open a stream to a service of another node. Raises Unreachable: nothing has begun there."""
+        """Open a stream to a service of another node; it has been taken there when this returns.
+
+        Raises Unreachable: nothing has begun there; StreamBroken: it may have. The head is of at most 13 KiB.
+        """
         ...
 
     def listen(self, topic: str, receiver: Receiver) -> AbstractAsyncContextManager[None]:
@@ -388,14 +394,15 @@ class Overlay(Protocol):
 
     async def send(self, node: str, topic: str, message: bytes, lane: Lane = Lane.CONTROL) -> None:
         """Send a message that arrives once and in order after those sent before to this node and topic,
-        also over links that break and come back. Raises Unreachable once that cannot be kept any more;
-        the receiver is told of the gap, too (`Receiver` of topic `topic + "/gap"`)."""
+        also over links that break and come back. Returns when it was taken there. Raises Unreachable once
+        that cannot be kept any more: it may be lost; the receiver is told of the gap, too (`Receiver` of
+        topic `topic + "/gap"`, with words for a person), before the next message that it gets."""
         ...
 
     async def broadcast(
         self, topic: str, message: bytes, *, deadline: float, lane: Lane = Lane.CONTROL
     ) -> Reached:
-        """Send a message to every member along the tree; who has confirmed it by the deadline.
+        """Send a message to every other member along the tree; who has confirmed it by the deadline.
 
         The deadline is on trio's clock. A member that is missed may have it nevertheless.
         """
