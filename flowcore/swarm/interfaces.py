@@ -355,7 +355,7 @@ class Reached:
 class Overlay(Protocol):
     """From any node to any node, whatever the topology.
 
-    Messages are of at most 1022 KiB, topics and services of 1 to 128 characters; anything else is a ValueError.
+    Messages are of at most 1022 KiB, topics and services of 1 to 128 characters; else it is a ValueError.
     """
 
     @property
