@@ -137,9 +137,11 @@ async def open_swarm(
     seed: int = 7,
     settings: OverlaySettings | None = None,
     setup: Callable[[Swarm, str, SwarmOverlay], Any] | None = None,
+    calm: float = 5.0,
     **net: Any,
 ) -> AsyncGenerator[Swarm]:
-    """Nodes of these names, all of whom can reach each other."""
+    """Nodes of these names, all of whom can reach each other. `calm`: seconds until it goes on, in which
+    links of the time when there were fewer nodes are let go."""
     async with trio.open_nursery() as nursery:
         swarm = Swarm(
             Net(random.Random(seed), **net),
@@ -151,5 +153,6 @@ async def open_swarm(
         for name in names:
             await swarm.start(name)
         await swarm.settled()
+        await trio.sleep(calm)
         yield swarm
         nursery.cancel_scope.cancel()

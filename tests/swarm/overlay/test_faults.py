@@ -220,6 +220,7 @@ async def run(seed: int) -> Seen:
         seed=seed,
         settings=SETTINGS,
         setup=serving(seen),
+        calm=0.0,
         latency=chance.choice(((0.0, 0.001), (0.001, 0.01), (0.02, 0.1))),
     ) as swarm:
         stop = trio.Event()
