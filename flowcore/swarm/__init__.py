@@ -22,7 +22,12 @@ from flowcore.swarm.interfaces import (
     SwarmPort,
     Topology,
 )
-from flowcore.swarm.settings import FederationSettings, NodeTlsSettings, SwarmSettings
+from flowcore.swarm.settings import (
+    FederationSettings,
+    NodeTlsSettings,
+    SwarmSettings,
+    is_address,
+)
 from flowcore.swarm.swarm import Swarm
 
 __all__ = [
@@ -51,4 +56,5 @@ __all__ = [
     "SwarmPort",
     "SwarmSettings",
     "Topology",
+    "is_address",
 ]

@@ -18,6 +18,7 @@ from flowcore.config import Address
 from flowcore.http import HeaderMap, Request, Response, Tls, open_http_server
 from flowcore.signing import Signer, read_ring
 from flowcore.testing import Trial, check_plugin
+from flowcore.testing.of_membership import MEMBERS
 from support.certificates import Authority
 from support.embeddings_server import DIMENSIONS, open_embeddings_server
 from support.needs import annoy
@@ -47,6 +48,8 @@ TRIED_HERE = (
     "onnx",
     "http_embedder",
     "annoy",
+    "static",
+    "swim",
     "pgvector",  # in tests/plugins/flow_vectors, where there is a database
 )
 
@@ -164,6 +167,16 @@ async def test_forests_hold() -> None:
     await check_plugin(POINTS["annoy"], {"annoy": Trial(settings={"front": 64})})
 
 
+async def test_configured_members_hold() -> None:
+    nodes = {name: f"{name}:7400" for name in MEMBERS}
+    trial = Trial(settings={"nodes": nodes, "interval": "100ms", "dead_after": "1s"})
+    await check_plugin(POINTS["static"], {"static": trial})
+
+
+async def test_members_that_probe_each_other_hold() -> None:
+    await check_plugin(POINTS["swim"], {"swim": Trial(settings={"profile": "local"})})
+
+
 async def test_the_example_of_one_file_holds() -> None:
     path = ROOT / "examples" / "one_file_plugin.py"
     trial = Trial(settings={"start": 3}, calls={"next": {}})
@@ -174,6 +187,7 @@ async def test_the_example_of_one_file_holds() -> None:
 STDIO = """
 import trio
 from flowcore.testing import Trial, check_plugin
+from flowcore.testing.of_membership import MEMBERS
 
 async def main():
     trial = Trial(settings={"stop_at_end": False})
