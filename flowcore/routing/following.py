@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 import trio
 
 from flowcore.errors import TooOld
+from flowcore.routing.facts import Facts
 from flowcore.routing.files import read_kept, save_often, write_kept
-from flowcore.routing.shelf import Facts, Shelf
+from flowcore.routing.shelf import Shelf
 
 if TYPE_CHECKING:
     from flowcore.state import Changes, Pattern, State
@@ -47,6 +48,8 @@ class Following:
         self._position = 0
         self._saved = 0
         self._moved = trio.Event()
+        self._changing = trio.Lock()
+        """Held while the shelves change, and while what is to be saved of them is copied."""
         self.foreign: dict[int, str] = {}
         """Patterns whose vectors another embedder made, by id: not found until they are embedded anew."""
 
@@ -108,10 +111,12 @@ class Following:
             try:
                 changes = await self._state.pattern_changes(self._position, _PAGE)
             except TooOld:
-                await self._anew()
+                async with self._changing:
+                    await self._anew()
                 continue
-            await self._take(changes)
-            self._position = changes.position
+            async with self._changing:
+                await self._take(changes)
+                self._position = changes.position
             self._moved.set()
             self._moved = trio.Event()
             if changes.complete:
@@ -144,18 +149,22 @@ class Following:
         """Keep everything on disk, where it has changed. Raises OSError; what was kept before stays."""
         if self._folder is None or self._position == self._saved:
             return
-        position = self._position
-        facts: dict[str, Any] = {
-            "state": self._state.identity,
-            "position": position,
-            "foreign": {str(id_): name for id_, name in self.foreign.items()},
-        }
-        for name, shelf in self._shelves.items():
-            facts[name] = shelf.kept()
+        async with self._changing:
+            position = self._position
+            facts = await trio.to_thread.run_sync(self._facts)
         for shelf in self._shelves.values():
             await shelf.index.save(position)
         await trio.to_thread.run_sync(write_kept, self._folder / "facts", facts)
         self._saved = position
+
+    def _facts(self) -> dict[str, Any]:
+        """What is known of patterns, copied, in a thread: there may be a million of them."""
+        return {
+            "state": self._state.identity,
+            "position": self._position,
+            "foreign": {str(id_): name for id_, name in self.foreign.items()},
+            **{name: shelf.kept() for name, shelf in self._shelves.items()},
+        }
 
     def status(self) -> dict[str, Any]:
         """How far it is, and what is found where."""

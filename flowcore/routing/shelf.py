@@ -1,7 +1,6 @@
-"""A shelf: the vectors of some of the patterns, and what must be known of each without asking the store.
+"""A shelf: the vectors of some of the patterns, what is known of each, and some of their texts.
 
-Of a pattern that is found by its vector, a search wants to know at once whose namespace it is in, how old
-it is, whom it speaks for and how strongly. That stands here in arrays, 28 bytes a pattern, in order of ids.
+What a search must know of a pattern that is found by its vector is in `facts.py`; the rest is in the store.
 """
 
 from __future__ import annotations
@@ -9,62 +8,18 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
-import attrs
+import trio
 
+from flowcore.routing.facts import Facts, FactTable
 from flowcore.routing.interfaces import Near, VectorIndex
 
 if TYPE_CHECKING:
     from flowcore.routing.interfaces import Ids, Mask, Vectors
     from flowcore.state import Pattern
 
-_LEAST = 1024
+_AT_ONCE = 100
+"""Patterns that are noted without others having their turn: less than a millisecond."""
 _LONGEST_TEXT = 200
-_MOST_WEIGHT = 3.0
-"""What one pattern counts at most, however often it was said."""
-
-
-@attrs.frozen(kw_only=True)
-class Facts:
-    """What is known of a pattern."""
-
-    id: int
-    namespace: str
-    expert: str
-    weight: float
-    """Above 0 for what was right, below 0 for what was wrong."""
-    time: float
-
-    @classmethod
-    def of(cls, pattern: Pattern) -> Facts:
-        """Those of a pattern."""
-        weight = min(pattern.weight, _MOST_WEIGHT) * (2 * pattern.reward - 1)
-        return cls(
-            id=pattern.id,
-            namespace=pattern.namespace,
-            expert=pattern.expert,
-            weight=weight,
-            time=pattern.time,
-        )
-
-
-class Codes:
-    """Texts by number, as far as there are few different ones."""
-
-    def __init__(self) -> None:
-        self._numbers: dict[str, int] = {}
-        self.texts: list[str] = []
-
-    def number(self, text: str) -> int:
-        """The number of a text, which is given one if it is new."""
-        number = self._numbers.get(text)
-        if number is None:
-            number = self._numbers[text] = len(self.texts)
-            self.texts.append(text)
-        return number
-
-    def find(self, text: str) -> int:
-        """The number of a text, -1 if it has none."""
-        return self._numbers.get(text, -1)
 
 
 class Shelf:
@@ -78,59 +33,40 @@ class Shelf:
         self._texts: dict[int, str] = {}
         self._most_texts = texts
         self._np = np
-        self._names = Codes()
-        self._kind = np.dtype(
-            [("id", "i8"), ("space", "i4"), ("expert", "i4"), ("weight", "f4"), ("time", "f8")]
-        )
-        self._table = np.zeros(_LEAST, self._kind)
-        self._count = 0
+        self._facts = FactTable()
         self.revision = 0
         """Grows with every change."""
 
     @property
     def memory(self) -> int:
         """Bytes of the facts and of the index's own."""
-        return int(self._table.nbytes) + self.index.memory
+        return self._facts.memory + self.index.memory
 
     # ---- on disk
 
     def kept(self) -> dict[str, Any]:
-        """The facts, to be kept with the index."""
-        return {"names": self._names.texts, "table": self._table[: self._count].tobytes()}
+        """The facts, to be kept with the index; may be asked for in a thread while nothing is changed."""
+        return self._facts.kept()
 
     def restore(self, kept: dict[str, Any]) -> None:
         """Have the facts that were kept."""
-        self._names = Codes()
-        for text in kept["names"]:
-            self._names.number(text)
-        table = self._np.frombuffer(kept["table"], self._kind)
-        self._count = len(table)
-        self._table = self._np.zeros(max(_LEAST, self._count), self._kind)
-        self._table[: self._count] = table
+        self._facts.restore(kept)
 
     # ---- changes
 
     def note(self, facts: Sequence[Facts]) -> None:
         """Know these of patterns; those that are known already are replaced. In any order."""
-        for one in sorted(facts, key=lambda one: one.id):
-            row = (
-                one.id,
-                self._names.number(one.namespace),
-                self._names.number(one.expert),
-                one.weight,
-                one.time,
-            )
-            at = self._place(one.id)
-            if at is None:
-                at = self._room(one.id)
-            self._table[at] = row
+        self._facts.note(facts)
         self.revision += 1
 
     async def put(self, patterns: Sequence[Pattern]) -> None:
         """Take in patterns; those without a vector are known, and not found."""
         np = self._np
-        self.note([Facts.of(one) for one in patterns])
-        self.remember(patterns)
+        for start in range(0, len(patterns), _AT_ONCE):
+            some = patterns[start : start + _AT_ONCE]
+            self.note([Facts.of(one) for one in some])
+            self.remember(some)
+            await trio.lowlevel.checkpoint()
         found = [one for one in patterns if one.vector]
         bare = [one.id for one in patterns if not one.vector]
         if bare:
@@ -150,30 +86,19 @@ class Shelf:
         for id_ in ids:
             self._texts.pop(id_, None)
         if ids:
-            await self.index.remove(self._np.array(ids, self._np.int64))
+            gone = self._np.array(ids, self._np.int64)
+            await self.index.remove(gone)
+            self._facts.remove(gone)
+            if self._facts.sparse:
+                await trio.to_thread.run_sync(self._facts.tidy)
             self.revision += 1
 
     async def clear(self) -> None:
         """Let go of all."""
         await self.index.clear()
-        self._count = 0
+        self._facts.clear()
         self._texts.clear()
         self.revision += 1
-
-    def _place(self, id_: int) -> int | None:
-        ids = self._table["id"][: self._count]
-        at = int(self._np.searchsorted(ids, id_))
-        return at if at < self._count and ids[at] == id_ else None
-
-    def _room(self, id_: int) -> int:
-        """The row for a new id; ids mostly come in order, so it is nearly always the last."""
-        if self._count == len(self._table):
-            self._table = self._np.resize(self._table, 2 * self._count)
-        ids = self._table["id"][: self._count]
-        at = int(self._np.searchsorted(ids, id_))
-        self._table[at + 1 : self._count + 1] = self._table[at : self._count].copy()
-        self._count += 1
-        return at
 
     # ---- searches
 
@@ -198,18 +123,19 @@ class Shelf:
         if k < 1 or not vector.any():
             return ()
         hits = await self.index.search(vector, k)
-        ids = self._table["id"][: self._count]
-        at = self._np.searchsorted(ids, hits.ids)
-        at = at[ids[self._np.minimum(at, max(self._count - 1, 0))] == hits.ids]
-        rows = self._table[at]
-        names = self._names.texts
+        known = self._facts.now
+        at, there = known.rows(hits.ids)
+        scores = hits.scores
+        if not there.all():  # it was removed since
+            at, scores = at[there], scores[there]
+        names = self._facts.names.texts
         return tuple(
             Near(id=id_, expert=names[expert], similarity=score, weight=weight)
             for id_, expert, weight, score in zip(
-                rows["id"].tolist(),
-                rows["expert"].tolist(),
-                rows["weight"].tolist(),
-                hits.scores.tolist(),
+                known.ids[at].tolist(),
+                known.experts[at].tolist(),
+                known.weights[at].tolist(),
+                scores.tolist(),
                 strict=True,
             )
         )
@@ -230,21 +156,19 @@ class Shelf:
     ) -> Callable[[Ids], Mask] | None:
         if namespace is None and since is None and until is None:
             return None
-        space = None if namespace is None else self._names.find(namespace)
-        np, count = self._np, self._count
-        table = self._table
+        space = None if namespace is None else self._facts.names.find(namespace)
+        known = self._facts.now
 
         def where(ids: Ids) -> Mask:
-            known = table["id"][:count]
-            at = np.minimum(np.searchsorted(known, ids), max(count - 1, 0))
-            fits: Any = known[at] == ids if count else np.zeros(len(ids), bool)
-            rows = table[at]
+            at, fits = known.rows(ids)
+            if not len(known.ids):
+                return fits
             if space is not None:
-                fits = fits & (rows["space"] == space)
+                fits &= known.spaces[at] == space
             if since is not None:
-                fits = fits & (rows["time"] >= since)
+                fits &= known.times[at] >= since
             if until is not None:
-                fits = fits & (rows["time"] < until)
-            return fits  # type: ignore[no-any-return]
+                fits &= known.times[at] < until
+            return fits
 
         return where
