@@ -11,7 +11,7 @@ from annoy import AnnoyIndex
 
 from flow_vectors.annoy.settings import AnnoyConfig
 from flow_vectors.checking import Ids, Vectors
-from flow_vectors.local.graphs import Progress
+from flow_vectors.local.graphs import Base, Progress
 from flowcore.errors import DamagedState
 from flowcore.routing import Metric
 
@@ -59,10 +59,15 @@ class ForestMaker:
         return {"library": "annoy", "trees": self._config.trees}
 
     def build(
-        self, rows: Vectors, path: pathlib.Path, metric: Metric, progress: Progress
+        self,
+        rows: Vectors,
+        path: pathlib.Path,
+        metric: Metric,
+        progress: Progress,
+        base: Base | None = None,
     ) -> Mapping[str, Any]:
         """Plant all trees, in memory: Annoy's building on disk dies of a full one. It cannot be interrupted
-        while the trees grow, nor taken up again."""
+        while the trees grow, nor taken up again, nor go on from those of fewer rows."""
         index = AnnoyIndex(rows.shape[1], _METRICS[metric])
         index.set_seed(_SEED)
         for start in range(0, len(rows), _CHUNK):

@@ -23,7 +23,8 @@ from usearch.compiled import Index, MetricKind, ScalarKind
 
 from flow_vectors.checking import Ids, Vectors
 from flow_vectors.hnsw.settings import HnswConfig
-from flow_vectors.local.graphs import Progress
+from flow_vectors.local import files
+from flow_vectors.local.graphs import Base, Progress
 from flowcore.errors import DamagedState
 from flowcore.routing import Metric
 
@@ -39,6 +40,8 @@ _METRICS = {
 }
 _LARGEST_F16 = 60_000.0
 _STEEPEST = 1e38
+_CUT = 0.8
+"""Rows are added to a graph whose scale is not right for them if their greatest numbers keep so much."""
 _TABLES = 48
 """Bytes for each row of a mapped graph, for usearch's tables of places and keys, which it does not count;
 found from the process's own memory when 300,000 rows were mapped."""
@@ -114,15 +117,27 @@ class HnswMaker:
         }
 
     def build(
-        self, rows: Vectors, path: pathlib.Path, metric: Metric, progress: Progress
+        self,
+        rows: Vectors,
+        path: pathlib.Path,
+        metric: Metric,
+        progress: Progress,
+        base: Base | None = None,
     ) -> Mapping[str, Any]:
         """Add row after row, and write the graph down now and then, to go on from there after a kill."""
         index = self._index(rows.shape[1], metric)
         part = path.with_suffix(".part")
         scale = _scale(rows, self._config.storage, metric, progress)
-        done = _resumed(index, part, len(rows))
-        if not done:
-            index = self._index(rows.shape[1], metric)
+        if base is not None and _within(scale, base.told["scale"]):
+            scale, done = base.told["scale"], base.rows
+            try:
+                index.load_index_from_path(str(base.path))
+            except RuntimeError as error:
+                raise DamagedState(f"{base.path.name} cannot be opened: {error}") from error
+        else:
+            done = _resumed(index, part, len(rows))
+            if not done:
+                index = self._index(rows.shape[1], metric)
         index.expansion_add = self._config.ef_construction
         i8 = self._config.storage == "i8"
         kind = ScalarKind.I8 if i8 else ScalarKind.F32
@@ -181,6 +196,11 @@ def _scale(rows: Vectors, storage: str, metric: Metric, progress: Progress) -> f
     return _fitting(largest, storage == "i8")
 
 
+def _within(scale: float, other: float) -> bool:
+    """Whether vectors for which this scale is right are not cut off much by the other."""
+    return scale >= other * _CUT
+
+
 def _fitting(largest: float, i8: bool) -> float:
     """What makes a number as large as it should be."""
     scale = (127.0 if i8 else 1.0) / largest if largest else 1.0
@@ -206,6 +226,7 @@ def quantised(vectors: Vectors, scale: float) -> npt.NDArray[np.int8]:
 
 def _written(index: Index, path: pathlib.Path) -> None:
     """Have usearch write a file, and see that all of it was written. Raises OSError."""
+    files.private(path)
     try:
         index.save_index_to_path(str(path))
     except RuntimeError as error:
@@ -221,6 +242,7 @@ def _seal_of(part: pathlib.Path) -> pathlib.Path:
 def _sealed(part: pathlib.Path, rows: int) -> None:
     """Write down how far an unfinished graph is, and its checksum."""
     seal = {"rows": rows, "crc": _crc(part)}
+    files.private(_seal_of(part))
     _seal_of(part).write_text(json.dumps(seal))
 
 

@@ -22,6 +22,8 @@ import numpy.typing as npt
 from flowcore.errors import DamagedState
 
 MAGIC = b"flowvec1"
+PRIVATE = 0o600
+"""The mode of all files: from vectors one can tell what the texts were about."""
 BLOCK = 4 << 20
 _HEAD = struct.Struct("<II")
 _START = len(MAGIC) + _HEAD.size
@@ -96,7 +98,7 @@ def replacing(path: pathlib.Path) -> Generator[IO[bytes]]:
     """A file beside `path` that takes its place when the block is left, after all of it is on disk."""
     beside = path.with_name(path.name + ".new")
     try:
-        with open(beside, "wb") as file:
+        with open(beside, "wb", opener=_private) as file:
             yield file
             file.flush()
             os.fsync(file.fileno())
@@ -105,6 +107,26 @@ def replacing(path: pathlib.Path) -> Generator[IO[bytes]]:
         beside.unlink(missing_ok=True)
         raise
     sync_folder(path.parent)
+
+
+def private(path: pathlib.Path) -> None:
+    """Have an empty file that only its owner may read, for a library to write to. Raises OSError."""
+    os.close(_private(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC))
+
+
+def _private(path: str | pathlib.Path, flags: int) -> int:
+    """Open a file that only its owner may read, whatever the umask, and whoever made it."""
+    descriptor = os.open(path, flags, PRIVATE)
+    os.fchmod(descriptor, PRIVATE)
+    return descriptor
+
+
+def private_folder(folder: pathlib.Path) -> None:
+    """Have a folder that only its owner may look into, as far as it is ours. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
+    about = folder.stat()
+    if about.st_uid == os.geteuid() and about.st_mode & 0o077:
+        folder.chmod(0o700)
 
 
 def sync_folder(folder: pathlib.Path) -> None:

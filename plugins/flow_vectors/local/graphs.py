@@ -9,6 +9,7 @@ import pathlib
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
+import attrs
 import numpy as np
 import numpy.typing as npt
 
@@ -42,8 +43,17 @@ class Graph(Protocol):
         ...
 
     def candidates(self, query: Vectors, count: int) -> Ids:
-        """At most so many numbers of rows, of those that are probably nearest."""
+        """At most so many numbers of rows, of those that are probably nearest; the caller's to change."""
         ...
+
+
+@attrs.frozen
+class Base:
+    """A graph of the first rows of those that one is built of, made with the same settings."""
+
+    path: pathlib.Path
+    rows: int
+    told: Mapping[str, Any]
 
 
 class GraphMaker(Protocol):
@@ -60,11 +70,17 @@ class GraphMaker(Protocol):
         ...
 
     def build(
-        self, rows: Vectors, path: pathlib.Path, metric: Metric, progress: Progress
+        self,
+        rows: Vectors,
+        path: pathlib.Path,
+        metric: Metric,
+        progress: Progress,
+        base: Base | None = None,
     ) -> Mapping[str, Any]:
         """Write the graph of rows to a file, and say what is needed to open it; in a thread.
 
-        Work that was given up is taken up where it left off, if `path` is the same. Raises OSError.
+        Work that was given up is taken up where it left off, if `path` is the same; it may go on from
+        `base`. Raises OSError.
         """
         ...
 
@@ -82,11 +98,17 @@ def build(
     rows: Vectors,
     metric: Metric,
     progress: Progress,
+    base: str | None = None,
 ) -> Graph:
-    """The graph of a segment, built, sealed and opened. Raises OSError."""
+    """The graph of a segment, built, sealed and opened; `base` is a segment of its first rows that has one.
+
+    Raises OSError.
+    """
     path = folder / f"{name}.graph"
     beside = folder / f"{name}.graph.new"
-    told = maker.build(rows, beside, metric, progress)
+    files.private(beside)
+    told = maker.build(rows, beside, metric, progress, _base(folder, base))
+    beside.chmod(files.PRIVATE)  # some libraries write another file in its place
     with open(beside, "rb") as file:
         os.fsync(file.fileno())
     seal = {
@@ -100,6 +122,17 @@ def build(
     with files.writing(folder / f"{name}.seal", seal, []):
         pass  # a file of no arrays: its header says it all, and is checked like any
     return maker.open(path, rows, metric, told)
+
+
+def _base(folder: pathlib.Path, name: str | None) -> Base | None:
+    """What is kept of a segment's graph, to go on from."""
+    if name is None:
+        return None
+    try:
+        seal, _ = files.read(folder / f"{name}.seal")
+    except DamagedState:
+        return None
+    return Base(folder / f"{name}.graph", seal["rows"], seal["told"])
 
 
 def reopened(

@@ -14,10 +14,11 @@ import numpy as np
 import trio
 
 from flow_vectors.checking import Ids, Vectors, checked, checked_ids, checked_query
+from flow_vectors.local import files
 from flow_vectors.local.files import sync_folder
 from flow_vectors.local.graphs import GraphMaker
 from flow_vectors.local.options import Options
-from flow_vectors.local.policy import Plan, plan
+from flow_vectors.local.policy import Plan, in_one, plan
 from flow_vectors.local.rows import Front, Segment, Snapshot
 from flow_vectors.local.searching import Found, Task, search
 from flow_vectors.local.state import STATE, Loaded, load, on_disk, sweep, write_state
@@ -32,10 +33,10 @@ _AT_ONCE = 600_000
 """Numbers that are looked at on the event loop: about a quarter of a millisecond."""
 _SOON = 1e-3
 """Seconds: a search that usually takes less is done on the event loop, and costs no change of threads."""
-_BULK = 1000
-"""A batch of so many vectors says that more are coming: what is built then waits until they are all there."""
+_BULK = 500
+"""So many vectors in `_QUIET` say that more are coming: what is built then waits until they are all there."""
 _QUIET = 0.5
-"""Seconds without such a batch after which building begins."""
+"""Seconds; after so many without that many vectors building begins."""
 
 
 class LocalIndex:
@@ -64,6 +65,9 @@ class LocalIndex:
         """Whether there were changes since it was saved."""
         self.quiet_at = -1.0
         """When building may begin, if vectors come in bulk."""
+        self._since = -_QUIET
+        self._come = 0
+        """When counting began of what comes in `_QUIET`, and how much has come."""
         self._opened = loaded.opened
         self._limiter = limiter
         self._measures = Measures()
@@ -98,14 +102,22 @@ class LocalIndex:
         if not len(ids):
             await trio.lowlevel.checkpoint()
             return
-        if len(ids) >= _BULK:
-            self.quiet_at = trio.current_time() + _QUIET
+        self._comes(len(ids))
         await self.tending.room()
         async with self.changing:
             grows = self.front.count + len(ids) > len(self.front.ids)
             copied = self.front.rows.size if grows else 0
             await self._done(size * 4 + copied, self._add, ids, vectors)
             self._changed()
+
+    def _comes(self, count: int) -> None:
+        """Tell from how fast vectors come whether they come in bulk."""
+        now = trio.current_time()
+        if now - self._since >= _QUIET:
+            self._since, self._come = now, 0
+        self._come += count
+        if self._come >= _BULK:
+            self.quiet_at = now + _QUIET
 
     def _add(self, ids: Ids, vectors: Vectors) -> None:
         self.front.reserve(len(ids))  # if there is no memory for it, nothing has happened
@@ -259,6 +271,10 @@ class LocalIndex:
         """What is to be merged or built next."""
         return plan(self.segments, None if self.maker is None else self._least)
 
+    def in_one(self) -> Plan | None:
+        """What is to be merged so that a search has fewer graphs to look at."""
+        return None if self.maker is None else in_one(self.segments)
+
     async def _done(self, numbers: int, work: Callable[..., _T], *arguments: Any) -> _T:
         """Do work that looks at so many numbers, in a thread if that takes long; it is done to its end."""
         if numbers <= _AT_ONCE:
@@ -309,6 +325,6 @@ async def open_local(
 
 
 def _loaded(folder: pathlib.Path, space: Space, maker: GraphMaker | None) -> tuple[Loaded, int]:
-    folder.mkdir(parents=True, exist_ok=True)
+    files.private_folder(folder)
     loaded = load(folder, space, maker)
     return loaded, on_disk(folder)

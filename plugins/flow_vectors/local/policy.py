@@ -16,6 +16,9 @@ _SMALL = 4
 """So many segments without a graph are left alone if they are too small for one."""
 _HOLES = 0.3
 """A segment of which a greater share is dead is written again."""
+_LITTLE, _MUCH = 32, 8
+"""Graphs are put into the greatest one if they have at least one of so many of its rows: where it can be gone
+on with, and where it must be built anew."""
 
 
 @attrs.frozen
@@ -48,6 +51,23 @@ def plan(segments: Sequence[Segment], least: int | None) -> Plan | None:
             at_once=all(one.graph is None for one in chosen),
         )
     return _holes(segments, least)
+
+
+def in_one(segments: Sequence[Segment]) -> Plan | None:
+    """What to do when there is nothing to do: have one graph rather than several, if that is worth it.
+
+    Where the greatest graph can be gone on with, only the rows of the others cost time, and to write all of
+    them a little; where it cannot, all of it is built anew.
+    """
+    graphs = sorted((one for one in segments if one.graph is not None), key=lambda one: one.alive)
+    if len(graphs) < 2:
+        return None
+    greatest, others = graphs[-1], graphs[:-1]
+    rows = sum(one.alive for one in others)
+    grows = not greatest.dead and all(one.ids[0] > greatest.ids[-1] for one in others)
+    if rows * (_LITTLE if grows else _MUCH) < greatest.alive:
+        return None
+    return Plan(tuple(graphs), graph=True, at_once=False)
 
 
 def _of_rows(segments: Sequence[Segment]) -> Plan | None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import attrs
+import numpy as np
 
 from flow_vectors.checking import Ids, Mask, Vectors
 from flow_vectors.local.rows import Segment, Snapshot
-from flow_vectors.nearest import Scores, Where, asked, best, joined, nearest, scores
+from flow_vectors.nearest import Scores, Where, asked, joined, nearest, scores
 from flowcore.routing import Metric
 
 NARROW = "exact search: the filter leaves few"
@@ -85,9 +86,12 @@ def _by_graph(
     count = task.k
     while count <= most:
         rows = segment.graph.candidates(task.query, count)
+        rows.sort()  # the order of the file, and of ids
         ids, kept = _counting(segment, rows, version, task.where)
         if len(ids) >= task.k:
-            return best(ids, scores(segment.rows[kept], task.query, task.metric), task.k)
+            near = scores(segment.rows.take(kept, axis=0), task.query, task.metric)
+            order = np.argsort(-near, kind="stable")[: task.k]  # of equal ones those of smaller ids
+            return ids[order], near[order]
         if len(rows) < count:
             break  # it has no more to give
         count *= _WIDEN

@@ -7,6 +7,7 @@ is marked as dead in what was made, and that takes the place of what it was made
 from __future__ import annotations
 
 import logging
+import math
 import pathlib
 import secrets
 from typing import Any, Protocol
@@ -34,6 +35,10 @@ logger = logging.getLogger(__name__)
 
 _AGAIN = 5.0
 """Seconds after which a step that failed is tried again."""
+_PLENTY = 131_072
+"""Rows without a graph that get one even while vectors come in bulk."""
+_SPARED = 10
+"""After a merge, so many times what it took pass before graphs are merged only to have fewer of them."""
 
 
 class GivenUp(Exception):
@@ -58,6 +63,10 @@ class Tended(Protocol):
         """What is to be merged or built next."""
         ...
 
+    def in_one(self) -> Plan | None:
+        """What is to be merged so that a search has fewer graphs to look at."""
+        ...
+
     def publish(self) -> None:
         """Let searches see what there is now."""
         ...
@@ -76,6 +85,7 @@ class Tending:
         self._life = 0
         self._idle = [False, False]
         """The sealing task, the building task."""
+        self._spared_until = 0.0
         self._building: dict[str, Any] | None = None
         self._failed = ""
         self.names: set[str] = set()
@@ -107,7 +117,10 @@ class Tending:
         self._life += 1
 
     async def settled(self) -> None:
-        """Wait until there is nothing to do. Does not return while what fails is tried again."""
+        """Wait until there is nothing to do, which is not put off then. Does not return while what fails is
+        tried again."""
+        self._spared_until = 0.0
+        self.look()
         while not all(self._idle):
             await self._next()
         await trio.lowlevel.checkpoint()
@@ -144,16 +157,14 @@ class Tending:
     async def _seal(self) -> None:
         index, life = self._index, self._life
         now = index.now
-        count = len(now.ids)
         made = await self._made([alive_at(now.ids, now.rows, now.died, now.version)])
         try:
             async with index.changing:
                 if life == self._life:
-                    segments = index.segments
-                    if made is not None:
-                        _bury(made, now.ids, index.front.died[:count], now.version)
-                        segments = (*segments, made)
-                    await index.swap(index.front.without(count), segments)
+                    # a front that grew meanwhile is some 30 MB, and whoever adds waits for the lock
+                    left = await trio.to_thread.run_sync(_sealed, index.front, made, now)
+                    segments = index.segments if made is None else (*index.segments, made)
+                    await index.swap(left, segments)
                     self.sealed += 1
         finally:
             self._finished(made)
@@ -164,18 +175,31 @@ class Tending:
         """Merge segments and build graphs as the policy says; runs for as long as the index is open."""
         task_status.started()
         while True:
-            if trio.current_time() < self._index.quiet_at:
+            began = trio.current_time()
+            if began < self._index.quiet_at and not self._plenty():
                 with trio.move_on_at(self._index.quiet_at):
                     await self._next()
                 continue
             planned = self._index.planned()
-            if planned is None or self._index.front.count >= self._index.options.front:
-                await self._rest(1)
-            else:
-                try:
-                    await self._step(self._carry_out, "segments could not be merged", planned)
-                finally:
-                    self._building = None
+            if planned is None and began >= self._spared_until:
+                planned = self._index.in_one()
+            if planned is None or (
+                self._index.front.count >= self._index.options.front
+                and began >= self._index.quiet_at
+            ):
+                await self._rest(1, self._spared_until)
+                continue
+            try:
+                await self._step(self._carry_out, "segments could not be merged", planned)
+            finally:
+                self._building = None
+            ended = trio.current_time()
+            self._spared_until = ended + _SPARED * (ended - began)
+
+    def _plenty(self) -> bool:
+        """Whether so much waits for a graph that it is not waited for the rest."""
+        segments = self._index.segments
+        return sum(one.alive for one in segments if one.graph is None) >= _PLENTY
 
     async def _carry_out(self, planned: Plan) -> None:
         one = planned.inputs[0]
@@ -189,13 +213,12 @@ class Tending:
         made = await self._made(parts)
         try:
             if made is not None and planned.graph and not planned.at_once:
-                made.graph = await self._graph(made)
+                made.graph = await self._graph(made, _base(planned, parts, made))
             async with index.changing:
                 if life == self._life:
                     left = tuple(one for one in index.segments if one not in planned.inputs)
                     if made is not None:
-                        for one in planned.inputs:
-                            _bury(made, one.ids, one.died, now.version)
+                        await trio.to_thread.run_sync(_buried, made, planned, now.version)
                         left = (*left, made)
                     await index.swap(None, left)
                     self.merged += 1
@@ -212,7 +235,7 @@ class Tending:
         finally:
             self.names.discard(segment.name)
 
-    async def _graph(self, segment: Segment) -> graphs.Graph:
+    async def _graph(self, segment: Segment, base: Segment | None = None) -> graphs.Graph:
         maker = self._index.maker
         assert maker is not None
         self._begin("building the graph", len(segment.ids))
@@ -224,6 +247,7 @@ class Tending:
             segment.rows,
             self._index.space.metric,
             self._progress(),
+            None if base is None else base.name,
             abandon_on_cancel=True,  # some libraries cannot be interrupted; it writes to files of its own
         )
         self.built += 1
@@ -295,17 +319,44 @@ class Tending:
             self._failed = ""
         self._wake()
 
-    async def _rest(self, task: int) -> None:
-        """Wait for a change."""
+    async def _rest(self, task: int, until: float = math.inf) -> None:
+        """Wait for a change, or until there may be more to do."""
         self._idle[task] = True
         self._wake()
-        while self._idle[task]:
-            await self._next()
+        if until <= trio.current_time():
+            until = math.inf
+        with trio.move_on_at(until):
+            while self._idle[task]:
+                await self._next()
+        self._idle[task] = False
 
 
 def _parts(planned: Plan, version: int) -> list[Part]:
     """What of a plan's inputs was alive at a version."""
     return [alive_at(one.ids, one.rows, one.died, version) for one in planned.inputs]
+
+
+def _base(planned: Plan, parts: list[Part], made: Segment) -> Segment | None:
+    """The segment whose graph the new one's may begin with: all of its rows are the first of the new one."""
+    for one, part in zip(planned.inputs, parts, strict=True):
+        whole = one.graph is not None and len(part.ids) == len(one.ids)
+        if whole and int(made.ids[len(one.ids) - 1]) == int(one.ids[-1]):
+            return one
+    return None
+
+
+def _sealed(front: Front, made: Segment | None, now: Snapshot) -> Front:
+    """What is left of the front when what there was of it at a snapshot has become a segment."""
+    count = len(now.ids)
+    if made is not None:
+        _bury(made, now.ids, front.died[:count], now.version)
+    return front.without(count)
+
+
+def _buried(made: Segment, planned: Plan, version: int) -> None:
+    """Mark as dead in a new segment what has died in those that it was made of."""
+    for one in planned.inputs:
+        _bury(made, one.ids, one.died, version)
 
 
 def _bury(made: Segment, ids: Any, died: Any, version: int) -> None:
