@@ -16,9 +16,12 @@ Vectors = npt.NDArray[np.float32]
 Ids = npt.NDArray[np.int64]
 Mask = npt.NDArray[np.bool_]
 
+_FLOAT32 = np.dtype(np.float32)
 LONGEST = 1e18
 """The greatest length of a vector where length counts: its square, times four, is still a float32."""
 _BLOCK = 2048
+_ONE = 3e-7
+"""What the square of a length of one may be off by, as a float32 of it is."""
 _LEAST_SQUARE, _MOST_SQUARE = 1e-20, 1e20
 _NAME = re.compile(r"[A-Za-z0-9_-]{1,64}")
 
@@ -64,14 +67,19 @@ def checked_ids(ids: Ids) -> Ids:
 
 
 def checked_query(vector: Vectors, space: Space) -> Vectors:
-    """A single vector to search for, as those that are kept. Raises WrongVector."""
+    """A single vector to search for, as those that are kept: the same array, if it is so already.
+
+    Raises WrongVector.
+    """
     vector = _numbers(vector)
     if vector.shape != (space.identity.dimensions,):
         raise WrongVector(
             f"a vector of shape {vector.shape}, ({space.identity.dimensions},) expected"
         )
     if space.metric == "cosine":
-        square = float(vector @ vector)
+        square = float(vector.dot(vector))
+        if -_ONE < square - 1 < _ONE:
+            return vector
         if _LEAST_SQUARE < square < _MOST_SQUARE:  # finite, and of a length that float32 can tell
             quick: Vectors = vector * np.float32(1 / math.sqrt(square))
             return quick
@@ -80,6 +88,8 @@ def checked_query(vector: Vectors, space: Space) -> Vectors:
 
 
 def _numbers(vectors: Any) -> Vectors:
+    if type(vectors) is np.ndarray and vectors.dtype is _FLOAT32:
+        return vectors
     given = np.asarray(vectors)
     if given.dtype.kind not in "fiu":
         raise WrongVector(f"a vector of type {given.dtype}, numbers expected")

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import math
 import random
-from typing import TYPE_CHECKING
 
 import trio
 
+from flow_vectors.local.rows import Snapshot
+from flow_vectors.local.searching import Found, Task, exact
 from flow_vectors.measures import Measures, recall
-
-if TYPE_CHECKING:
-    from flow_vectors.local.rows import Snapshot
-    from flow_vectors.local.searching import Found, Task
 
 _WAITING = 8
 """Samples that wait, at most; each keeps the segments alive that it was found in."""
@@ -25,21 +22,20 @@ class Sampling:
         self._measures = measures
         self._share = share
         self._chance = chance
-        self._give, self._take = trio.open_memory_channel["tuple[Snapshot, Task, Found]"](_WAITING)
+        self._give, self._take = trio.open_memory_channel[tuple[Snapshot, Task, Found]](_WAITING)
         self._limiter = trio.CapacityLimiter(1)
 
     def perhaps(self, now: Snapshot, task: Task, found: Found) -> None:
         """Take this one, by chance."""
         if self._share and self._chance.random() < self._share:
             try:
-                self._give.send_nowait((now, task, found))
+                kept = Task(task.query.copy(), task.k, task.metric, task.where)
+                self._give.send_nowait((now, kept, found))
             except trio.WouldBlock:
                 self._measures.lost += 1
 
     async def run(self) -> None:
         """Compare what was taken, for as long as the index is open."""
-        from flow_vectors.local.searching import exact
-
         async for now, task, found in self._take:
             right = await trio.to_thread.run_sync(exact, now, task, limiter=self._limiter)
             worst = float(right.scores[-1]) if len(right.scores) else -math.inf

@@ -90,8 +90,8 @@ class HnswGraph:
             keys, _, counts, _, _ = self._index.search_many(
                 given, wanted, False, 1, None, self._kind
             )
-        rows: Ids = keys[0, : counts[0]].view(np.int64)
-        return rows
+        rows: Ids = keys.view(np.int64)[0]
+        return rows if counts[0] == wanted else rows[: counts[0]]
 
 
 class HnswMaker:

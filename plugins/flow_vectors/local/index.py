@@ -73,8 +73,8 @@ class LocalIndex:
         self._measures = Measures()
         self._bytes_on_disk = 0
         self._dimensions = space.identity.dimensions
-        self._yielded = 0.0
-        """When others last had their turn between searches on the event loop."""
+        self._held = 0.0
+        """Seconds that searches took on the event loop since they last gave others their turn."""
         self._kept = loaded.opened == "as saved"
         """Whether there is a state on disk that holds what there was at `position`."""
         self._least = 1 << 62 if maker is None else maker.least
@@ -169,17 +169,20 @@ class LocalIndex:
         began = time.perf_counter()
         if k < 1:
             raise ValueError(f"k is {k!r}, at least 1 expected")
-        task = Task(checked_query(vector, self.space), k, self.space.metric, where)
+        query = checked_query(vector, self.space)
+        task = Task(query, k, self.space.metric, where)
         now = self.now
         if where is None and self._soon(now):
             await trio.lowlevel.checkpoint_if_cancelled()
             found = search(now, task, self._least)
-            ended = time.perf_counter()
-            inside = ended - began
-            if ended - self._yielded > _SOON:  # others get their turn once a millisecond
+            inside = time.perf_counter() - began
+            self._held += inside
+            if self._held > _SOON:  # who searches again and again gives others their turn
                 await trio.lowlevel.cancel_shielded_checkpoint()
-                self._yielded = time.perf_counter()
+                self._held = 0.0
         else:
+            if query is vector:  # what happens to the caller's array meanwhile does not matter
+                task.query = query.copy()
             found, inside = await trio.to_thread.run_sync(
                 _timed, partial(search, now, task, self._least), limiter=self._limiter
             )
@@ -194,7 +197,9 @@ class LocalIndex:
             return False
         if not now.graphs:
             return True
-        return self._measures.usual < _SOON and not any(one.busy for one in now.graphs)
+        if self._measures.usual >= _SOON:
+            return False
+        return all(not one.busy for one in now.graphs)
 
     async def save(self, position: int) -> None:
         """Keep everything, with this position."""

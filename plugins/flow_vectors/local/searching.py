@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import attrs
-import numpy as np
 
 from flow_vectors.checking import Ids, Mask, Vectors
 from flow_vectors.local.rows import Segment, Snapshot
@@ -90,7 +89,7 @@ def _by_graph(
         ids, kept = _counting(segment, rows, version, task.where)
         if len(ids) >= task.k:
             near = scores(segment.rows.take(kept, axis=0), task.query, task.metric)
-            order = np.argsort(-near, kind="stable")[: task.k]  # of equal ones those of smaller ids
+            order = (-near).argsort(kind="stable")[: task.k]  # of equal ones those of smaller ids
             return ids[order], near[order]
         if len(rows) < count:
             break  # it has no more to give
