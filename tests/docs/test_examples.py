@@ -10,7 +10,7 @@ import sys
 import pytest
 import tomli
 
-from support.needs import npm
+from support.needs import minilm, npm
 from support.node import ROOT, free_ports, serving
 
 CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.toml") if path.name != "secure.toml")
@@ -32,6 +32,8 @@ def test_every_configuration_runs_and_all_of_its_agents_come_up(
 ) -> None:
     if path.name == "npm.toml":
         npm("@modelcontextprotocol/server-filesystem")
+    if path.name == "onnx.toml":
+        minilm()
     edges = tomli.loads(path.read_text())["edge"]
     free = free_ports(*(name for name, one in edges.items() if "bind" in one))
     free += ["--set", f"node.data_dir={tmp_path}/data"]
@@ -41,6 +43,11 @@ def test_every_configuration_runs_and_all_of_its_agents_come_up(
         if "api" in edges:
             agents = node.ctl_json("agents")["agents"]
             assert {one["state"] for one in agents} == {"idle"}, agents
+        if path.name == "onnx.toml":
+            route = node.ctl_json(
+                "route", "if it is noon in Berlin, how late is it for people in Japan?"
+            )
+            assert route["experts"][0]["name"].startswith("time."), route
         assert node.end() == 0
 
 

@@ -57,6 +57,13 @@ def postgres() -> Path:
     return found[0]
 
 
+def minilm() -> Path:
+    """The folder of the sentence model that `make models` brings, or a skip."""
+    path = ROOT / ".models" / "minilm"
+    need("the sentence model in .models (make models)", (path / "model.onnx").is_file())
+    return path
+
+
 def npm(package: str) -> Path:
     """The folder of an npm package as `make` installs it, or a skip."""
     path = NODE_MODULES / package
