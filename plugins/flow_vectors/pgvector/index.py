@@ -15,7 +15,8 @@ import trio
 from flow_vectors.checking import Ids, Vectors, checked, checked_ids, checked_name, checked_query
 from flow_vectors.measures import Measures, recall
 from flow_vectors.nearest import Scores, Where, asked
-from flow_vectors.pgvector.pool import Connection, DatabaseFailed, Pool
+from flow_vectors.pgvector.connection import Connection, DatabaseFailed
+from flow_vectors.pgvector.pool import Pool
 from flow_vectors.pgvector.settings import PgvectorConfig
 from flow_vectors.pgvector.table import MOST_DIMENSIONS, Table, discard
 from flowcore.errors import RoutingError
@@ -217,7 +218,7 @@ class PgvectorIndexes:
         self._closed(name)
         self._open.add(name)
         try:
-            table = Table(name, space, self._config)
+            table = Table(name, space, self._config, self._pool.owner)
             count = await self._pool.run(table.open)
             index = PgvectorIndex(
                 table, self._pool, space, count, self._chance, self._config.sample
@@ -232,7 +233,9 @@ class PgvectorIndexes:
     async def discard(self, name: str) -> None:
         """Forget what is saved under a name."""
         self._closed(name)
-        await self._pool.run(partial(discard, schema=self._config.schema, name=name))
+        await self._pool.run(
+            partial(discard, owner=self._pool.owner, schema=self._config.schema, name=name)
+        )
 
     def _closed(self, name: str) -> None:
         if checked_name(name) in self._open:

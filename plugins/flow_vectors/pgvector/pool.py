@@ -5,21 +5,17 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import psycopg
 import trio
 from psycopg.sql import SQL, Identifier
 
+from flow_vectors.pgvector.connection import Connection, DatabaseFailed
+from flow_vectors.pgvector.owner import Owner
 from flow_vectors.pgvector.settings import PgvectorConfig
-from flowcore.errors import RoutingError
 
 _T = TypeVar("_T")
-Connection = psycopg.Connection[tuple[Any, ...]]
-
-
-class DatabaseFailed(RoutingError, OSError):
-    """The database could not be reached, or refused what it was asked."""
 
 
 class Pool:
@@ -32,6 +28,7 @@ class Pool:
         self.iterative = False
         """Whether an index scan goes on when too few of its candidates count (pgvector 0.8)."""
         self.made = 0
+        self.owner = Owner(config, self._new)
 
     async def run(self, work: Callable[[Connection], _T], *, again: bool = False) -> _T:
         """Do work with a connection, in a thread, to its end. Raises DatabaseFailed.
@@ -64,20 +61,28 @@ class Pool:
             return self._connected()
 
     def _connected(self) -> Connection:
+        """A new connection for statements. Raises DatabaseFailed."""
+        if self.made:
+            self.owner.renew()  # where one has broken, that of the lock may have, too
+        connection = self._new()
+        if self.made:
+            self.prepare(connection)
+        self.made += 1
+        return connection
+
+    def _new(self) -> Connection:
         """A new connection. Raises DatabaseFailed, which does not show the DSN."""
         try:
             connection = psycopg.connect(
                 self._config.dsn.reveal(),
                 autocommit=True,
                 connect_timeout=int(self._config.connect_timeout),
+                keepalives_idle=30,
                 application_name="flowcore",
             )
         except psycopg.Error as error:
             raise DatabaseFailed(f"no connection to the database: {_told(error)}") from error
         connection.isolation_level = psycopg.IsolationLevel.REPEATABLE_READ
-        if self.made:
-            self.prepare(connection)
-        self.made += 1
         return connection
 
     def prepare(self, connection: Connection) -> None:
@@ -92,7 +97,13 @@ class Pool:
         else:
             self._idle.append(connection)
 
+    def end(self) -> None:
+        """Let go of everything."""
+        self.close()
+        self.owner.close()
+
     def close(self) -> None:
+        """Let go of connections that are idle."""
         while self._idle:
             self._idle.pop().close()
 
@@ -107,6 +118,7 @@ async def open_pool(config: PgvectorConfig) -> AsyncGenerator[Pool]:
     pool = Pool(config)
 
     def begin(connection: Connection) -> None:
+        pool.owner.take()
         version = _version(connection)
         if version is None:
             connection.execute("CREATE EXTENSION IF NOT EXISTS vector")
@@ -117,6 +129,7 @@ async def open_pool(config: PgvectorConfig) -> AsyncGenerator[Pool]:
         pool.prepare(connection)
         schema = Identifier(config.schema)
         connection.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(schema))
+        pool.owner.begin(connection)
         connection.execute(
             SQL(
                 "CREATE TABLE IF NOT EXISTS {} (number serial PRIMARY KEY, name text UNIQUE NOT NULL,"
@@ -129,7 +142,7 @@ async def open_pool(config: PgvectorConfig) -> AsyncGenerator[Pool]:
         yield pool
     finally:
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(pool.close)
+            await trio.to_thread.run_sync(pool.end)
 
 
 def _version(connection: Connection) -> str | None:

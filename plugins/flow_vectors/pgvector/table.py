@@ -7,7 +7,8 @@ be changed at once, and yet be what was saved after a crash.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Generator, Iterable
+from contextlib import contextmanager
 from typing import Any, LiteralString
 
 import numpy as np
@@ -18,7 +19,8 @@ from psycopg.types.json import Jsonb
 from flow_vectors.checking import Ids, Vectors
 from flow_vectors.local.state import check_space, told
 from flow_vectors.nearest import Scores
-from flow_vectors.pgvector.pool import Connection
+from flow_vectors.pgvector.connection import Connection
+from flow_vectors.pgvector.owner import Owner
 from flow_vectors.pgvector.settings import PgvectorConfig
 from flowcore.routing import Metric, Space
 
@@ -36,10 +38,11 @@ Answer = tuple[Ids, Scores]
 class Table:
     """The statements for one index; each method takes a connection, and is called in a thread."""
 
-    def __init__(self, name: str, space: Space, config: PgvectorConfig) -> None:
+    def __init__(self, name: str, space: Space, config: PgvectorConfig, owner: Owner) -> None:
         self._name = name
         self._space = space
         self._config = config
+        self._owner = owner
         self._indexes = Identifier(config.schema, "indexes")
         self._operator, self._class = _OPERATORS[space.metric]
         self._table = Identifier("")
@@ -65,9 +68,16 @@ class Table:
         )
         return connection.execute(said, values)
 
+    @contextmanager
+    def _changing(self, connection: Connection) -> Generator[None]:
+        """A transaction in which the schema is this node's. Raises DatabaseFailed."""
+        with connection.transaction():
+            self._owner.check(connection)
+            yield
+
     def open(self, connection: Connection) -> int:
         """Make the table, or undo in it what was not saved; how many vectors it holds. Raises OtherSpace."""
-        with connection.transaction():
+        with self._changing(connection):
             self._do(
                 connection,
                 "INSERT INTO {indexes} (name, space, position, generation) VALUES (%s, %s, 0, 0)"
@@ -132,7 +142,7 @@ class Table:
     def add(self, connection: Connection, ids: Ids, vectors: Vectors) -> int:
         """Add vectors in one transaction; by how many the count grows."""
         grown = 0
-        with connection.transaction():
+        with self._changing(connection):
             for start in range(0, len(ids), _BATCH):
                 some = ids[start : start + _BATCH].tolist()
                 texts = [_text(one) for one in vectors[start : start + _BATCH]]
@@ -147,7 +157,7 @@ class Table:
 
     def remove(self, connection: Connection, ids: Ids) -> int:
         """Remove vectors; how many were there."""
-        with connection.transaction():
+        with self._changing(connection):
             return self._kill(connection, ids.tolist())
 
     def _kill(self, connection: Connection, ids: list[int]) -> int:
@@ -168,7 +178,7 @@ class Table:
     def save(self, connection: Connection, position: int) -> None:
         """Make what there is what was saved."""
         now = self.generation + 1
-        with connection.transaction():
+        with self._changing(connection):
             self._do(
                 connection,
                 "UPDATE {indexes} SET position = %s, generation = %s WHERE name = %s",
@@ -179,7 +189,7 @@ class Table:
 
     def clear(self, connection: Connection) -> None:
         """Nothing is there, and that is saved."""
-        with connection.transaction():
+        with self._changing(connection):
             self._do(connection, "DELETE FROM {table}")
             self._do(connection, "UPDATE {indexes} SET position = 0 WHERE name = %s", (self._name,))
         self.position = 0
@@ -229,9 +239,10 @@ class Table:
         return ids, scores.astype(np.float32)
 
 
-def discard(connection: Connection, schema: str, name: str) -> None:
+def discard(connection: Connection, owner: Owner, schema: str, name: str) -> None:
     """Remove an index, if there is one of the name."""
     with connection.transaction():
+        owner.check(connection)
         row = connection.execute(
             SQL("DELETE FROM {} WHERE name = %s RETURNING number").format(
                 Identifier(schema, "indexes")

@@ -13,8 +13,9 @@ import pytest
 import trio
 from hypothesis import HealthCheck, given, settings
 
+from flow_vectors.pgvector.connection import DatabaseFailed, Fenced
 from flow_vectors.pgvector.index import FEW, NARROW, TOO_WIDE, PgvectorIndexes
-from flow_vectors.pgvector.pool import DatabaseFailed, open_pool
+from flow_vectors.pgvector.pool import open_pool
 from flow_vectors.pgvector.settings import PgvectorConfig
 from flowcore.config import Secret
 from flowcore.routing import Metric
@@ -79,6 +80,89 @@ async def test_a_crash_of_the_database_leaves_the_last_save(cluster: Cluster) ->
             for number in (0, 45):
                 hits = await index.search(vectors(50, 1)[number], 1)
                 assert hits.ids.tolist() == [number]
+
+
+async def test_a_schema_is_one_nodes_until_it_lets_go(cluster: Cluster) -> None:
+    async with opened(cluster, schema="held"):
+        with pytest.raises(Fenced, match="'held' is in use by another node .process [0-9]+ of the"):
+            async with opened(cluster, schema="held", connect_timeout=1.0):
+                pass
+        async with opened(cluster, schema="another", connect_timeout=1.0):
+            pass
+    async with (
+        opened(cluster, schema="held", connect_timeout=1.0) as indexes,
+        indexes.open_index("a", space()) as index,
+    ):
+        await index.add(ids(1), vectors(1, 1))
+        assert index.count == 1
+
+
+async def test_of_two_that_open_a_schema_at_once_one_has_it(cluster: Cluster) -> None:
+    refused = 0
+    through = trio.Event()
+
+    async def one() -> None:
+        nonlocal refused
+        try:
+            async with (
+                opened(cluster, schema="raced", connect_timeout=1.0) as indexes,
+                indexes.open_index("a", space()) as index,
+            ):
+                await index.add(ids(7), vectors(1, 7))
+                await index.save(1)
+                await through.wait()
+        except* Fenced:
+            refused += 1
+            if refused == 3:
+                through.set()
+
+    async with trio.open_nursery() as nursery:
+        for _ in range(4):
+            nursery.start_soon(one)
+    assert refused == 3
+
+
+async def test_who_has_lost_its_lock_unawares_changes_nothing(cluster: Cluster) -> None:
+    async with opened(cluster, schema="lost") as indexes:
+        async with indexes.open_index("a", space()) as index:
+            await index.add(ids(1, 2), vectors(2, 1))
+            await index.save(1)
+            await index._pool.run(
+                lambda connection: connection.execute(
+                    "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory'"
+                    " AND classid = 1718382455"
+                )
+            )
+            async with (
+                opened(cluster, schema="lost") as others,
+                others.open_index("a", space()) as other,
+            ):
+                for change in (
+                    lambda: index.add(ids(3), vectors(1, 2)),
+                    lambda: index.remove(ids(1)),
+                    lambda: index.save(2),
+                    index.clear,
+                ):
+                    with pytest.raises(Fenced, match="'lost' was taken by another node"):
+                        await change()
+                await other.add(ids(4), vectors(1, 3))
+                await other.save(5)
+        async with opened(cluster, schema="lost") as again, again.open_index("a", space()) as index:
+            assert (index.count, index.position) == (3, 5)
+
+
+async def test_a_restart_of_the_database_leaves_the_schema_whose_it_was(cluster: Cluster) -> None:
+    async with opened(cluster, schema="kept") as indexes, indexes.open_index("a", space()) as index:
+        await index.add(ids(1), vectors(1, 1))
+        cluster.crash()
+        cluster.start()
+        with pytest.raises(DatabaseFailed):
+            await index.add(ids(2), vectors(1, 2))
+        await index.add(ids(2), vectors(1, 2))
+        assert index.count == 2
+        with pytest.raises(Fenced, match="is in use by another node"):
+            async with opened(cluster, schema="kept", connect_timeout=1.0):
+                pass
 
 
 async def test_the_index_of_the_database_is_used_and_measured(cluster: Cluster) -> None:
