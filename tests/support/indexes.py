@@ -41,7 +41,7 @@ def local(
     kind: str, folder: pathlib.Path, *, front: int = 4, spill: int = 8, sample: float = 0.0
 ) -> LocalIndexes:
     """Indexes of a kind in files; the front becomes a segment after some vectors. Or a skip."""
-    options = Options(front=front, spill=spill, sample=sample)
+    options = Options(front=front, spill=max(front, spill), sample=sample)
     return LocalIndexes(folder, MAKERS[kind](), options, random.Random(3))
 
 
