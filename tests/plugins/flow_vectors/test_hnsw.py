@@ -41,7 +41,7 @@ async def test_finds_nearly_all_by_its_graph(
         status = index.status()
         assert status["fallbacks"] == {}
         skipped = status["recall"]["skipped"]
-        while index.status()["recall"]["samples"] + skipped < 100:
+        while index.status()["recall"]["samples"] + skipped < status["searches"]:
             await trio.lowlevel.checkpoint()
         measured = index.status()["recall"]["mean"]
     assert found / 500 > 0.9
