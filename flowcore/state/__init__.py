@@ -46,7 +46,9 @@ from flowcore.state.interfaces import (
     Installed,
     LogEntry,
     SnapshotInfo,
+    SnapshotSource,
     Storage,
+    TakesSnapshots,
 )
 from flowcore.state.limits import Limits
 from flowcore.state.records import (
@@ -109,11 +111,13 @@ __all__ = [
     "SessionOpened",
     "SetLimits",
     "SnapshotInfo",
+    "SnapshotSource",
     "State",
     "StateSettings",
     "Storage",
     "Stored",
     "StoredPattern",
+    "TakesSnapshots",
     "Tidy",
     "Touch",
     "Touched",

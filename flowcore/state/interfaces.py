@@ -6,8 +6,9 @@ at a position never changes and is the same on every node.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
-from typing import Any, Protocol
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import attrs
 from msgspec import Struct
@@ -121,6 +122,21 @@ class Installed:
     position: int
     chunks: AsyncGenerator[bytes]
     """As `State.snapshot` gave them, on this node or on another."""
+
+
+SnapshotSource: TypeAlias = Callable[
+    [], AbstractAsyncContextManager[tuple[int, AsyncGenerator[bytes]]]
+]
+"""Opens a snapshot of the state as it is now: its position, and its pieces."""
+
+
+@runtime_checkable
+class TakesSnapshots(Protocol):
+    """An engine that sends the state's snapshots to nodes that need what is compacted."""
+
+    def snapshots_from(self, source: SnapshotSource) -> None:
+        """The state is open, and gives snapshots."""
+        ...
 
 
 class Consensus(Protocol):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from contextlib import asynccontextmanager
 from typing import TypeVar
 
 import trio
@@ -15,6 +16,7 @@ from flowcore.state.interfaces import Consensus
 from flowcore.state.reads import Order
 from flowcore.state.records import Changes, Counts, Lessons, Page, Pattern, ReadLevel
 from flowcore.state.snapshot import frames
+from flowcore.state.tables import read_meta
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -179,19 +181,37 @@ class Readable:
 
         Raises UntrustedFile for a damaged row.
         """
-        if not self._file.shared:  # nobody may write while somebody reads
-            for piece in await self._read(ReadLevel.STALE, lambda one: list(frames(one))):
+        async with self.open_snapshot() as (_, pieces):
+            async for piece in pieces:
                 yield piece
+
+    @asynccontextmanager
+    async def open_snapshot(self) -> AsyncGenerator[tuple[int, AsyncGenerator[bytes]]]:
+        """The same with its position, which is known before its pieces."""
+        if not self._file.shared:  # nobody may write while somebody reads
+            position, whole = await self._read(
+                ReadLevel.STALE, lambda one: (read_meta(one).position, list(frames(one)))
+            )
+            yield position, _each(whole)
             return
         reading = self._file.reading()
         connection = await trio.to_thread.run_sync(reading.__enter__)
         try:
-            made = frames(connection)
-            while (each := await trio.to_thread.run_sync(next, made, None)) is not None:
-                yield each
+            meta = await trio.to_thread.run_sync(read_meta, connection)
+            yield meta.position, _from_thread(frames(connection))
         finally:
             with trio.CancelScope(shield=True):
                 await trio.to_thread.run_sync(reading.__exit__, None, None, None)
+
+
+async def _each(pieces: list[bytes]) -> AsyncGenerator[bytes]:
+    for piece in pieces:
+        yield piece
+
+
+async def _from_thread(made: Iterator[bytes]) -> AsyncGenerator[bytes]:
+    while (each := await trio.to_thread.run_sync(next, made, None)) is not None:
+        yield each
 
 
 def _limited(limit: int) -> None:

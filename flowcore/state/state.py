@@ -32,7 +32,7 @@ from flowcore.sqlite import is_full
 from flowcore.state.checks import check
 from flowcore.state.commands import Command, Entry, SetLimits, Tidy, decode_entry, encode_entry
 from flowcore.state.files import StateFile, check_some
-from flowcore.state.interfaces import Committed, Consensus, Installed
+from flowcore.state.interfaces import Committed, Consensus, Installed, TakesSnapshots
 from flowcore.state.limits import COMMAND_SIZE
 from flowcore.state.machine import Applied, Machine
 from flowcore.state.readable import Clock, Readable
@@ -162,7 +162,9 @@ class State(Readable):
 
     async def run(self, ready: trio.Event) -> None:
         """Apply what is committed, as long as it is not cancelled; `ready` when all that was is."""
-        target = await self._consensus.read_barrier()
+        if isinstance(self._consensus, TakesSnapshots):
+            self._consensus.snapshots_from(self.open_snapshot)
+        target = await self._target()
         if self._position >= target:
             ready.set()
         try:
@@ -179,6 +181,14 @@ class State(Readable):
         finally:
             self._closed = True
             self._lose("the state was closed while it was on its way")
+
+    async def _target(self) -> int:
+        """How far to apply before it is ready: where the others are, or, without them, where it is."""
+        try:
+            return await self._consensus.read_barrier()
+        except StateUnavailable as error:
+            _logger.warning("the state is as it was left, and may be stale: %s", error)
+            return self._position
 
     async def _apply(self, batch: Sequence[Committed]) -> None:
         while True:

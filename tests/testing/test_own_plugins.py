@@ -33,7 +33,17 @@ BY_THEMSELVES = sorted(
     for name, value in POINTS.items()
     if value.startswith(("flow_balancers.", "flow_gates.", "flow_guards.", "flow_topologies."))
     or name
-    in ("api", "exact", "hashed", "hnsw", "mcp", "single", "storage_memory", "storage_sqlite")
+    in (
+        "api",
+        "exact",
+        "hashed",
+        "hnsw",
+        "mcp",
+        "raft",
+        "single",
+        "storage_memory",
+        "storage_sqlite",
+    )
 )
 TRIED_HERE = (
     "python",

@@ -1,6 +1,12 @@
-"""Raft: one order of commands that a majority of nodes agrees on. The engine is sans-IO; see `Engine`."""
+"""`raft`: one order of commands that a majority of nodes agrees on.
+
+`engine` is sans-IO, and all that it is made of; the modules named `driver...` run it under trio.
+"""
 
 from flow_consensus.raft.core import TAKEN, Reason, Refused, Role
+from flow_consensus.raft.driver import Raft, open_node, open_raft
+from flow_consensus.raft.driver_port import Transport
+from flow_consensus.raft.driver_settings import RaftSettings
 from flow_consensus.raft.effects import (
     ChunkStored,
     ChunkWanted,
@@ -19,6 +25,7 @@ from flow_consensus.raft.membership import BadMembership, Change, ChangeRefused,
 from flow_consensus.raft.messages import BadMessage, Message, decode, encode
 from flow_consensus.raft.restored import Restored
 from flow_consensus.raft.settings import EngineSettings
+from flowcore.hookspecs import Factory, Registry, hookimpl
 
 __all__ = [
     "TAKEN",
@@ -37,6 +44,8 @@ __all__ = [
     "Membership",
     "MembershipChanged",
     "Message",
+    "Raft",
+    "RaftSettings",
     "ReadState",
     "Ready",
     "Reason",
@@ -45,9 +54,16 @@ __all__ = [
     "Role",
     "RoleChanged",
     "Status",
+    "Transport",
     "Write",
     "command_of",
     "decode",
     "encode",
     "is_membership",
+    "open_node",
 ]
+
+
+@hookimpl
+def flow_register(registry: Registry) -> None:
+    registry.add(Factory("consensus", "raft", RaftSettings, open_raft))

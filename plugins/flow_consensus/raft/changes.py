@@ -84,6 +84,23 @@ class Changes(Reads):
             self._hand_over(successor)
         self._follow(self.term, "", "it is no voter any more")
 
+    def resign(self, why: str) -> None:
+        """Lead no more, nor stand, until `recover`: such as while there is no room on the disk.
+
+        A leader has the best follower stand. It goes on to follow and to vote.
+        """
+        self.unfit = why
+        if self.role is Role.LEADER:
+            self._flush()
+            successor = self._best_voter()
+            if successor:
+                self._hand_over(successor)
+            self._follow(self.term, "", why)
+
+    def recover(self) -> None:
+        """This node may lead again."""
+        self.unfit = ""
+
     def _best_voter(self) -> str:
         """The voter whose log is longest, of those who were heard lately; "" if there is none."""
         voters = [

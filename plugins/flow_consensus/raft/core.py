@@ -82,6 +82,8 @@ class Core:
         self.leader = ""
         self.failed = ""
         """Why the disk cannot be trusted any more; "" while it can."""
+        self.unfit = ""
+        """Why this node should not lead, though it follows and votes; "" if it may."""
         self.refused: Counter[str] = Counter()
         self.progress: dict[str, Progress] = {}
         """Of every member, this node too; empty unless leading."""

@@ -34,7 +34,7 @@ class Elections(Changes):
 
         Who is voted out by an entry that is not committed yet may be needed to commit it (section 4.2.2).
         """
-        if self.failed or self._storing is not None:
+        if self.failed or self.unfit or self._storing is not None:
             return False
         if self.name in self.membership.deciders:
             return True

@@ -82,10 +82,10 @@ class Engine(Elections):
     """One node of one group.
 
     What is public here and in the classes below it is the interface: `tick`, `step`, `propose`, `read_index`,
-    `campaign`, `transfer_leadership`, `change_voters`, `leave_joint`, `compact`, `describe`, `ready`,
-    `persisted`, `disk_failed`, `fetched`, `chunk_read`, `chunk_stored`, `report_unreachable`,
-    `report_snapshot`, `forget_reads`, `status`; and to read, `name`, `term`, `vote`, `role`, `leader`, `log`,
-    `membership`, `progress`, `refused`, `lease_holds`, `failed`.
+    `campaign`, `transfer_leadership`, `change_voters`, `leave_joint`, `applied`, `compact`, `describe`,
+    `ready`, `persisted`, `disk_failed`, `resign`, `recover`, `fetched`, `chunk_read`, `chunk_stored`,
+    `report_unreachable`, `report_snapshot`, `forget_reads`, `status`; and to read, `name`, `term`, `vote`,
+    `role`, `leader`, `log`, `membership`, `progress`, `refused`, `lease_holds`, `failed`, `unfit`.
     """
 
     def __init__(
@@ -195,6 +195,16 @@ class Engine(Elections):
         if not commands:
             raise ValueError("no commands")
         return self._append_own([command_data(one) for one in commands])
+
+    def applied(self, position: int) -> None:
+        """The state has applied everything up to a position, in an earlier life perhaps: it is committed.
+
+        Raises ValueError for what is not in the log.
+        """
+        if position > self.log.last:
+            raise ValueError(f"{position} is applied, and the log ends at {self.log.last}")
+        if position > self.log.commit:
+            self.log.commit_to(position)
 
     def compact(self, position: int) -> int:
         """The state has everything up to a position durably: let go of the log up to it, by the next write.

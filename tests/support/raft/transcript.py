@@ -11,6 +11,7 @@
     > stabilise [a b]          deliver everything (between these), until nothing is under way
     > slow a | persist a | fast a   writes of a wait; one is done; they do not wait any more
     > crash a | restart a | fail a   fail: its disk gives an error
+    > resign a | recover a     it leads no more for a while
     > snapshot a | compact a 5 | unreachable a b | refuse_snapshot a b
     > log a | status [a] | state a | refused a
     > say x->a Append term=2 previous=5 previous_term=1 entries=6/1:x,7/1:y commit=0     a forged message
@@ -118,6 +119,12 @@ class Transcript:
 
     def do_fail(self, words: list[str]) -> None:
         self.cluster.nodes[words[0]].engine.disk_failed("input/output error")
+
+    def do_resign(self, words: list[str]) -> None:
+        self.cluster.nodes[words[0]].engine.resign("no room on the disk")
+
+    def do_recover(self, words: list[str]) -> None:
+        self.cluster.nodes[words[0]].engine.recover()
 
     def do_slow(self, words: list[str]) -> None:
         for name in words:

@@ -1,0 +1,487 @@
+"""`raft`: the engine under trio, over a storage and a transport.
+
+One task turns the engine: it takes what has come (messages, ticks, proposals, questions), hands out what the
+engine wants sent, and wakes a second task, which writes. What comes while the disk works is the next write:
+one batch, one fsync. A leader's appends go out while it writes itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections import deque
+from collections.abc import AsyncGenerator, Sequence
+from contextlib import asynccontextmanager
+from random import Random
+from typing import Any
+
+import trio
+
+from flow_consensus.raft.core import Refused, Role
+from flow_consensus.raft.driver_changes import Changing
+from flow_consensus.raft.driver_disk import Writer
+from flow_consensus.raft.driver_port import Alone, Transport
+from flow_consensus.raft.driver_proposals import Proposals
+from flow_consensus.raft.driver_reads import Barriers
+from flow_consensus.raft.driver_settings import RaftSettings
+from flow_consensus.raft.driver_snapshots import Incoming, Outgoing
+from flow_consensus.raft.driver_wire import (
+    Ask,
+    Encoded,
+    Forward,
+    ForwardAnswer,
+    Joiner,
+    Own,
+    cut,
+    decode_own,
+    encode_own,
+)
+from flow_consensus.raft.effects import ChunkStored, ChunkWanted, LeaderChanged, Ready, RoleChanged
+from flow_consensus.raft.engine import Engine
+from flow_consensus.raft.entries import command_of
+from flow_consensus.raft.membership import Change, ChangeRefused
+from flow_consensus.raft.messages import Append, BadMessage, Read, decode
+from flow_consensus.raft.restored import Restored
+from flowcore.errors import (
+    InvalidArguments,
+    StateUnavailable,
+    StorageError,
+    StorageFailed,
+    TooOld,
+    UntrustedFile,
+)
+from flowcore.hookspecs import Context
+from flowcore.state import (
+    Committed,
+    Consensus,
+    Installed,
+    LogEntry,
+    SnapshotSource,
+    Storage,
+)
+
+_logger = logging.getLogger(__name__)
+
+_TAIL = 8 * 2**20
+"""Bytes of the newest committed entries that are kept in memory for who follows."""
+_SOME = 1000
+"""Entries in one batch of what is committed."""
+
+
+class Raft:
+    """One node of a cluster. Made by `open_node` only."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        storage: Storage,
+        transport: Transport,
+        settings: RaftSettings,
+        chance: Random,
+    ) -> None:
+        self.engine = engine
+        self.settings = settings
+        self.stopped = ""
+        self.last = engine.log.given
+        self._storage = storage
+        self._transport = transport
+        self._encoded = Encoded()
+        self._joiners: dict[str, Joiner] = {}
+        self._numbers = chance.getrandbits(60)
+        self._wake_up = trio.Event()
+        self._more = trio.Event()
+        self._tail: deque[Committed] = deque()
+        self._held = 0
+        self._due = math.inf
+        self._source: SnapshotSource | None = None
+        self._outgoing: dict[str, Outgoing] = {}
+        self._incoming: Incoming | None = None
+        self._proposals = Proposals(self)
+        self._barriers = Barriers(self)
+        self._changing = Changing(self)
+        self._writer = Writer(self, storage, self._was_reset)
+        self._sent = self._unsent = self._bad = self._elections = self._leaders = 0
+
+    # ---- the interface
+
+    @property
+    def durable(self) -> bool:
+        return self._storage.durable
+
+    @property
+    def identity(self) -> str:
+        return self._storage.identity
+
+    async def propose(self, command: bytes) -> int:
+        return await self._proposals.propose(command)
+
+    async def read_barrier(self, *, leased: bool = False) -> int:
+        return await self._barriers.wait(leased=leased)
+
+    async def committed(self, after: int) -> AsyncGenerator[Sequence[Committed] | Installed]:
+        self._begins(after)
+        while True:
+            begins = self._storage.compacted[0]
+            if after < begins:
+                held = self._storage.snapshot
+                if held is None or held.position < begins:
+                    raise TooOld(
+                        f"the state has applied {after}, and the log begins after {begins}:"
+                        " what is between is lost; put back a state that is newer"
+                    )
+                yield Installed(position=held.position, chunks=self._storage.read_snapshot())
+                after = held.position
+            elif after >= self.last:
+                await self._more.wait()
+            else:
+                batch = await self._batch(after)
+                if batch:
+                    yield batch
+                    after = batch[-1].position
+
+    def _begins(self, after: int) -> None:
+        """The state has applied so much: it is committed. Raises UntrustedFile if the log lacks it."""
+        last = self.engine.log.last
+        if after > last:
+            raise UntrustedFile(
+                f"the state has applied {after}, and the log ends at {last}: the log is damaged,"
+                " or another one's"
+            )
+        self.engine.applied(after)
+        self.wake()
+
+    async def _batch(self, after: int) -> Sequence[Committed]:
+        if self._tail and after + 1 >= self._tail[0].position:
+            skip = after + 1 - self._tail[0].position
+            return [self._tail[at] for at in range(skip, min(len(self._tail), skip + _SOME))]
+        try:
+            stored = await self._storage.read(after + 1, self.last)
+        except TooOld:
+            return ()  # a snapshot has taken its place meanwhile
+        return [Committed(one.position, command_of(one.data)) for one in stored]
+
+    async def change_voters(
+        self, *, add: Sequence[str] = (), remove: Sequence[str] = (), promote: Sequence[str] = ()
+    ) -> None:
+        """As `Consensus.change_voters`: who is added is a learner until promoted. Returns when committed.
+
+        Raises InvalidArguments for a change that makes no sense, OutcomeUnknown.
+        """
+        try:
+            change = Change(learners=add, remove=remove, voters=promote)
+        except ChangeRefused as error:
+            raise InvalidArguments(str(error)) from None
+        await self._changing.change(change)
+
+    def transfer_leadership(self, to: str) -> None:
+        """Have another voter lead, if this node does. Raises StateUnavailable."""
+        try:
+            self.engine.transfer_leadership(to)
+        except Refused as refused:
+            raise StateUnavailable(str(refused), data={"leader": refused.leader}) from None
+        self.wake()
+
+    async def compact(self, position: int) -> None:
+        """As `Consensus.compact`; some entries are kept for followers that are a little behind."""
+        await trio.lowlevel.checkpoint()
+        engine = self.engine
+        if self.stopped:
+            return
+        until = position - self.settings.keep
+        if engine.role is Role.LEADER:
+            behind = min(one.match for one in engine.progress.values())
+            until = max(until, min(position, behind))
+        if until > engine.log.start:
+            engine.compact(min(until, engine.log.given))
+            self.wake()
+
+    def snapshots_from(self, source: SnapshotSource) -> None:
+        """Where snapshots of the state come from, for nodes that need what is compacted."""
+        self._source = source
+
+    def status(self) -> dict[str, Any]:
+        """Where it is, what it did, whom it leads."""
+        now = self.engine.status()
+        return {
+            "type": "raft",
+            "role": str(now.role),
+            "term": now.term,
+            "leader": now.leader,
+            "commit": now.commit,
+            "last": now.last,
+            "start": now.start,
+            "lag": now.last - now.commit,
+            "voters": sorted(now.membership.voters),
+            "outgoing": sorted(now.membership.outgoing),
+            "learners": sorted(now.membership.learners),
+            "followers": {
+                name: {"phase": one.phase, "match": one.match, "active": one.active}
+                for name, one in now.followers.items()
+            },
+            "stopped": self.stopped,
+            "trouble": self._writer.trouble,
+            "elections": self._elections,
+            "leaders": self._leaders,
+            "sent": self._sent,
+            "unsent": self._unsent,
+            "bad_messages": self._bad,
+            "refused_messages": now.refused,
+            **self._proposals.status(),
+            "storage": self._storage.status(),
+        }
+
+    # ---- for its parts, see `driver_port.Node`
+
+    def wake(self) -> None:
+        self._wake_up.set()
+
+    def next_number(self) -> int:
+        self._numbers += 1
+        return self._numbers
+
+    def send_own(self, to: str, message: Own) -> bool:
+        return self._post(to, encode_own(message))
+
+    def moved(self) -> None:
+        self._more.set()
+        self._more = trio.Event()
+
+    async def wait_moved(self) -> None:
+        await self._more.wait()
+
+    def tick_now(self) -> None:
+        self._tick(4 * self.engine.settings.election_ticks)
+
+    def _tick(self, most: int) -> None:
+        """Tell the engine of the ticks that are over, so many at once; of no more than it can care about."""
+        tick, longest = self.settings.tick, 4 * self.engine.settings.election_ticks
+        behind = math.floor((trio.current_time() - self._due) / tick) + 1
+        if behind > longest:
+            self._due += (behind - longest) * tick
+            behind = longest
+        for _ in range(min(behind, most)):
+            self._due += tick
+            self.engine.tick()
+
+    def disk_failed(self, error: Exception) -> None:
+        if not self.engine.failed:
+            _logger.error("%s: the disk has failed: %s", self.engine.name, error)
+            self.engine.disk_failed(str(error))
+            self._stop(str(error), unknown=f"whether it is written nobody knows: {error}")
+            self.wake()
+
+    # ---- messages
+
+    def _post(self, to: str, data: bytes) -> bool:
+        most = self._transport.most
+        if len(data) <= most:
+            sent = self._transport.send(to, data)
+        else:
+            sent = all(self._transport.send(to, one) for one in cut(data, most, self.next_number()))
+        self._sent += sent
+        self._unsent += not sent
+        return sent
+
+    def received(self, sender: str, data: bytes) -> None:
+        """A message has come; quick, and raises nothing."""
+        joiner = self._joiners.get(sender)
+        if joiner is None:
+            joiner = self._joiners[sender] = Joiner()
+        try:
+            whole = joiner.take(data)
+            if whole is None:
+                return
+            if whole[:1] == b"\x81":
+                self._own(sender, decode_own(whole))
+            else:
+                message = decode(whole)
+                if type(message) is Read and message.leased:
+                    self.tick_now()
+                self.engine.step(sender, message)
+        except BadMessage as error:
+            self._bad += 1
+            _logger.debug("from %s: %s", sender, error)
+        else:
+            self.wake()
+
+    def _own(self, sender: str, message: Own) -> None:
+        if sender not in self.engine.membership.members:
+            self.engine.refused["not a member"] += 1
+        elif isinstance(message, Forward):
+            self._proposals.forwarded(sender, message)
+        elif isinstance(message, ForwardAnswer):
+            self._proposals.answered(message)
+        elif isinstance(message, Ask):
+            self._changing.asked(sender, message)
+        else:
+            self._changing.answered(message)
+
+    # ---- running
+
+    async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
+        """Take part, until cancelled."""
+        self._due = trio.current_time() + self.settings.tick
+        try:
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._writer.run)
+                nursery.start_soon(self._receiving)
+                nursery.start_soon(self._ticking)
+                task_status.started()
+                while True:
+                    await self._wake_up.wait()
+                    self._wake_up = trio.Event()
+                    self._turn(nursery)
+        finally:
+            self._stop("the node is being stopped", unknown="the node was stopped meanwhile")
+
+    async def _receiving(self) -> None:
+        while True:
+            self.received(*await self._transport.receive())
+
+    async def _ticking(self) -> None:
+        while True:
+            await trio.sleep_until(self._due)
+            # after a pause, some at a time: between them, what the leader has said meanwhile is heard
+            self._tick(self.engine.settings.heartbeat_ticks)
+            self._proposals.tick()
+            self._barriers.tick()
+            self.wake()
+
+    def _stop(self, why: str, *, unknown: str) -> None:
+        self.stopped = self.stopped or f"no commands are taken: {why}"
+        self._proposals.stop(unknown)
+        self._barriers.stop()
+        self.moved()
+
+    def _turn(self, nursery: trio.Nursery) -> None:
+        """Give the engine what waits, and do what it wants, until it wants nothing."""
+        self._proposals.offer()
+        self._barriers.offer()
+        while ready := self.engine.ready():
+            self._do(ready, nursery)
+            self._proposals.offer()
+
+    def _do(self, ready: Ready, nursery: trio.Nursery) -> None:
+        for to, message in ready.messages:
+            if not self._post(to, self._encoded(message)) and type(message) is Append:
+                self.engine.report_unreachable(to)
+        if ready.write is not None:
+            self._writer.put(ready.write)
+        for event in ready.events:
+            self._note(event)
+        if ready.snapshot is not None:
+            self._proposals.skipped(ready.snapshot.position)
+        if ready.committed:
+            self._commit(ready.committed)
+        for read in ready.reads:
+            self._barriers.settled(read)
+        for fetch in ready.fetches:
+            nursery.start_soon(self._writer.fetch, fetch)
+        for wanted in ready.chunks_wanted:
+            self._give(wanted, nursery)
+        if ready.chunk is not None:
+            self._take(ready.chunk, nursery)
+
+    def _note(self, event: object) -> None:
+        if isinstance(event, RoleChanged):
+            self._elections += event.role == Role.CANDIDATE
+            name = self.engine.name
+            _logger.info("%s is %s in term %d: %s", name, event.role, event.term, event.why)
+        elif isinstance(event, LeaderChanged):
+            self._leaders += bool(event.leader)
+            self._proposals.leader_changed()
+        self.moved()
+
+    def _commit(self, entries: list[LogEntry]) -> None:
+        tail = self._tail
+        for entry in entries:
+            committed = Committed(entry.position, command_of(entry.data))
+            tail.append(committed)
+            self._held += len(committed.data)
+        self.last = entries[-1].position
+        self._proposals.settle(entries)
+        while self._held > _TAIL and len(tail) > 1:
+            self._held -= len(tail.popleft().data)
+        self.moved()
+
+    def _was_reset(self, position: int) -> None:
+        """The log is gone, and the snapshot in its place: who follows gets that."""
+        self._tail.clear()
+        self._held = 0
+        self.last = max(self.last, position)
+        self.moved()
+
+    # ---- snapshots
+
+    def _give(self, wanted: ChunkWanted, nursery: trio.Nursery) -> None:
+        outgoing = self._outgoing.get(wanted.to)
+        if outgoing is None or outgoing.done:
+            if self._source is None or wanted.number:
+                self.engine.report_snapshot(wanted.to, ok=False)
+                return
+            outgoing = Outgoing(wanted.to, self.engine, self._source, self.wake)
+            self._outgoing[wanted.to] = outgoing
+            nursery.start_soon(outgoing.run)
+        outgoing.want(wanted)
+
+    def _take(self, chunk: ChunkStored, nursery: trio.Nursery) -> None:
+        if chunk.number == 0:
+            if self._incoming is not None:
+                self._incoming.scope.cancel()
+            self._incoming = Incoming(chunk, self.engine, self._storage, self.wake)
+            nursery.start_soon(self._intake, self._incoming)
+        elif self._incoming is not None:
+            self._incoming.feed(chunk)
+
+    async def _intake(self, incoming: Incoming) -> None:
+        try:
+            await incoming.run()
+        except StorageFailed as error:
+            self.disk_failed(error)
+        except StorageError as error:
+            _logger.error("a snapshot could not be stored: %s", error)
+        finally:
+            if self._incoming is incoming:
+                self._incoming = None
+
+
+@asynccontextmanager
+async def open_node(
+    name: str, settings: RaftSettings, storage: Storage, transport: Transport, chance: Random
+) -> AsyncGenerator[Raft]:
+    """A node of a cluster. Raises UntrustedFile, with the reason, for a log that no engine has written."""
+    restored = Restored(
+        storage.hard_state,
+        storage.compacted,
+        storage.snapshot,
+        voters=settings.voters,
+        memory_bytes=settings.memory,
+    )
+    at = storage.compacted[0] + 1
+    while at <= storage.last:
+        entries = await storage.read(at, storage.last, 4 * 2**20)
+        restored.add(entries)
+        at += len(entries)
+    engine = Engine(name, restored, settings.engine(), Random(chance.getrandbits(64)))
+    raft = Raft(engine, storage, transport, settings, chance)
+    async with trio.open_nursery() as nursery:
+        await nursery.start(raft.run)
+        if engine.membership.deciders == {name}:
+            engine.campaign()  # nobody else is to be asked, or waited for
+        raft.wake()
+        yield raft
+        nursery.cancel_scope.cancel()
+
+
+@asynccontextmanager
+async def open_raft(config: RaftSettings, context: Context) -> AsyncGenerator[Consensus]:
+    """A node alone: the only voter there is. Several talk over the links of a swarm."""
+    name = config.voters[0] if config.voters else "alone"
+    if len(config.voters) > 1:
+        raise StateUnavailable(
+            f"{len(config.voters)} voters need a way to talk to each other: configure [swarm]"
+        )
+    storage = context.component("storage")
+    settings = config if config.voters else RaftSettings(voters=(name,))
+    async with open_node(name, settings, storage, Alone(), context.random) as raft:
+        yield raft

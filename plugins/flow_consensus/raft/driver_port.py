@@ -1,0 +1,89 @@
+"""What a driver stands on, and what its parts may use of it."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import trio
+
+from flow_consensus.raft.driver_settings import RaftSettings
+from flow_consensus.raft.driver_wire import Own
+from flow_consensus.raft.engine import Engine
+
+
+class Transport(Protocol):
+    """Messages between the nodes of a cluster, whose names are authentic. They may be lost; not changed."""
+
+    @property
+    def most(self) -> int:
+        """Bytes of one message, at most; 256 at least."""
+        ...
+
+    def send(self, to: str, message: bytes) -> bool:
+        """Send without waiting; False if it surely does not arrive."""
+        ...
+
+    async def receive(self) -> tuple[str, bytes]:
+        """The next message: from whom, and what. Those of one sender come in order, or not at all."""
+        ...
+
+
+class Alone:
+    """The transport of who has no one to talk to."""
+
+    most = 2**20
+
+    def send(self, to: str, message: bytes) -> bool:
+        del to, message
+        return False
+
+    async def receive(self) -> tuple[str, bytes]:
+        await trio.sleep_forever()
+
+
+class Node(Protocol):
+    """A driver, as its parts see it."""
+
+    @property
+    def engine(self) -> Engine: ...
+
+    @property
+    def settings(self) -> RaftSettings: ...
+
+    @property
+    def stopped(self) -> str:
+        """Why nothing is taken any more; "" while it is."""
+        ...
+
+    @property
+    def last(self) -> int:
+        """What was handed out as committed."""
+        ...
+
+    def wake(self) -> None:
+        """There is something for the engine to do."""
+        ...
+
+    def tick_now(self) -> None:
+        """Tell the engine all the time that has passed: a lease rests on it."""
+        ...
+
+    def next_number(self) -> int:
+        """A number that this life, and no other, gives to what it asks."""
+        ...
+
+    def send_own(self, to: str, message: Own) -> bool:
+        """Send a driver's own message; False if it surely does not arrive."""
+        ...
+
+    async def wait_moved(self) -> None:
+        """Wait until more is committed, or something else has changed."""
+        ...
+
+    def moved(self) -> None:
+        """Something has changed that somebody may wait for."""
+        ...
+
+    def disk_failed(self, error: Exception) -> None:
+        """The disk has failed: nothing is voted, acknowledged or led any more."""
+        ...

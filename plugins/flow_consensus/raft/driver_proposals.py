@@ -1,0 +1,337 @@
+"""Proposals: what waits to be in the log, what is in it and not yet decided, and what goes to the leader."""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import attrs
+import trio
+
+from flow_consensus.raft.core import Refused, Role
+from flow_consensus.raft.driver_port import Node
+from flow_consensus.raft.driver_wire import Forward, ForwardAnswer
+from flowcore.errors import InvalidArguments, OutcomeUnknown, Overloaded, StateUnavailable, TooLarge
+from flowcore.state import LogEntry
+
+LARGEST = 32 * 2**20
+"""Bytes of one command."""
+_FORWARDS = 10_000
+"""Forwarded batches that a leader remembers, so that one that comes again is not proposed again."""
+_AGAIN = 0.1
+"""Seconds until what was sent to the leader without an answer is sent again."""
+
+
+@attrs.define(eq=False)
+class _Proposal:
+    """A command that somebody waits for."""
+
+    data: bytes
+    since: float
+    done: trio.Event = attrs.field(factory=trio.Event)
+    position: int = 0
+    term: int = 0
+    orphaned: float = 0.0
+    """Since when the leader that placed it leads no more, as far as is known; 0 while it does."""
+    error: Callable[[], Exception] | None = None
+
+
+@attrs.define(eq=False)
+class _Sent:
+    """A batch on its way to the leader."""
+
+    to: str
+    message: Forward
+    proposals: list[_Proposal]
+    since: float
+    lost_leader: float = 0.0
+    """Since when its leader leads no more, as far as is known; 0 while it does."""
+
+
+class Proposals:
+    """This node's: from the queue into the log, here or at the leader, and to their end."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+        self._queue: deque[_Proposal] = deque()
+        self._queued = 0
+        self._placed: dict[int, _Proposal] = {}
+        """Those that are in the log at a position, if it stays as it is."""
+        self._orphans = 0
+        """How many of them wait for another leader to decide."""
+        self._term = 0
+        """The term of the last entry that is committed."""
+        self._sent: dict[int, _Sent] = {}
+        self._seen: OrderedDict[tuple[str, int], ForwardAnswer] = OrderedDict()
+        self._taken = self._refused = self._batches = self._forwarded = 0
+        self._largest = 0
+
+    def status(self) -> dict[str, Any]:
+        return {
+            "waiting": len(self._queue),
+            "undecided": len(self._placed) + sum(len(one.proposals) for one in self._sent.values()),
+            "proposals": self._taken,
+            "refused": self._refused,
+            "batches": self._batches,
+            "largest_batch": self._largest,
+            "forwarded": self._forwarded,
+        }
+
+    async def propose(self, command: bytes) -> int:
+        """As `Consensus.propose`."""
+        self._admit(command)
+        proposal = _Proposal(command, trio.current_time())
+        self._queue.append(proposal)
+        self._queued += len(command)
+        self._node.wake()
+        await proposal.done.wait()
+        if proposal.error is not None:
+            raise proposal.error()
+        return proposal.position
+
+    def _admit(self, command: bytes) -> None:
+        node, settings = self._node, self._node.settings
+        if node.stopped:
+            raise StateUnavailable(node.stopped)
+        if not command:
+            raise InvalidArguments(
+                "a command is empty: that is what an entry that changes nothing looks like"
+            )
+        if len(command) > LARGEST:
+            raise TooLarge(f"a command of {len(command)} bytes, and {LARGEST} are the most")
+        waiting = len(self._queue)
+        if waiting >= settings.queue or (
+            waiting and self._queued + len(command) > settings.queue_bytes
+        ):
+            self._refused += 1
+            raise Overloaded(
+                f"{waiting} commands, {self._queued} bytes, wait to be proposed already",
+                data={"limit": "consensus"},
+                retry_after=0.1,
+            )
+
+    # ---- into the log
+
+    def offer(self) -> None:
+        """Put what waits into the log, or send it to who leads."""
+        if not self._queue:
+            return
+        engine = self._node.engine
+        if engine.role is Role.LEADER:
+            self._place()
+        elif engine.leader and engine.leader != engine.name:
+            self._forward(engine.leader)
+
+    def _place(self) -> None:
+        settings, engine = self._node.settings, self._node.engine
+        while self._queue:
+            batch = self._batch(settings.batch, settings.batch_bytes)
+            try:
+                first = engine.propose([one.data for one in batch])
+            except Refused:
+                self._back(batch)  # it waits until there is room, or another leader
+                return
+            self._note(batch, first, engine.term)
+
+    def _note(self, batch: list[_Proposal], first: int, term: int) -> None:
+        for at, one in enumerate(batch, start=first):
+            one.position, one.term = at, term
+            self._placed[at] = one
+        self._batches += 1
+        self._taken += len(batch)
+        self._largest = max(self._largest, len(batch))
+
+    def _batch(self, count: int, size: int) -> list[_Proposal]:
+        """The next of the queue."""
+        queue = self._queue
+        batch: list[_Proposal] = []
+        while queue and len(batch) < count and size > 0:
+            one = queue.popleft()
+            size -= len(one.data)
+            self._queued -= len(one.data)
+            batch.append(one)
+        return batch
+
+    def _back(self, batch: Iterable[_Proposal]) -> None:
+        for one in reversed(list(batch)):
+            self._queue.appendleft(one)
+            self._queued += len(one.data)
+
+    # ---- to the leader
+
+    def _forward(self, leader: str) -> None:
+        settings = self._node.settings
+        while self._queue:
+            batch = self._batch(settings.batch, settings.batch_bytes)
+            message = Forward(self._node.next_number(), [one.data for one in batch])
+            if not self._node.send_own(leader, message):
+                self._back(batch)
+                return
+            self._forwarded += len(batch)
+            self._sent[message.id] = _Sent(leader, message, batch, trio.current_time())
+
+    def forwarded(self, sender: str, message: Forward) -> None:
+        """A follower's commands have come; the same ones again are answered as before."""
+        key = (sender, message.id)
+        answer = self._seen.get(key)
+        engine = self._node.engine
+        if answer is None or (not answer.first and engine.role is Role.LEADER):
+            answer = self._taken_for(message)
+            self._seen[key] = answer
+            while len(self._seen) > _FORWARDS:
+                self._seen.popitem(last=False)
+        self._node.send_own(sender, answer)
+
+    def _taken_for(self, message: Forward) -> ForwardAnswer:
+        engine = self._node.engine
+        if not all(message.commands):
+            return ForwardAnswer(message.id, 0, 0, False, "a command is empty")
+        try:
+            first = engine.propose(message.commands)
+        except Refused as refused:
+            return ForwardAnswer(message.id, 0, engine.term, refused.busy, str(refused))
+        return ForwardAnswer(message.id, first, engine.term)
+
+    def answered(self, message: ForwardAnswer) -> None:
+        """The leader has put them into the log, or has not taken them."""
+        sent = self._sent.pop(message.id, None)
+        if sent is None:
+            return
+        if not message.first:
+            self._back(
+                sent.proposals
+            )  # nothing has happened: it is offered again, as long as it may wait
+            return
+        self._note(sent.proposals, message.first, message.term)
+        given = self._node.engine.log.given
+        if message.first <= given:
+            self._late([one for one in sent.proposals if one.position <= given])
+        if message.term < self._term:
+            self._outlived(given)
+
+    def _late(self, proposals: list[_Proposal]) -> None:
+        """What was decided before its answer came: the log tells how."""
+        log = self._node.engine.log
+        for one in proposals:
+            self._placed.pop(one.position, None)
+            term = log.term(one.position)
+            if term is None:
+                self._end(one, _unknown("it was compacted before its leader had answered"))
+            elif term == one.term:
+                self._end(one, None)
+            else:
+                self._end(one, _replaced)
+
+    # ---- to their end
+
+    def settle(self, entries: list[LogEntry]) -> None:
+        """These are committed: whose they are, is told."""
+        placed = self._placed
+        if placed:
+            for entry in entries:
+                one = placed.pop(entry.position, None)
+                if one is not None:
+                    self._end(one, None if one.term == entry.term else _replaced)
+        if entries[-1].term > self._term:
+            self._term = entries[-1].term
+            self._outlived(entries[-1].position)
+
+    def _outlived(self, position: int) -> None:
+        """What an earlier term placed after an entry of this term can never be committed any more."""
+        gone = [
+            one
+            for one in self._placed.values()
+            if one.term < self._term and one.position > position
+        ]
+        for one in gone:
+            del self._placed[one.position]
+            self._end(one, _replaced)
+
+    def skipped(self, position: int) -> None:
+        """A snapshot has taken the place of entries: what was among them nobody can tell any more."""
+        for one in [one for at, one in self._placed.items() if at <= position]:
+            del self._placed[one.position]
+            self._end(one, _unknown("a snapshot has taken the place of the log meanwhile"))
+
+    def leader_changed(self) -> None:
+        """Another leader, or none: what the last one placed may be committed by the next, or never."""
+        engine = self._node.engine
+        now = trio.current_time()
+        self._orphans = 0
+        for one in self._placed.values():
+            if engine.leader and engine.term == one.term:
+                one.orphaned = 0.0  # it was only not heard for a while
+            else:
+                one.orphaned = one.orphaned or now
+                self._orphans += 1
+        for sent in self._sent.values():
+            if engine.leader == sent.to:
+                sent.lost_leader = 0.0
+            elif not sent.lost_leader:
+                sent.lost_leader = now
+
+    def tick(self) -> None:
+        """Refuse what has waited too long without a leader; send again what was not answered."""
+        now, patience = trio.current_time(), self._node.settings.patience
+        if self._queue and now - self._queue[0].since > patience:
+            self._refuse_late(now - patience)
+        if self._orphans:
+            self._give_up(now - patience)
+        for number, sent in list(self._sent.items()):
+            if sent.lost_leader and now - sent.lost_leader > patience:
+                del self._sent[number]
+                for one in sent.proposals:
+                    self._end(one, _unknown(f"{sent.to} was lost before it had answered"))
+            elif not sent.lost_leader and now - sent.since > _AGAIN:
+                sent.since = now
+                self._node.send_own(sent.to, sent.message)
+
+    def _give_up(self, before: float) -> None:
+        """Those that wait too long for another leader to decide."""
+        late = [one for one in self._placed.values() if 0 < one.orphaned <= before]
+        for one in late:
+            del self._placed[one.position]
+            self._end(one, _unknown("its leader was lost before it was decided"))
+        self._orphans = sum(one.orphaned > 0 for one in self._placed.values())
+
+    def _refuse_late(self, before: float) -> None:
+        """Those at the head of the queue for which there was no leader, or no room, in time."""
+        engine = self._node.engine
+        if engine.role is Role.LEADER:
+            why = "too much is not committed yet, or leadership is handed over"
+        else:
+            voters = sorted(engine.membership.voters)
+            why = f"no leader in time: a majority of {voters} cannot be reached"
+        leader = engine.leader
+        while self._queue and self._queue[0].since <= before:
+            one = self._queue.popleft()
+            self._queued -= len(one.data)
+            self._refused += 1
+            self._end(one, lambda: StateUnavailable(why, data={"leader": leader}, retry_after=0.5))
+
+    def stop(self, unknown: str) -> None:
+        """Nothing is decided here any more."""
+        stopped = self._node.stopped
+        queue, self._queue = self._queue, deque()
+        self._queued = 0
+        for one in queue:
+            self._end(one, lambda: StateUnavailable(stopped))
+        sent = [one for batch in self._sent.values() for one in batch.proposals]
+        for one in (*self._placed.values(), *sent):
+            self._end(one, _unknown(unknown))
+        self._placed.clear()
+        self._sent.clear()
+
+    @staticmethod
+    def _end(one: _Proposal, error: Callable[[], Exception] | None) -> None:
+        one.error = error
+        one.done.set()
+
+
+def _unknown(why: str) -> Callable[[], Exception]:
+    return lambda: OutcomeUnknown(f"{why}: it may be committed, now or later")
+
+
+def _replaced() -> Exception:
+    return StateUnavailable("another leader's command has taken its place: it is not committed")

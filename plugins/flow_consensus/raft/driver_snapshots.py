@@ -1,0 +1,129 @@
+"""Snapshots on their way: read from the state for a follower, and into the storage from a leader."""
+
+from __future__ import annotations
+
+import logging
+import math
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
+
+import trio
+
+from flow_consensus.raft.effects import ChunkStored, ChunkWanted
+from flow_consensus.raft.engine import Engine
+from flowcore.errors import StateUnavailable, StorageError
+from flowcore.state import SnapshotSource, Storage
+
+_logger = logging.getLogger(__name__)
+
+CHUNK = 256 * 1024
+"""Bytes of one piece on the wire, at most."""
+_PATIENCE = 30.0
+"""Seconds after which a snapshot that nobody asks pieces of is let go of."""
+
+
+class Outgoing:
+    """One follower's snapshot: a task reads it, a piece each time one is wanted."""
+
+    def __init__(
+        self, to: str, engine: Engine, source: SnapshotSource, wake: Callable[[], None]
+    ) -> None:
+        self._to = to
+        self._engine = engine
+        self._source = source
+        self._wake = wake
+        self._send, self._receive = trio.open_memory_channel[ChunkWanted](math.inf)
+        self.done = False
+        self._whole = False
+
+    def want(self, wanted: ChunkWanted) -> None:
+        self._send.send_nowait(wanted)
+
+    async def run(self) -> None:
+        """Read and hand over, until it is whole, or nobody wants it."""
+        try:
+            with trio.move_on_after(_PATIENCE) as patience:
+                wanted = await self._receive.receive()
+                while True:
+                    again = await self._one(wanted, patience)
+                    if again is None:
+                        return
+                    wanted = again
+        except (StorageError, StateUnavailable, ValueError) as error:
+            _logger.warning("no snapshot for %s: %s", self._to, error)
+        finally:
+            self.done = True
+            if not self._whole or self._receive.statistics().current_buffer_used:
+                self._engine.report_snapshot(self._to, ok=False)  # and it begins anew
+                self._wake()
+
+    async def _one(self, wanted: ChunkWanted, patience: trio.CancelScope) -> ChunkWanted | None:
+        """One snapshot from its beginning; gives what is wanted anew, None once it was handed over."""
+        async with self._source() as (position, frames), aclosing(_pieces(frames)) as pieces:
+            if position < wanted.at_least:
+                return None
+            info = self._engine.describe(position)
+            number = 0
+            async for data, last in pieces:
+                self._engine.chunk_read(self._to, info, number, data, last=last)
+                self._wake()
+                if last:
+                    self._whole = True  # the engine keeps it until it is answered
+                    return None
+                number += 1
+                patience.deadline = trio.current_time() + _PATIENCE
+                wanted = await self._receive.receive()
+                patience.deadline = trio.current_time() + _PATIENCE
+                if wanted.number != number:
+                    return wanted
+        return None
+
+
+async def _pieces(frames: AsyncGenerator[bytes]) -> AsyncGenerator[tuple[bytes, bool]]:
+    """Pieces of `CHUNK` bytes, and whether each is the last."""
+    held = bytearray()
+    async with aclosing(frames):
+        async for frame in frames:
+            held += frame
+            while len(held) > CHUNK:
+                yield bytes(held[:CHUNK]), False
+                del held[:CHUNK]
+    yield bytes(held), True
+
+
+class Incoming:
+    """A snapshot from a leader: a task stores it, a piece at a time."""
+
+    def __init__(
+        self, first: ChunkStored, engine: Engine, storage: Storage, wake: Callable[[], None]
+    ) -> None:
+        self.info = first.info
+        self._engine = engine
+        self._storage = storage
+        self._wake = wake
+        self._send, self._receive = trio.open_memory_channel[ChunkStored](1)
+        self._send.send_nowait(first)
+        self.scope = trio.CancelScope()
+
+    def feed(self, chunk: ChunkStored) -> None:
+        """The next piece; the one before was stored."""
+        self._send.send_nowait(chunk)
+
+    async def run(self) -> None:
+        """Store them all. Raises StorageError."""
+        with self.scope:
+            last = 0
+
+            async def chunks() -> AsyncGenerator[bytes]:
+                nonlocal last
+                async for chunk in self._receive:
+                    yield chunk.data
+                    if chunk.last:
+                        last = chunk.number
+                        return
+                    self._engine.chunk_stored(self.info.position, chunk.number)
+                    self._wake()
+
+            await self._storage.save_snapshot(self.info, chunks())
+            self._engine.chunk_stored(self.info.position, last)
+            self._wake()
