@@ -373,6 +373,8 @@ class FabricLinks:
     def want(self, addresses: Mapping[str, str]) -> None:
         self.wanted = dict(addresses)
         self.news()
+        for end in self.ends.values():
+            end.other.owner.news()
 
     def up(self) -> Mapping[str, FabricLink]:
         return dict(self.ends)
@@ -389,7 +391,7 @@ class FabricLinks:
         if self._net.nodes.get(self.name) is self:
             del self._net.nodes[self.name]
         for end in list(self.ends.values()):
-            if silent:
+            if silent and end.other.owner.alive:
                 end.other.owner.nursery.start_soon(self._found_dead, end.pair)
             else:
                 end.pair.break_off("the connection was closed")
@@ -412,7 +414,9 @@ class FabricLinks:
                     idle.pop(name, None)
                 elif now - idle.setdefault(name, now) >= self._net.linger:
                     end.pair.break_off("nobody wants it")
-            with trio.move_on_after(self._net.retry * self._net.chance.uniform(0.5, 1.5)):
+            settled = not idle and all(name in self.ends for name in self.wanted)
+            wait = float("inf") if settled else self._net.retry * self._net.chance.uniform(0.5, 1.5)
+            with trio.move_on_after(wait):
                 await self._news.wait()
             await trio.sleep(self._net.delay())
 

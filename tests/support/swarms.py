@@ -84,6 +84,7 @@ class Swarm:
             verify=self.keys.verify,
             chance=random.Random(self.net.chance.random()),
             settings=self.settings,
+            boot=self.net.chance.getrandbits(62),
             version=number * 1_000_000,
         )
         with trio.CancelScope() as scope:

@@ -62,6 +62,8 @@ class Report(_Frame, frozen=True, tag=1):
     """Nodes to which a link stands that the topology asks for."""
     spare: Names
     """Those to which one stands that it does not, or not any more."""
+    certificate: Annotated[bytes, Meta(max_length=8192)]
+    """Its origin's (DER), for those who have no link to it."""
     signature: Signature
 
 

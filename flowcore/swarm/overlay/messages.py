@@ -166,7 +166,7 @@ class Messages:
             sending = Sending(
                 node,
                 topic,
-                life=ways.chance.getrandbits(62),
+                life=ways.life(),
                 patience=settings.patience,
                 most=settings.waiting,
                 most_bytes=settings.waiting_bytes,

@@ -9,6 +9,7 @@ async with open_links(..., user=overlay) as links, overlay.running(links):
 from __future__ import annotations
 
 import random
+import secrets
 import time
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import (
@@ -46,7 +47,7 @@ from flowcore.swarm.overlay.frames import (
 )
 from flowcore.swarm.overlay.messages import Messages, Topics
 from flowcore.swarm.overlay.opening import Openings
-from flowcore.swarm.overlay.proofs import Proofs, Sign, Verify
+from flowcore.swarm.overlay.proofs import Certificate, Learn, Proofs, Sign, Verify
 from flowcore.swarm.overlay.serving import Serving
 from flowcore.swarm.overlay.settings import OverlaySettings
 from flowcore.swarm.overlay.ways import Ways
@@ -63,19 +64,29 @@ class SwarmOverlay:
         cluster: str = "flow",
         sign: Sign,
         verify: Verify,
+        certificate: Certificate = lambda name: None,
+        learn: Learn = lambda certificate: None,
         chance: random.Random | None = None,
         settings: OverlaySettings | None = None,
+        boot: int | None = None,
         version: int | None = None,
     ) -> None:
-        """`version` is what reports of this node count from: higher than at the last start; unset, the
-        time."""
+        """With `certificate` and `learn`, nodes come to know the certificates of those they have no link to.
+
+        `boot` (62 bits) names this start among all of the node's; unset, it is drawn from the system's
+        randomness. `version` is what reports of this node count from: higher than at the last start; unset,
+        the time.
+        """
         self._settings = settings or OverlaySettings()
-        proofs = Proofs(cluster, sign, verify)
-        if version is None:
-            version = time.time_ns() // 1000
-        if chance is None:
-            chance = random.Random()
-        self._ways = Ways(name, topology, proofs, chance, self._settings, version)
+        self._ways = Ways(
+            name,
+            topology,
+            Proofs(cluster, sign, verify, certificate, learn),
+            chance or random.Random(),
+            self._settings,
+            boot=secrets.randbits(62) if boot is None else boot,
+            version=time.time_ns() // 1000 if version is None else version,
+        )
         self._topics = Topics()
         self._messages = Messages(self._ways, self._topics)
         self._broadcasts = Broadcasts(self._ways, self._topics)

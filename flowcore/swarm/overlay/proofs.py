@@ -36,14 +36,36 @@ Sign = Callable[[bytes], bytes]
 Verify = Callable[[str, bytes, bytes], bool]
 """Whether a node, by its name, has signed something; False where its certificate is not known."""
 
+Certificate = Callable[[str], bytes | None]
+"""A node's certificate (DER), as far as it is known; one's own is."""
+Learn = Callable[[bytes], str | None]
+"""Takes another node's certificate in, if the swarm's CA has issued it: its name; None if not."""
+
 
 class Proofs:
     """Signatures of this node's, and checks of others', all for one swarm."""
 
-    def __init__(self, cluster: str, sign: Sign, verify: Verify) -> None:
+    def __init__(
+        self,
+        cluster: str,
+        sign: Sign,
+        verify: Verify,
+        certificate: Certificate = lambda name: None,
+        learn: Learn = lambda certificate: None,
+    ) -> None:
         self._about = b"flow overlay 1\0" + cluster.encode() + b"\0"
         self._sign = sign
         self._verify = verify
+        self.certificate = certificate
+        self._learn = learn
+
+    def meet(self, name: str, certificate: bytes) -> bool:
+        """Take a certificate in: whether it is that of a node of this name, and was not known."""
+        return (
+            bool(certificate)
+            and self.certificate(name) != certificate
+            and self._learn(certificate) == name
+        )
 
     def make(self, kind: str, source: str, target: str, body: bytes) -> bytes:
         """This node's signature under something of a kind that goes from one to another."""

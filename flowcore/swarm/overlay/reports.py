@@ -52,9 +52,13 @@ class Reports:
         """These are this node's links now: its new report; None if nothing is new in it."""
         firm, spare = tuple(sorted(firm)), tuple(sorted(spare))
         kept = self._kept.get(self._name)
-        if kept is not None and (kept.firm, kept.spare) == (firm, spare):
+        said = (firm, spare, self._certificate())
+        if kept is not None and (kept.firm, kept.spare, kept.certificate) == said:
             return None
         return self._renewed(firm, spare)
+
+    def _certificate(self) -> bytes:
+        return self._proofs.certificate(self._name) or b""
 
     def _renewed(self, firm: tuple[str, ...], spare: tuple[str, ...]) -> Report:
         self._version += 1
@@ -65,6 +69,7 @@ class Reports:
             version=self._version,
             firm=firm,
             spare=spare,
+            certificate=self._certificate(),
             signature=self._proofs.make("report", self._name, "", said),
         )
         self._kept[self._name] = report
@@ -82,7 +87,7 @@ class Reports:
         if kept is None and len(self._kept) >= MOST_REPORTS:
             return None
         said = encode((report.boot, report.version, report.firm, report.spare))
-        if not self._proofs.hold("report", report.origin, "", said, report.signature):
+        if not self._holds(report, said):
             self.unproven += 1
             return None
         if report.origin == self._name:
@@ -90,6 +95,15 @@ class Reports:
             return self._renewed(self.own.firm, self.own.spare)
         self._kept[report.origin] = report
         return report
+
+    def _holds(self, report: Report, said: bytes) -> bool:
+        origin, proofs = report.origin, self._proofs
+        if proofs.hold("report", origin, "", said, report.signature):
+            return True
+        # of somebody new, or with a new certificate
+        return proofs.meet(origin, report.certificate) and proofs.hold(
+            "report", origin, "", said, report.signature
+        )
 
     def onward(self, report: Report, neighbours: Collection[str], source: str) -> list[str]:
         """To which neighbours a report goes on that came from one: those that have not had it."""

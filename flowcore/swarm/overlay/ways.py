@@ -64,10 +64,13 @@ class Ways:
         proofs: Proofs,
         chance: random.Random,
         settings: OverlaySettings,
+        *,
+        boot: int,
         version: int,
     ) -> None:
         self.name = name
-        self.boot = chance.getrandbits(62)
+        self.boot = boot
+        self._lives = random.Random(boot)
         self.proofs = proofs
         self.chance = chance
         self.settings = settings
@@ -105,6 +108,10 @@ class Ways:
                 self.name, self.members, self.wanting.topology, firm=firm, every=every
             )
         return self._routes
+
+    def life(self) -> int:
+        """A number for a channel, which none of this node's has had (62 bits)."""
+        return self._lives.getrandbits(62)
 
     def wake(self) -> None:
         """Have `tick` called soon."""
