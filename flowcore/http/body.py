@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import enum
 import re
+from typing import overload
 
 from flowcore.http.fields import BadMessage, parse_fields, split_lines
 from flowcore.http.head import CHUNKED, UNTIL_CLOSE
@@ -10,9 +12,19 @@ from flowcore.http.head import CHUNKED, UNTIL_CLOSE
 _SIZE = re.compile(rb"([0-9A-Fa-f]+)[ \t]*(;[\t\x20-\x7e\x80-\xff]*)?\r\n")
 _LINE = 4096
 """Most bytes of a chunk's size line, of all extensions together, and of all trailers together."""
-_CHUNKS = 16384
+_CHUNKS = 8192
 """Most chunks of a body, besides one for each `_EACH` bytes: a chunk costs more work than its bytes."""
-_EACH = 64
+_EACH = 2048
+
+
+class _Expects(enum.Enum):
+    """What comes next in a body of chunks (RFC 9112 section 7.1)."""
+
+    SIZE = enum.auto()
+    DATA = enum.auto()
+    END = enum.auto()
+    """The end of the line after a chunk's data."""
+    TRAILER = enum.auto()
 
 
 def too_large(limit: float) -> BadMessage:
@@ -30,8 +42,8 @@ class BodyReader:
         self._length = length
         self._limit = limit
         self._left = max(length, 0)
-        self._buffer = bytearray()
-        self._step = BodyReader._size  # of the class: a bound one would be a reference cycle
+        self._buffer = b""  # of chunks: a part of a line
+        self._expects = _Expects.SIZE
         self._chunks = _CHUNKS
         self._overhead = _LINE
         self.size = 0
@@ -50,8 +62,15 @@ class BodyReader:
         self.complete = self.complete or self._length == UNTIL_CLOSE
         return self.complete
 
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """(bytes of the body, bytes that belong to what follows). Raises BadMessage."""
+    @overload
+    def feed(self, data: bytes) -> tuple[bytes, bytes]: ...
+    @overload
+    def feed(self, data: bytes | memoryview) -> tuple[bytes | memoryview, bytes | memoryview]: ...
+    def feed(self, data: bytes | memoryview) -> tuple[bytes | memoryview, bytes | memoryview]:
+        """(bytes of the body, bytes that belong to what follows), as parts of `data`, or of their own.
+
+        Raises BadMessage.
+        """
         if self._length == UNTIL_CLOSE:
             self.size += len(data)
             if self.size > self._limit:
@@ -63,80 +82,78 @@ class BodyReader:
             self.size += len(taken)
             self.complete = self._left == 0
             return taken, data[len(taken) :]
-        self._buffer += data
-        body = bytearray()
-        while not self.complete and self._step(self, body):
-            pass
-        rest = bytes(self._buffer) if self.complete else b""
-        return bytes(body), rest
+        pieces: list[bytes] = []
+        rest = self._of_chunks(self._buffer + data, pieces)
+        self._buffer, rest = (b"", rest) if self.complete else (rest, b"")
+        return b"".join(pieces), rest
 
-    # ---- chunks (RFC 9112 section 7.1): each step tells whether another can be made with what is there
+    # ---- chunks
 
-    def _size(self, body: bytearray) -> bool:
-        del body
-        line = self._line()
-        if line is None:
-            return False
+    def _of_chunks(self, data: bytes, pieces: list[bytes]) -> bytes:
+        """Take the pieces of the body out of `data`; what is left is no whole line yet, or what follows."""
+        at, expects = 0, self._expects
+        while not self.complete:
+            if expects is _Expects.DATA:
+                piece = data[at : at + self._left]
+                pieces.append(piece)
+                at += len(piece)
+                self.size += len(piece)
+                self._left -= len(piece)
+                if self._left:
+                    break
+                expects = _Expects.END
+            if expects is _Expects.END:
+                if len(data) < at + 2:
+                    break
+                if not data.startswith(b"\r\n", at):
+                    raise BadMessage(400, "a chunk is longer than its size")
+                at += 2
+                expects = _Expects.SIZE
+            end = data.find(b"\n", at, at + _LINE) + 1
+            if not end:
+                if len(data) - at >= _LINE:
+                    raise BadMessage(400, "a chunk's size line or a trailer is too long")
+                break
+            if expects is _Expects.SIZE:
+                self._left = self._size(data[at:end])
+                expects = _Expects.DATA if self._left else _Expects.TRAILER
+            else:
+                self._trailer(data[at:end])
+            at = end
+        self._expects = expects
+        return data[at:]
+
+    def _size(self, line: bytes) -> int:
+        """The size of the chunk whose line this is."""
         match = _SIZE.fullmatch(line)
         if match is None:
+            self._refuse_bare(line)
             raise BadMessage(400, "a chunk's size is malformed")
-        digits = match[1].lstrip(b"0")
-        self._spend(len(line) - 2 - len(digits or b"0"), "extensions")
-        self._left = int(digits[:16] or b"0", 16)
-        if len(digits) > 16 or self.size + self._left > self._limit:
+        digits = match[1].lstrip(b"0") or b"0"
+        if len(digits) < len(line) - 2:
+            self._spend(len(line) - 2 - len(digits), "extensions")
+        size = int(digits[:16], 16)
+        if len(digits) > 16 or self.size + size > self._limit:
             raise too_large(self._limit)
         self._chunks -= 1
         if self._chunks + self.size // _EACH < 0:
             raise BadMessage(400, "the body comes in too many small chunks")
-        self._step = BodyReader._data if self._left else BodyReader._trailer
-        return True
+        return size
 
-    def _data(self, body: bytearray) -> bool:
-        taken = self._buffer[: self._left]
-        body += taken
-        self.size += len(taken)
-        self._left -= len(taken)
-        del self._buffer[: len(taken)]
-        if not self._left:
-            self._step = BodyReader._end
-        return not self._left
-
-    def _end(self, body: bytearray) -> bool:
-        del body
-        if len(self._buffer) < 2:
-            return False
-        if self._buffer[:2] != b"\r\n":
-            raise BadMessage(400, "a chunk is longer than its size")
-        del self._buffer[:2]
-        self._step = BodyReader._size
-        return True
-
-    def _trailer(self, body: bytearray) -> bool:
+    def _trailer(self, line: bytes) -> None:
         """Trailers are checked and dropped."""
-        del body
-        line = self._line()
-        if line is None:
-            return False
+        self._refuse_bare(line)
         self._spend(len(line) - 2, "trailers")
         if line == b"\r\n":
             self.complete = True
-            return False
+            return
         fields = split_lines(line + b"\r\n")
         if fields is None or parse_fields(fields) is None:
             raise BadMessage(400, "a trailer is malformed")
-        return True
 
-    def _line(self) -> bytes | None:
-        end = self._buffer.find(b"\n", 0, _LINE)
-        if end < 0:
-            if len(self._buffer) >= _LINE:
-                raise BadMessage(400, "a chunk's size line or a trailer is too long")
-            return None
-        line = bytes(self._buffer[: end + 1])
-        del self._buffer[: end + 1]
+    def _refuse_bare(self, line: bytes) -> None:
         if not line.endswith(b"\r\n"):
             raise BadMessage(400, "a line ends without a carriage return")
-        return line
 
     def _spend(self, size: int, what: str) -> None:
         self._overhead -= size

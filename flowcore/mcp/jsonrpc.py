@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from array import array
+from codecs import utf_8_decode
 from collections.abc import Callable, Mapping
 from itertools import accumulate
 from typing import Any, Final, Literal, TypeVar
@@ -33,6 +34,9 @@ LARGE: Final = 1 << 20
 _MARGIN = 1 << 16
 """Bytes of white space around a large message from which on it is refused."""
 _SPACE = b" \t\r\n"
+
+_PIECE = 1 << 16
+"""Bytes of a large message that are looked at together: so many stay in a core's cache."""
 
 _IN_TEXTS = 10
 """How many times as many commas and brackets there may be with those in texts: to leave these out costs as
@@ -232,17 +236,6 @@ def _steps(data: bytes) -> bytes:
     return _STRING.sub(b"", rest)
 
 
-def _in_strings(data: bytes, most: float) -> int:
-    """How many commas and brackets stand in the strings of valid JSON; -1 if it has more strings than so
-    many values can have."""
-    quotes = int(4 * most)  # of two strings only one can be a name
-    parts = _unescaped(data).split(b'"', quotes + 1)
-    if len(parts) > quotes + 1:
-        return -1
-    texts = b"".join(parts[1::2])
-    return texts.count(b",") + texts.count(b"[") + texts.count(b"{")
-
-
 def _unescaped(data: bytes) -> bytes:
     """JSON without escaped quotes and backslashes: each quote that is left begins or ends a string."""
     if b"\\" not in data:
@@ -254,6 +247,8 @@ _BLOCK = 64
 _EVEN = (b'"' * 256, b'"' * 16, b'""')
 _AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # which closes which, the decoder checks
 _NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
+_NOT_COUNTED = bytes(set(range(256)) - set(b'",[{'))
+_NOT_OPENING = bytes(set(range(256)) - set(b"[{"))
 _STRING = re.compile(rb'"[^"]*"')
 
 
@@ -266,10 +261,7 @@ def _parse(decoder: Callable[[bytes], _T], data: bytes, depth: int, values: floa
     if len(data) > LARGE and _bounds(data) not in (b"{}", b"[]"):
         raise ParseError("not valid JSON: neither an object nor an array, or not whole")
     if not data.isascii():
-        try:
-            data.decode()
-        except UnicodeDecodeError as problem:
-            raise ParseError(f"not UTF-8: {problem.reason} at byte {problem.start}") from None
+        _check_text(data)
     count = _containers(data, values)
     try:
         value = decoder(data)
@@ -289,23 +281,52 @@ def _bounds(data: bytes) -> bytes:
     return data[:_MARGIN].lstrip(_SPACE)[:1] + data[-_MARGIN:].rstrip(_SPACE)[-1:]
 
 
+def _check_text(data: bytes) -> None:
+    """Raise ParseError if the bytes are not UTF-8. Piece by piece, so that nothing large is made of them."""
+    view, at = memoryview(data), 0
+    while at < len(data):
+        end = at + _PIECE
+        try:
+            at += utf_8_decode(view[at:end], "strict", end >= len(data))[1]
+        except UnicodeDecodeError as problem:
+            place = at + problem.start
+            raise ParseError(f"not UTF-8: {problem.reason} at byte {place}") from None
+
+
 def _containers(data: bytes, values: float) -> int:
     """How many arrays and objects there are at most. Raises ParseError for too many `values`."""
     if len(data) <= min(values, LARGE):
         return data.count(b"[") + data.count(b"{")
-    containers = commas = 0
-    for start in range(0, len(data), LARGE):  # so that of too many only some are counted
-        end = start + LARGE
-        containers += data.count(b"[", start, end) + data.count(b"{", start, end)
-        if len(data) > values:
-            commas += data.count(b",", start, end)
-            if containers + commas > values * _IN_TEXTS:
-                raise ParseError(f"more than {values} values")
-    if containers + commas > values:
-        within = _in_strings(data, values)
-        if within < 0 or containers + commas - within > values:
+    if values == math.inf:
+        return len(data.translate(None, _NOT_OPENING))
+    marks: list[bytes] = []
+    counted = 0
+    for start in range(0, len(data), _PIECE):  # so that of too many only some are counted
+        piece = data[start : start + _PIECE].translate(None, _NOT_COUNTED)
+        marks.append(piece)
+        counted += len(piece) - piece.count(b'"')
+        if counted > values * _IN_TEXTS:
             raise ParseError(f"more than {values} values")
-    return containers
+    if counted > values:
+        if b"\\" in data:
+            marks = [_unescaped(data).translate(None, _NOT_COUNTED)]
+        if _exceed(b"".join(marks), values):
+            raise ParseError(f"more than {values} values")
+    return sum(piece.count(b"[") + piece.count(b"{") for piece in marks)
+
+
+def _exceed(marks: bytes, values: float) -> bool:
+    """Whether there are more commas and brackets than so many values have, without those in texts."""
+    for quotes in _EVEN:
+        marks = marks.replace(quotes, b"")
+    found, within = 0, 0
+    for start in range(0, len(marks), _PIECE):
+        parts = marks[start : start + _PIECE].split(b'"')
+        found += len(b"".join(parts[within::2]))
+        within ^= (len(parts) - 1) & 1
+        if found > values:
+            return True
+    return False
 
 
 def _classify(frame: _Frame) -> Message:
