@@ -7,11 +7,7 @@ first level is parsed here, and what is sent on is what was received, byte for b
 from __future__ import annotations
 
 import math
-import re
-from array import array
-from codecs import utf_8_decode
 from collections.abc import Callable, Mapping
-from itertools import accumulate
 from typing import Any, Final, Literal, TypeVar
 
 import msgspec
@@ -19,31 +15,24 @@ from msgspec import UNSET, Raw, UnsetType
 
 from flowcore.errors import InvalidArguments, InvalidRequest
 from flowcore.mcp.codes import ParseError
+from flowcore.mcp.extent import LARGE, MAX_DEPTH, check_text, most_containers, nests
 
 _T = TypeVar("_T")
 
 Id = int | str
 """A request's id. null and fractions are not allowed in MCP; integers are of 64 bits at most."""
 
-MAX_DEPTH: Final = 128
-"""How deeply arrays and objects may be nested in a message."""
-
-LARGE: Final = 1 << 20
-"""Bytes of a message from which on a wrong one is not read again to tell more about what is wrong."""
-
 _MARGIN = 1 << 16
 """Bytes of white space around a large message from which on it is refused."""
 _SPACE = b" \t\r\n"
 
-_PIECE = 1 << 16
-"""Bytes of a large message that are looked at together: so many stay in a core's cache."""
-
-_IN_TEXTS = 10
-"""How many times as many commas and brackets there may be with those in texts: to leave these out costs as
-much as there are."""
-
 _COMMAS = 1000
 """Most commas in a batch for each message allowed: splitting one of nothing but commas costs a second."""
+
+_LONG = 1 << 16
+"""Most bytes of the id, the method and the version in a large message."""
+
+_WRONG = "a message that is not valid JSON-RPC 2.0"
 
 EMPTY: Final = Raw(b"{}")
 
@@ -92,6 +81,17 @@ class _Frame(msgspec.Struct, gc=False):
     error: ErrorObject | UnsetType = UNSET
 
 
+class _LargeFrame(msgspec.Struct, gc=False):
+    """What is short in a right message is left as it is, until it proves to be."""
+
+    jsonrpc: Raw | UnsetType = UNSET
+    id: Raw | UnsetType = UNSET
+    method: Raw | UnsetType = UNSET
+    params: dict[str, Raw] | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: ErrorObject | UnsetType = UNSET
+
+
 class _Named(msgspec.Struct, gc=False):
     id: int | str | None = None
 
@@ -103,6 +103,7 @@ class _Outline(msgspec.Struct, gc=False):
 
 
 _decode_frame = msgspec.json.Decoder(_Frame).decode
+_decode_large = msgspec.json.Decoder(_LargeFrame).decode
 _decode_named = msgspec.json.Decoder(_Named).decode
 _decode_outline = msgspec.json.Decoder(_Outline).decode
 _decode_batch = msgspec.json.Decoder(list[Raw]).decode
@@ -116,8 +117,9 @@ def decode(data: bytes, *, depth: int = MAX_DEPTH, values: float = math.inf) -> 
     Raises ParseError (not JSON, not UTF-8, nested too deeply, too many), InvalidRequest (not a JSON-RPC
     message, a batch included) or InvalidArguments (`params` is no object); `failed_id` tells whom to answer.
     """
+    decoder = _decode_frame if len(data) <= LARGE else _large_frame
     try:
-        frame = _parse(_decode_frame, data, depth, values)
+        frame = _parse(decoder, data, depth, values)
     except msgspec.ValidationError as problem:
         raise _invalid(data, problem) from None
     return _classify(frame)
@@ -152,10 +154,18 @@ def decode_batch(
     messages: list[Message | InvalidRequest | InvalidArguments] = []
     for part in parts:
         try:
-            messages.append(decode(bytes(part), depth=depth))
+            messages.append(_of_batch(memoryview(part).tobytes()))
         except (InvalidRequest, InvalidArguments) as problem:
             messages.append(problem)
     return messages
+
+
+def _of_batch(part: bytes) -> Message:
+    """A message of a batch, of which all is known that concerns the whole."""
+    try:
+        return _classify((_decode_frame if len(part) <= LARGE else _large_frame)(part))
+    except msgspec.ValidationError as problem:
+        raise _invalid(part, problem) from None
 
 
 def failed_id(data: bytes) -> Id | None:
@@ -204,54 +214,6 @@ def one_line(data: bytes) -> bytes:
     return data
 
 
-def too_deep(data: bytes, depth: int = MAX_DEPTH) -> bool:
-    """Whether arrays and objects are nested more than `depth` levels; for valid JSON it is exact.
-
-    Few brackets cannot nest deeply; where there are many, all else is taken away by passes over bytes
-    that run in C, and of the brackets left only those are counted one by one that may be too deep.
-    """
-    if data.count(b"[") + data.count(b"{") <= depth:
-        return False
-    steps = _steps(data)
-    level = 0
-    for start in range(0, len(steps), _BLOCK):
-        block = steps[start : start + _BLOCK]
-        opened = block.count(b"\x01")
-        if level + opened > depth and level + max(accumulate(array("b", block))) > depth:
-            return True
-        level += 2 * opened - len(block)
-    return False
-
-
-def containers(data: bytes) -> int:
-    """How many arrays and objects there are in valid JSON."""
-    return _steps(data).count(b"\x01")
-
-
-def _steps(data: bytes) -> bytes:
-    """The brackets of JSON as steps into (1) and out of (-1) arrays and objects, without those in strings."""
-    rest = _unescaped(data).translate(_AS_STEPS, _NOT_STRUCTURE)
-    for quotes in _EVEN:  # what follows them is as much within a string, or without, as it was
-        rest = rest.replace(quotes, b"")
-    return _STRING.sub(b"", rest)
-
-
-def _unescaped(data: bytes) -> bytes:
-    """JSON without escaped quotes and backslashes: each quote that is left begins or ends a string."""
-    if b"\\" not in data:
-        return data
-    return data.replace(b"\\\\", b"").replace(b'\\"', b"")
-
-
-_BLOCK = 64
-_EVEN = (b'"' * 256, b'"' * 16, b'""')
-_AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # which closes which, the decoder checks
-_NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
-_NOT_COUNTED = bytes(set(range(256)) - set(b'",[{'))
-_NOT_OPENING = bytes(set(range(256)) - set(b"[{"))
-_STRING = re.compile(rb'"[^"]*"')
-
-
 def _parse(decoder: Callable[[bytes], _T], data: bytes, depth: int, values: float) -> _T:
     """What the decoder makes of the bytes; its ValidationError is left to the caller.
 
@@ -261,8 +223,8 @@ def _parse(decoder: Callable[[bytes], _T], data: bytes, depth: int, values: floa
     if len(data) > LARGE and _bounds(data) not in (b"{}", b"[]"):
         raise ParseError("not valid JSON: neither an object nor an array, or not whole")
     if not data.isascii():
-        _check_text(data)
-    count = _containers(data, values)
+        check_text(data)
+    count = most_containers(data, values)
     try:
         value = decoder(data)
     except msgspec.ValidationError:
@@ -271,62 +233,29 @@ def _parse(decoder: Callable[[bytes], _T], data: bytes, depth: int, values: floa
         raise ParseError(f"not valid JSON: {problem}") from None
     except RecursionError:
         raise ParseError(f"nested more than {depth} levels deep") from None
-    if count > depth and too_deep(data, depth):
+    if count > depth and nests(data, depth):
         raise ParseError(f"nested more than {depth} levels deep")
     return value
+
+
+def _large_frame(data: bytes) -> _Frame:
+    """The frame of a large message. Raises InvalidRequest where a part is long that never is."""
+    large = _decode_large(data)
+    short = []
+    for name in ("jsonrpc", "id", "method"):
+        part = getattr(large, name)
+        if part is not UNSET:
+            if len(memoryview(part)) > _LONG:
+                raise InvalidRequest(f"{_WRONG}: {name!r} has more than {_LONG} bytes")
+            short.append(b'"%b":%b' % (name.encode(), part))
+    frame = _decode_frame(b"{%b}" % b",".join(short))
+    frame.params, frame.result, frame.error = large.params, large.result, large.error
+    return frame
 
 
 def _bounds(data: bytes) -> bytes:
     """The first and the last character that are no white space, if there is no great deal of that."""
     return data[:_MARGIN].lstrip(_SPACE)[:1] + data[-_MARGIN:].rstrip(_SPACE)[-1:]
-
-
-def _check_text(data: bytes) -> None:
-    """Raise ParseError if the bytes are not UTF-8. Piece by piece, so that nothing large is made of them."""
-    view, at = memoryview(data), 0
-    while at < len(data):
-        end = at + _PIECE
-        try:
-            at += utf_8_decode(view[at:end], "strict", end >= len(data))[1]
-        except UnicodeDecodeError as problem:
-            place = at + problem.start
-            raise ParseError(f"not UTF-8: {problem.reason} at byte {place}") from None
-
-
-def _containers(data: bytes, values: float) -> int:
-    """How many arrays and objects there are at most. Raises ParseError for too many `values`."""
-    if len(data) <= min(values, LARGE):
-        return data.count(b"[") + data.count(b"{")
-    if values == math.inf:
-        return len(data.translate(None, _NOT_OPENING))
-    marks: list[bytes] = []
-    counted = 0
-    for start in range(0, len(data), _PIECE):  # so that of too many only some are counted
-        piece = data[start : start + _PIECE].translate(None, _NOT_COUNTED)
-        marks.append(piece)
-        counted += len(piece) - piece.count(b'"')
-        if counted > values * _IN_TEXTS:
-            raise ParseError(f"more than {values} values")
-    if counted > values:
-        if b"\\" in data:
-            marks = [_unescaped(data).translate(None, _NOT_COUNTED)]
-        if _exceed(b"".join(marks), values):
-            raise ParseError(f"more than {values} values")
-    return sum(piece.count(b"[") + piece.count(b"{") for piece in marks)
-
-
-def _exceed(marks: bytes, values: float) -> bool:
-    """Whether there are more commas and brackets than so many values have, without those in texts."""
-    for quotes in _EVEN:
-        marks = marks.replace(quotes, b"")
-    found, within = 0, 0
-    for start in range(0, len(marks), _PIECE):
-        parts = marks[start : start + _PIECE].split(b'"')
-        found += len(b"".join(parts[within::2]))
-        within ^= (len(parts) - 1) & 1
-        if found > values:
-            return True
-    return False
 
 
 def _classify(frame: _Frame) -> Message:
@@ -354,10 +283,8 @@ def _invalid(data: bytes, problem: msgspec.ValidationError) -> InvalidRequest | 
     if is_batch(data):
         return InvalidRequest("batches are not supported")
     if len(data) > LARGE:
-        text = "a message that is not valid JSON-RPC 2.0"
-        return (InvalidArguments if "$.params" in str(problem) else InvalidRequest)(
-            f"{text}: {problem}"
-        )
+        kind = InvalidArguments if "$.params" in str(problem) else InvalidRequest
+        return kind(f"{_WRONG}: {problem}")
     try:
         outline = _decode_outline(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):
