@@ -9,7 +9,7 @@ from typing import NoReturn
 
 import msgspec
 
-from flowcore.http.body import BodyReader, too_large
+from flowcore.http.body import EACH_OF_REQUEST, BodyReader, too_large
 from flowcore.http.fields import BadMessage
 from flowcore.http.head import CHUNKED, RequestHead, parse_request
 from flowcore.http.limits import Limits
@@ -97,11 +97,12 @@ class RequestReader:
         head = known or self._parse(raw)
         stop = end + head.length
         if head.length == CHUNKED or stop > len(buffer):
-            self._head, self._body = head, BodyReader(head.length, self._limits.body)
+            body = BodyReader(head.length, self._limits.body, EACH_OF_REQUEST)
+            self._head, self._body = head, body
             self._expected = head.expects
             self._buffer, self._start, self._scanned = b"", 0, 0
-            self._take(self._body, buffer[end:])
-            return self._whole(self._body)
+            self._take(body, buffer[end:])
+            return self._whole(body)
         if head.length > self._limits.body:
             raise too_large(self._limits.body)
         self._start = self._scanned = stop
@@ -136,9 +137,7 @@ class RequestReader:
         raise BadMessage(431, f"the head has more than {limits.head} bytes")
 
     def _take(self, body: BodyReader, data: bytes | memoryview) -> None:
-        piece, rest = body.feed(data)
-        self._came.write(piece)
-        self._buffer = bytes(rest)
+        self._buffer = bytes(body.feed(data, self._came.write))
 
     def _whole(self, body: BodyReader) -> Incoming | None:
         if not body.complete:
