@@ -11,6 +11,9 @@ from codecs import utf_8_decode
 from itertools import accumulate
 from typing import Final
 
+from msgspec import DecodeError
+from msgspec.json import format as format_json
+
 from flowcore.mcp.codes import ParseError
 
 MAX_DEPTH: Final = 128
@@ -47,10 +50,11 @@ def check_text(data: bytes) -> None:
             raise ParseError(f"not UTF-8: {problem.reason} at byte {place}") from None
 
 
-def most_containers(data: bytes, values: float) -> int:
-    """How many arrays and objects there are at most. Raises ParseError for too many `values`."""
+def at_most(data: bytes, values: float) -> tuple[int, int]:
+    """How many arrays and objects there are at most, and how many values: as many as there are bytes, where
+    those are few. Raises ParseError for too many `values`."""
     if len(data) <= min(values, LARGE):
-        return data.count(b"[") + data.count(b"{")
+        return data.count(b"[") + data.count(b"{"), len(data)
     containers = counted = 0
     for start in range(0, len(data), _PIECE):  # so that of too many only some are counted
         end = start + _PIECE
@@ -63,7 +67,7 @@ def most_containers(data: bytes, values: float) -> int:
             raise ParseError(f"more than {values} values")
     if counted > values and _more_than(values, data):
         raise ParseError(f"more than {values} values")
-    return containers
+    return containers, counted
 
 
 def _more_than(values: float, data: bytes) -> bool:
@@ -104,6 +108,27 @@ def nests(data: bytes, depth: int) -> bool:
         if level + opened > depth and level + max(accumulate(array("b", block))) > depth:
             return True
         level += 2 * opened - len(block)
+    return False
+
+
+def lies_deep(data: bytes, depth: int) -> bool:
+    """Whether JSON, right or wrong, is found to be nested more than `depth` levels by being laid out: each
+    value on a line of its own, and as far from its left edge as it is deep. It costs as much as the lines are
+    long, but nothing for what is escaped, which `nests` has to take away piece by piece."""
+    try:
+        lines = format_json(data, indent=1)
+    except DecodeError:
+        return False
+    except RecursionError:
+        return True
+    edge, at = b"\n" + b" " * depth, lines.find(b"\n")
+    while at >= 0:
+        end = lines.find(b"\n", at + 1)
+        if lines.startswith(edge, at):
+            deeper = lines.startswith(b" ", at + len(edge))
+            if deeper or lines[at:end].rstrip(b",").endswith((b"[]", b"{}")):
+                return True
+        at = end
     return False
 
 

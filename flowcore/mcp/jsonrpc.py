@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from flowcore.errors import InvalidArguments, InvalidRequest
 from flowcore.mcp.codes import ParseError
-from flowcore.mcp.extent import LARGE, MAX_DEPTH, check_text, most_containers, nests
+from flowcore.mcp.extent import LARGE, MAX_DEPTH, at_most, check_text, lies_deep, nests
 
 _T = TypeVar("_T")
 
@@ -28,6 +28,9 @@ _SPACE = b" \t\r\n"
 
 _COMMAS = 1000
 """Most commas in a batch for each message allowed: splitting one of nothing but commas costs a second."""
+
+_LINES = 1 << 22
+"""Bytes of white space up to which a large message is laid out to see how deep it is."""
 
 _LONG = 1 << 16
 """Most bytes of the id, the method and the version in a large message."""
@@ -81,13 +84,16 @@ class _Frame(msgspec.Struct, gc=False):
     error: ErrorObject | UnsetType = UNSET
 
 
+_Name = Annotated[str, msgspec.Meta(max_length=64)]
+
+
 class _LargeFrame(msgspec.Struct, gc=False):
-    """What is short in a right message is left as it is, until it proves to be."""
+    """What is short in a right message is left as it is, until it proves to be; names of params must be."""
 
     jsonrpc: Raw | UnsetType = UNSET
     id: Raw | UnsetType = UNSET
     method: Raw | UnsetType = UNSET
-    params: dict[str, Raw] | UnsetType = UNSET
+    params: dict[_Name, Raw] | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
     error: ErrorObject | UnsetType = UNSET
 
@@ -218,13 +224,17 @@ def _parse(decoder: Callable[[bytes], _T], data: bytes, depth: int, values: floa
     """What the decoder makes of the bytes; its ValidationError is left to the caller.
 
     The decoder itself stops at Python's recursion limit, so that the exact and dearer look at the depth
-    is taken only at JSON that is whole. It also leaves the text within Raw unlooked at.
+    is taken only at JSON that is whole, unless there is a cheaper one. It also leaves the text within Raw
+    unlooked at.
     """
     if len(data) > LARGE and _bounds(data) not in (b"{}", b"[]"):
         raise ParseError("not valid JSON: neither an object nor an array, or not whole")
     if not data.isascii():
         check_text(data)
-    count = most_containers(data, values)
+    containers, most = at_most(data, values)
+    laid_out = containers > depth and most * depth <= _LINES and len(data) > LARGE and b"\\" in data
+    if laid_out and lies_deep(data, depth):
+        raise ParseError(f"nested more than {depth} levels deep")
     try:
         value = decoder(data)
     except msgspec.ValidationError:
@@ -233,7 +243,7 @@ def _parse(decoder: Callable[[bytes], _T], data: bytes, depth: int, values: floa
         raise ParseError(f"not valid JSON: {problem}") from None
     except RecursionError:
         raise ParseError(f"nested more than {depth} levels deep") from None
-    if count > depth and nests(data, depth):
+    if containers > depth and not laid_out and nests(data, depth):
         raise ParseError(f"nested more than {depth} levels deep")
     return value
 
