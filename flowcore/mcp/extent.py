@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from array import array
 from codecs import utf_8_decode
+from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final
 
@@ -32,10 +33,15 @@ _PIECE = 1 << 16
 _BLOCK = 64
 _EVEN = (b'"' * 256, b'"' * 16, b'""')
 _AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # which closes which, the decoder checks
-_NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
-_COUNTED = (b",", b"[", b"{")
-_NOT_COUNTED = bytes(set(range(256)) - set(b",[{"))
-_NOT_MARKS = bytes(set(range(256)) - set(b'",[{'))
+_Marks = tuple[tuple[bytes, ...], bytes]
+"""Single bytes, and all others."""
+
+
+def _marks(those: bytes) -> _Marks:
+    return tuple(bytes((one,)) for one in those), bytes(set(range(256)) - set(those))
+
+
+_COUNTED, _COUNTED_AND_TEXTS, _STRUCTURE = _marks(b",[{"), _marks(b'",[{'), _marks(b'"[]{}')
 
 
 def check_text(data: bytes) -> None:
@@ -50,17 +56,22 @@ def check_text(data: bytes) -> None:
             raise ParseError(f"not UTF-8: {problem.reason} at byte {place}") from None
 
 
+def count(data: bytes, mark: bytes) -> int:
+    """How often a byte occurs, which costs little where it is rare."""
+    return sum(
+        data.count(mark, start, start + _PIECE)
+        for start in range(0, len(data), _PIECE)
+        if data.find(mark, start, start + _PIECE) >= 0
+    )
+
+
 def at_most(data: bytes, values: float) -> tuple[int, int]:
     """How many arrays and objects there are at most, and how many values: as many as there are bytes, where
     those are few. Raises ParseError for too many `values`."""
     if len(data) <= min(values, LARGE):
         return data.count(b"[") + data.count(b"{"), len(data)
     containers = counted = 0
-    for start in range(0, len(data), _PIECE):  # so that of too many only some are counted
-        end = start + _PIECE
-        if all(data.find(mark, start, end) < 0 for mark in _COUNTED):
-            continue
-        marks = data[start:end].translate(None, _NOT_COUNTED)
+    for marks in _only(_COUNTED, data):  # so that of too many only some are counted
         counted += len(marks)
         containers += len(marks) - marks.count(b",")
         if counted > values * _IN_TEXTS:
@@ -72,9 +83,8 @@ def at_most(data: bytes, values: float) -> tuple[int, int]:
 
 def _more_than(values: float, data: bytes) -> bool:
     """Whether there are more commas and brackets than so many values have, without those in texts."""
-    data, found, within = _unescaped(data), 0, False
-    for start in range(0, len(data), _PIECE):
-        marks = data[start : start + _PIECE].translate(None, _NOT_MARKS)
+    found, within = 0, False
+    for marks in _only(_COUNTED_AND_TEXTS, _unescaped(data)):
         outside, within = _outside(marks, within)
         found += len(outside)
         if found > values:
@@ -139,7 +149,19 @@ def containers(data: bytes) -> int:
 
 def _steps(data: bytes) -> bytes:
     """The brackets of JSON as steps into (1) and out of (-1) arrays and objects, without those in texts."""
-    return _outside(_unescaped(data).translate(_AS_STEPS, _NOT_STRUCTURE))[0]
+    marks = b"".join(_only(_STRUCTURE, _unescaped(data)))
+    return _outside(marks)[0].translate(_AS_STEPS)
+
+
+def _only(marks: _Marks, data: bytes) -> Iterator[bytes]:
+    """What there is of some marks in the data, piece by piece."""
+    each, others = marks
+    for start in range(0, len(data), _PIECE):
+        end = start + _PIECE
+        for mark in each:
+            if data.find(mark, start, end) >= 0:
+                yield data[start:end].translate(None, others)
+                break
 
 
 def _unescaped(data: bytes) -> bytes:

@@ -15,7 +15,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from flowcore.errors import InvalidArguments, InvalidRequest
 from flowcore.mcp.codes import ParseError
-from flowcore.mcp.extent import LARGE, MAX_DEPTH, at_most, check_text, lies_deep, nests
+from flowcore.mcp.extent import LARGE, MAX_DEPTH, at_most, check_text, count, lies_deep, nests
 
 _T = TypeVar("_T")
 
@@ -143,9 +143,11 @@ def decode_batch(
 
     Raises ParseError if the whole is not JSON, InvalidRequest if it is empty or longer than `limit`.
     """
-    if data.count(b'"jsonrpc"') > 10 * limit:  # no need to take apart what is far too long
+    commas = count(data, b",")
+    # no need to take apart what is far too long
+    if commas > 10 * limit and data.count(b'"jsonrpc"') > 10 * limit:
         raise InvalidRequest(f"a batch holds at most {limit} messages")
-    if data.count(b",") > limit * _COMMAS:
+    if commas > limit * _COMMAS:
         raise InvalidRequest(
             f"a batch holds at most {limit} messages, and {limit * _COMMAS} commas"
         )
@@ -160,18 +162,19 @@ def decode_batch(
     messages: list[Message | InvalidRequest | InvalidArguments] = []
     for part in parts:
         try:
-            messages.append(_of_batch(memoryview(part).tobytes()))
+            messages.append(_of_batch(part))
         except (InvalidRequest, InvalidArguments) as problem:
             messages.append(problem)
     return messages
 
 
-def _of_batch(part: bytes) -> Message:
+def _of_batch(part: Raw) -> Message:
     """A message of a batch, of which all is known that concerns the whole."""
     try:
-        return _classify((_decode_frame if len(part) <= LARGE else _large_frame)(part))
+        large = len(memoryview(part)) > LARGE
+        return _classify((_large_frame if large else _decode_frame)(part))
     except msgspec.ValidationError as problem:
-        raise _invalid(part, problem) from None
+        raise _invalid(bytes(part), problem) from None
 
 
 def failed_id(data: bytes) -> Id | None:
@@ -227,12 +230,13 @@ def _parse(decoder: Callable[[bytes], _T], data: bytes, depth: int, values: floa
     is taken only at JSON that is whole, unless there is a cheaper one. It also leaves the text within Raw
     unlooked at.
     """
-    if len(data) > LARGE and _bounds(data) not in (b"{}", b"[]"):
+    large = len(data) > LARGE
+    if large and _bounds(data) not in (b"{}", b"[]"):
         raise ParseError("not valid JSON: neither an object nor an array, or not whole")
     if not data.isascii():
         check_text(data)
     containers, most = at_most(data, values)
-    laid_out = containers > depth and most * depth <= _LINES and len(data) > LARGE and b"\\" in data
+    laid_out = large and containers > depth and most * depth <= _LINES and b"\\" in data
     if laid_out and lies_deep(data, depth):
         raise ParseError(f"nested more than {depth} levels deep")
     try:
@@ -248,7 +252,7 @@ def _parse(decoder: Callable[[bytes], _T], data: bytes, depth: int, values: floa
     return value
 
 
-def _large_frame(data: bytes) -> _Frame:
+def _large_frame(data: bytes | Raw) -> _Frame:
     """The frame of a large message. Raises InvalidRequest where a part is long that never is."""
     large = _decode_large(data)
     short = []
