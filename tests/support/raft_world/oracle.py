@@ -10,6 +10,9 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
+MEMBERSHIP = b"\x01"
+"""How the data of an entry begins that is a configuration."""
+
 
 class Broken(AssertionError):
     """Something that must hold does not."""
@@ -41,6 +44,8 @@ class Oracle:
         """By position and term of an entry: the term of the one before, and a sum of its data."""
         self.holders: dict[tuple[int, int], set[str]] = {}
         """Who has an entry of a position and term durably."""
+        self.configurations: dict[tuple[int, int], bytes] = {}
+        """By position and term, those that were written; encoded."""
         self.committed: list[tuple[int, int]] = [(0, 0)]
         """By position: the term of the entry, and the lowest term in which somebody knew it as committed."""
         self.applied_at = 0
@@ -74,6 +79,8 @@ class Oracle:
         if previous is None:
             previous = server.store.stored.term(entries[0].position - 1)
         for entry in entries:
+            if entry.data[:1] == MEMBERSHIP:
+                self.configurations[entry.position, entry.term] = entry.data[1:]
             link = (previous, zlib.crc32(entry.data))
             known = self.chain.setdefault((entry.position, entry.term), link)
             if known != link:
@@ -148,6 +155,11 @@ class Oracle:
                 f"state machine safety: {server.host.name} takes a snapshot at {info.position} of term"
                 f" {info.term}, which is not what is committed there"
             )
+        found = server.engine.history.at(info.position)[1].encode()
+        if found != info.about:
+            raise Broken(
+                f"configurations: {server.host.name} takes a snapshot, and not its members"
+            )
 
     # ---- after every step
 
@@ -166,6 +178,7 @@ class Oracle:
                 raise Broken(f"{name} takes back its commit of {seen.commit}: it is {log.commit}")
             self._commits(name, engine, seen.commit)
             seen.commit = log.commit
+        self._configured(name, engine)
         if engine.role == "leader":
             self._leads(name, engine, seen)
         else:
@@ -180,6 +193,7 @@ class Oracle:
             known = self.leaders.setdefault(engine.term, name)
             if known != name:
                 raise Broken(f"election safety: {known} and {name} lead in term {engine.term}")
+            self._elected(name, engine)
             self._complete(name, engine)
         elif log.last < seen.last or (
             seen.last >= log.start and log.term(seen.last) != seen.last_term
@@ -187,6 +201,43 @@ class Oracle:
             raise Broken(f"leader append-only: {name} has changed its log before {seen.last}")
         if log.last != seen.last:
             seen.last, seen.last_term = log.last, log.term(log.last)
+
+    def _elected(self, name: str, engine: Any) -> None:
+        """Majorities have voted for it in this term (section 3.4; of a joint configuration both, 4.3)."""
+        membership = engine.membership
+        for voters in (membership.voters, membership.outgoing):
+            gave = sum(self.votes.get((one, engine.term)) == name for one in voters)
+            if voters and gave <= len(voters) // 2:
+                raise Broken(
+                    f"election safety: {name} leads in term {engine.term} with {gave} votes of"
+                    f" {sorted(voters)}"
+                )
+
+    def _configured(self, name: str, engine: Any) -> None:
+        """The last configuration in the log is in force (section 4.1), and changes follow one by one.
+
+        A leader changes nothing before it has committed an entry of its term (raft-dev, 2015); leaving a
+        joint configuration is no choice, and whoever does it does the same.
+        """
+        log, history = engine.log, engine.history
+        position = history.position
+        if position > log.taken or position == history.at(0)[0]:
+            return  # not told of yet; or the oldest one, which a snapshot or the disk has told of
+        term = log.term(position)
+        if self.configurations.get((position, term)) != history.latest.encode():
+            raise Broken(
+                f"configurations: {name} goes by {history.latest}, and its log says other at {position}"
+            )
+        if engine.role == "leader" and term == engine.term and position > log.commit:
+            before, replaced = history.at(position - 1)
+            if before > log.commit:
+                raise Broken(
+                    f"configurations: {name} changes at {position}, and {before} is not committed"
+                )
+            if log.term(log.commit) != term and not replaced.joint:
+                raise Broken(
+                    f"configurations: {name} changes at {position} before it has committed anything"
+                )
 
     def _complete(self, name: str, engine: Any) -> None:
         """A new leader has everything that was committed in earlier terms (leader completeness)."""

@@ -161,6 +161,8 @@ class Server:
     def _pump(self) -> None:
         engine, host = self.engine, self.host
         while host.alive and (ready := engine.ready()):
+            if ready.write is not None:
+                self._oracle.writes(self, ready.write)
             self._oracle.look(self)
             for to, message in ready.messages:
                 self._oracle.says(self, to, message)
@@ -192,7 +194,6 @@ class Server:
         self.host.timer(timer, self.host.random.uniform(0.0, 0.01))
 
     def _write(self, write: Any) -> None:
-        self._oracle.writes(self, write)
         try:
             self.store.write(write, lambda error: self._written(write, error))
         except OSError as error:
