@@ -6,7 +6,6 @@ import importlib
 import pathlib
 import sys
 import tempfile
-from types import ModuleType
 from typing import Any
 
 import attrs
@@ -29,14 +28,29 @@ class Build:
     decode: Any
 
 
-def build_of(package: ModuleType) -> Build:
-    """The names, from the package."""
-    return Build(**{name: getattr(package, name) for name in attrs.fields_dict(Build)})
+WHERE = {
+    "Engine": "engine",
+    "EngineSettings": "settings",
+    "Restored": "restored",
+    "Refused": "core",
+    "Change": "membership",
+    "command_of": "entries",
+    "is_membership": "entries",
+    "encode": "messages",
+    "decode": "messages",
+}
+"""The module of each: not the package, which has the driver, too."""
+
+
+def build_of(package: str) -> Build:
+    """The names, from the modules of a package."""
+    modules = {name: importlib.import_module(f"{package}.{name}") for name in {*WHERE.values()}}
+    return Build(**{name: getattr(modules[module], name) for name, module in WHERE.items()})
 
 
 def shipped() -> Build:
     """The engine as it is."""
-    return build_of(importlib.import_module(PACKAGE))
+    return build_of(PACKAGE)
 
 
 _planted: dict[str, Build] = {}
@@ -56,8 +70,9 @@ def planted(name: str, file: str, old: str, new: str) -> Build:
     _folders.append(folder)
     target = pathlib.Path(folder.name) / package
     target.mkdir()
+    (target / "__init__.py").touch()
     for path in source.glob("*.py"):
-        if path.name.startswith("driver"):
+        if path.name.startswith(("driver", "__init__")):
             continue
         changed = path.read_text()
         if path.name == file:
@@ -65,7 +80,7 @@ def planted(name: str, file: str, old: str, new: str) -> Build:
         (target / path.name).write_text(changed.replace(PACKAGE, package))
     sys.path.insert(0, folder.name)
     try:
-        _planted[name] = build_of(importlib.import_module(package))
+        _planted[name] = build_of(package)
     finally:
         sys.path.remove(folder.name)
     return _planted[name]
