@@ -170,19 +170,71 @@ class MemoryListener(trio.abc.Listener[trio.abc.Stream]):
         await trio.lowlevel.checkpoint()
 
 
+class Line(trio.abc.Stream):
+    """One end of a connection in memory, which can be frozen: nothing gets through, and nobody is told."""
+
+    def __init__(self, stream: trio.abc.Stream, peer: str) -> None:
+        self._stream = stream
+        self.peer = peer
+        self.frozen = False
+        self._lost = False
+        self._scope = trio.CancelScope()
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        if self.frozen:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        await self._stream.wait_send_all_might_not_block()
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        with trio.CancelScope() as self._scope:
+            if not self.frozen and not self._lost:
+                data = await self._stream.receive_some(max_bytes)
+                if not self.frozen:
+                    return data
+        if self._lost:
+            raise trio.BrokenResourceError("lost")
+        await trio.sleep_forever()
+        raise AssertionError
+
+    async def aclose(self) -> None:
+        if self.frozen:
+            await trio.lowlevel.checkpoint()
+        else:
+            await self._stream.aclose()
+
+    def lose(self) -> None:
+        """This end notices that the connection is lost; the other does not."""
+        self._lost = True
+        self._scope.cancel()
+
+
 class MemoryNetwork:
     """Connections in memory, by address."""
 
     def __init__(self) -> None:
         self.listeners: dict[str, MemoryListener] = {}
+        self.lines: list[Line] = []
+        """Both ends of each connection that was made: the dialler's first."""
 
     async def connect(self, address: str) -> trio.abc.Stream:
         await trio.lowlevel.checkpoint()
         if address not in self.listeners:
             raise LinkFailed("nobody listens there")
         ours, theirs = memory_stream_pair()
-        await self.listeners[address].send.send(theirs)
-        return ours
+        pair = Line(ours, address), Line(theirs, "the dialler")
+        self.lines += pair
+        await self.listeners[address].send.send(pair[1])
+        return pair[0]
+
+    def freeze(self) -> None:
+        """Let nothing through any more on the connections that there are."""
+        for line in self.lines:
+            line.frozen = True
+        self.lines.clear()
 
     @asynccontextmanager
     async def peer(

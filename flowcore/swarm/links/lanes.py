@@ -145,7 +145,12 @@ class Outgoing:
         """Sent so far."""
 
     def __bool__(self) -> bool:
-        return bool(self._own) or any(self._rings)
+        return bool(self._own) or self.busy
+
+    @property
+    def busy(self) -> bool:
+        """Whether a message or a stream has something to send."""
+        return any(self._rings)
 
     @property
     def own(self) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import math
 import random
@@ -40,6 +41,9 @@ Connect = Callable[[str], Awaitable[trio.abc.Stream]]
 """Gives a connection to an address. Raises LinkFailed or OSError."""
 Audit = Callable[[str, Mapping[str, Any]], None]
 """Is told of what an auditor would ask for: `link.up`, `link.down`, `link.refused`, with details."""
+_FULL = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
+_RETRY = 0.1
+"""Seconds until the next try to accept when there was no room for a connection."""
 _CHECK = 1.0
 """Seconds between two looks at files and dates of certificates."""
 _COMPLAIN = 10.0
@@ -229,7 +233,12 @@ class OpenLinks:
             link = await self._agree(wire, greeter, certificate, number, dialled=dialled)
             kept = True
             return link
-        except (LinkFailed, NotVouchedFor, trio.BrokenResourceError) as error:
+        except (
+            LinkFailed,
+            NotVouchedFor,
+            trio.BrokenResourceError,
+            trio.ClosedResourceError,
+        ) as error:
             raise self._told(error, remote, name, dialled=dialled) from None
         finally:
             self._greeting -= 1
@@ -387,10 +396,15 @@ class OpenLinks:
             return  # as it should be: two have dialled each other
         details = {"code": code, "reason": str(error), "remote": remote, "dialled": dialled}
         self._audit("link.refused", details if name is None else details | {"peer": name})
+        if not dialled:
+            self.complain(code, f"a connection of {name or remote} was refused ({code}): {error}")
+
+    def complain(self, code: str, words: str) -> None:
+        """Put something into the log, once for a while."""
         now = trio.current_time()
-        if not dialled and now - self._complained.get(code, -math.inf) >= _COMPLAIN:
+        if now - self._complained.get(code, -math.inf) >= _COMPLAIN:
             self._complained[code] = now
-            logger.warning("a connection of %s was refused (%s): %s", name or remote, code, error)
+            logger.warning("%s", words)
 
     # ---- time
 
@@ -482,7 +496,7 @@ async def open_links(
             served,
         )
         for listener in listeners:
-            nursery.start_soon(_serve, links, listener, nursery)
+            nursery.start_soon(_accept, links, listener, nursery)
         nursery.start_soon(links.keep_time)
         try:
             yield links
@@ -493,11 +507,20 @@ async def open_links(
             served.cancel_scope.cancel()
 
 
-async def _serve(
+async def _accept(
     links: OpenLinks, listener: trio.abc.Listener[trio.abc.Stream], nursery: trio.Nursery
 ) -> None:
     """Accept until the listener is closed, which a simulated crash does."""
-    try:
-        await trio.serve_listeners(links.accepted, [listener], handler_nursery=nursery)
-    except* trio.ClosedResourceError:
-        logger.info("the listener of %r was closed", links.name)
+    while True:
+        try:
+            stream = await listener.accept()
+        except trio.ClosedResourceError:
+            logger.info("nobody listens for links to %r any more", links.name)
+            return
+        except OSError as error:
+            if error.errno not in _FULL:
+                raise
+            links.complain("full", f"no connection can be accepted for want of resources: {error}")
+            await trio.sleep(_RETRY)
+        else:
+            nursery.start_soon(links.accepted, stream)

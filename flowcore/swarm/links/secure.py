@@ -127,7 +127,7 @@ class SecureWire:
     async def _receive_raw(self) -> bytes:
         try:
             return await self._wire.receive()
-        except trio.BrokenResourceError as error:
+        except (trio.BrokenResourceError, trio.ClosedResourceError) as error:
             raise HandshakeFailed(
                 f"the connection was lost during the handshake: {error}"
             ) from None
@@ -136,7 +136,7 @@ class SecureWire:
         if self._outgoing.pending:
             try:
                 await self._wire.send(self._outgoing.read())
-            except trio.BrokenResourceError:
+            except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return  # it is gone; whoever reads next is told
 
 

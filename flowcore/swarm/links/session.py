@@ -173,8 +173,8 @@ class Session:
 
     @property
     def idle(self) -> bool:
-        """Whether nothing waits, and no stream is open."""
-        return not (self._outgoing or self._flows or self._unnumbered)
+        """Whether no message waits, and no stream is open."""
+        return not (self._outgoing.busy or self._flows or self._unnumbered)
 
     @property
     def streams(self) -> tuple[int, int]:
@@ -253,9 +253,9 @@ class Session:
     def feed(self, data: bytes, now: float) -> None:
         """Take what has come. Raises BrokenProtocol: the link is to be closed."""
         self._now = now
-        self.bytes_in += len(data)
         if self._rest:
             data, self._rest = self._rest + data, b""
+        self.bytes_in += len(data)
         takers = self._takers
         for frame in self._decoder.feed(data):
             self.frames_in += 1
