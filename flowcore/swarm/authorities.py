@@ -10,6 +10,7 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import re
+import warnings
 from collections.abc import Iterable, Sequence
 from typing import TypeVar
 
@@ -35,6 +36,7 @@ _KNOWN = frozenset(
 )
 _T = TypeVar("_T", bound=x509.ExtensionType)
 _UNREADABLE = (
+    UserWarning,
     ValueError,
     TypeError,
     UnsupportedAlgorithm,
@@ -76,7 +78,10 @@ class Authorities:
         if len(der) > MOST_CERTIFICATE:
             raise NotVouchedFor(f"a certificate of more than {MOST_CERTIFICATE} bytes")
         try:
-            found = self._read(x509.load_der_x509_certificate(der), der)
+            with warnings.catch_warnings():
+                # what `cryptography` only warns of counts as an error here
+                warnings.simplefilter("error", UserWarning)
+                found = self._read(x509.load_der_x509_certificate(der), der)
         except _UNREADABLE as error:
             raise NotVouchedFor(f"a certificate that cannot be read: {error}") from None
         if now > found.ends:

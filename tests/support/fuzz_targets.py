@@ -54,7 +54,10 @@ from flowcore.mcp.headers import decode_value, encode_value, param_headers
 from flowcore.mcp.meta import DEADLINE, PRIORITY, PROGRESS_TOKEN, split_meta
 from flowcore.processes.launcher_program.frames import frame, take_frames
 from flowcore.signing import Malformed, read_header, read_ring
-from support import tokens
+from flowcore.swarm.authorities import NotVouchedFor
+from flowcore.swarm.links.frames import BrokenProtocol
+from flowcore.swarm.links.greeting import Refused
+from support import fuzz_links, tokens
 
 _T = TypeVar("_T")
 
@@ -507,6 +510,19 @@ _COMPACT = (
     b'FLOW-HMAC-SHA256 keyid="2026-11", created=1795000000, nonce="0123456789abcdef",'
     b' receiver="https://flow.example/mcp", signature="' + b"A" * 43 + b'"'
 )
+_PACKED = (
+    b"\0\0\0\2\x91\x11",
+    b"\x80\0\0\2\x91\x7f",
+    b"\xff\xff\xff\xff",
+    b"\x7f\xff\xff\xff",
+    b"\0\0\0\0",
+    b"\0\0@\0",
+    b"\x91" * 99,
+    b"\xdd\xff\xff\xff\xff",
+    b"\xc6\xff\xff\xff\xff",
+    b"\xcf" + b"\xff" * 8,
+    b"\xa2\xff\xfe",
+)
 
 TARGETS = (
     Target("http requests", http_requests, (), (_POST, _CHUNKS, _POST + _CHUNKS), _HTTP),
@@ -679,6 +695,21 @@ TARGETS = (
         (),
         (frame(1, 7, b"abc") + frame(8, 7),),
         (b"\0", b"\xff\xff\xff\xff", b"\0\0\0\0"),
+    ),
+    Target(
+        "link greetings",
+        fuzz_links.greetings,
+        (BrokenProtocol, Refused),
+        (fuzz_links.HELLO, fuzz_links.GREETING),
+        _PACKED,
+    ),
+    Target("link frames", fuzz_links.frames, (BrokenProtocol,), (fuzz_links.FRAMES,), _PACKED),
+    Target(
+        "node certificates",
+        fuzz_links.certificates,
+        (NotVouchedFor,),
+        (fuzz_links.CERTIFICATE,),
+        (b"\x30\x82", b"spiffe://flow/node/gamma", b"\x06\x03\x55\x1d\x11", b"\xff" * 9),
     ),
 )
 """All of them. A parser that is not here is not fuzzed."""

@@ -221,6 +221,10 @@ class Decoder(Generic[_T]):
         """What has come and is not decoded yet."""
         return self._rest
 
+    def keep(self, data: bytes) -> None:
+        """Take bytes in that somebody else will decode (`rest`)."""
+        self._rest += data
+
     def feed(self, data: bytes) -> Iterator[_T]:
         """The frames that are whole now. Raises BrokenProtocol, after those that were right."""
         rest = self._rest + data if self._rest else data

@@ -97,6 +97,9 @@ class Greeter:
 
     def feed(self, data: bytes) -> None:
         """Take what the peer says. Raises Refused or BrokenProtocol."""
+        if self.phase not in (Phase.HELLO, Phase.WAIT):
+            self._decoder.keep(data)
+            return
         frames = self._decoder.feed(data)
         try:
             while self.phase in (Phase.HELLO, Phase.WAIT):

@@ -81,6 +81,7 @@ class LiveLink:
         self._to_send = Wakeup()
         self._quiet = trio.Event()
         self._polite = False
+        self._farewell = ""
         self.closing = False
 
     # ---- Link
@@ -173,6 +174,7 @@ class LiveLink:
         """It is down, and its users know it when this returns."""
         if self._down.is_set():
             return
+        reason = self._farewell or reason  # that the peer hangs up then is no news
         self.reason = reason
         self._down.set()
         self._quiet.set()
@@ -188,6 +190,7 @@ class LiveLink:
             await self._until(lambda: session.idle)
         if not self._down.is_set():
             self._polite = True
+            self._farewell = reason
             session.goodbye(reason)
             with trio.move_on_after(CLOSING):
                 await self._until(lambda: not session.outgoing)
