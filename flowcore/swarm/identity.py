@@ -141,7 +141,7 @@ class Identity:
         if not any(one.der == certificate for one, _ in known):
             if not known and len(self._known) >= _NAMES:
                 raise NotVouchedFor(f"more than {_NAMES} nodes are known")
-            known = [*known, (found, VerifyKey(found.key))]
+            known = [(found, VerifyKey(found.key)), *known]
             known.sort(key=lambda pair: pair[0].begins, reverse=True)
             self._known[found.name] = known[:_PER_NAME]
         return found
