@@ -76,6 +76,7 @@ class Core:
         self.log = restored.log
         self.history = restored.history
         self._reset = restored.complete()
+        self.cluster = restored.cluster
         self.term = restored.term
         self.vote = restored.vote
         self.role = Role.FOLLOWER

@@ -454,10 +454,13 @@ async def open_node(
         storage.hard_state,
         storage.compacted,
         storage.snapshot,
+        last=storage.last,
         voters=settings.voters,
+        node=name,
+        cluster=settings.cluster,
         memory_bytes=settings.memory,
     )
-    at = storage.compacted[0] + 1
+    at = restored.first
     while at <= storage.last:
         entries = await storage.read(at, storage.last, 4 * 2**20)
         restored.add(entries)

@@ -18,6 +18,11 @@ class RaftSettings:
         help="the nodes that decide, by name, the same on each of them at the first start; afterwards they"
         " are changed while running, and this is not looked at any more. A node that is to join has none",
     )
+    cluster: str = setting(
+        "flow",
+        help="the cluster's name: the log of another one is refused",
+        validator=v.non_empty(),
+    )
     election: Duration = setting(
         0.15,
         validator=v.gt(0),

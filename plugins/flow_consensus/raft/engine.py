@@ -262,9 +262,8 @@ class Engine(Elections):
             self.history.compact(compact)
         hard_state = None
         if self._dirty or log.commit > self._stored_commit:
-            base, membership = self.history.at(log.start)
             hard_state = encode_hard_state(
-                self.term, self.vote, log.commit, max(base, log.start), membership.encode()
+                self.name, self.cluster, self.term, self.vote, log, self.history
             )
             self._stored_commit = log.commit
         self._dirty = False

@@ -69,6 +69,17 @@ class Terms:
         self._terms[:] = [term]
         self.last = start
 
+    def runs(self, last: int) -> list[tuple[int, int]]:
+        """Where each term begins, up to a position: the first is the start."""
+        count = bisect_right(self._firsts, last)
+        return list(zip(self._firsts[:count], self._terms[:count], strict=True))
+
+    def know(self, runs: Sequence[tuple[int, int]], last: int) -> None:
+        """Have these terms, as `runs` gave them, up to a position."""
+        self._firsts[:] = [first for first, _ in runs]
+        self._terms[:] = [term for _, term in runs]
+        self.last = last
+
     def not_after(self, position: int, term: int) -> int:
         """The last position up to another one whose term is not after `term`; `start` if there is none."""
         position = min(position, self.last)
@@ -237,6 +248,11 @@ class Log:
         self._bytes = self.uncommitted = 0
         self.offset = self.durable = self.taken = self.commit = self.given = position
         self._flying = -1
+
+    def know(self, runs: Sequence[tuple[int, int]], last: int) -> None:
+        """What is up to a position is on the disk, and committed; these are its terms."""
+        self.terms.know(runs, last)
+        self.offset = self.durable = self.taken = self.commit = self.given = last
 
     def restored(self, entry: LogEntry, commit: int) -> None:
         """An entry as it was found on the disk, the next one."""

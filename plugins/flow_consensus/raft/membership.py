@@ -207,6 +207,11 @@ class History:
         """Where the latest one stands."""
         return self._entries[-1][0]
 
+    @property
+    def oldest(self) -> int:
+        """From where on it is known what held."""
+        return self._entries[0][0]
+
     def at(self, position: int) -> tuple[int, Membership]:
         """What held at a position, and where that stands; the oldest one known for what is before it."""
         for entry in reversed(self._entries):

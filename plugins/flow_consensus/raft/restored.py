@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Annotated
+from itertools import pairwise
+from typing import Annotated, TypeAlias
 
 import msgspec
 
@@ -16,40 +17,59 @@ from flowcore.state import LogEntry, SnapshotInfo
 
 _VERSION = 1
 
+_Text: TypeAlias = Annotated[str, msgspec.Meta(max_length=255)]
+
 
 class HardState(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What must not be forgotten beside the log (section 3.8, figure 3.1), as bytes for the storage."""
+    """What must not be forgotten beside the log (section 3.8, figure 3.1), as bytes for the storage.
+
+    It also says what an engine needs to know of the committed part of the log, so that a node starts without
+    reading that part again, however long it is.
+    """
 
     version: int
+    node: _Text
+    """Whose it is: nobody may vote with another one's memory."""
+    cluster: _Text
     term: Term
-    vote: Annotated[str, msgspec.Meta(max_length=255)]
+    vote: _Text
     """Who got this node's vote in this term; "" for nobody."""
     commit: Position
+    runs: list[tuple[Position, Term]]
+    """The terms up to `commit`: from which position on which one, beginning with the last compacted."""
     base: Position
     membership: bytes
-    """The configuration that holds from `base` on: entries before it may be compacted."""
+    """The configuration in force at `commit`; its entry is at `base`."""
 
 
 _ENCODER = msgspec.msgpack.Encoder()
 _DECODER = msgspec.msgpack.Decoder(HardState)
 
 
-def encode_hard_state(term: int, vote: str, commit: int, base: int, membership: bytes) -> bytes:
-    """The hard state as bytes."""
-    return _ENCODER.encode(HardState(_VERSION, term, vote, commit, base, membership))
+def encode_hard_state(
+    node: str, cluster: str, term: int, vote: str, log: Log, history: History
+) -> bytes:
+    """What is to be kept of a node as it is now."""
+    base, membership = history.at(log.commit)
+    runs = log.terms.runs(log.commit)
+    about = membership.encode()
+    return _ENCODER.encode(
+        HardState(_VERSION, node, cluster, term, vote, log.commit, runs, base, about)
+    )
 
 
 class Restored:
     """Fed with what a storage holds, then given to an `Engine`, once.
 
-        restored = Restored(storage.hard_state, storage.compacted, storage.snapshot, voters=first)
-        ... restored.add(entries) for all entries of the log, in order ...
+        restored = Restored(storage.hard_state, storage.compacted, storage.snapshot, last=storage.last)
+        ... restored.add(entries) for the entries from `restored.first` to the last, in order ...
         engine = Engine("alpha", restored, settings, chance)
 
-    `voters` are those of a cluster's very first start; once there is a hard state they mean nothing any more.
-    Without them a new node has no configuration, and waits for a leader to tell it one. `applied` is how far
-    the state got, as far as that is durable: it is committed, though the log may not know.
-    Raises UntrustedFile for what no engine can have written.
+    `last` is where the log ends; without it, all of its entries have to be added. `voters` are those of a
+    cluster's very first start; once there is a hard state they mean nothing any more. Without them a new node
+    has no configuration, and waits for a leader to tell it one. `applied` is how far the state got, as far as
+    that is durable: it is committed, though the log may not know. `node` and `cluster`, where given, must be
+    those that it belongs to. Raises UntrustedFile for what is another's, and what no engine can have written.
     """
 
     def __init__(
@@ -58,51 +78,90 @@ class Restored:
         compacted: tuple[int, int],
         snapshot: SnapshotInfo | None = None,
         *,
+        last: int | None = None,
         voters: Iterable[str] = (),
         applied: int = 0,
+        node: str = "",
+        cluster: str = "",
         memory_bytes: int = 32 * 2**20,
     ) -> None:
         start, start_term = compacted
         self.snapshot = snapshot
-        self.term, self.vote, self._commit = 0, "", start
-        base, membership = 0, Membership(voters=voters)
+        self.cluster = cluster
+        self.term, self.vote, self._commit = 0, "", max(start, applied)
         self.fresh = not hard_state
         """Whether nothing was ever written here."""
+        self.log = Log(start, start_term, memory_bytes)
+        base, membership = 0, Membership(voters=voters)
+        held = start == 0
         if hard_state:
-            stored = _hard_state(hard_state)
+            stored = _hard_state(hard_state, node, cluster)
+            self.cluster = stored.cluster
             self.term, self.vote = stored.term, stored.vote
-            self._commit = max(stored.commit, start, applied)
             base, membership = stored.base, _membership(stored.membership)
-        if snapshot is not None and (not hard_state or snapshot.position > base):
+            if stored.commit >= start:
+                held = True
+                self._know(stored, start, start_term)
+                self._commit = max(self._commit, stored.commit)
+        if snapshot is not None and snapshot.position >= start and (self.fresh or not held):
+            held = True  # the log was let go of for it
             base, membership = snapshot.position, _membership(snapshot.about)
-        if self.fresh and snapshot is not None:
-            self.term = snapshot.term
-        if start > base and start > 0:
+            self.term = max(self.term, snapshot.term)
+        if not held:
             raise UntrustedFile(
                 f"the log begins after {start}, and who was a voter there is not stored"
             )
         self._base = base
-        self.log = Log(start, start_term, memory_bytes)
         self.history = History(base, membership)
-        self._wanted = start + 1
+        self.first = self.log.commit + 1
+        """The first entry that has to be added."""
+        self._begins = start
+        self._last = last
+        self._next: int | None = None
+
+    def _know(self, stored: HardState, start: int, start_term: int) -> None:
+        """Take the committed part of the log as known, without its entries."""
+        runs = stored.runs
+        rising = all(one[0] < other[0] and one[1] < other[1] for one, other in pairwise(runs))
+        if not (runs and rising and runs[-1][0] <= stored.commit):
+            raise UntrustedFile("the hard state says of the log what cannot be")
+        self.log.know(runs, stored.commit)
+        if runs[0][0] < start and self.log.term(start) != start_term:
+            raise UntrustedFile(
+                f"entry {start} is of term {start_term}, and of {self.log.term(start)} by the hard state"
+            )
+        self.log.compact(start)
 
     def add(self, entries: Iterable[LogEntry]) -> None:
-        """The next entries of the log."""
+        """The next entries of the log; of those that are known already only the terms are compared."""
         for entry in entries:
-            if entry.position != self._wanted:
-                raise UntrustedFile(f"entry {self._wanted} is missing: there is {entry.position}")
-            if entry.term < self.log.last_term:
+            position = entry.position
+            if self._next is None and self._begins < position <= self.first:
+                self._next = position
+            expected = self.first if self._next is None else self._next
+            if position != expected:
+                raise UntrustedFile(f"entry {expected} is missing: there is {position}")
+            self._next = position + 1
+            if position >= self.first:
+                self._take(entry)
+            elif self.log.term(position) not in (None, entry.term):
                 raise UntrustedFile(
-                    f"entry {entry.position} is of term {entry.term}, after one of {self.log.last_term}"
+                    f"entry {position} is of term {entry.term}, and of {self.log.term(position)} by the"
+                    " hard state"
                 )
-            if not known(entry.data):
-                raise UntrustedFile(
-                    f"entry {entry.position} is of a kind {entry.data[0]} that is not known"
-                )
-            self._wanted += 1
-            self.log.restored(entry, self._commit)
-            if is_membership(entry.data) and entry.position > self._base:
-                self.history.add(entry.position, _membership(entry.data[1:]))
+
+    def _take(self, entry: LogEntry) -> None:
+        if entry.term < self.log.last_term:
+            raise UntrustedFile(
+                f"entry {entry.position} is of term {entry.term}, after one of {self.log.last_term}"
+            )
+        if not known(entry.data):
+            raise UntrustedFile(
+                f"entry {entry.position} is of a kind {entry.data[0]} that is not known"
+            )
+        self.log.restored(entry, self._commit)
+        if is_membership(entry.data) and entry.position > self._base:
+            self.history.add(entry.position, _membership(entry.data[1:]))
 
     def complete(self) -> tuple[int, int] | None:
         """Check the whole, once; gives (position, term) if the log has to be let go of for a snapshot.
@@ -121,14 +180,19 @@ class Restored:
                 return snapshot.position, snapshot.term
             log.commit_to(snapshot.position)
             log.given = snapshot.position
-        if self._commit > log.last:
+        end = self._last
+        if end is None:
+            end = log.start if self._next is None else self._next - 1
+        if end < self._commit or end < log.last:
             raise UntrustedFile(
-                f"the log ends at {log.last}, and {self._commit} was committed: its end is lost"
+                f"the log ends at {end}, and {self._commit} was committed: its end is lost"
             )
+        if end > log.last:
+            raise UntrustedFile(f"the log ends at {end}, and was read to {log.last} only")
         return None
 
 
-def _hard_state(data: bytes) -> HardState:
+def _hard_state(data: bytes, node: str, cluster: str) -> HardState:
     try:
         stored = _DECODER.decode(data)
     except msgspec.MsgspecError as error:
@@ -137,6 +201,10 @@ def _hard_state(data: bytes) -> HardState:
         raise UntrustedFile(
             f"the hard state is of version {stored.version}, and this is {_VERSION}"
         )
+    if node and stored.node != node:
+        raise UntrustedFile(f"the log is of node {stored.node!r}, and this is {node!r}")
+    if cluster and stored.cluster != cluster:
+        raise UntrustedFile(f"the log is of cluster {stored.cluster!r}, and this is {cluster!r}")
     return stored
 
 

@@ -160,9 +160,10 @@ class Snapshots(Core):
     def describe(self, position: int) -> SnapshotInfo:
         """What a snapshot of the state at a position has to carry. Raises ValueError if that is not known."""
         term = self.log.term(position)
-        if term is None or position > self.log.commit:
+        first = max(self.log.start, self.history.oldest)
+        if term is None or not first <= position <= self.log.commit:
             raise ValueError(
-                f"a snapshot at {position}, and {self.log.start} to {self.log.commit} can be described"
+                f"a snapshot at {position}, and {first} to {self.log.commit} can be described"
             )
         about = self.history.at(position)[1].encode()
         return SnapshotInfo(position=position, term=term, about=about)

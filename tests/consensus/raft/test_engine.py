@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,7 +35,7 @@ from flow_consensus.raft.messages import (
     Vote,
     VoteAnswer,
 )
-from flow_consensus.raft.restored import encode_hard_state
+from flow_consensus.raft.restored import HardState
 from flowcore.errors import UntrustedFile
 from flowcore.state import LogEntry, SnapshotInfo
 
@@ -126,32 +127,116 @@ def test_no_message_does_harm(script: list[object], seed: int) -> None:
     assert engine.status().refused.keys() <= {str(one) for one in engine.refused}
 
 
-def test_a_restored_log_is_checked() -> None:
-    state = encode_hard_state(2, "a", 2, 0, Membership(voters="abc").encode())
-    good = [LogEntry(1, 1, b""), LogEntry(2, 2, command_data(b"x"))]
+def kept(commit: int, runs: list[tuple[int, int]], **more: object) -> bytes:
+    """A hard state."""
+    fields = {
+        "version": 1,
+        "node": "a",
+        "cluster": "flow",
+        "term": 2,
+        "vote": "a",
+        "commit": commit,
+        "runs": runs,
+        "base": 0,
+        "membership": Membership(voters="abc").encode(),
+    }
+    return msgspec.msgpack.encode(HardState(**(fields | more)))  # type: ignore[arg-type]
 
-    def restored(hard_state: bytes, entries: list[LogEntry], **more: object) -> Engine:
-        found = Restored(hard_state, more.get("compacted", (0, 0)), more.get("snapshot"))  # type: ignore[arg-type]
-        found.add(entries)
-        return Engine("a", found)
 
-    engine = restored(state, good)
-    assert (engine.term, engine.vote, engine.log.last, engine.log.commit) == (2, "a", 2, 2)
-    assert engine.membership.voters == set("abc")
-    for hard_state, entries, more, why in (
-        (b"?", good, {}, "hard state cannot be read"),
-        (state[:1] + b"\x02" + state[2:], good, {}, "of version 2"),
-        (state, good[1:], {}, "entry 1 is missing"),
-        (state, [good[0], LogEntry(2, 0, b"")], {}, "after one of 1"),
-        (state, good[:1], {}, "its end is lost"),
-        (state, [good[0], LogEntry(2, 3, b"")], {}, "ends in term 3"),
-        (state, [good[0], LogEntry(2, 2, b"\x09")], {}, "kind 9"),
-        (state, [good[0], LogEntry(2, 2, b"\x01?")], {}, "no configuration"),
-        (state, [], {"compacted": (5, 2)}, "who was a voter"),
+def restored(hard_state: bytes, entries: list[LogEntry], **more: object) -> Engine:
+    compacted, snapshot = more.pop("compacted", (0, 0)), more.pop("snapshot", None)
+    found = Restored(hard_state, compacted, snapshot, **more)  # type: ignore[arg-type]
+    found.add(entries)
+    return Engine("a", found)
+
+
+GOOD = [LogEntry(1, 1, b""), LogEntry(2, 2, command_data(b"x"))]
+ONE = kept(1, [(0, 0), (1, 1)])
+BOTH = kept(2, [(0, 0), (1, 1), (2, 2)])
+
+
+def test_a_node_is_restored_with_all_entries_or_with_those_that_are_not_committed() -> None:
+    for entries, last in ((GOOD, None), (GOOD, 2), (GOOD[1:], 2)):
+        engine = restored(ONE, entries, last=last, node="a", cluster="flow")
+        assert (engine.term, engine.vote, engine.log.last, engine.log.commit) == (2, "a", 2, 1)
+        assert [engine.log.term(at) for at in range(4)] == [0, 1, 2, None]
+        assert engine.membership.voters == set("abc")
+    engine = restored(BOTH, [], last=2)
+    assert (engine.log.last, engine.log.commit, engine.log.offset) == (2, 2, 2)
+    engine = restored(BOTH, [], last=2, compacted=(1, 1))
+    assert (engine.log.start, engine.log.term(0)) == (1, None)
+    # a node that stopped before the storage had let go of what the engine had
+    ahead = kept(2, [(1, 1), (2, 2)])
+    for entries, last in ((GOOD, None), ([], 2)):
+        engine = restored(ahead, entries, last=last)
+        assert (engine.log.start, engine.log.last) == (1, 2)
+
+
+@pytest.mark.parametrize(
+    ("hard_state", "entries", "more", "why"),
+    [
+        (b"?", GOOD, {}, "hard state cannot be read"),
+        (kept(1, [(0, 0), (1, 1)], version=2), GOOD, {}, "of version 2"),
+        (ONE, GOOD, {"node": "b"}, "of node 'a', and this is 'b'"),
+        (ONE, GOOD, {"cluster": "other"}, "of cluster 'flow', and this is 'other'"),
+        (ONE, [LogEntry(3, 2, b"")], {}, "entry 2 is missing"),
+        (ONE, [GOOD[0], LogEntry(3, 2, b"")], {}, "entry 2 is missing"),
+        (ONE, [GOOD[0], LogEntry(2, 0, b"")], {}, "after one of 1"),
+        (ONE, [LogEntry(1, 2, b"")], {}, "of term 2, and of 1 by the"),
+        (BOTH, GOOD[:1], {}, "its end is lost"),
+        (BOTH, [], {"last": 1}, "its end is lost"),
+        (ONE, GOOD[:1], {"applied": 2}, "its end is lost"),
+        (ONE, [], {"last": 2}, "was read to 1 only"),
+        (ONE, [GOOD[0], LogEntry(2, 3, b"")], {}, "ends in term 3"),
+        (ONE, [GOOD[0], LogEntry(2, 2, b"\x09")], {}, "kind 9"),
+        (ONE, [GOOD[0], LogEntry(2, 2, b"\x01?")], {}, "no configuration"),
+        (ONE, [], {"compacted": (5, 2)}, "who was a voter"),
+        (BOTH, [], {"compacted": (1, 2), "last": 2}, "of term 2, and of 1 by the"),
+        (b"", [], {"compacted": (5, 2)}, "who was a voter"),
         (b"", [], {"snapshot": SnapshotInfo(position=3, term=1, about=b"?")}, "no configuration"),
-    ):
-        with pytest.raises(UntrustedFile, match=why):
-            restored(hard_state, entries, **more)
+        (kept(1, []), GOOD, {}, "what cannot be"),
+        (kept(1, [(0, 0), (2, 1)]), GOOD, {}, "what cannot be"),
+        (kept(1, [(0, 0), (1, 0)]), GOOD, {}, "what cannot be"),
+        (kept(1, [(1, 1), (0, 2)]), GOOD, {}, "what cannot be"),
+        (kept(1, [(0, 0), (1, 1)], membership=b"?"), GOOD, {}, "no configuration"),
+    ],
+)
+def test_what_no_engine_has_written_is_refused(
+    hard_state: bytes, entries: list[LogEntry], more: dict[str, object], why: str
+) -> None:
+    with pytest.raises(UntrustedFile, match=why):
+        restored(hard_state, entries, **dict(more))
+
+
+def test_a_node_that_stopped_between_a_snapshot_and_its_hard_state_has_the_snapshot() -> None:
+    info = SnapshotInfo(position=7, term=2, about=Membership(voters="ab").encode())
+    engine = restored(ONE, [], compacted=(7, 2), snapshot=info, last=7)
+    assert (engine.log.start, engine.log.commit) == (7, 7)
+    assert engine.membership.voters == set("ab")
+
+
+def test_what_an_engine_writes_is_what_it_finds_again() -> None:
+    engine = Engine("a", Restored(b"", (0, 0), voters="a", cluster="flow"))
+    hard_state, entries = b"", []
+    for round_ in range(3):
+        engine.campaign(force=True)
+        for _ in range(5):
+            while ready := engine.ready():
+                if ready.write is not None:
+                    hard_state = ready.write.hard_state or hard_state
+                    entries += ready.write.entries
+                    engine.persisted(ready.write.number)
+            engine.propose([b"%d" % round_])
+        engine.resign("to stand again")
+        engine.recover()
+    again = Restored(hard_state, (0, 0), last=len(entries), node="a", cluster="flow")
+    assert again.first > 10
+    again.add(entries[again.first - 1 :])
+    other = Engine("a", again)
+    assert (other.term, other.vote) == (engine.term, engine.vote)
+    for position in range(len(entries) + 1):
+        assert other.log.term(position) == engine.log.term(position)
+    assert other.membership == engine.membership
 
 
 def test_a_snapshot_alone_is_a_beginning() -> None:

@@ -49,7 +49,7 @@ def test_its_modules_import_what_is_pure() -> None:
             else:
                 continue
             allowed = {
-                "__future__", "attrs", "bisect", "collections", "enum", "msgspec", "random", "typing",
-                "flow_consensus", "flowcore",
+                "__future__", "attrs", "bisect", "collections", "enum", "itertools", "msgspec",
+                "random", "typing", "flow_consensus", "flowcore",
             }  # fmt: skip
             assert {one.partition(".")[0] for one in names} <= allowed, path

@@ -104,6 +104,7 @@ class Cluster:
             disk.snapshot,
             voters=voters,
             applied=disk.applied,
+            node=name,
             memory_bytes=self.settings.memory_bytes,
         )
         restored.add(disk.entries)
