@@ -101,6 +101,38 @@ class CertFolder:
                 self.refuse_existing(wanted.name)
             return self._issue(wanted, now)
 
+    def issue_nodes(
+        self, wanted: Sequence[Wanted], now: datetime.datetime, *, force: bool = False
+    ) -> list[str]:
+        """Certificates for all nodes of a cluster, and a CA if there is none; the names of those made.
+
+        What is there already stays as it is, if it is as wanted; with `force` it is made anew.
+        """
+        if not (self.path / f"{AUTHORITY}.pem").exists():
+            self.init(wanted, now, force=force)
+            return [one.name for one in wanted]
+        made = []
+        for one in wanted:
+            if force or not self._is_there(one):
+                self.issue(one, now, force=force)
+                made.append(one.name)
+        return made
+
+    def _is_there(self, wanted: Wanted) -> bool:
+        """Whether there is a certificate as it is wanted. Raises CertsError if there is another one."""
+        if not (self.path / f"{wanted.name}.pem").exists():
+            return False
+        found = self._found(wanted.name, self._describe(wanted.name))
+        one = found.described
+        if found.unusable:
+            raise CertsError(f"{self.path / wanted.name}.pem {found.unusable}")
+        if (one.kind, one.algorithm) != (wanted.kind, wanted.algorithm):
+            raise CertsError(
+                f"{self.path / wanted.name}.pem is for a {one.kind.value}, of {one.algorithm}; a"
+                f" {wanted.kind.value}'s of {wanted.algorithm} takes its place with: --force"
+            )
+        return True
+
     def rotate(self, name: str, now: datetime.datetime, days: float | None = None) -> Described:
         """A new certificate and key in the place of an old one, which others believe until it expires."""
         with self._locked():

@@ -72,6 +72,15 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     issue.add_argument(
         "name", help="of its files, and of its identity: spiffe://flow/client/NAME or node/NAME"
     )
+    cluster = actions.add_parser(
+        "cluster",
+        parents=[common, folder, days, hosts],
+        help="make all that the nodes of a cluster need: a CA if there is none, a certificate for each",
+    )
+    cluster.add_argument(
+        "names", nargs="+", metavar="NAME", help="of the nodes, as in their [node] name"
+    )
+    cluster.add_argument("--force", action="store_true", help="make anew what is there")
     rotate = actions.add_parser(
         "rotate",
         parents=[common, folder, days],
@@ -98,6 +107,7 @@ def certs(options: argparse.Namespace) -> int:
     steps: dict[str, Callable[[argparse.Namespace, CertFolder, datetime.datetime], int]] = {
         "init": _init,
         "issue": _issue,
+        "cluster": _cluster,
         "rotate": _rotate,
         "show": _show,
     }
@@ -163,6 +173,34 @@ def _issue(options: argparse.Namespace, folder: CertFolder, now: datetime.dateti
     )
     folder.issue(wanted, now, force=options.force)
     return _tell(options, folder, [wanted.name], now)
+
+
+def _cluster(options: argparse.Namespace, folder: CertFolder, now: datetime.datetime) -> int:
+    from flowcore.certs import LEAF_DAYS, Kind, Wanted
+
+    names = list(dict.fromkeys(options.names))
+    wanted = [
+        Wanted(
+            kind=Kind.NODE,
+            name=name,
+            hosts=tuple(dict.fromkeys((*options.dns, *options.ip))),
+            days=LEAF_DAYS if options.days is None else options.days,
+            algorithm="ed25519",  # what nodes sign with
+        )
+        for name in names
+    ]
+    made = folder.issue_nodes(wanted, now, force=options.force)
+    _tell(options, folder, names, now)
+    if not options.json:
+        kept = [name for name in names if name not in made]
+        if kept:
+            print(f"\nwere there already: {', '.join(kept)}")
+        print("\neach node gets these, and nobody else its key; ca.key stays here:")
+        for name in names:
+            print(f"     {name}: {folder.path}/ca.pem, {name}.pem, {name}.key")
+        print("and in its configuration, under [swarm], relative to the TOML file:")
+        print(f'     tls = {{ cert = "{names[0]}.pem", key = "{names[0]}.key", ca = "ca.pem" }}')
+    return EXIT_OK
 
 
 def _rotate(options: argparse.Namespace, folder: CertFolder, now: datetime.datetime) -> int:

@@ -294,3 +294,43 @@ def test_what_is_missing_or_broken_is_said_with_what_to_do(
     (folder / "ca.pem").write_text("nothing")
     assert ctl("show", *where) == 1
     assert "holds no certificate" in capsys.readouterr().err
+
+
+def test_a_cluster_is_one_command_and_may_grow(
+    tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "certs"
+    words = ["--dir", str(folder)]
+    assert flowctl.run(["certs", "cluster", "alpha", "beta", "gamma", *words]) == 0
+    said = capsys.readouterr().out
+    assert "beta: " in said
+    assert 'tls = { cert = "alpha.pem", key = "alpha.key", ca = "ca.pem" }' in said
+    modes = {one.name: one.stat().st_mode & 0o777 for one in folder.iterdir()}
+    assert modes == {"ca.key": 0o600, "ca.pem": 0o644} | {
+        f"{name}.{kind}": mode
+        for name in ("alpha", "beta", "gamma")
+        for kind, mode in (("key", 0o600), ("pem", 0o644))
+    }
+    for found in CertFolder(folder).leaves():
+        assert (found.described.kind, found.described.algorithm) == (Kind.NODE, "ed25519")
+        assert found.described.uri == f"spiffe://flow/node/{found.name}"
+    before = (folder / "alpha.pem").read_bytes()
+    assert flowctl.run(["certs", "cluster", "alpha", "delta", "--dns", "d.example", *words]) == 0
+    assert "were there already: alpha\n" in capsys.readouterr().out
+    assert (folder / "alpha.pem").read_bytes() == before
+    assert handshake(folder, "delta", folder, "alpha", "d.example") == b"hello"
+    assert flowctl.run(["certs", "cluster", "alpha", "--force", "--json", *words]) == 0
+    assert json.loads(capsys.readouterr().out)["certificates"][0]["name"] == "alpha"
+    assert (folder / "alpha.pem").read_bytes() != before
+
+
+def test_a_cluster_takes_no_certificate_that_is_for_something_else(
+    folder: pathlib.Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["--dir", str(folder)]
+    assert flowctl.run(["certs", "cluster", "beta", "server", *words]) == 1
+    assert "server.pem is for a server" in capsys.readouterr().err
+    (folder / "beta.key").unlink()
+    assert flowctl.run(["certs", "cluster", "beta", *words]) == 1
+    assert "beta.key" in capsys.readouterr().err
+    assert flowctl.run(["certs", "cluster", "beta", "--force", *words]) == 0

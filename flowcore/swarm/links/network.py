@@ -68,15 +68,14 @@ async def open_ports(
                 raise CannotListen(f"cannot take datagrams on {bind}: {error.strerror}") from error
             continue
         break
-    async with listener, trio.open_nursery() as nursery:
-        datagrams = UdpDatagrams(udp, nursery)
-        nursery.start_soon(datagrams.run)
-        try:
-            yield listener, datagrams, Address(wanted.host, port)
-        finally:
-            nursery.cancel_scope.cancel()
-            trio.lowlevel.notify_closing(udp)
-            udp.close()
+    with udp:  # until nobody waits for it any more
+        async with listener, trio.open_nursery() as nursery:
+            datagrams = UdpDatagrams(udp, nursery)
+            nursery.start_soon(datagrams.run)
+            try:
+                yield listener, datagrams, Address(wanted.host, port)
+            finally:
+                nursery.cancel_scope.cancel()
 
 
 async def _listen(wanted: Address) -> trio.SocketListener:
