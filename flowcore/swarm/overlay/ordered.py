@@ -110,7 +110,7 @@ class Sending:
         """This start of the receiver is the one now; None while nothing is known of it."""
         if boot is None or boot == self._peer:
             return
-        lost = self._owes
+        lost = self._lost or self._told < self._floor
         self._peer = boot
         unsent = [one for one in self._waiting if one.sent is None]
         fated = [one for one in self._waiting if one.sent is not None]
@@ -249,7 +249,7 @@ class Sending:
 class Hearer(Protocol):
     """Gives messages of one topic to who listens; False if nobody does."""
 
-    def __call__(self, message: bytes) -> bool: ...
+    def __call__(self, message: bytes, /) -> bool: ...
 
 
 class Receiving:

@@ -242,6 +242,7 @@ class SwarmOverlay:
             "streams": self._serving.streams,
             "unconfirmed": self._messages.waiting(),
             **attrs.asdict(ways.counters),
+            "unproven": ways.counters.unproven + ways.reports.unproven,
         }
 
     # ---- what its links say

@@ -210,6 +210,9 @@ class Ways:
         """Whether something for this node comes from whom it says."""
         if said.source == link.peer:
             return True
+        if said.source == self.name:  # nobody sends to itself over a link
+            self.counters.looped += 1
+            return False
         me = f"{self.name}/{self.boot}"
         if self.proofs.hold(kind, said.source, me, said.body, said.signature):
             return True
