@@ -127,13 +127,16 @@ class _Pair:
             if self.up:
                 call(*args)
 
-        self.net_nursery.start_soon(wait)
+        nursery = self.net_nursery
+        if nursery is not None:
+            nursery.start_soon(wait)
 
     @property
-    def net_nursery(self) -> trio.Nursery:
-        return (
-            self.ends[0].owner.nursery if self.ends[0].owner.alive else self.ends[1].owner.nursery
-        )
+    def net_nursery(self) -> trio.Nursery | None:
+        for end in self.ends:
+            if end.owner.alive:
+                return end.owner.nursery
+        return None
 
     def doubt(self) -> None:
         """Something did not arrive: keep-alive finds it out."""

@@ -91,13 +91,16 @@ class Swarm:
             async with trio.open_nursery() as nursery:
                 links = FabricLinks(self.net, name, overlay, nursery)
                 self.nodes[name] = Node(name, overlay, links, scope)
-                async with overlay.running(links):
-                    if self.setup is None:
-                        task_status.started()
-                        await trio.sleep_forever()
-                    async with self.setup(self, name, overlay):
-                        task_status.started()
-                        await trio.sleep_forever()
+                try:
+                    async with overlay.running(links):
+                        if self.setup is None:
+                            task_status.started()
+                            await trio.sleep_forever()
+                        async with self.setup(self, name, overlay):
+                            task_status.started()
+                            await trio.sleep_forever()
+                finally:
+                    links.alive = False
 
     def crash(self, name: str, *, silent: bool = False, known: bool = True) -> None:
         """Kill a node; its members know at once, or not."""

@@ -172,6 +172,7 @@ class Messages:
                 most_bytes=settings.waiting_bytes,
             )
             channel = self._channels[node, topic] = _Channel(sending)
+            channel.way = ways.routes.next_hops(node)
             sending.meet(ways.reports.boot(node), trio.current_time())
         return channel
 

@@ -48,6 +48,7 @@ from flowcore.swarm.overlay.frames import (
 from flowcore.swarm.overlay.messages import Messages, Topics
 from flowcore.swarm.overlay.opening import Openings
 from flowcore.swarm.overlay.proofs import Certificate, Learn, Proofs, Sign, Verify
+from flowcore.swarm.overlay.routes import Routes
 from flowcore.swarm.overlay.serving import Serving
 from flowcore.swarm.overlay.settings import OverlaySettings
 from flowcore.swarm.overlay.ways import Ways
@@ -92,6 +93,7 @@ class SwarmOverlay:
         self._broadcasts = Broadcasts(self._ways, self._topics)
         self._serving = Serving(self._ways)
         self._openings = Openings(self._ways, self._since, self._serving.count)
+        self._seen: Routes | None = None
         self._reachable: Mapping[str, int] = {}
         self._unreachable: dict[str, float] = {}
         self._change = 0
@@ -132,8 +134,7 @@ class SwarmOverlay:
             ways.woken = trio.Event()
             now = trio.current_time()
             due = ways.tick(now, links.want)
-            self._look(now)
-            self._messages.met(now)
+            self._look()
             due = min(due, self._messages.tick(now))
             self._broadcasts.tick(now)
             # what was sent may already have made something to do
@@ -146,21 +147,28 @@ class SwarmOverlay:
             await trio.sleep(self._settings.sync * self._ways.chance.uniform(0.5, 1.5))
             self._ways.ask_somebody()
 
-    def _look(self, now: float) -> None:
+    def _look(self) -> None:
         """See what can be reached now, and tell who waits for a change of it."""
         ways = self._ways
-        reachable = ways.routes.reachable
+        routes = ways.routes
+        if routes is self._seen:
+            return
+        self._seen = routes
+        now = trio.current_time()
+        reachable = routes.reachable
         away = [one for one in ways.members if one not in reachable and one != ways.name]
         unreachable = {one: self._unreachable.get(one, now) for one in away}
-        if reachable != self._reachable or unreachable != self._unreachable:
-            self._reachable, self._unreachable = reachable, unreachable
+        if reachable != self._reachable or unreachable.keys() != self._unreachable.keys():
             self._change += 1
             self._changed.set()
             self._changed = trio.Event()
+        self._reachable, self._unreachable = reachable, unreachable
         self._openings.met()
         self._serving.met()
+        self._messages.met(now)
 
     def _since(self, node: str) -> float:
+        self._look()
         return self._unreachable.get(node, trio.current_time())
 
     # ---- what its users ask
@@ -177,11 +185,12 @@ class SwarmOverlay:
 
     def reachable(self) -> Mapping[str, int]:
         """The nodes that can be reached now, and over how many hops; without oneself."""
-        return self._ways.routes.reachable
+        self._look()
+        return self._reachable
 
     def unreachable(self) -> Mapping[str, float]:
         """Members that are present and cannot be reached, and since when (trio's clock)."""
-        self._look(trio.current_time())
+        self._look()
         return dict(self._unreachable)
 
     def serve(self, service: str, handler: Handler) -> AbstractAsyncContextManager[None]:
@@ -230,7 +239,7 @@ class SwarmOverlay:
         now = trio.current_time()
         return {
             "members": len(ways.members),
-            "reachable": dict(ways.routes.reachable),
+            "reachable": dict(self.reachable()),
             "unreachable": {
                 one: round(now - since, 3) for one, since in self.unreachable().items()
             },
