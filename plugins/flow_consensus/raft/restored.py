@@ -28,18 +28,18 @@ class HardState(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     """
 
     version: int
-    node: _Text
-    """Whose it is: nobody may vote with another one's memory."""
-    cluster: _Text
     term: Term
     vote: _Text
     """Who got this node's vote in this term; "" for nobody."""
     commit: Position
-    runs: list[tuple[Position, Term]]
-    """The terms up to `commit`: from which position on which one, beginning with the last compacted."""
     base: Position
     membership: bytes
     """The configuration in force at `commit`; its entry is at `base`."""
+    runs: list[tuple[Position, Term]]
+    """The terms up to `commit`: from which position on which one, beginning with the last compacted."""
+    node: _Text
+    """Whose it is: nobody may vote with another one's memory."""
+    cluster: _Text
 
 
 _ENCODER = msgspec.msgpack.Encoder()
@@ -54,7 +54,7 @@ def encode_hard_state(
     runs = log.terms.runs(log.commit)
     about = membership.encode()
     return _ENCODER.encode(
-        HardState(_VERSION, node, cluster, term, vote, log.commit, runs, base, about)
+        HardState(_VERSION, term, vote, log.commit, base, about, runs, node, cluster)
     )
 
 
