@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Protocol
@@ -20,6 +21,8 @@ from flowcore.envelope import Principal
 from flowcore.errors import FlowError
 from flowcore.interfaces import Balancer, WorkerSource
 from flowcore.supervise import Child, Intensity, Restart, Supervisor, open_supervisor
+
+logger = logging.getLogger(__name__)
 
 OpenSource = Callable[[], AbstractAsyncContextManager[WorkerSource]]
 OpenBalancer = Callable[[], AbstractAsyncContextManager[Balancer]]
@@ -182,10 +185,10 @@ class Incarnation:
         """A worker is closed; `error` is what it failed of, None if it was told to leave."""
         del self._workers[life.name]
         if error is not None and not self._leaving:
-            self._meet(error, was_up=was_up)
+            self._meet(life.name, error, was_up=was_up)
         self.wake()
 
-    def _meet(self, error: Exception, *, was_up: bool) -> None:
+    def _meet(self, worker: str, error: Exception, *, was_up: bool) -> None:
         self.trouble = reason_of(error)
         self._whole.tally.crashes += 1
         restart = self._settings.restart
@@ -199,6 +202,8 @@ class Incarnation:
                 self._fail(loop)
         elif not self.pool.slots and not self.pool.starting:
             self._fail(error)
+        if self.failure is None:  # else the agent has a line with its reason
+            logger.warning("agent %s: worker %s crashed", self.name, worker, exc_info=error)
 
     def _fail(self, error: Exception) -> None:
         if self.failure is None:
@@ -215,7 +220,7 @@ async def open_incarnation(
     Leaving ends what `wind_down` has not.
     """
     async with open_balancer() as balancer, open_source() as source:
-        async with open_supervisor(whole.name, dynamic=True) as supervisor:
+        async with open_supervisor(whole.name, dynamic=True, quiet=True) as supervisor:
             life = Incarnation(whole, settings, source, balancer, supervisor)
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(life.keep)

@@ -51,7 +51,10 @@ class Calling(ABC):
     # ---- by name
 
     def submit(self, envelope: Envelope) -> Coroutine[Any, Any, Reply]:
-        """Take a request its whole way. Raises CallError for every outcome but a result."""
+        """Take a request its whole way. Raises CallError for every outcome but a result.
+
+        No checkpoint is made of one where nothing is waited for.
+        """
         return self.requests.submit(envelope)
 
     async def call(
@@ -75,7 +78,8 @@ class Calling(ABC):
         is, in the task that tells: it must be quick. A tool that asks for something while it works, or ends
         its call to ask and is called again with the answers, asks the `peer`; that time does not count.
         Raises CallError: MissingCapability where the tool asks what the peer does not declare. A tool that
-        ran and reports an error is a Result with `is_error` set.
+        ran and reports an error is a Result with `is_error` set. It is a checkpoint, as it begins: a call
+        that is cancelled there has not begun.
         """
         return await self._ask(
             "tools/call",
@@ -125,6 +129,7 @@ class Calling(ABC):
         on_progress: OnProgress | None = None,
     ) -> Result:
         until = _deadline(deadline)
+        await trio.lowlevel.checkpoint()
         found = await self._find(kind, name, until)
         envelope = Envelope(
             method=method,

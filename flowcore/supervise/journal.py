@@ -19,9 +19,10 @@ Watch = Callable[[Happening], None]
 class Journal:
     """Tells whoever watches, and counts."""
 
-    def __init__(self, supervisor: str, watch: Watch | None) -> None:
+    def __init__(self, supervisor: str, watch: Watch | None, *, quiet: bool = False) -> None:
         self._supervisor = supervisor
         self._watch = watch
+        self._crashes = logging.DEBUG if quiet else logging.WARNING
         self._counts: Counter[What] = Counter()
         self.crashes = 0
 
@@ -40,7 +41,9 @@ class Journal:
         self._counts[what] += 1
         if what is What.EXITED and exit_ is Exit.CRASH:
             self.crashes += 1
-            logger.warning("%s: child %r crashed", self._supervisor, child, exc_info=error)
+            logger.log(
+                self._crashes, "%s: child %r crashed", self._supervisor, child, exc_info=error
+            )
         elif what is What.STOPPED and exit_ is Exit.CRASH:
             logger.warning("%s: child %r failed to stop", self._supervisor, child, exc_info=error)
         elif what is What.OVERDUE:

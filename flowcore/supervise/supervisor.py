@@ -55,12 +55,13 @@ class Supervisor:
         intensity: Intensity,
         watch: Watch | None,
         dynamic: bool,
+        quiet: bool = False,
     ) -> None:
         self.name = name
         self._dynamic = dynamic
         self.strategy = strategy
         self._intensity = intensity
-        self._journal = Journal(name, watch)
+        self._journal = Journal(name, watch, quiet=quiet)
         self._slots: dict[str, _Slot] = {}
         self._nursery: trio.Nursery
         self._mailbox = Mailbox()
@@ -328,6 +329,7 @@ async def open_supervisor(
     period: float = 60.0,
     watch: Watch | None = None,
     dynamic: bool = False,
+    quiet: bool = False,
 ) -> AsyncGenerator[Supervisor]:
     """A supervisor over `children`, entered when all have started, in order.
 
@@ -339,9 +341,9 @@ async def open_supervisor(
 
     A `dynamic` supervisor is for children that come and go in numbers (OTP's simple_one_for_one): it
     forgets a child that ended and is not to be restarted. `watch` is called with each Happening, in order;
-    it must be quick and must not raise.
+    it must be quick and must not raise. A `quiet` one leaves it to others to log that a child crashed.
     """
-    supervisor = Supervisor(name, strategy, Intensity(intensity, period), watch, dynamic)
+    supervisor = Supervisor(name, strategy, Intensity(intensity, period), watch, dynamic, quiet)
     body = trio.CancelScope()
     # what the block or a start raises is raised again outside the nursery, so that no group is put around it
     raised: BaseException | None = None

@@ -274,6 +274,26 @@ async def test_more_than_5_crashes_in_60_seconds_fail_the_agent(autojump_clock: 
         await outcome_soon(it)
 
 
+async def test_a_crash_is_logged_once_whether_the_agent_fails_of_it_or_not(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    source = TestSource(pool_defaults=ONE)
+    async with agent(source) as it:
+        await it.wait_until(S.IDLE)
+        for _ in range(5):
+            source.last.crash()
+            await trio.sleep(1)
+        source.last.crash()
+        await it.wait_until(S.FAILED)
+        warnings = [one for one in caplog.records if one.levelno >= logging.WARNING]
+        assert [one.getMessage() for one in warnings] == [
+            *(f"agent a: worker a/{n} crashed" for n in range(1, 6)),
+            f"agent a is failed: {it.reason}",
+        ]
+        assert all(one.exc_info is not None for one in warnings[:5])
+
+
 async def test_the_wait_is_short_again_after_a_life_that_lasted(autojump_clock: MockClock) -> None:
     source, watch = TestSource(pool_defaults=ONE, failing_starts=4), Watch()
     async with agent(source, settings(restart={"limit": 0, "base": 1.0}), watch=watch) as it:

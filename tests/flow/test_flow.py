@@ -293,6 +293,33 @@ async def test_resources_and_prompts_are_asked_for_by_name() -> None:
         assert "about trio" in prompt.raw["messages"][0]["content"]["text"]
 
 
+async def test_a_call_that_waits_for_nothing_is_a_checkpoint_all_the_same() -> None:
+    config = {"agent": {"demo": {"type": "python", "target": AGENTS}}}
+    async with open_flow(config) as flow:
+        await flow.wait_settled()
+        with trio.testing.assert_checkpoints():
+            await flow.call("demo.echo", {"text": "x"})
+        with trio.testing.assert_checkpoints(), pytest.raises(UnknownTarget):
+            await flow.call("demo.nothing")
+        with trio.testing.assert_checkpoints(), pytest.raises(UnknownTarget):
+            await flow.read_resource("notes://nowhere")
+        calls = 0
+        async with trio.open_nursery() as nursery:
+
+            async def for_ever() -> None:
+                nonlocal calls
+                while True:
+                    await flow.call("demo.echo", {"text": "x"})
+                    calls += 1
+
+            nursery.start_soon(for_ever)
+            while calls < 3:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
+        told = flow.requests.statistics()
+        assert (told.cancelled, told.results) == (0, calls + 1)
+
+
 async def test_a_drain_refuses_new_work_and_waits_for_the_old() -> None:
     async with open_flow(CONFIG) as flow, trio.open_nursery() as nursery:
         await flow.wait_settled()
