@@ -4,13 +4,17 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 
-.PHONY: serve demo test test-long test-security fuzz simulate mutants lint format docs benchmark conformance coverage node erlang tools annoy postgres models clean
+.PHONY: serve demo cluster test test-long test-security fuzz lint format docs benchmark conformance coverage node erlang tools annoy postgres models clean
 
 serve: .venv/ready
 	$(BIN)/flowserve --config configs/quickstart.toml
 
 demo: .venv/ready node
 	$(BIN)/python examples/demo.py
+
+# three nodes on this machine, as one
+cluster: .venv/ready
+	$(BIN)/python examples/cluster/run.py
 
 # ---- checks
 
@@ -38,15 +42,6 @@ test-security: .venv/ready tools
 SECONDS ?= 240
 fuzz: .venv/ready
 	PYTHONPATH=tests:. $(BIN)/python -m support.fuzzing $(SECONDS)
-
-# Raft in a world that fails, one run a seed, on all processors; `make mutants` sees whether planted faults are found
-SEEDS ?= 1000
-FIRST ?= 0
-simulate: .venv/ready
-	PYTHONPATH=tests $(BIN)/python -m support.raft_world $(SEEDS) $(FIRST)
-
-mutants: .venv/ready
-	PYTHONPATH=tests $(BIN)/python -m support.raft_world --mutants 2000
 
 lint: .venv/ready
 	$(BIN)/ruff check .

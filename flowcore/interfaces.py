@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from flowcore.requests.guards import Guard
     from flowcore.requests.pipeline import Requests
     from flowcore.routing.router import Router
+    from flowcore.swarm.swarm import Swarm
 
 
 class Worker(Protocol):
@@ -297,6 +298,11 @@ class Host(Protocol):
     @property
     def router(self) -> Router:
         """Whom requests in words are for, and shared memory. Raises AgentUnavailable if there is none."""
+        ...
+
+    @property
+    def swarm(self) -> Swarm:
+        """The other nodes. Raises AssemblyError where this node is alone."""
         ...
 
     def guard(self, name: str) -> Guard:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from msgspec import Raw, Struct
 
 from flowcore.agents.state import State
@@ -63,6 +65,13 @@ class Lost(Struct, frozen=True, gc=False):
     count: int
 
 
+class LinkChanged(Struct, frozen=True, gc=False):
+    """Something happened to a link to another node: `link.up`, `link.down`, `link.refused`, with details."""
+
+    what: str
+    details: dict[str, Any]
+
+
 class Elsewhere(Struct, frozen=True, gc=False):
     """Something happened at another node of the swarm.
 
@@ -74,5 +83,12 @@ class Elsewhere(Struct, frozen=True, gc=False):
 
 
 Event = (
-    StateChanged | CatalogChanged | Notification | AccessDenied | BreakerChanged | Elsewhere | Lost
+    StateChanged
+    | CatalogChanged
+    | Notification
+    | AccessDenied
+    | BreakerChanged
+    | Elsewhere
+    | LinkChanged
+    | Lost
 )

@@ -301,6 +301,8 @@ def _not_there(
     there = {("agent", BUILTIN), *((one.kind, one.name) for one in chosen)}
     if config.router is not None:
         there |= {("router", "router"), ("agent", MEMORY)}
+    if config.swarm is not None:
+        there |= {("swarm", "swarm")}
     for one in chosen:
         mentions = registry.factory(one.kind, one.type).mentions
         if mentions is None:
@@ -313,8 +315,8 @@ def _not_there(
         for kind, name in mentioned:
             if (kind, name) in there:
                 continue
-            if kind == "router":
-                yield _problem(one, "what it is to do needs a [router], and there is none")
+            if kind in ("router", "swarm"):
+                yield _problem(one, f"what it is to do needs a [{kind}], and there is none")
             else:
                 known = [other.name for other in chosen if other.kind == kind]
                 yield _problem(one, f"there is no {kind} {name!r}{known_words(name, known)}")

@@ -17,6 +17,9 @@ def endpoints_report(status: dict[str, Any], seconds: float) -> str:
     ]
     for name, urls in status["endpoints"].items():
         lines.extend(f"  {name:10} {url}" for url in urls)
+    swarm = status["swarm"]
+    if swarm is not None:
+        lines.append(f"  {'swarm':10} {swarm['address']} ({swarm['cluster']}, {swarm['topology']})")
     url = _mcp_url(status)
     if url is not None:
         snippet = json.dumps({"mcpServers": {status["node"]: {"type": "http", "url": url}}})

@@ -87,12 +87,14 @@ class Federation:
         submit: Callable[[Envelope], Awaitable[Reply]],
         seat: Callable[[str], None],
         tell: Callable[[bytes], None],
+        known: Callable[[], Iterable[str]],
         watchers: Watchers,
         chance: random.Random,
         boot: int,
     ) -> None:
         """`apart` are the agents that each node has for itself; `seat` is called with the name of an agent
-        that is to be looked up anew; `tell` says to gossip what this node tells of itself."""
+        that is to be looked up anew; `tell` says to gossip what this node tells of itself; `known` gives the
+        names of all members."""
         self.overlay = overlay
         self.settings = settings
         self.placed: dict[str, Placed] = {}
@@ -102,6 +104,7 @@ class Federation:
         self._type_of = type_of
         self._seat = seat
         self._tell = tell
+        self._known = known
         self._chance = chance
         self._boot = boot
         self._version = 0
@@ -167,6 +170,7 @@ class Federation:
                 revision = self._directory.revision
                 self._look()
             self._say()
+            self.keep(self._known())
             with trio.move_on_after(self.settings.loads):
                 await self._directory.wait_changed(revision)
 

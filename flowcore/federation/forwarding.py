@@ -104,7 +104,6 @@ class Forwarding:
                     retry_after=1.0,
                 )
             ) from error
-        call.began = envelope.began = True  # from here on nobody knows, until it has said
         try:
             async with stream, trio.open_nursery() as nursery:
                 reply = await self._converse(call, stream, nursery)
@@ -119,6 +118,7 @@ class Forwarding:
         envelope = call.envelope
         for piece in pieces(pack(asked(envelope))):
             await stream.send(pack(Part(piece)))
+        call.began = envelope.began = True  # from here on nobody knows, until it has said
         await stream.send(pack(End()))
         got, size, waiting = [], 0, 0
         sending = trio.Lock()

@@ -12,7 +12,7 @@ import inspect
 import itertools
 import pathlib
 import random
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping, Sequence
 from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
@@ -25,12 +25,14 @@ from typing import Any
 import attrs
 import trio
 
-from flowcore.agents import Agent, AgentSettings, State, open_agent
+from flowcore.agents import Agent, AgentSettings, LinkChanged, State, open_agent
 from flowcore.agents.incarnation import OpenBalancer, OpenSource
 from flowcore.agents.reasons import reason_of
 from flowcore.assembly import BUILTIN, MEMORY, Component, OpenContext, Status, lacks
 from flowcore.errors import AssemblyError, PluginError
+from flowcore.federation import Federation
 from flowcore.flow.builtin import open_builtin, open_memory
+from flowcore.flow.federating import open_federation
 from flowcore.flow.node import Flow
 from flowcore.interfaces import Balancer, Edge
 from flowcore.processes import SharedLauncher, open_shared_launcher
@@ -49,6 +51,7 @@ from flowcore.supervise import (
     serve_context,
     supervisor_child,
 )
+from flowcore.swarm import Swarm
 
 AGENT_STATUS = {
     "starting": Status.STARTING,
@@ -106,6 +109,45 @@ class _Building:
                 flow.keep_in(None)
 
     @asynccontextmanager
+    async def open_swarm(self) -> AsyncGenerator[Swarm]:
+        """The other nodes, over the topology and membership that the plan has."""
+        flow, settings = self.flow, self.flow.config.swarm
+        assert settings is not None
+        from flowcore.swarm.opening import (
+            open_swarm,  # what links stand on is imported where there are any
+        )
+
+        data_dir = flow.config.node.data_dir / "swarm"
+        data_dir.mkdir(parents=True, exist_ok=True)
+        async with open_swarm(
+            settings,
+            name=flow.name,
+            config_dir=self.config_dir,
+            data_dir=data_dir,
+            topology=self.handles["swarm.topology"],
+            membership=self.handles["swarm.membership"],
+            chance=random.Random(flow.random.getrandbits(64)),
+            audit=self._link_told,
+        ) as swarm:
+            flow.link_by(swarm)
+            try:
+                yield swarm
+            finally:
+                flow.link_by(None)
+
+    def _link_told(self, what: str, details: Mapping[str, Any]) -> None:
+        """What happens to links, for whoever audits."""
+        self.flow.emit(LinkChanged(what, dict(details)))
+
+    @asynccontextmanager
+    async def open_federation(self) -> AsyncGenerator[Federation]:
+        """The agents of the other nodes, and this node's for them."""
+        settings = self.flow.config.swarm
+        assert settings is not None
+        async with open_federation(self.flow, self.flow.swarm, settings.federation) as federation:
+            yield federation
+
+    @asynccontextmanager
     async def open_router(self) -> AsyncGenerator[Router]:
         """The router, over the embedder, index and gate that the plan has."""
         flow, settings = self.flow, self.flow.config.router
@@ -155,6 +197,7 @@ class _Building:
     @asynccontextmanager
     async def open_part(self, component: Component) -> AsyncGenerator[Any]:
         """What only others use: an authentication scheme, a guard, what the hard state stands on."""
+        component = self.flow.plan.find(component.path)  # it may be another one than at the start
         async with self._open(component) as handle:
             self.handles[component.path] = handle
             if component.kind == "guard":
@@ -321,6 +364,15 @@ class _Building:
         flow.board.forget(f"agent.{name}")
         self.settle_guards(name)
 
+    async def replace_topology(self) -> None:
+        """Open the topology that the plan has now, and have the swarm follow it; no link is cut by that."""
+        root, path = self.flow.root, "swarm.topology"
+        assert root is not None
+        with trio.CancelScope(shield=True):
+            await root.stop_child(path)
+            await root.restart_child(path)
+        self.flow.swarm.use(self.handles[path])
+
     def _next_child(self, component: Component) -> str:
         """The name of the child that an agent will be: no two are alike."""
         child = component.name
@@ -363,10 +415,13 @@ class _Building:
             self._child(one.name, partial(self.open_edge, one)) for one in plan.of_kind("edge")
         ]
         return [
-            *self._parts("auth", "guard", "storage", "consensus"),
+            *self._parts("auth", "guard", "topology", "membership"),
+            *(self._child("swarm", self.open_swarm) for _ in plan.of_kind("membership")),
+            *self._parts("storage", "consensus"),
             *(self._child("state", self.open_state) for _ in plan.of_kind("consensus")),
             self._child("requests", self.open_requests),
             self._branch("agents", self.agents),
+            *(self._child("federation", self.open_federation) for _ in plan.of_kind("membership")),
             *(
                 self._branch("routing", self.routing, Strategy.REST_FOR_ONE)
                 for _ in plan.of_kind("gate")
@@ -413,8 +468,8 @@ class _Building:
     def watch(self, happening: Happening) -> None:
         """Turn what supervision sees into the status of edges; agents tell their own."""
         path = f"edge.{happening.child}" if happening.supervisor == "edges" else happening.child
-        parts = ("edge.", "auth.", "guard.", "router.")
-        alone = ("storage", "consensus", "state", "router")
+        parts = ("edge.", "auth.", "guard.", "router.", "swarm.")
+        alone = ("storage", "consensus", "state", "router", "swarm", "federation")
         if (not path.startswith(parts) and path not in alone) or happening.what is What.GAVE_UP:
             return
         status = {
@@ -425,7 +480,8 @@ class _Building:
             What.OVERDUE: Status.STOPPING,
         }[happening.what]
         reason = "" if happening.error is None else reason_of(happening.error)
-        type_ = path if path in ("state", "router") else self.flow.plan.find(path).factory.type
+        own = path in ("state", "router", "swarm", "federation")
+        type_ = path if own else self.flow.plan.find(path).factory.type
         self.flow.board.set(path, type_, status, reason)
 
 

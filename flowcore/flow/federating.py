@@ -3,27 +3,35 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Mapping
 from contextlib import asynccontextmanager
+from typing import Protocol
 
 import trio
 
 from flowcore.assembly import BUILTIN, MEMORY
 from flowcore.federation import Federation
 from flowcore.flow.node import Flow
-from flowcore.swarm import FederationSettings, Overlay
+from flowcore.swarm import FederationSettings, Member, Overlay
+
+
+class Members(Protocol):
+    """Whom a node knows: a swarm."""
+
+    @property
+    def overlay(self) -> Overlay: ...
+    def members(self) -> Mapping[str, Member]: ...
+    def watch(self, told: Callable[[Member], None]) -> Callable[[], None]: ...
+    def tell(self, about: bytes) -> None: ...
 
 
 @asynccontextmanager
 async def open_federation(
-    flow: Flow, overlay: Overlay, settings: FederationSettings, tell: Callable[[bytes], None]
+    flow: Flow, swarm: Members, settings: FederationSettings
 ) -> AsyncGenerator[Federation]:
-    """Have the agents of other nodes beside one's own as long as the block lasts.
-
-    `tell` says to gossip what this node tells of itself.
-    """
+    """Have the agents of other nodes beside one's own as long as the block lasts."""
     federation = Federation(
-        overlay,
+        swarm.overlay,
         settings,
         directory=flow.directory,
         local=flow.agents,
@@ -31,7 +39,8 @@ async def open_federation(
         type_of=flow.type_of,
         submit=flow.submit,
         seat=flow.roster.seat,
-        tell=tell,
+        tell=swarm.tell,
+        known=swarm.members,
         watchers=flow.watchers,
         chance=flow.random,
         boot=secrets.randbits(63),
@@ -39,8 +48,10 @@ async def open_federation(
     flow.federate(federation)
     async with trio.open_nursery() as nursery:
         await nursery.start(federation.run)
+        stop = swarm.watch(federation.member)
         try:
             yield federation
         finally:
+            stop()
             flow.federate(None)
             nursery.cancel_scope.cancel()

@@ -352,6 +352,9 @@ class Flow(Calling):
             self.requests.retune(todo.config.requests)
             for name in todo.retuned:
                 self.agents[name].retune(todo.config.agent[name].common)
+            if any(path.startswith("swarm.topology") for path in todo.applied):
+                assert self.changes is not None
+                await self.changes.replace_topology()
             failed = await self._change_agents(todo)
             if failed:  # whose old versions go on
                 agents = {**self.config.agent, **{name: before.agent[name] for name in failed}}

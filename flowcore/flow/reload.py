@@ -60,6 +60,10 @@ class AgentChanges(Protocol):
         """Let an agent's calls end within `seconds`, and forget it."""
         ...
 
+    async def replace_topology(self) -> None:
+        """Link the nodes as the flow's configuration says now. Raises StartFailed."""
+        ...
+
     def settle_guards(self, name: str) -> None:
         """The guards of an agent's requests are those of the flow's configuration from now on."""
         ...

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import enum
 import re
-from io import BytesIO
 from typing import NoReturn
 
 import msgspec
 
-from flowcore.http.body import EACH_OF_REQUEST, BodyReader, too_large
+from flowcore.http.body import BodyReader, too_large
 from flowcore.http.fields import BadMessage
 from flowcore.http.head import CHUNKED, RequestHead, parse_request
 from flowcore.http.limits import Limits
@@ -42,7 +41,7 @@ class RequestReader:
         self._scanned = 0  # before it there is no end of a head
         self._head: RequestHead | None = None
         self._body: BodyReader | None = None
-        self._came = BytesIO()  # of the body: it grows in place, and gives its bytes without a copy
+        self._parts: list[bytes] = []
         self._expected = False
         self._known = b""
         self._known_head: RequestHead | None = None
@@ -64,12 +63,8 @@ class RequestReader:
         expected, self._expected = self._expected, False
         return expected and not self.held
 
-    def feed(self, data: bytes | memoryview) -> None:
-        """Take what came; nothing of it is looked at later. Raises BadMessage for a wrong body."""
-        if self._body is not None and not self._body.complete:
-            self._take(self._body, data)
-            return
-        data = bytes(data)
+    def feed(self, data: bytes) -> None:
+        """Take what came."""
         if self._start == len(self._buffer):
             self._buffer = data
             self._start = self._scanned = 0
@@ -82,7 +77,7 @@ class RequestReader:
     def next(self) -> Incoming | None:
         """The next request; None until more has come. Raises BadMessage; nothing can follow that."""
         if self._body is not None:
-            return self._whole(self._body)
+            return self._next_of_body(self._body)
         buffer, start = self._buffer, self._start
         if start == len(buffer):
             return None
@@ -97,12 +92,10 @@ class RequestReader:
         head = known or self._parse(raw)
         stop = end + head.length
         if head.length == CHUNKED or stop > len(buffer):
-            body = BodyReader(head.length, self._limits.body, EACH_OF_REQUEST)
-            self._head, self._body = head, body
+            self._start = end
+            self._head, self._body = head, BodyReader(head.length, self._limits.body)
             self._expected = head.expects
-            self._buffer, self._start, self._scanned = b"", 0, 0
-            self._take(body, buffer[end:])
-            return self._whole(body)
+            return self._next_of_body(self._body)
         if head.length > self._limits.body:
             raise too_large(self._limits.body)
         self._start = self._scanned = stop
@@ -136,14 +129,17 @@ class RequestReader:
             raise BadMessage(414, f"the target has more than {limits.target} bytes")
         raise BadMessage(431, f"the head has more than {limits.head} bytes")
 
-    def _take(self, body: BodyReader, data: bytes | memoryview) -> None:
-        self._buffer = bytes(body.feed(data, self._came.write))
-
-    def _whole(self, body: BodyReader) -> Incoming | None:
+    def _next_of_body(self, body: BodyReader) -> Incoming | None:
+        data = self._buffer[self._start :] if self._start else self._buffer
+        self._buffer, self._start, self._scanned = b"", 0, 0
+        piece, rest = body.feed(data)
+        if piece:
+            self._parts.append(piece)
         if not body.complete:
             return None
         assert self._head is not None
-        incoming = Incoming(self._head, self._came.getvalue())
+        incoming = Incoming(self._head, b"".join(self._parts))
+        self._buffer = rest
         self._head = self._body = None
-        self._came, self._expected = BytesIO(), False
+        self._parts, self._expected = [], False
         return incoming

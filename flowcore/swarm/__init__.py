@@ -1,5 +1,6 @@
 """Several nodes as one: links, members, topology, overlay, and the agents of all of them."""
 
+from flowcore.swarm.channel import Channel, open_channel
 from flowcore.swarm.graph import Graph, GraphTopology
 from flowcore.swarm.interfaces import (
     MOST_ABOUT,
@@ -22,19 +23,16 @@ from flowcore.swarm.interfaces import (
     SwarmPort,
     Topology,
 )
-from flowcore.swarm.settings import (
-    FederationSettings,
-    NodeTlsSettings,
-    SwarmSettings,
-    is_address,
-)
+from flowcore.swarm.settings import FederationSettings, SwarmSettings, is_address
 from flowcore.swarm.swarm import Swarm
+from flowcore.swarm.tls import NodeTlsSettings
 
 __all__ = [
     "MOST_ABOUT",
     "MOST_CHUNK",
     "MOST_HEAD",
     "MOST_MESSAGE",
+    "Channel",
     "Datagrams",
     "FederationSettings",
     "Graph",
@@ -57,4 +55,5 @@ __all__ = [
     "SwarmSettings",
     "Topology",
     "is_address",
+    "open_channel",
 ]

@@ -25,7 +25,7 @@ from flowcore.http import Certificates, ClientCertificates, ClientTlsSettings, T
 from flowcore.http.pem import Stamp, stamp
 from flowcore.secrets import read_private
 from flowcore.swarm.authorities import Authorities, NodeCertificate, NotVouchedFor
-from flowcore.swarm.settings import NodeTlsSettings
+from flowcore.swarm.tls import NodeTlsSettings
 
 logger = logging.getLogger(__name__)
 

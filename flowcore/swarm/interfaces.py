@@ -408,6 +408,10 @@ class Overlay(Protocol):
         """
         ...
 
+    def use(self, topology: Topology) -> None:
+        """Follow another topology from now on, without losing what is under way."""
+        ...
+
     def changes(self) -> AsyncGenerator[None]:
         """Once at first, and after each change of what can be reached."""
         ...

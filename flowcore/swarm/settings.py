@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import attrs
 
-from flowcore.config import Duration, Secret, Selection, Size, selection, setting
+from flowcore.config import Duration, Selection, Size, selection, setting
 from flowcore.config import validators as v
 from flowcore.resilience import BreakerSettings
+from flowcore.swarm.links.settings import LinkSettings
+from flowcore.swarm.overlay.settings import OverlaySettings
+from flowcore.swarm.tls import NodeTlsSettings
 
 
 def is_address(text: str) -> bool:
@@ -24,22 +27,6 @@ _ADDRESS = v.Check(is_address, "host:port")
 
 def _node_breaker() -> BreakerSettings:
     return BreakerSettings(calls=5, window=30.0, open=5.0)
-
-
-@attrs.frozen(kw_only=True)
-class NodeTlsSettings:
-    """Who this node is, and whom it believes; its files are relative to the TOML file, and read again when
-    they change."""
-
-    cert: str = setting(
-        help="a PEM file of this node's certificate: its URI is spiffe://flow/node/NAME, its key Ed25519"
-    )
-    key: str | Secret = setting(
-        help="a PEM file of its private key (mode 0600); or the key itself as a secret"
-    )
-    ca: str = setting(
-        help="a PEM file of the CAs that the other nodes' certificates must come from"
-    )
 
 
 @attrs.frozen(kw_only=True)
@@ -85,8 +72,16 @@ class SwarmSettings:
         help="where nodes of the swarm may be found; this node's own address may be among them",
     )
     tls: NodeTlsSettings = setting(help="who this node is, and whom it believes")
-    topology: Selection = selection("topology", "mesh", help="which nodes link to which")
+    topology: Selection = selection(
+        "topology", "mesh", help="which nodes link to which", reloadable=True
+    )
     membership: Selection = selection("membership", "swim", help="how it is known who is there")
+    links: LinkSettings = setting(
+        factory=LinkSettings, help="how links are kept, and what each of them may hold"
+    )
+    overlay: OverlaySettings = setting(
+        factory=OverlaySettings, help="how ways are found, and how long is waited for them"
+    )
     federation: FederationSettings = setting(
         factory=FederationSettings, help="how the agents of other nodes are used"
     )

@@ -66,6 +66,15 @@ class Swarm:
 
         return stop
 
+    def use(self, topology: Topology) -> None:
+        """Follow another topology from now on: links that it does not ask for stay until its own stand."""
+        self.topology = topology
+        self.overlay.use(topology)
+
+    def tell(self, about: bytes) -> None:
+        """This is what this node tells of itself from now on; ValueError beyond `MOST_ABOUT` bytes."""
+        self.membership.tell(about)
+
     def changed(self, member: Member) -> None:
         """A member is new, or another than it was."""
         for told in tuple(self._watchers):
@@ -105,7 +114,7 @@ class Swarm:
         return {
             "cluster": self.settings.cluster,
             "address": self.address,
-            "topology": self.settings.topology.type,
+            "topology": type(self.topology).__name__.lower(),
             "reach": self.topology.reach(max(1, present)),
             "tolerates": self.topology.tolerates(max(1, present)),
             "members": members,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -20,11 +20,10 @@ from flowcore.errors import (
     SchemaViolation,
     UnknownTarget,
 )
-from flowcore.federation import Federation
 from flowcore.flow.federating import open_federation
 from flowcore.swarm import FederationSettings, Member, MemberState
 from support.node import ROOT
-from support.overlays import Net
+from support.short_ways import Net, Node
 
 AGENTS = f"{ROOT}/tests/support/agents.py"
 
@@ -37,12 +36,52 @@ def _quiet() -> Iterator[None]:
 
 
 @attrs.define(eq=False)
+class Known:
+    """Whom one node knows, as a swarm tells it."""
+
+    overlay: Node
+    nodes: Swarm
+    told: list[Callable[[Member], None]] = attrs.field(factory=list)
+    known: dict[str, Member] = attrs.field(factory=dict)
+
+    def members(self) -> dict[str, Member]:
+        return self.known
+
+    def watch(self, told: Callable[[Member], None]) -> Callable[[], None]:
+        self.told.append(told)
+        for member in tuple(self.known.values()):
+            told(member)
+        return lambda: self.told.remove(told)
+
+    def tell(self, about: bytes) -> None:
+        self.nodes.abouts[self.overlay.name] = about
+        self.nodes.gossip(self.overlay.name)
+
+    async def wait_told(self) -> None:
+        """Wait until something more is told."""
+        heard = trio.Event()
+
+        def told(member: Member) -> None:
+            del member
+            heard.set()
+
+        self.told.append(told)
+        await heard.wait()
+        self.told.remove(told)
+
+    def hear(self, member: Member) -> None:
+        self.known[member.name] = member
+        for told in tuple(self.told):
+            told(member)
+
+
+@attrs.define(eq=False)
 class Swarm:
     """Some nodes with their agents."""
 
     net: Net
     flows: dict[str, Flow] = attrs.field(factory=dict)
-    federations: dict[str, Federation] = attrs.field(factory=dict)
+    known: dict[str, Known] = attrs.field(factory=dict)
     abouts: dict[str, bytes] = attrs.field(factory=dict)
     scopes: dict[str, trio.CancelScope] = attrs.field(factory=dict)
 
@@ -54,7 +93,7 @@ class Swarm:
     async def _live(
         self, name: str, agents: dict[str, Any], *, task_status: trio.TaskStatus[None]
     ) -> None:
-        node = self.net.add(name)
+        known = self.known[name] = Known(self.net.add(name), self)
         with trio.CancelScope() as self.scopes[name]:
             async with AsyncExitStack() as stack:
                 flow = await stack.enter_async_context(
@@ -62,42 +101,24 @@ class Swarm:
                 )
                 await flow.wait_settled()
                 self.flows[name] = flow
-                self.federations[name] = await stack.enter_async_context(
-                    open_federation(flow, node, FederationSettings(), self._teller(name))
+                await stack.enter_async_context(
+                    open_federation(flow, known, FederationSettings(loads=0.05))
                 )
-                self.introduce(name)
+                for other in self.known:
+                    self.gossip(other)
                 task_status.started()
                 await trio.sleep_forever()
 
-    def _teller(self, name: str) -> Any:
-        def tell(about: bytes) -> None:
-            self.abouts[name] = about
-            self.gossip(name)
-
-        return tell
-
-    def introduce(self, name: str) -> None:
-        """The others hear of a node, and it of them."""
-        for other in self.federations:
-            self.gossip(other)
-
     def gossip(self, name: str, state: MemberState = MemberState.ALIVE) -> None:
         """What a node tells of itself, as everybody who reaches it hears it."""
-        for other, federation in self.federations.items():
-            if other != name and name in self.net.nodes[other].reachable():
-                federation.member(
-                    Member(
-                        name=name,
-                        address="",
-                        state=state,
-                        incarnation=1,
-                        since=trio.current_time(),
-                        about=self.abouts.get(name, b""),
-                    )
-                )
+        about = self.abouts.get(name, b"")
+        member = Member(name=name, address="", state=state, incarnation=1, since=0.0, about=about)
+        for other, known in self.known.items():
+            if other == name or name in self.net.nodes[other].reachable():
+                known.hear(member)
 
     def kill(self, name: str) -> None:
-        """A node is gone without a word; the others hear that it is dead."""
+        """A node is gone without a word."""
         for other in self.net.nodes:
             if other != name:
                 self.net.part(name, other)
@@ -105,11 +126,17 @@ class Swarm:
 
     def bury(self, name: str) -> None:
         """All others know that a node is dead."""
-        for other, federation in self.federations.items():
+        for other, known in self.known.items():
             if other != name:
-                federation.member(
+                known.hear(
                     Member(name=name, address="", state=MemberState.DEAD, incarnation=1, since=0.0)
                 )
+
+    def forget(self, name: str) -> None:
+        """All others know nothing of a node any more."""
+        for other, known in self.known.items():
+            if other != name:
+                known.known.pop(name, None)
 
 
 @asynccontextmanager
@@ -348,3 +375,35 @@ async def test_a_request_for_one_node_is_done_there_or_nowhere() -> None:
         assert [(one.name, one.why) for one in came.missed] == [("two@beta", "node 'beta' is dead")]
         came = await alpha.broadcast("echo", {"text": "x"}, role="r", want="first")
         assert [one.expert for one in came.chosen] == ["two@alpha"]
+
+
+async def test_a_node_that_is_forgotten_takes_its_names_with_it() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.echo")
+        nodes.kill("beta")
+        nodes.bury("beta")
+        with pytest.raises(AgentUnavailable):
+            await alpha.call("two.echo", {"text": "x"})
+        nodes.forget("beta")
+        with trio.fail_after(10):
+            while "two" in alpha.roster.doers:
+                await alpha.directory.wait_changed(alpha.directory.revision)
+        with pytest.raises(UnknownTarget):
+            await alpha.call("two.echo", {"text": "x"})
+
+
+async def test_loads_travel() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        beta = await nodes.start("beta", {"two": demo(pool={"max": 2, "min": 2, "concurrency": 1})})
+        await listed(alpha, "two.wait")
+        place = alpha.roster.doers["two"].places["beta"]  # type: ignore[attr-defined]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(beta.call, "two.wait", {"seconds": 60})
+            with trio.fail_after(10):
+                while not place.load:
+                    await nodes.known["alpha"].wait_told()
+            nursery.cancel_scope.cancel()
+        assert 0 < place.load <= 1

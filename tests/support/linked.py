@@ -28,7 +28,7 @@ from flowcore.swarm.links import (
     open_links,
     open_ports,
 )
-from flowcore.swarm.settings import NodeTlsSettings
+from flowcore.swarm.tls import NodeTlsSettings
 
 NAMES = ("alpha", "beta", "gamma", "delta")
 QUICK = LinkSettings(retry_first=0.01, retry_most=0.1, drain=0.5)

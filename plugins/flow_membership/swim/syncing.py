@@ -48,8 +48,6 @@ class Line(Struct, array_like=True, frozen=True, gc=False):
     version: int
     certificate: bytes
     """The first 8 bytes of its SHA-256; empty if it is not known."""
-    key: bytes
-    """The first 8 bytes of the boot's key: two boots may claim one incarnation, if one has lost its disk."""
 
 
 class Record(Struct, array_like=True, frozen=True, gc=False):
@@ -156,11 +154,10 @@ class Syncing:
             return known.state.present
         if known.incarnation != line.incarnation:
             return known.incarnation > line.incarnation
-        ours, certificate = _STATES[known.state], mark(known.certificate)
+        ours, certificate = _STATES[known.state], self._mark(known.name)
         return (
             known.version > line.version
             or ours > line.state
-            or line.key != known.key[:8]
             or (certificate != b"" and certificate != line.certificate)
         )
 
@@ -175,7 +172,7 @@ class Syncing:
     # ---- records
 
     def record(self, known: Known) -> Record:
-        certificate = known.certificate or b""
+        certificate = self._signing.certificate(known.name) or b""
         return Record(known.claim, known.about_claim, known.accusation, certificate)
 
     def take(self, record: Record, teller: str, now: float) -> None:
@@ -232,9 +229,11 @@ class Syncing:
             known.incarnation,
             _STATES[known.state],
             known.version,
-            mark(known.certificate),
-            known.key[:8],
+            self._mark(known.name),
         )
+
+    def _mark(self, name: str) -> bytes:
+        return mark(self._signing.certificate(name))
 
 
 def refusal(why: str) -> bytes:

@@ -10,7 +10,7 @@ import attrs
 import trio
 
 from flowcore.errors import StreamBroken, Unreachable
-from flowcore.swarm import Handler, Lane, Reached, Receiver, Stream
+from flowcore.swarm import Handler, Lane, Reached, Receiver, Stream, Topology
 
 
 class Wire:
@@ -196,6 +196,9 @@ class Node:
             moved = self.moved
             yield
             await moved.wait()
+
+    def use(self, topology: Topology) -> None:
+        del topology
 
     def status(self) -> dict[str, Any]:
         return {}

@@ -1,0 +1,157 @@
+"""Whole nodes that are a swarm: real sockets, certificates, gossip; everything but the processes."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
+
+import pytest
+import trio
+
+from flowcore import Flow, open_flow
+from flowcore.errors import AgentUnavailable, AssemblyError
+from flowcore.swarm import MemberState
+from support.linked import certificates
+from support.node import ROOT
+
+AGENTS = f"{ROOT}/tests/support/agents.py"
+TOPOLOGIES = ("mesh", "star", "ring", "hierarchical")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def config(name: str, folder: pathlib.Path, seeds: list[str], **swarm: Any) -> dict[str, Any]:
+    """A node with one agent of its own, and one that every node has."""
+    certs = certificates()
+    return {
+        "node": {"name": name, "data_dir": str(folder / name)},
+        "agent": {
+            f"of-{name}": {"type": "python", "target": AGENTS},
+            "shared": {"type": "python", "target": AGENTS, "roles": ["shared"]},
+        },
+        "swarm": {
+            "bind": "127.0.0.1:0",
+            "seeds": seeds,
+            "tls": {
+                "cert": str(certs / f"{name}.pem"),
+                "key": str(certs / f"{name}.key"),
+                "ca": str(certs / "ca.pem"),
+            },
+            "membership": {"type": "swim", "profile": "local"},
+            **swarm,
+        },
+    }
+
+
+@asynccontextmanager
+async def nodes(folder: pathlib.Path, *names: str, **swarm: Any) -> AsyncGenerator[dict[str, Flow]]:
+    """Nodes of one swarm, that know each other."""
+    flows: dict[str, Flow] = {}
+    async with AsyncExitStack() as stack:
+        seeds: list[str] = []
+        for name in names:
+            flow = await stack.enter_async_context(open_flow(config(name, folder, seeds, **swarm)))
+            await flow.wait_settled()
+            flows[name] = flow
+            seeds = [flows[names[0]].swarm.address]
+        for flow in flows.values():
+            await lists(flow, *(f"of-{name}.echo" for name in names))
+        yield flows
+
+
+async def lists(flow: Flow, *names: str) -> None:
+    """Wait until a node lists all of these tools."""
+    with trio.fail_after(20):
+        while True:
+            revision = flow.directory.revision
+            if set(names) <= {one.name for one in flow.directory.listing("tools").entries}:
+                return
+            await flow.directory.wait_changed(revision)
+
+
+@pytest.mark.parametrize("topology", TOPOLOGIES)
+async def test_every_node_serves_the_agents_of_all(tmp_path: pathlib.Path, topology: str) -> None:
+    async with nodes(tmp_path, "alpha", "beta", "gamma", topology=topology) as flows:
+        listings = {name: flow.directory.listing("tools") for name, flow in flows.items()}
+        first = listings["alpha"]
+        for listing in listings.values():
+            assert [one.name for one in listing.entries] == [one.name for one in first.entries]
+            assert listing.nodes == first.nodes
+        assert dict(first.nodes)["shared"] == ("alpha", "beta", "gamma")
+        for flow in flows.values():
+            for name in flows:
+                result = await flow.call(f"of-{name}.echo", {"text": "x"})
+                assert result.text == "x"
+
+
+async def test_a_node_that_leaves_is_known_to_have_left(tmp_path: pathlib.Path) -> None:
+    async with nodes(tmp_path, "alpha", "beta") as flows:
+        alpha = flows["alpha"]
+        async with open_flow(config("gamma", tmp_path, [alpha.swarm.address])) as gamma:
+            await gamma.wait_settled()
+            await lists(alpha, "of-gamma.echo")
+        with trio.fail_after(20):
+            while alpha.swarm.members()["gamma"].state.present:
+                await alpha.directory.wait_changed(alpha.directory.revision)
+        assert alpha.swarm.members()["gamma"].state is MemberState.LEFT
+        with pytest.raises(AgentUnavailable, match="has left"):
+            await alpha.call("of-gamma.echo", {"text": "x"})
+        assert (await alpha.call("shared.echo", {"text": "x"})).text == "x"
+
+
+async def test_the_name_must_be_that_of_the_certificate(tmp_path: pathlib.Path) -> None:
+    wrong = config("alpha", tmp_path, [])
+    wrong["node"]["name"] = "omega"
+    with pytest.raises(AssemblyError, match="certificate of node 'alpha', and this is 'omega'"):
+        async with open_flow(wrong):
+            raise AssertionError
+
+
+async def test_status_tells_of_the_swarm(tmp_path: pathlib.Path) -> None:
+    async with nodes(tmp_path, "alpha", "beta") as flows:
+        status = flows["alpha"].status()
+        members = {one["name"]: one for one in status["swarm"]["members"]}
+        assert {one["state"] for one in members.values()} == {"alive"}
+        assert members["beta"]["hops"] == 1
+        assert members["alpha"]["hops"] == 0
+        assert [one["name"] for one in status["elsewhere"]] == ["of-beta", "shared"]
+        assert status["federation"]["nodes"][0]["current"]
+
+
+async def test_no_request_is_lost_while_the_topology_changes(tmp_path: pathlib.Path) -> None:
+    names = ("alpha", "beta", "gamma", "delta")
+    async with nodes(tmp_path, *names) as flows:
+        done = 0
+
+        async def keep_calling(flow: Flow, other: str, stop: trio.Event) -> None:
+            nonlocal done
+            while not stop.is_set():
+                assert (await flow.call(f"of-{other}.echo", {"text": "x"})).text == "x"
+                done += 1
+
+        async with trio.open_nursery() as nursery:
+            stop = trio.Event()
+            for one in names:
+                for other in names:
+                    if one != other:
+                        nursery.start_soon(keep_calling, flows[one], other, stop)
+            for topology in ("star", "ring", "hierarchical", "mesh"):
+                for name, flow in flows.items():
+                    seeds = [] if name == "alpha" else [flows["alpha"].swarm.address]
+                    reloaded = await flow.reload(config(name, tmp_path, seeds, topology=topology))
+                    assert reloaded.applied
+                    assert not reloaded.restart
+                before = done
+                with trio.fail_after(20):
+                    while done < before + 50:
+                        await flows["alpha"].call("of-beta.echo", {"text": "x"})
+            stop.set()
+        assert flows["alpha"].swarm.status()["topology"] == "mesh"
