@@ -173,8 +173,10 @@ def test_a_changed_configuration_is_read_and_shown_again_or_reported(
 def shipped(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The configurations that ship, beside the certificates that some want."""
     folder = tmp_path_factory.mktemp("shipped")
-    shutil.copytree(ROOT / "configs", folder / "configs")
+    shutil.copytree(ROOT / "configs", folder / "configs", ignore=shutil.ignore_patterns("certs"))
     assert flowctl.run(["certs", "init", "--dir", str(folder / "certs")]) == 0
+    nodes = ["--dir", str(folder / "configs" / "cluster" / "certs")]
+    assert flowctl.run(["certs", "cluster", "alpha", "beta", "gamma", *nodes]) == 0
     return folder / "configs"
 
 

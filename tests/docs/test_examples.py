@@ -13,8 +13,12 @@ import tomli
 from support.needs import minilm, npm
 from support.node import ROOT, free_ports, serving
 
-CONFIGS = sorted(path for path in (ROOT / "configs").rglob("*.toml") if path.name != "secure.toml")
-"""secure.toml needs certificates: tests/cli/test_secure.py runs it."""
+CONFIGS = sorted(
+    path
+    for path in (ROOT / "configs").rglob("*.toml")
+    if path.name != "secure.toml" and path.parent.name != "cluster"
+)
+"""Those that need certificates are run by tests/cli/test_secure.py and tests/cli/test_cluster.py."""
 
 
 def test_the_demo_is_right_from_beginning_to_end() -> None:
