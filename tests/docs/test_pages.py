@@ -82,7 +82,7 @@ def test_the_start_that_the_readme_shows_is_what_is_printed(node: Node) -> None:
 
 def test_the_session_of_the_readme_says_what_it_says_there(node: Node) -> None:
     for command, said in sessions(README):
-        if command.startswith("flowctl"):
+        if command.startswith("flowctl") and "--url" not in command:
             done = node.ctl(*shlex.split(command)[1:])
             assert "Traceback" not in done.stderr
             if said:
@@ -124,8 +124,8 @@ def test_every_command_of_every_page_works(
 ) -> None:
     del page
     program, *words = shlex.split(command)
-    if program == "flowctl" and "--profile" in words:
-        flowctl.parser().parse_args(words)  # it is run by tests/cli/test_secure.py
+    if program == "flowctl" and {"--profile", "--url"} & set(words):
+        flowctl.parser().parse_args(words)  # run by tests/cli/test_secure.py, and test_cluster.py
     elif program == "flowctl" and words[0] in flowctl.OFFLINE:
         done = run("flowctl", *words, cwd=folder, input="a secret of the test")
         assert "Traceback" not in done.stderr
