@@ -65,13 +65,6 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
         default=[],
         help="let the CA be believed for this domain and loopback only (name constraints)",
     )
-    cluster = actions.add_parser(
-        "cluster",
-        parents=[common, folder, days],
-        help="all that the nodes of a swarm need: a CA, unless there is one, and a certificate for each",
-    )
-    cluster.add_argument("names", nargs="+", metavar="NODE", help="the nodes' names")
-    cluster.add_argument("--force", action="store_true", help="write over what is there")
     issue = actions.add_parser(
         "issue", parents=[common, folder, days, hosts, kind], help="issue one certificate more"
     )
@@ -113,7 +106,6 @@ def certs(options: argparse.Namespace) -> int:
 
     steps: dict[str, Callable[[argparse.Namespace, CertFolder, datetime.datetime], int]] = {
         "init": _init,
-        "cluster": _cluster,
         "issue": _issue,
         "cluster": _cluster,
         "rotate": _rotate,
@@ -165,37 +157,6 @@ def _init(options: argparse.Namespace, folder: CertFolder, now: datetime.datetim
     print(f"     flowctl --profile {folder.path / 'flowctl.toml'} status")
     _warn(folder, [])
     return EXIT_OK
-
-
-def _cluster(options: argparse.Namespace, folder: CertFolder, now: datetime.datetime) -> int:
-    from flowcore.certs import LEAF_DAYS, Kind, Wanted
-
-    names = list(dict.fromkeys(options.names))
-    wanted = [
-        Wanted(
-            kind=Kind.NODE,
-            name=name,
-            days=LEAF_DAYS if options.days is None else options.days,
-            algorithm="ed25519",
-        )
-        for name in names
-    ]
-    if (folder.path / "ca.pem").exists():
-        if not options.force:
-            for name in names:
-                folder.refuse_existing(name)
-        for one in wanted:
-            folder.issue(one, now, force=options.force)
-    else:
-        folder.init(wanted, now, force=options.force)
-    told = _tell(options, folder, names, now)
-    if not options.json:
-        print(f"\neach node needs its own .pem and .key, and {folder.path / 'ca.pem'}:")
-        print(
-            '  [swarm]\n  tls = { cert = "certs/NODE.pem", key = "certs/NODE.key", ca = "certs/ca.pem" }'
-        )
-        print(f"{folder.path / 'ca.key'} is for none of them: keep it where no node runs")
-    return told
 
 
 def _issue(options: argparse.Namespace, folder: CertFolder, now: datetime.datetime) -> int:
