@@ -76,7 +76,7 @@ def test_a_new_key_counts_beside_the_one_before(folder: CertFolder) -> None:
 def test_what_expires_counts_no_more(folder: CertFolder) -> None:
     now = [NOW]
     from flowcore.swarm.identity import Identity
-    from flowcore.swarm.settings import NodeTlsSettings
+    from flowcore.swarm.tls import NodeTlsSettings
 
     files = NodeTlsSettings(cert="alpha.pem", key="alpha.key", ca="ca.pem")
     alpha, beta = Identity(files, folder.path, lambda: now[0]), identity("beta", folder.path)
