@@ -29,6 +29,7 @@ FAMILIES = (
     "embedding",
     "finding",
     "index",
+    "links",
 )
 
 
