@@ -117,7 +117,7 @@ class LiveLink:
 
     async def open(self, lane: Lane, head: bytes) -> Stream:
         """Open a stream. Raises StreamBroken."""
-        await trio.lowlevel.checkpoint()
+        await trio.lowlevel.checkpoint_if_cancelled()
         if self._down.is_set():
             raise StreamBroken(f"the link to {self.peer!r} is down: {self.reason}")
         return LinkStream(self.session.open(lane, head), self.peer)
@@ -224,7 +224,8 @@ class LiveLink:
             data = session.take(trio.current_time())
             if data:
                 await wire.send(data)
-                await trio.lowlevel.checkpoint()
+                if session.outgoing:  # others come in between
+                    await trio.lowlevel.checkpoint()
             else:
                 self._quiet.set()
                 await self._to_send.wait()

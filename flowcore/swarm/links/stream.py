@@ -1,4 +1,8 @@
-"""A stream for those who use it: waits where its engine says that there is nothing to do."""
+"""A stream for those who use it: waits where its engine says that there is nothing to do.
+
+What needs no waiting is no turn of the scheduler, so that an opening, what follows it and the end go in one
+write. Credit bounds how long a task can go on like that.
+"""
 
 from __future__ import annotations
 
@@ -48,13 +52,12 @@ class LinkStream:
         flow = self._flow
         self._writing = True
         try:
+            await trio.lowlevel.checkpoint_if_cancelled()
             self._check_sending()
             while not flow.covered:  # one that was cancelled has left something behind
                 await self._to_write.wait()
                 self._check_sending()
             flow.send(chunk)
-            if flow.covered:
-                await trio.lowlevel.checkpoint()
             while not flow.covered:
                 await self._to_write.wait()
                 self._check_sending()
@@ -72,10 +75,10 @@ class LinkStream:
 
     async def finish(self) -> None:
         """Nothing more comes from this side."""
+        await trio.lowlevel.checkpoint_if_cancelled()
         if self._flow.broken is not None:
             raise StreamBroken(self._flow.broken)
         self._flow.finish()
-        await trio.lowlevel.checkpoint()
 
     async def receive(self) -> bytes | None:
         """The next chunk; None once the other side has finished. Raises StreamBroken."""
@@ -85,17 +88,13 @@ class LinkStream:
         self._reading = True
         try:
             await trio.lowlevel.checkpoint_if_cancelled()
-            waited = False
             while True:
                 if flow.broken is not None:
                     raise StreamBroken(flow.broken)
                 chunk = flow.receive()
                 if chunk is not None or flow.finished:
-                    if not waited:
-                        await trio.lowlevel.cancel_shielded_checkpoint()
                     return chunk
                 await self._to_read.wait()
-                waited = True
         finally:
             self._reading = False
 
