@@ -26,10 +26,9 @@ from flowcore.http import (
     open_client,
     open_http_server,
 )
-from flowcore.swarm import MOST_CHUNK, Lane, Link, Stream
+from flowcore.swarm import MOST_CHUNK, Lane, Link, NodeTlsSettings, Stream
 from flowcore.swarm.identity import Identity
 from flowcore.swarm.links import Node, connect_tcp, open_links, open_ports
-from flowcore.swarm.settings import NodeTlsSettings
 
 SIZE, SMALL = 256, 64
 """Bytes of a call and of its answer; of a small message."""
