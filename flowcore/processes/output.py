@@ -14,6 +14,10 @@ CHUNK = 65536
 """Bytes read at a time: as much as a pipe holds."""
 
 
+TURN = 32
+"""Lines of one read after which others have their turn: a flood of short ones is thousands a read."""
+
+
 class Source:
     """The reading end of a pipe from a process. It ends with the process, whoever else may hold the pipe."""
 
@@ -63,6 +67,7 @@ class Lines:
         self._source = source
         self._max_bytes = max_bytes
         self._ready: deque[bytes] = deque()
+        self._given = 0  # since others had their turn
         self._unfinished = bytearray()
         self._ended = False
         self._too_long = False
@@ -82,6 +87,11 @@ class Lines:
             if self._ended:
                 raise StopAsyncIteration
             self._take(await self._source.receive())
+            self._given = 0
+        if self._given == TURN:
+            await trio.lowlevel.checkpoint()
+            self._given = 0
+        self._given += 1
         return self._ready.popleft()
 
     def _take(self, chunk: bytes) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import tracemalloc
+from itertools import pairwise
 
 import pytest
 import trio
@@ -11,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flowcore.processes import Lines, LineTooLong, open_launcher
-from flowcore.processes.output import Source
+from flowcore.processes.output import TURN, Source
 
 PYTHON = ["python", "-I", "-S", "-c"]
 
@@ -120,3 +121,21 @@ async def test_what_was_written_before_the_end_is_read_after_it() -> None:
     finally:
         source.close()
         os.close(write)
+
+
+async def test_a_flood_of_lines_leaves_others_their_turn() -> None:
+    lines = Lines(Chunks([b"\n" * 10_000]), 100)  # type: ignore[arg-type]
+    seen, turns = 0, []
+
+    async def other() -> None:
+        while True:
+            turns.append(seen)
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        async for _ in lines:
+            seen += 1
+        nursery.cancel_scope.cancel()
+    assert seen == 10_000
+    assert max(after - before for before, after in pairwise(turns)) <= 2 * TURN

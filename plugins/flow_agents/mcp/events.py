@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Iterable
 from typing import Final
+
+import trio
 
 from flow_agents.mcp.calls import Call
 from flow_agents.mcp.wire import Hearing
 from flowcore.errors import InvalidArguments, InvalidRequest, UpstreamFailure
-from flowcore.http import ClientStream, EventTooLarge, HttpError, SseDecoder
+from flowcore.http import ClientStream, EventTooLarge, HttpError, ServerEvent, SseDecoder
 from flowcore.mcp import Response, decode
 
 logger = logging.getLogger(__name__)
@@ -19,6 +22,12 @@ _LONGEST_WAIT: Final = 30.0
 """Seconds before a broken stream is taken up again, whatever the upstream says."""
 _LONGEST_ID: Final = 1024
 """Characters of an event's id that is sent back; longer ones are not ids, but a load."""
+
+
+_LINES: Final = 64
+"""Lines that may come at once and be looked at in one go."""
+_PART: Final = 2048
+"""Bytes of more of them that are, before others have their turn."""
 
 
 class EventStream:
@@ -40,19 +49,28 @@ class EventStream:
         events = SseDecoder(limit=self._limit)
         try:
             while piece := await answer.receive():
-                for event in events.feed(piece):
-                    if event.id:
-                        self.last_id = event.id if len(event.id) <= _LONGEST_ID else ""
-                    if event.data and event.event == "message":
-                        response = self._take(event.data)
-                        if response is not None:
-                            return response
+                for part in _parts(piece):
+                    response = self._hear(events.feed(part))
+                    if response is not None:
+                        return response
+                    if part is not piece:
+                        await trio.lowlevel.checkpoint()
         except EventTooLarge as error:
             raise UpstreamFailure(f"the upstream says too much at once: {error}") from error
         except HttpError as error:
             logger.debug("a stream broke off: %s", error)
         if events.retry is not None:
             self._retry = events.retry
+        return None
+
+    def _hear(self, events: Iterable[ServerEvent]) -> Response | None:
+        for event in events:
+            if event.id:
+                self.last_id = event.id if len(event.id) <= _LONGEST_ID else ""
+            if event.data and event.event == "message":
+                response = self._take(event.data)
+                if response is not None:
+                    return response
         return None
 
     def _take(self, data: bytes) -> Response | None:
@@ -75,3 +93,10 @@ class EventStream:
         if self._retry is not None:
             return max(_SHORTEST_WAIT, min(self._retry / 1000, _LONGEST_WAIT))
         return float(min(_FIRST_WAIT * 2 ** min(tries - 1, 16), _LONGEST_WAIT))
+
+
+def _parts(piece: bytes) -> Iterable[bytes]:
+    """What came at once; in parts if it is a flood of short lines."""
+    if piece.count(b"\n") + piece.count(b"\r") <= _LINES:
+        return (piece,)
+    return (piece[start : start + _PART] for start in range(0, len(piece), _PART))

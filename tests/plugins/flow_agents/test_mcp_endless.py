@@ -5,16 +5,20 @@ from __future__ import annotations
 import itertools
 import resource
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 from typing import Any
 
 import pytest
 import trio
 
+from flow_agents.mcp.calls import Call
+from flow_agents.mcp.events import EventStream
 from flowcore import open_flow
 from flowcore.agents import State
 from flowcore.envelope import DEAF, Peer
 from flowcore.errors import AgentUnavailable, DeadlineExceeded, UpstreamFailure
 from flowcore.http import Request, Send, Stream, encode_event
+from flowcore.mcp import Message
 from flowcore.native import tool
 from support.upstreaming import RecordingPeer
 from support.upstreams.http_server import EVENTS, Answer, HttpUpstream, encoded, serving
@@ -164,3 +168,45 @@ async def test_a_result_without_end_is_cut_at_the_largest_message() -> None:
             with pytest.raises(UpstreamFailure, match="says too much at once"):
                 await flow.call("up.headers", {})
             assert (await flow.call("up.echo", {"text": "as before"})).text == "as before"
+
+
+class Flood:
+    """An answer that comes at once."""
+
+    def __init__(self, *pieces: bytes) -> None:
+        self.pieces = list(pieces)
+
+    async def receive(self) -> bytes:
+        await trio.lowlevel.checkpoint()
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+class Ears:
+    """Counts what it hears."""
+
+    heard = 0
+
+    def hear(self, message: Message, call: Call | None) -> None:
+        self.heard += 1
+
+
+@pytest.mark.parametrize("line_end", [b"\n", b"\r", b"\r\n"])
+async def test_a_flood_of_small_events_leaves_others_their_turn(line_end: bytes) -> None:
+    ears, turns = Ears(), list[int]()
+    notice = b'data: {"jsonrpc":"2.0","method":"x"}' + line_end * 2
+    comments = b":" + line_end
+    stream = EventStream(ears, None, 1 << 20)  # type: ignore[arg-type]
+
+    async def other() -> None:
+        while True:
+            turns.append(ears.heard)
+            await trio.lowlevel.checkpoint()
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(other)
+        flood = Flood(notice * 1000, comments * 30_000, notice * 1000)
+        assert await stream.hear(flood) is None  # type: ignore[arg-type]
+        nursery.cancel_scope.cancel()
+    assert ears.heard == 2000
+    assert max(after - before for before, after in pairwise(turns)) <= 150
+    assert len(turns) > 50  # also among the comments, of which nothing is heard
