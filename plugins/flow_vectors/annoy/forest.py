@@ -35,6 +35,10 @@ class Forest:
         self._index = index
         self._config = config
 
+    @property
+    def told(self) -> Mapping[str, Any]:
+        return {}
+
     def candidates(self, query: Vectors, count: int) -> Ids:
         """The nearest rows that are found among `search_k`."""
         wanted = max(count, self._config.rerank)

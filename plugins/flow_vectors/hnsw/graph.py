@@ -22,6 +22,7 @@ import numpy.typing as npt
 from usearch.compiled import Index, MetricKind, ScalarKind
 
 from flow_vectors.checking import Ids, Vectors
+from flow_vectors.hnsw.calibration import Candidates, enough, measured
 from flow_vectors.hnsw.settings import HnswConfig
 from flow_vectors.local import files
 from flow_vectors.local.graphs import Base, Progress
@@ -40,6 +41,8 @@ _METRICS = {
 }
 _LARGEST_F16 = 60_000.0
 _STEEPEST = 1e38
+_ALSO_ITSELF = 11
+"""The ten nearest of a row, and the row."""
 _CUT = 0.8
 """Rows are added to a graph whose scale is not right for them if their greatest numbers keep so much."""
 _TABLES = 48
@@ -70,6 +73,7 @@ class HnswGraph:
         self._as_it_is = metric == "cosine" and not self._i8
         self._lock = threading.Lock()
         self.mapped = mapped
+        self.told = {"candidates": int(index.expansion_search)}
         self.memory = int(index.memory_usage) + (_TABLES * len(index) if mapped else 0)
 
     @property
@@ -154,7 +158,20 @@ class HnswMaker:
         _written(index, path)
         part.unlink(missing_ok=True)
         _seal_of(part).unlink(missing_ok=True)
-        return {"scale": scale}
+        recalls = measured(rows, metric, self._candidates(index, metric, scale), progress)
+        return {"scale": scale, "recalls": recalls}
+
+    def _candidates(self, index: Index, metric: Metric, scale: float) -> Candidates:
+        """What searches of a graph that was just built would rank."""
+
+        def candidates(queries: Vectors, ef: int) -> list[Ids]:
+            index.expansion_search = max(
+                ef, self._config.rerank if self._config.storage == "i8" else 0
+            )
+            graph = HnswGraph(index, self._config, metric, {"scale": scale}, False)
+            return [graph.candidates(query, _ALSO_ITSELF) for query in queries]
+
+        return candidates
 
     def open(
         self, path: pathlib.Path, rows: Vectors, metric: Metric, told: Mapping[str, Any]
@@ -171,7 +188,9 @@ class HnswMaker:
             raise DamagedState(f"{path.name} cannot be opened: {error}") from error
         if len(index) != len(rows):
             raise DamagedState(f"{path.name} has {len(index)} rows, {len(rows)} expected")
-        index.expansion_search = self._config.ef_search
+        recalls = [(int(ef), float(found)) for ef, found in told.get("recalls", ())]
+        ef = enough(recalls, self._config.recall, self._config.ef_search)
+        index.expansion_search = ef
         return HnswGraph(index, self._config, metric, told, mapped)
 
     def _index(self, dimensions: int, metric: Metric) -> Index:

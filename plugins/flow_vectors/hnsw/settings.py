@@ -23,7 +23,13 @@ class HnswConfig:
     ef_search: int = setting(
         64,
         validator=v.in_range(1, 10_000),
-        help="candidates looked at by a search: more find more, and take longer (256 for a million)",
+        help="candidates looked at by a search, at least: more find more, and take longer",
+    )
+    recall: float = setting(
+        0.97,
+        validator=v.in_range(0, 1),
+        help="share of the nearest that a search should find: where `ef_search` finds less, as measured on"
+        " each graph when it is built, more candidates are looked at, up to 512; 0 leaves it at `ef_search`",
     )
     storage: Literal["f32", "f16", "i8"] = setting(
         "f16",

@@ -42,6 +42,11 @@ class Graph(Protocol):
         """Whether it is read from a mapped file, where the first to touch a page waits for the disk."""
         ...
 
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """What is worth to be known of it, for the status."""
+        ...
+
     def candidates(self, query: Vectors, count: int) -> Ids:
         """At most so many numbers of rows, of those that are probably nearest; the caller's to change."""
         ...

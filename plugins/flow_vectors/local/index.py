@@ -19,6 +19,7 @@ from flow_vectors.local.files import sync_folder
 from flow_vectors.local.graphs import GraphMaker
 from flow_vectors.local.options import Options
 from flow_vectors.local.policy import Plan, in_one, plan
+from flow_vectors.local.residence import Residence, waits
 from flow_vectors.local.rows import Front, Segment, Snapshot
 from flow_vectors.local.searching import Found, Task, search
 from flow_vectors.local.state import STATE, Loaded, load, on_disk, sweep, write_state
@@ -73,6 +74,7 @@ class LocalIndex:
         self._measures = Measures()
         self._bytes_on_disk = 0
         self._dimensions = space.identity.dimensions
+        self._residence = Residence()
         self._held = 0.0
         """Seconds that searches took on the event loop since they last gave others their turn."""
         self._kept = loaded.opened == "as saved"
@@ -174,7 +176,10 @@ class LocalIndex:
         now = self.now
         if where is None and self._soon(now):
             await trio.lowlevel.checkpoint_if_cancelled()
+            before = waits() if now.mapped else 0
             found = search(now, task, self._least)
+            if now.mapped:
+                self._residence.searched(waits() - before)
             inside = time.perf_counter() - began
             self._held += inside
             if self._held > _SOON:  # who searches again and again gives others their turn
@@ -183,9 +188,10 @@ class LocalIndex:
         else:
             if query is vector:  # what happens to the caller's array meanwhile does not matter
                 task.query = query.copy()
-            found, inside = await trio.to_thread.run_sync(
-                _timed, partial(search, now, task, self._least), limiter=self._limiter
+            found, inside, waited = await trio.to_thread.run_sync(
+                _watched, partial(search, now, task, self._least), limiter=self._limiter
             )
+            self._residence.searched(waited)
         self._measures.searched(time.perf_counter() - began, inside, found.fallbacks)
         if now.graphs:
             self._sampling.perhaps(now, task, found)
@@ -193,10 +199,12 @@ class LocalIndex:
 
     def _soon(self, now: Snapshot) -> bool:
         """Whether a search may be done on the event loop."""
-        if now.mapped or now.each * self._dimensions > _AT_ONCE:
+        if now.each * self._dimensions > _AT_ONCE:
             return False
         if not now.graphs:
             return True
+        if now.mapped and not self._residence.sure(trio.current_time()):
+            return False
         if self._measures.usual >= _SOON:
             return False
         return all(not one.busy for one in now.graphs)
@@ -264,7 +272,12 @@ class LocalIndex:
             "disk": self._bytes_on_disk,
             "front": len(self.front.places),
             "segments": [
-                {"rows": one.alive, "removed": one.dead, "graph": one.graph is not None}
+                {
+                    "rows": one.alive,
+                    "removed": one.dead,
+                    "graph": one.graph is not None,
+                    **({} if one.graph is None else one.graph.told),
+                }
                 for one in self.segments
             ],
             **self.tending.status(),
@@ -287,9 +300,10 @@ class LocalIndex:
         return await trio.to_thread.run_sync(work, *arguments, limiter=self._limiter)
 
 
-def _timed(work: Callable[[], Found]) -> tuple[Found, float]:
-    began = time.perf_counter()
-    return work(), time.perf_counter() - began
+def _watched(work: Callable[[], Found]) -> tuple[Found, float, int]:
+    """What was found, how many seconds it took, and for how many pages it waited."""
+    before, began = waits(), time.perf_counter()
+    return work(), time.perf_counter() - began, waits() - before
 
 
 def _saved(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pathlib
 import random
 import threading
+from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import pytest
@@ -27,6 +29,7 @@ class Finds:
 
     memory = 0
     busy = mapped = False
+    told: Mapping[str, Any] = {}
 
     def candidates(self, query: object, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         raise NotImplementedError
