@@ -19,7 +19,9 @@ def test_the_family_measures_a_small_index(
     figures = {one.name: one for one in index.run()}
     found = figures["3,000 vectors: recall@10"]
     assert found.met
-    assert found.peers.keys() == {"faiss"}
+    assert found.peers.keys() == {"usearch alone", "usearch by hand", "faiss"}
+    by_hand = found.peers["usearch by hand"].value
+    assert by_hand == pytest.approx(found.value, abs=2e-3)  # the same answers
     measured = (PEERS / "routing" / "bin" / "python").exists()
     assert (found.peers["faiss"].value is not None) == measured
     assert figures["3,000 vectors, exact: recall@10"].value == pytest.approx(1.0, abs=1e-3)

@@ -238,8 +238,9 @@ def _stored(vectors: Vectors, scale: float, i8: bool) -> npt.NDArray[Any]:
 
 def quantised(vectors: Vectors, scale: float) -> npt.NDArray[np.int8]:
     """Vectors as whole numbers of a byte, -127 to 127."""
-    scaled = np.clip(vectors * np.float32(scale), -127, 127)
-    small: npt.NDArray[np.int8] = np.rint(scaled).astype(np.int8)
+    scaled = vectors * np.float32(scale)
+    np.rint(scaled, out=scaled)
+    small: npt.NDArray[np.int8] = scaled.clip(-127, 127, out=scaled).astype(np.int8)
     return small
 
 
