@@ -23,6 +23,7 @@ from typing import Any
 import attrs
 
 from benchmarks.contenders import PEERS, PROGRAMS
+from benchmarks.load import MODERN, closed_loop, wait_ready
 from benchmarks.report import Figure, Peer, absent, beside
 from benchmarks.servers import ON_CLIENTS_CPU, ROOT, Server, free_port, running
 from flowcore.certs import CertFolder, Kind, Wanted
@@ -72,12 +73,19 @@ def run() -> list[Figure]:
         }
         if _PYTHON.exists():
             kinds["grpc"] = stack.enter_context(_grpc(folder / "p256"))
-        return [*_hops(kinds, calls, rounds), *_loads(kinds, calls, rounds)]
+        found = _halves_and_tails(kinds, calls, rounds)
+        return [
+            *_forwarded(folder / "ed25519", calls, rounds, found),
+            *_hops(found),
+            *_loads(kinds, calls, rounds),
+        ]
 
 
 def setup() -> dict[str, str]:
     """How it was measured."""
     return {
+        "forwarded call": "tools/call by MCP (2026-07-28) at one of two flowserve, one at a time: to an agent"
+        " of its own and to one of the other's, in turns; the difference of both",
         "hop": "a call of 256 bytes and its answer over a connection that stands, one at a time, between two"
         " processes on CPUs of their own; what the far side adds is that it sends the bytes back",
         "link": "a stream for each call, on the lane of requests",
@@ -89,25 +97,69 @@ def setup() -> dict[str, str]:
     }
 
 
-def _hops(kinds: dict[str, Far], calls: int, rounds: int) -> list[Figure]:
-    halves: dict[str, list[float]] = {}
-    tails: dict[str, list[float]] = {}
+Found = dict[str, dict[str, list[float]]]
+"""p50 and p99 of each round in ms, by who was measured."""
+
+
+def _halves_and_tails(kinds: dict[str, Far], calls: int, rounds: int) -> Found:
+    found: Found = {"p50": {}, "p99": {}}
     for _ in range(rounds):
-        for kind in kinds.keys() - {"tls"}:
+        for kind in sorted(kinds.keys() - {"tls"}):
             took = sorted(kinds[kind].measure("call", str(calls), *_size(kind)))
-            halves.setdefault(kind, []).append(1000 * took[len(took) // 2])
-            tails.setdefault(kind, []).append(
-                1000 * took[min(len(took) - 1, len(took) * 99 // 100)]
+            found["p50"].setdefault(kind, []).append(1000 * took[len(took) // 2])
+            found["p99"].setdefault(kind, []).append(1000 * took[len(took) * 99 // 100])
+    return found
+
+
+def _forwarded(folder: pathlib.Path, calls: int, rounds: int, hops: Found) -> list[Figure]:
+    """What flowserve adds to a call that another node does."""
+    added: dict[str, list[float]] = {"p50": [], "p99": []}
+    alone: dict[str, list[float]] = {"p50": [], "p99": []}
+    with cluster(folder) as (server, url):
+        for _ in range(rounds):
+            loads = [
+                closed_loop(
+                    server, url, MODERN, f"{agent}.echo", connections=1, seconds=calls / 1000
+                )
+                for agent in ("near", "far")
+            ]
+            for what in ("p50", "p99"):
+                near, far = (float(getattr(one, what)) for one in loads)
+                alone[what].append(near)
+                added[what].append(far - near)
+    return [
+        *(
+            Figure(
+                name=f"forwarded call: added by one hop, {what}",
+                value=statistics.median(added[what]),
+                unit="ms",
+                bar=1.5 if what == "p50" else None,
+                peers={
+                    f"{name}, a hop by itself": Peer(
+                        round(statistics.median(hops[what][kind]), 6), None
+                    )
+                    if kind in hops[what]
+                    else absent(_ABSENT)
+                    for kind, name in (("grpc", GRPC), ("http", HTTP))
+                },
             )
+            for what in ("p50", "p99")
+        ),
+        Figure(
+            name="call that is not forwarded, p50", value=statistics.median(alone["p50"]), unit="ms"
+        ),
+    ]
+
+
+def _hops(hops: Found) -> list[Figure]:
     return [
         Figure(
-            name=f"added by a hop, {name}",
+            name=f"hop by a link, {what}",
             value=statistics.median(found["link"]),
             unit="ms",
-            bar=bar,
             peers={GRPC: _peer(found, "grpc"), HTTP: beside(found["link"], found["http"])},
         )
-        for name, found, bar in (("p50", halves, 1.5), ("p99", tails, None))
+        for what, found in hops.items()
     ]
 
 
@@ -152,6 +204,53 @@ def _loads(kinds: dict[str, Far], calls: int, rounds: int) -> list[Figure]:
 
 
 # ---- what is measured
+
+NODE = """\
+[node]
+name = "{name}"
+data_dir = "{name}"
+
+[swarm]
+bind = "127.0.0.1:{port}"
+seeds = ["127.0.0.1:{other}"]
+tls = {{ cert = "{name}.pem", key = "{name}.key", ca = "ca.pem" }}
+membership = {{ type = "swim", profile = "local" }}
+
+[agent.{agent}]
+type = "python"
+target = "benchmarks.agents:echo"
+
+[edge.mcp]
+type = "mcp"
+bind = "127.0.0.1:{edge}"
+"""
+"""A node's configuration; what is not in it is as it is by default."""
+
+
+@contextlib.contextmanager
+def cluster(folder: pathlib.Path) -> Generator[tuple[Server, str]]:
+    """Two nodes: `here`, with the agent `near`, and `there`, with `far`; the first, and its edge's URL."""
+    ports = {"here": free_port(), "there": free_port()}
+    edges = {"here": free_port(), "there": free_port()}
+    with contextlib.ExitStack() as stack:
+        servers = {}
+        for name, other, agent in (("here", "there", "near"), ("there", "here", "far")):
+            path = folder / f"{name}.toml"
+            path.write_text(
+                NODE.format(
+                    name=name, port=ports[name], other=ports[other], agent=agent, edge=edges[name]
+                )
+            )
+            command = [
+                str(pathlib.Path(sys.executable).parent / "flowserve"),
+                "--config",
+                str(path),
+            ]
+            servers[name] = stack.enter_context(running(command))
+        url = f"http://127.0.0.1:{edges['here']}/mcp"
+        for agent in ("near", "far"):
+            wait_ready(url, MODERN, f"{agent}.echo")
+        yield servers["here"], url
 
 
 def _certificates(folder: pathlib.Path, algorithm: Any) -> None:
