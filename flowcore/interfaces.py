@@ -301,6 +301,11 @@ class Host(Protocol):
         ...
 
     @property
+    def linked(self) -> bool:
+        """Whether this node is part of a swarm."""
+        ...
+
+    @property
     def swarm(self) -> Swarm:
         """The other nodes. Raises AssemblyError where this node is alone."""
         ...

@@ -35,6 +35,9 @@ In another terminal:
   flowctl --url http://127.0.0.1:7311 call flow.broadcast \\
       tool=count_words role=text arguments='{{"text":"a b"}}'
                                                           done by all three
+  flowctl --url http://127.0.0.1:7311 memory put 'the ferry leaves at noon' --as ferry
+  flowctl --url http://127.0.0.1:7331 memory search 'when does the boat leave'
+                                                          kept by all three
   kill -9 {victim}                                        beta is gone: see `nodes` again
 
 Ctrl-C ends them.
@@ -66,6 +69,7 @@ def show(nodes: dict[str, subprocess.Popen[bytes]]) -> None:
         ("alpha", "nodes"),
         ("gamma", "call", "time.get_current_time", "timezone=Asia/Tokyo"),
         ("beta", "call", "text.count_words", "text=three small words"),
+        ("alpha", "memory", "put", "the ferry leaves at noon", "--as", "ferry"),
     ):
         print(f"\n$ flowctl --url http://127.0.0.1:{NODES[words[0]] + 1} {' '.join(words[1:])}")
         done = ctl(*words)
@@ -76,10 +80,14 @@ def show(nodes: dict[str, subprocess.Popen[bytes]]) -> None:
     nodes["beta"].kill()
     nodes["beta"].wait()
     print(wait_for("alpha", "dead", "nodes"))
-    done = ctl("alpha", "call", "text.count_words", "text=still served")
-    print(done.stdout, end="")
-    if done.returncode:
-        raise SystemExit(done.stderr)
+    for words in (
+        ("alpha", "call", "text.count_words", "text=still served"),
+        ("gamma", "memory", "search", "when does the boat leave"),
+    ):
+        done = ctl(*words)
+        print(done.stdout, end="")
+        if done.returncode:
+            raise SystemExit(done.stderr)
 
 
 def main() -> int:

@@ -138,6 +138,11 @@ class Flow(Calling):
             )
         return self._swarm
 
+    @property
+    def linked(self) -> bool:
+        """Whether this node is part of a swarm."""
+        return self.config.swarm is not None
+
     def link_by(self, swarm: Swarm | None) -> None:
         """This is the swarm now; None: it is closed."""
         self._swarm = swarm

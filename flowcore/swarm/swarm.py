@@ -50,6 +50,11 @@ class Swarm:
         self._watchers: list[Told] = []
         self._left = False
 
+    @property
+    def cluster(self) -> str:
+        """The swarm's name."""
+        return self.settings.cluster
+
     def members(self) -> Mapping[str, Member]:
         """Everybody known, by name, this node too."""
         return self.membership.members()

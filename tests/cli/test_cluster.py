@@ -25,6 +25,7 @@ def test_three_nodes_are_one_and_one_of_them_may_die() -> None:
     assert "Asia/Tokyo" in done.stdout
     assert "beta   dead" in done.stdout
     assert '{"still":1,"served":1}' in done.stdout
+    assert "the ferry leaves at noon" in done.stdout.partition("kill -9 beta")[2]
 
 
 def test_the_three_configurations_differ_in_what_a_node_is_alone() -> None:

@@ -4,7 +4,7 @@
 """
 
 from flow_consensus.raft.core import TAKEN, Reason, Refused, Role
-from flow_consensus.raft.driver import Raft, open_node, open_raft
+from flow_consensus.raft.driver import Raft, mentions_swarm, open_node, open_raft
 from flow_consensus.raft.driver_port import Transport
 from flow_consensus.raft.driver_settings import RaftSettings
 from flow_consensus.raft.effects import (
@@ -66,4 +66,4 @@ __all__ = [
 
 @hookimpl
 def flow_register(registry: Registry) -> None:
-    registry.add(Factory("consensus", "raft", RaftSettings, open_raft))
+    registry.add(Factory("consensus", "raft", RaftSettings, open_raft, mentions=mentions_swarm))

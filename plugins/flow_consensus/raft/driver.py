@@ -11,10 +11,11 @@ import logging
 import math
 from collections import deque
 from collections.abc import AsyncGenerator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 from typing import Any
 
+import attrs
 import trio
 
 from flow_consensus.raft.core import Refused, Role
@@ -59,6 +60,7 @@ from flowcore.state import (
     SnapshotSource,
     Storage,
 )
+from flowcore.swarm import open_channel
 
 _logger = logging.getLogger(__name__)
 
@@ -478,13 +480,24 @@ async def open_node(
 
 @asynccontextmanager
 async def open_raft(config: RaftSettings, context: Context) -> AsyncGenerator[Consensus]:
-    """A node alone: the only voter there is. Several talk over the links of a swarm."""
-    name = config.voters[0] if config.voters else "alone"
-    if len(config.voters) > 1:
-        raise StateUnavailable(
-            f"{len(config.voters)} voters need a way to talk to each other: configure [swarm]"
-        )
+    """This node of the cluster, over the links of the swarm; without a swarm it is all there is."""
     storage = context.component("storage")
-    settings = config if config.voters else RaftSettings(voters=(name,))
-    async with open_node(name, settings, storage, Alone(), context.random) as raft:
+    host = context.host
+    async with AsyncExitStack() as stack:
+        transport: Transport = Alone()
+        settings, name = config, host.name
+        if mentions_swarm(config) or host.linked:
+            swarm = host.swarm
+            transport = await stack.enter_async_context(open_channel(swarm.overlay, "raft"))
+            settings = attrs.evolve(config, cluster=config.cluster or swarm.cluster)
+        elif not config.voters:
+            settings = attrs.evolve(config, voters=(name,))
+        raft = await stack.enter_async_context(
+            open_node(name, settings, storage, transport, context.random)
+        )
         yield raft
+
+
+def mentions_swarm(config: RaftSettings) -> tuple[tuple[str, str], ...]:
+    """Several voters need a way to talk to each other."""
+    return (("swarm", "swarm"),) if len(config.voters) > 1 else ()

@@ -19,9 +19,7 @@ class RaftSettings:
         " are changed while running, and this is not looked at any more. A node that is to join has none",
     )
     cluster: str = setting(
-        "flow",
-        help="the cluster's name: the log of another one is refused",
-        validator=v.non_empty(),
+        "", help="the cluster's name: the log of another one is refused; unset: that of the swarm"
     )
     election: Duration = setting(
         0.15,

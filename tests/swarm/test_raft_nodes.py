@@ -1,0 +1,136 @@
+"""Whole nodes that keep one state by Raft: real links, real disks."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+from collections.abc import AsyncGenerator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import attrs
+import pytest
+import trio
+
+from flowcore import Flow, open_flow
+from flowcore.config import ConfigError
+from flowcore.errors import OutcomeUnknown, Overloaded, StateUnavailable
+from support.linked import certificates
+
+NAMES = ("alpha", "beta", "gamma")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+def config(name: str, folder: pathlib.Path, seeds: list[str]) -> dict[str, Any]:
+    certs = certificates()
+    return {
+        "node": {"name": name, "data_dir": str(folder / name)},
+        "swarm": {
+            "bind": "127.0.0.1:0",
+            "seeds": seeds,
+            "tls": {
+                "cert": str(certs / f"{name}.pem"),
+                "key": str(certs / f"{name}.key"),
+                "ca": str(certs / "ca.pem"),
+            },
+            "membership": {"type": "swim", "profile": "local"},
+        },
+        "consensus": {
+            "type": "raft",
+            "voters": list(NAMES),
+            "election": "1s",
+            "heartbeat": "100ms",
+        },
+        "router": {},
+    }
+
+
+@attrs.define(eq=False)
+class Nodes:
+    """Some nodes, each in a task of its own, so that one can end while the others go on."""
+
+    folder: pathlib.Path
+    nursery: trio.Nursery
+    flows: dict[str, Flow] = attrs.field(factory=dict)
+    _ends: dict[str, tuple[trio.Event, trio.Event]] = attrs.field(factory=dict)
+
+    async def start(self, name: str) -> Flow:
+        """Start a node, or start it again."""
+        await self.nursery.start(self._live, name)
+        return self.flows[name]
+
+    async def _live(self, name: str, *, task_status: trio.TaskStatus[None]) -> None:
+        end, ended = self._ends[name] = trio.Event(), trio.Event()
+        seeds = [flow.swarm.address for one, flow in self.flows.items() if one != name]
+        async with open_flow(config(name, self.folder, seeds)) as flow:
+            self.flows[name] = flow
+            task_status.started()
+            await end.wait()
+            del self.flows[name]
+        ended.set()
+
+    async def end(self, name: str) -> None:
+        """End a node, and wait until it has."""
+        end, ended = self._ends[name]
+        end.set()
+        await ended.wait()
+
+
+@asynccontextmanager
+async def nodes(folder: pathlib.Path) -> AsyncGenerator[Nodes]:
+    async with trio.open_nursery() as nursery:
+        made = Nodes(folder, nursery)
+        for name in NAMES:
+            await made.start(name)
+        yield made
+        for name in tuple(made.flows):
+            await made.end(name)
+
+
+async def keep(flow: Flow, key: str, text: str) -> None:
+    """Put something into memory, again and again until it is acknowledged."""
+    with trio.fail_after(30):
+        while True:
+            try:
+                await flow.memory.put("shared", text, key=key)
+                return
+            except (StateUnavailable, OutcomeUnknown, Overloaded) as error:
+                await trio.sleep(error.retry_after or 0.05)
+
+
+async def test_what_one_node_keeps_every_node_has_also_when_one_is_lost(
+    tmp_path: pathlib.Path,
+) -> None:
+    async with nodes(tmp_path) as made:
+        alpha, beta, gamma = (made.flows[name] for name in NAMES)
+        await keep(alpha, "ferry", "the ferry leaves at noon")
+        for flow in (beta, gamma):
+            kept = await flow.memory.get("shared", "ferry")
+            assert kept is not None
+            assert kept.text == "the ferry leaves at noon"
+        await made.end("alpha")
+        await keep(beta, "train", "the train leaves at one")
+        kept = await gamma.memory.get("shared", "train")
+        assert kept is not None
+        assert kept.text == "the train leaves at one"
+        alpha = await made.start("alpha")
+        await keep(alpha, "bus", "the bus leaves at two")
+        kept = await alpha.memory.get("shared", "train")
+        assert kept is not None
+        assert kept.text == "the train leaves at one"
+
+
+async def test_voters_without_a_swarm_are_refused_before_anything_opens(
+    tmp_path: pathlib.Path,
+) -> None:
+    wrong = config("alpha", tmp_path, [])
+    del wrong["swarm"]
+    with pytest.raises(ConfigError, match=r"consensus: .*needs a \[swarm\]"):
+        async with open_flow(wrong):
+            raise AssertionError
