@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 
-.PHONY: serve demo cluster test test-long test-security fuzz lint format docs benchmark conformance coverage node erlang tools annoy postgres models clean
+.PHONY: serve demo cluster test test-long test-security fuzz simulate mutants lint format docs benchmark conformance coverage node erlang tools annoy postgres models clean
 
 serve: .venv/ready
 	$(BIN)/flowserve --config configs/quickstart.toml
@@ -42,6 +42,15 @@ test-security: .venv/ready tools
 SECONDS ?= 240
 fuzz: .venv/ready
 	PYTHONPATH=tests:. $(BIN)/python -m support.fuzzing $(SECONDS)
+
+# Raft in a world that fails, one run a seed, on all processors; `make mutants` sees whether planted faults are found
+SEEDS ?= 1000
+FIRST ?= 0
+simulate: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -m support.raft_world $(SEEDS) $(FIRST)
+
+mutants: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -m support.raft_world --mutants 2000
 
 lint: .venv/ready
 	$(BIN)/ruff check .

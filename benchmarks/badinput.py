@@ -7,7 +7,6 @@ the accepting of the connection to its end, reading what was sent included.
 from __future__ import annotations
 
 import contextlib
-import json
 import socket
 from collections.abc import Iterator
 
@@ -104,6 +103,13 @@ def _http(body: bytes, era: str = MODERN, **changed: str) -> bytes:
     return f"POST /mcp HTTP/1.1\r\n{head}Content-Length: {len(body)}\r\n\r\n".encode() + body
 
 
+def _chunked(body: bytes, each: int) -> bytes:
+    head = _http(b"").partition(b"Content-Length")[0]
+    pieces = (body[start : start + each] for start in range(0, len(body), each))
+    chunks = b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces)
+    return b"%bTransfer-Encoding: chunked\r\n\r\n%b0\r\n\r\n" % (head, chunks)
+
+
 def _around(value: bytes, method: bytes = b"tools/call") -> bytes:
     """A message that holds a value deep within."""
     return b'{"jsonrpc":"2.0","id":1,"method":"%b","params":{"a":%b}}' % (method, value)
@@ -132,6 +138,9 @@ def _framing() -> Iterator[Bad]:
     yield Bad("10,000 headers", 431, usual + b"a: b\r\n" * 10_000 + b"\r\n")
     yield Bad("target of 100 kB", 414, b"POST /" + b"a" * 100_000)
     yield Bad("announced body of 17 MB", 413, usual + b"Content-Length: 17000000\r\n\r\n")
+    yield Bad("16 MiB in chunks of one byte", 400, _chunked(b"{" * FULL, 1))
+    yield Bad("16 MiB in chunks of 1 kB", 400, _chunked(b"{" * FULL, 1000))
+    yield Bad("16 MiB in chunks of 1 MB", 400, _chunked(b"{" * FULL, 1_000_000))
     chunk = b"100000\r\n" + b" " * (1 << 20) + b"\r\n"
     yield Bad("endless chunks", 413, chunked + chunk * 17)
     yield Bad("flood of tiny chunks", 400, chunked + b"1\r\n \r\n" * 20_000)
@@ -189,16 +198,84 @@ def _large_json() -> Iterator[Bad]:
         ),
         ("a million members of params", _around(b"0,%b" % _members()[1:-1]), -32700),
         ("a million arguments of wrong names", _around(_members()), -32700),
+        ("opening objects", b'{"a":' * (FULL // 5), -32700),
+        ("white space within", b'{"jsonrpc":"2.0","id":1%b}' % (b" " * (FULL - 50)), -32600),
+        ("zero bytes within", b"{%b}" % (b"\0" * (FULL - 2)), -32700),
+        ("quotes within", b"{%b}" % (b'"' * (FULL - 2)), -32700),
+        ("backslashes within", b"{%b}" % (b"\\" * (FULL - 2)), -32700),
+        ("a version that is said a million times", _said(FULL // 16 - 4), -32700),
+        ("a version that is said 99,000 times", _said(99_000), -32600),
+        ("99,000 members of params", _around(b"0,%b" % _members(99_000)[1:-1]), -32602),
+        ("99,000 members of params, longer", _around(b"0,%b" % _members(99_000, 60)[1:-1]), -32602),
+        ("99,000 members of params, long", _around(b"0,%b" % _members(99_000, 150)[1:-1]), -32602),
+        ("99,000 arguments, long", _around(_members(99_000, 150)), -32602),
         ("a batch of empty objects", b"[" + b"{}," * (FULL // 3 - 2) + b"{}]", None),
     ):
         yield Bad(f"16 MiB: {name}", 400, _http(body), code)
+    yield from _large_texts()
     batch = b"[" + b"1," * (FULL // 2 - 2) + b"1]"
     old = _http(batch, HANDSHAKE, MCP_Protocol_Version="2025-03-26")
     yield Bad("16 MiB: a batch of numbers (2025-03-26)", 400, old, -32700)
+    one = _around(b'"%b"' % (b"a" * (FULL // 100 - 100)))
+    batch = b"[" + b",".join([one] * 100) + b"]"
+    old = _http(batch, HANDSHAKE, MCP_Protocol_Version="2025-03-26")
+    yield Bad("16 MiB: a batch of calls without a name (2025-03-26)", 200, old, -32602)
 
 
-def _members() -> bytes:
-    return b"{" + b",".join(b'"%x":%d' % (number, number) for number in range(1_000_000)) + b"}"
+def _large_texts() -> Iterator[Bad]:
+    """Texts of 16 MiB, and other things as long, in every place of a message."""
+    call = request_of(MODERN, "echo")[1]
+    for name, unit in (
+        ("letters", b"a"),
+        ("escaped quotes", b'\\"'),
+        ("escaped backslashes", b"\\\\"),
+        ("escaped line breaks", b"\\n"),
+        ("escaped zeros", b"\\u0000"),
+        ("lone surrogates", b"\\ud800"),
+        ("Cyrillic", "я".encode()),
+        ("emoji", "😀".encode()),
+    ):
+        text = b'"%b"' % (unit * ((FULL - 1000) // len(unit)))
+        wrong = -32700 if name == "lone surrogates" else -32602
+        none = -32700 if name == "lone surrogates" else -32600
+        deep = b"[%b,%b]" % (text, _deep(200))
+        for place, body, code in (
+            ("in params", _around(text), wrong),
+            ("without an end", _around(text[:-1]), -32700),
+            ("with bad UTF-8 at the end", _around(text[:-1] + b'\xff"'), -32700),
+            ("then 200 levels", _around(deep), -32700),
+            ("as the id", b'{"jsonrpc":"2.0","id":%b,"method":"x"}' % text, none),
+            ("as the method", b'{"jsonrpc":"2.0","id":1,"method":%b}' % text, none),
+            ("as the version", b'{"jsonrpc":%b,"id":1,"method":"x"}' % text, none),
+            ("as a member's name", b'{"jsonrpc":"2.0","id":1,"method":"x",%b:1}' % text, wrong),
+            ("as a param's name", _around(b"1,%b:1" % text), wrong),
+            ("as the tool's name", call.replace(b'"echo"', text), min(wrong, -32602)),
+        ):
+            if place == "as the tool's name" and wrong == -32602:
+                code = -32020
+            yield Bad(f"16 MiB: {name} {place}", 400, _http(body), code)
+        if wrong == -32602:
+            arguments = call.replace(b'"text": "hello"', b'"wrong": %b' % text)
+            yield Bad(f"16 MiB: {name} as an argument of a wrong name", 200, _http(arguments))
+    for name, value in (
+        ("a number", b"9" * (FULL - 1000)),
+        ("a fraction", b"0." + b"9" * (FULL - 1000)),
+        ("an exponent", b"1e" + b"9" * (FULL - 1000)),
+        ("99,000 fractions", b"[%b1]" % (b"0.123456789," * 99_000)),
+        ("99,000 texts", b"[%b1]" % (b'"%b",' % (b"a" * 160) * 99_000)),
+        ("49,000 objects", b"[%b1]" % (b'{"a":"b"},' * 49_000)),
+    ):
+        arguments = call.replace(b'"hello"', value)
+        yield Bad(f"16 MiB: {name} as an argument that is a text", 200, _http(arguments))
+
+
+def _members(count: int = 1_000_000, size: int = 0) -> bytes:
+    """An object with so many members, whose names have so many characters at least."""
+    return b"{" + b",".join(b'"%0*x":%d' % (size, n, n) for n in range(count)) + b"}"
+
+
+def _said(times: int) -> bytes:
+    return b"{%b}" % b",".join([b'"jsonrpc":"2.0"'] * times)
 
 
 def _deep_behind(piece: bytes, size: int) -> bytes:
@@ -219,10 +296,11 @@ def _wrong_requests() -> Iterator[Bad]:
     yield Bad("unknown method", 404, _http(unknown, Mcp_Method="no/such"), -32601)
     nobody = body.replace(b'"echo"', b'"nobody"')
     yield Bad("unknown tool", 400, _http(nobody, Mcp_Name="nobody"), -32602)
-    many = json.dumps({f"a{number}": number for number in range(DEEP - 100)}).encode()
+    many, long = _members(DEEP - 100), _members(DEEP - 100, 150)
     for name, arguments in (
         ("arguments against the schema", b'{"text": 5}'),
         ("99,900 arguments of wrong names", many),
+        ("99,900 arguments of long wrong names", long),
     ):
         # for a model to read, as the protocol has it: a result that is an error
         yield Bad(name, 200, _http(body.replace(b'{"text": "hello"}', arguments)))

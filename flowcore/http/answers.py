@@ -95,13 +95,17 @@ class ClientStream:
                     if self._body.ended_by_close():
                         return b""
                     raise ProtocolFailure("the connection ended within the answer")
-            try:
-                piece, self._rest = self._body.feed(data)
-            except BadMessage as error:
-                raise ProtocolFailure(f"in the answer: {error}") from None
-            if piece:
+            if piece := self._feed(data):
                 return piece
         return b""
+
+    def _feed(self, data: bytes) -> bytes:
+        pieces: list[bytes | memoryview] = []
+        try:
+            self._rest = bytes(self._body.feed(data, pieces.append))
+        except BadMessage as error:
+            raise ProtocolFailure(f"in the answer: {error}") from None
+        return b"".join(pieces)
 
     async def _more(self) -> bytes:
         try:
@@ -118,8 +122,7 @@ class ClientStream:
         """The rest of the body. Raises BodyTooLarge for more than `limit` bytes."""
         announced = self._body.left
         if announced is not None and announced <= len(self._rest) and announced <= limit:
-            body, self._rest = self._body.feed(self._rest)
-            return body
+            return self._feed(self._rest)
         if announced is not None and announced > limit:
             raise BodyTooLarge(f"the answer has more than {limit} bytes")
         parts: list[bytes] = []

@@ -217,6 +217,7 @@ class Connection:
     async def _read(self) -> bool:
         """Take in what comes next; False if nothing will, or nothing may."""
         reader = self._reader
+        data: bytes | memoryview
         if self._ahead:
             data, self._ahead = self._ahead, b""
         elif self._ended:
@@ -233,7 +234,11 @@ class Connection:
                 await self._wakeup.wait()
                 return not self._ending
             try:
-                data = await self._wire.receive(soon=self._crowd)
+                if phase is Phase.BODY:
+                    came = await self._wire.receive_into(self._state.inlet)
+                    data = self._state.inlet[:came]
+                else:
+                    data = await self._wire.receive(soon=self._crowd)
             except trio.BrokenResourceError:
                 return False
             self._state.bytes_in += len(data)
@@ -287,10 +292,10 @@ class Connection:
         try:
             with trio.move_on_after(LINGER):
                 while not self._ended and discarded <= self._limits.body:
-                    data = await self._wire.receive()
-                    self._state.bytes_in += len(data)
-                    discarded += len(data)
-                    self._ended = not data
+                    came = await self._wire.receive_into(self._state.inlet)
+                    self._state.bytes_in += came
+                    discarded += came
+                    self._ended = not came
         except trio.BrokenResourceError:
             self._ended = True  # an end like any other
 

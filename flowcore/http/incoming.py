@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 import re
+from io import BytesIO
 from typing import NoReturn
 
 import msgspec
 
-from flowcore.http.body import BodyReader, too_large
+from flowcore.http.body import EACH_OF_REQUEST, BodyReader, too_large
 from flowcore.http.fields import BadMessage
 from flowcore.http.head import CHUNKED, RequestHead, parse_request
 from flowcore.http.limits import Limits
@@ -41,7 +42,7 @@ class RequestReader:
         self._scanned = 0  # before it there is no end of a head
         self._head: RequestHead | None = None
         self._body: BodyReader | None = None
-        self._parts: list[bytes] = []
+        self._came = BytesIO()  # of the body: it grows in place, and gives its bytes without a copy
         self._expected = False
         self._known = b""
         self._known_head: RequestHead | None = None
@@ -63,8 +64,12 @@ class RequestReader:
         expected, self._expected = self._expected, False
         return expected and not self.held
 
-    def feed(self, data: bytes) -> None:
-        """Take what came."""
+    def feed(self, data: bytes | memoryview) -> None:
+        """Take what came; nothing of it is looked at later. Raises BadMessage for a wrong body."""
+        if self._body is not None and not self._body.complete:
+            self._take(self._body, data)
+            return
+        data = bytes(data)
         if self._start == len(self._buffer):
             self._buffer = data
             self._start = self._scanned = 0
@@ -77,7 +82,7 @@ class RequestReader:
     def next(self) -> Incoming | None:
         """The next request; None until more has come. Raises BadMessage; nothing can follow that."""
         if self._body is not None:
-            return self._next_of_body(self._body)
+            return self._whole(self._body)
         buffer, start = self._buffer, self._start
         if start == len(buffer):
             return None
@@ -92,10 +97,12 @@ class RequestReader:
         head = known or self._parse(raw)
         stop = end + head.length
         if head.length == CHUNKED or stop > len(buffer):
-            self._start = end
-            self._head, self._body = head, BodyReader(head.length, self._limits.body)
+            body = BodyReader(head.length, self._limits.body, EACH_OF_REQUEST)
+            self._head, self._body = head, body
             self._expected = head.expects
-            return self._next_of_body(self._body)
+            self._buffer, self._start, self._scanned = b"", 0, 0
+            self._take(body, buffer[end:])
+            return self._whole(body)
         if head.length > self._limits.body:
             raise too_large(self._limits.body)
         self._start = self._scanned = stop
@@ -129,17 +136,14 @@ class RequestReader:
             raise BadMessage(414, f"the target has more than {limits.target} bytes")
         raise BadMessage(431, f"the head has more than {limits.head} bytes")
 
-    def _next_of_body(self, body: BodyReader) -> Incoming | None:
-        data = self._buffer[self._start :] if self._start else self._buffer
-        self._buffer, self._start, self._scanned = b"", 0, 0
-        piece, rest = body.feed(data)
-        if piece:
-            self._parts.append(piece)
+    def _take(self, body: BodyReader, data: bytes | memoryview) -> None:
+        self._buffer = bytes(body.feed(data, self._came.write))
+
+    def _whole(self, body: BodyReader) -> Incoming | None:
         if not body.complete:
             return None
         assert self._head is not None
-        incoming = Incoming(self._head, b"".join(self._parts))
-        self._buffer = rest
+        incoming = Incoming(self._head, self._came.getvalue())
         self._head = self._body = None
-        self._parts, self._expected = [], False
+        self._came, self._expected = BytesIO(), False
         return incoming

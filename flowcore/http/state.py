@@ -10,6 +10,8 @@ from flowcore.http.messages import Handler
 
 SWEEP = 0.5
 """Seconds between two looks at the connections' deadlines: a deadline is late by at most twice this."""
+INLET = 256 << 10
+"""Most bytes of a piece of a large body."""
 
 
 @attrs.frozen(kw_only=True)
@@ -47,6 +49,8 @@ class ServerState:
     draining: trio.Event = attrs.field(factory=trio.Event)
     now: float = 0.0
     """trio's clock as of the last sweep."""
+    inlet: memoryview = attrs.field(factory=lambda: memoryview(bytearray(INLET)))
+    """Where the pieces of large bodies come in, one after the other."""
     latest: object = None
     """The connection that was answered last."""
     streams: int = 0

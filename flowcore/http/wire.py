@@ -33,6 +33,13 @@ class Wire(Protocol):
         """
         ...
 
+    async def receive_into(self, buffer: memoryview) -> int:
+        """How many bytes came, which are in `buffer` then; 0 at the end. Raises trio.BrokenResourceError.
+
+        It returns at once when they are in it, so that connections can share a buffer.
+        """
+        ...
+
     async def send(self, data: bytes) -> None:
         """Send all of it; no checkpoint if that takes no waiting. Raises trio.BrokenResourceError."""
         ...
@@ -79,6 +86,16 @@ class SocketWire:
                 return self._socket.recv(RECEIVE)
             except BlockingIOError:
                 continue  # readable, but a checksum was wrong: select(2), BUGS
+            except OSError as error:
+                raise trio.BrokenResourceError(f"the connection was lost: {error}") from error
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        while True:
+            try:
+                await trio.lowlevel.wait_readable(self._socket)
+                return self._socket.recv_into(buffer)
+            except BlockingIOError:
+                continue
             except OSError as error:
                 raise trio.BrokenResourceError(f"the connection was lost: {error}") from error
 
@@ -151,6 +168,11 @@ class StreamWire:
     async def receive(self, *, soon: bool = False) -> bytes:
         del soon
         return bytes(await self._stream.receive_some(RECEIVE))
+
+    async def receive_into(self, buffer: memoryview) -> int:
+        data = await self._stream.receive_some(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
 
     async def send(self, data: bytes) -> None:
         try:

@@ -55,19 +55,17 @@ from flowcore.mcp.eras import (
     era_of,
     negotiate,
 )
+from flowcore.mcp.extent import LARGE, MAX_DEPTH, containers, too_deep
 from flowcore.mcp.headers import ParamHeader, decode_value, encode_value, param_headers
 from flowcore.mcp.identity import implementation
 from flowcore.mcp.jsonrpc import (
     EMPTY,
-    LARGE,
-    MAX_DEPTH,
     ErrorObject,
     Id,
     Message,
     Notification,
     Request,
     Response,
-    containers,
     decode,
     decode_batch,
     encode_error,
@@ -77,7 +75,6 @@ from flowcore.mcp.jsonrpc import (
     failed_id,
     is_batch,
     one_line,
-    too_deep,
 )
 from flowcore.mcp.meta import forwardable, split_meta, text_member
 from flowcore.mcp.methods import ASKS, LIST_CHANGED, LISTS, METHODS, Method

@@ -7,39 +7,35 @@ first level is parsed here, and what is sent on is what was received, byte for b
 from __future__ import annotations
 
 import math
-import re
-from array import array
 from collections.abc import Callable, Mapping
-from itertools import accumulate
-from typing import Any, Final, Literal, TypeVar
+from typing import Annotated, Any, Final, Literal, TypeVar
 
 import msgspec
 from msgspec import UNSET, Raw, UnsetType
 
 from flowcore.errors import InvalidArguments, InvalidRequest
 from flowcore.mcp.codes import ParseError
+from flowcore.mcp.extent import LARGE, MAX_DEPTH, at_most, check_text, count, lies_deep, nests
 
 _T = TypeVar("_T")
 
 Id = int | str
 """A request's id. null and fractions are not allowed in MCP; integers are of 64 bits at most."""
 
-MAX_DEPTH: Final = 128
-"""How deeply arrays and objects may be nested in a message."""
-
-LARGE: Final = 1 << 20
-"""Bytes of a message from which on a wrong one is not read again to tell more about what is wrong."""
-
 _MARGIN = 1 << 16
 """Bytes of white space around a large message from which on it is refused."""
 _SPACE = b" \t\r\n"
 
-_IN_TEXTS = 10
-"""How many times as many commas and brackets there may be with those in texts: to leave these out costs as
-much as there are."""
-
 _COMMAS = 1000
 """Most commas in a batch for each message allowed: splitting one of nothing but commas costs a second."""
+
+_LINES = 1 << 22
+"""Bytes of white space up to which a large message is laid out to see how deep it is."""
+
+_LONG = 1 << 16
+"""Most bytes of the id, the method and the version in a large message."""
+
+_WRONG = "a message that is not valid JSON-RPC 2.0"
 
 EMPTY: Final = Raw(b"{}")
 
@@ -88,6 +84,20 @@ class _Frame(msgspec.Struct, gc=False):
     error: ErrorObject | UnsetType = UNSET
 
 
+_Name = Annotated[str, msgspec.Meta(max_length=64)]
+
+
+class _LargeFrame(msgspec.Struct, gc=False):
+    """What is short in a right message is left as it is, until it proves to be; names of params must be."""
+
+    jsonrpc: Raw | UnsetType = UNSET
+    id: Raw | UnsetType = UNSET
+    method: Raw | UnsetType = UNSET
+    params: dict[_Name, Raw] | UnsetType = UNSET
+    result: Raw | UnsetType = UNSET
+    error: ErrorObject | UnsetType = UNSET
+
+
 class _Named(msgspec.Struct, gc=False):
     id: int | str | None = None
 
@@ -99,6 +109,7 @@ class _Outline(msgspec.Struct, gc=False):
 
 
 _decode_frame = msgspec.json.Decoder(_Frame).decode
+_decode_large = msgspec.json.Decoder(_LargeFrame).decode
 _decode_named = msgspec.json.Decoder(_Named).decode
 _decode_outline = msgspec.json.Decoder(_Outline).decode
 _decode_batch = msgspec.json.Decoder(list[Raw]).decode
@@ -112,8 +123,9 @@ def decode(data: bytes, *, depth: int = MAX_DEPTH, values: float = math.inf) -> 
     Raises ParseError (not JSON, not UTF-8, nested too deeply, too many), InvalidRequest (not a JSON-RPC
     message, a batch included) or InvalidArguments (`params` is no object); `failed_id` tells whom to answer.
     """
+    decoder = _decode_frame if len(data) <= LARGE else _large_frame
     try:
-        frame = _parse(_decode_frame, data, depth, values)
+        frame = _parse(decoder, data, depth, values)
     except msgspec.ValidationError as problem:
         raise _invalid(data, problem) from None
     return _classify(frame)
@@ -131,9 +143,11 @@ def decode_batch(
 
     Raises ParseError if the whole is not JSON, InvalidRequest if it is empty or longer than `limit`.
     """
-    if data.count(b'"jsonrpc"') > 10 * limit:  # no need to take apart what is far too long
+    commas = count(data, b",")
+    # no need to take apart what is far too long
+    if commas > 10 * limit and data.count(b'"jsonrpc"') > 10 * limit:
         raise InvalidRequest(f"a batch holds at most {limit} messages")
-    if data.count(b",") > limit * _COMMAS:
+    if commas > limit * _COMMAS:
         raise InvalidRequest(
             f"a batch holds at most {limit} messages, and {limit * _COMMAS} commas"
         )
@@ -148,10 +162,19 @@ def decode_batch(
     messages: list[Message | InvalidRequest | InvalidArguments] = []
     for part in parts:
         try:
-            messages.append(decode(bytes(part), depth=depth))
+            messages.append(_of_batch(part))
         except (InvalidRequest, InvalidArguments) as problem:
             messages.append(problem)
     return messages
+
+
+def _of_batch(part: Raw) -> Message:
+    """A message of a batch, of which all is known that concerns the whole."""
+    try:
+        large = len(memoryview(part)) > LARGE
+        return _classify((_large_frame if large else _decode_frame)(part))
+    except msgspec.ValidationError as problem:
+        raise _invalid(bytes(part), problem) from None
 
 
 def failed_id(data: bytes) -> Id | None:
@@ -200,77 +223,22 @@ def one_line(data: bytes) -> bytes:
     return data
 
 
-def too_deep(data: bytes, depth: int = MAX_DEPTH) -> bool:
-    """Whether arrays and objects are nested more than `depth` levels; for valid JSON it is exact.
-
-    Few brackets cannot nest deeply; where there are many, all else is taken away by passes over bytes
-    that run in C, and of the brackets left only those are counted one by one that may be too deep.
-    """
-    if data.count(b"[") + data.count(b"{") <= depth:
-        return False
-    steps = _steps(data)
-    level = 0
-    for start in range(0, len(steps), _BLOCK):
-        block = steps[start : start + _BLOCK]
-        opened = block.count(b"\x01")
-        if level + opened > depth and level + max(accumulate(array("b", block))) > depth:
-            return True
-        level += 2 * opened - len(block)
-    return False
-
-
-def containers(data: bytes) -> int:
-    """How many arrays and objects there are in valid JSON."""
-    return _steps(data).count(b"\x01")
-
-
-def _steps(data: bytes) -> bytes:
-    """The brackets of JSON as steps into (1) and out of (-1) arrays and objects, without those in strings."""
-    rest = _unescaped(data).translate(_AS_STEPS, _NOT_STRUCTURE)
-    for quotes in _EVEN:  # what follows them is as much within a string, or without, as it was
-        rest = rest.replace(quotes, b"")
-    return _STRING.sub(b"", rest)
-
-
-def _in_strings(data: bytes, most: float) -> int:
-    """How many commas and brackets stand in the strings of valid JSON; -1 if it has more strings than so
-    many values can have."""
-    quotes = int(4 * most)  # of two strings only one can be a name
-    parts = _unescaped(data).split(b'"', quotes + 1)
-    if len(parts) > quotes + 1:
-        return -1
-    texts = b"".join(parts[1::2])
-    return texts.count(b",") + texts.count(b"[") + texts.count(b"{")
-
-
-def _unescaped(data: bytes) -> bytes:
-    """JSON without escaped quotes and backslashes: each quote that is left begins or ends a string."""
-    if b"\\" not in data:
-        return data
-    return data.replace(b"\\\\", b"").replace(b'\\"', b"")
-
-
-_BLOCK = 64
-_EVEN = (b'"' * 256, b'"' * 16, b'""')
-_AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # which closes which, the decoder checks
-_NOT_STRUCTURE = bytes(set(range(256)) - set(b'"[]{}'))
-_STRING = re.compile(rb'"[^"]*"')
-
-
 def _parse(decoder: Callable[[bytes], _T], data: bytes, depth: int, values: float) -> _T:
     """What the decoder makes of the bytes; its ValidationError is left to the caller.
 
     The decoder itself stops at Python's recursion limit, so that the exact and dearer look at the depth
-    is taken only at JSON that is whole. It also leaves the text within Raw unlooked at.
+    is taken only at JSON that is whole, unless there is a cheaper one. It also leaves the text within Raw
+    unlooked at.
     """
-    if len(data) > LARGE and _bounds(data) not in (b"{}", b"[]"):
+    large = len(data) > LARGE
+    if large and _bounds(data) not in (b"{}", b"[]"):
         raise ParseError("not valid JSON: neither an object nor an array, or not whole")
     if not data.isascii():
-        try:
-            data.decode()
-        except UnicodeDecodeError as problem:
-            raise ParseError(f"not UTF-8: {problem.reason} at byte {problem.start}") from None
-    count = _containers(data, values)
+        check_text(data)
+    containers, most = at_most(data, values)
+    laid_out = large and containers > depth and most * depth <= _LINES and b"\\" in data
+    if laid_out and lies_deep(data, depth):
+        raise ParseError(f"nested more than {depth} levels deep")
     try:
         value = decoder(data)
     except msgspec.ValidationError:
@@ -279,33 +247,29 @@ def _parse(decoder: Callable[[bytes], _T], data: bytes, depth: int, values: floa
         raise ParseError(f"not valid JSON: {problem}") from None
     except RecursionError:
         raise ParseError(f"nested more than {depth} levels deep") from None
-    if count > depth and too_deep(data, depth):
+    if containers > depth and not laid_out and nests(data, depth):
         raise ParseError(f"nested more than {depth} levels deep")
     return value
+
+
+def _large_frame(data: bytes | Raw) -> _Frame:
+    """The frame of a large message. Raises InvalidRequest where a part is long that never is."""
+    large = _decode_large(data)
+    short = []
+    for name in ("jsonrpc", "id", "method"):
+        part = getattr(large, name)
+        if part is not UNSET:
+            if len(memoryview(part)) > _LONG:
+                raise InvalidRequest(f"{_WRONG}: {name!r} has more than {_LONG} bytes")
+            short.append(b'"%b":%b' % (name.encode(), part))
+    frame = _decode_frame(b"{%b}" % b",".join(short))
+    frame.params, frame.result, frame.error = large.params, large.result, large.error
+    return frame
 
 
 def _bounds(data: bytes) -> bytes:
     """The first and the last character that are no white space, if there is no great deal of that."""
     return data[:_MARGIN].lstrip(_SPACE)[:1] + data[-_MARGIN:].rstrip(_SPACE)[-1:]
-
-
-def _containers(data: bytes, values: float) -> int:
-    """How many arrays and objects there are at most. Raises ParseError for too many `values`."""
-    if len(data) <= min(values, LARGE):
-        return data.count(b"[") + data.count(b"{")
-    containers = commas = 0
-    for start in range(0, len(data), LARGE):  # so that of too many only some are counted
-        end = start + LARGE
-        containers += data.count(b"[", start, end) + data.count(b"{", start, end)
-        if len(data) > values:
-            commas += data.count(b",", start, end)
-            if containers + commas > values * _IN_TEXTS:
-                raise ParseError(f"more than {values} values")
-    if containers + commas > values:
-        within = _in_strings(data, values)
-        if within < 0 or containers + commas - within > values:
-            raise ParseError(f"more than {values} values")
-    return containers
 
 
 def _classify(frame: _Frame) -> Message:
@@ -333,10 +297,8 @@ def _invalid(data: bytes, problem: msgspec.ValidationError) -> InvalidRequest | 
     if is_batch(data):
         return InvalidRequest("batches are not supported")
     if len(data) > LARGE:
-        text = "a message that is not valid JSON-RPC 2.0"
-        return (InvalidArguments if "$.params" in str(problem) else InvalidRequest)(
-            f"{text}: {problem}"
-        )
+        kind = InvalidArguments if "$.params" in str(problem) else InvalidRequest
+        return kind(f"{_WRONG}: {problem}")
     try:
         outline = _decode_outline(data)
     except (msgspec.MsgspecError, UnicodeDecodeError):

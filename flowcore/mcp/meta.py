@@ -9,6 +9,7 @@ import msgspec
 from msgspec import Raw
 
 from flowcore.errors import InvalidArguments
+from flowcore.mcp.extent import LARGE
 
 _MCP = "io.modelcontextprotocol/"
 PROTOCOL_VERSION: Final = _MCP + "protocolVersion"
@@ -84,10 +85,12 @@ def forwardable(meta: Mapping[str, Raw]) -> dict[str, Raw]:
 
 
 def text_member(members: Mapping[str, Raw], key: str) -> str | None:
-    """A member that must be a string. Raises InvalidArguments if it is something else."""
+    """A member that must be a string, of up to 1 MiB. Raises InvalidArguments if it is something else."""
     raw = members.get(key)
     if raw is None:
         return None
+    if len(memoryview(raw)) > LARGE:
+        raise InvalidArguments(f"{key!r} must be a string of at most {LARGE} bytes")
     try:
         return _decode_text(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -11,6 +11,7 @@ from flowcore.agents.catalog import Catalog, Tool
 from flowcore.errors import SchemaViolation
 from flowcore.mcp import containers
 from flowcore.requests.expansion import expansion
+from flowcore.requests.glance import Glance, glance_at
 
 logger = logging.getLogger(__name__)
 
@@ -24,6 +25,7 @@ MAX_CONTAINERS = 50_000
 _EXPLAINED = 1 << 16
 """Bytes of arguments up to which a refusal names the place: finding it costs as much as they are large."""
 _MAX_MESSAGE = 300
+_UNFIT = "they do not fit its schema"
 
 _decode = msgspec.json.Decoder().decode
 
@@ -49,23 +51,32 @@ class ToolCheck:
         validator = self._validator
         if validator is None:
             return
-        large = arguments is not None and memoryview(arguments).nbytes > _EXPLAINED
-        if large:
-            assert arguments is not None
-            self._bound(bytes(arguments))
         try:
-            value = {} if arguments is None else _decode(arguments)
-            if validator.is_valid(value):
+            if arguments is not None and memoryview(arguments).nbytes > _EXPLAINED:
+                self._check_large(validator, arguments)
                 return
-            if large:
-                raise self._violation("they do not fit its schema")
-            self._refuse(validator, value)
+            value = {} if arguments is None else _decode(arguments)
+            if not validator.is_valid(value):
+                self._refuse(validator, value)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
             raise self._violation(str(error)) from None
 
-    def _bound(self, arguments: bytes) -> None:
-        brackets = arguments.count(b"[") + arguments.count(b"{")
-        if brackets > MAX_CONTAINERS and containers(arguments) > MAX_CONTAINERS:
+    def _check_large(self, validator: Any, arguments: msgspec.Raw) -> None:
+        """The same, without naming the place, and without a look into texts that may be anything."""
+        glance = self._checks.glance(bytes(self.tool.input_schema or b""))
+        members = {"": arguments} if glance is None else glance.members(arguments)
+        if members is None:
+            raise self._violation(_UNFIT)
+        self._bound([bytes(member) for member in members.values()])
+        value = {name: _decode(member) for name, member in members.items()}
+        if not validator.is_valid(value[""] if glance is None else value):
+            raise self._violation(_UNFIT)
+
+    def _bound(self, parts: list[bytes]) -> None:
+        if (
+            sum(part.count(b"[") + part.count(b"{") for part in parts) > MAX_CONTAINERS
+            and sum(containers(part) for part in parts) > MAX_CONTAINERS
+        ):
             raise self._violation(f"expected at most {MAX_CONTAINERS} arrays and objects in them")
 
     def _violation(self, what: str) -> SchemaViolation:
@@ -87,6 +98,7 @@ class SchemaChecks:
 
     def __init__(self) -> None:
         self._validators: dict[bytes, Any] = {}
+        self._glances: dict[bytes, Glance | None] = {}
         self.unusable: dict[str, str] = {}
         """Tools whose schema is not enforced, and why."""
 
@@ -110,6 +122,14 @@ class SchemaChecks:
             self._validators.clear()
         self._validators[text] = validator
         return validator
+
+    def glance(self, text: bytes) -> Glance | None:
+        """What can be told of large arguments at a glance, by a schema that could be compiled."""
+        if text not in self._glances:
+            if len(self._glances) >= MAX_KNOWN:
+                self._glances.clear()
+            self._glances[text] = glance_at(_decode(text))
+        return self._glances[text]
 
 
 def _compiled(text: bytes) -> Any:

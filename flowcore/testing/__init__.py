@@ -9,6 +9,15 @@ docs/simulation.md.
 
 from flowcore.testing.check import check_plugin
 from flowcore.testing.findings import CheckFailed, Report, Wrong
+from flowcore.testing.histories import History, Line, operations_of, read_history, write_history
+from flowcore.testing.linearizability import (
+    Model,
+    Operation,
+    Register,
+    Undecided,
+    Verdict,
+    check_linearizable,
+)
 from flowcore.testing.trial import Trial
 from flowcore.testing.wires import WireDatagrams, WireListener, Wires, WireStream
 from flowcore.testing.world import (
@@ -37,27 +46,38 @@ __all__ = [
     "Clock",
     "Disk",
     "Faults",
+    "History",
     "Host",
     "Journal",
     "Latency",
+    "Line",
     "Link",
     "Links",
+    "Model",
     "Nemesis",
     "Node",
+    "Operation",
     "Process",
+    "Register",
     "Report",
     "Timeline",
     "Trial",
+    "Undecided",
+    "Verdict",
     "WireDatagrams",
     "WireListener",
     "WireStream",
     "Wires",
     "World",
     "Wrong",
+    "check_linearizable",
     "check_plugin",
     "constant",
     "corrupt_record",
     "long_tail",
     "normal",
+    "operations_of",
+    "read_history",
     "uniform",
+    "write_history",
 ]

@@ -72,7 +72,7 @@ class _Swarm:
             async with self._bench.opened(folder=folder) as membership:
                 port = self.ports.port(name, folder, seeds=(address_of(MEMBERS[0]),))
                 one = self.running[name] = _Running(membership, port, scope)
-                self.ports.answering[name] = membership
+                self.ports.answering[name] = (name, membership)
                 await membership.run(port, one.changes.append, task_status=task_status)
 
     def crash(self, name: str) -> None:

@@ -34,8 +34,8 @@ class Ports:
         self.wires = wires
         self.chance = random.Random(seed)
         self._authority = SigningKey(self.chance.randbytes(32))
-        self.answering: dict[str, Membership] = {}
-        """Who answers exchanges, by name: nodes that run."""
+        self.answering: dict[str, tuple[str, Membership]] = {}
+        """Who answers exchanges, by where they are: the name of a node that runs, and its membership."""
         self.links: set[frozenset[str]] = set()
         """Pairs between which a link stands."""
         self.exchanged = 0
@@ -47,10 +47,13 @@ class Ports:
         *,
         seeds: tuple[str, ...] = (),
         cluster: str = "flow",
+        at: str = "",
     ) -> Port:
-        """What one boot of a node is given; its certificate is new."""
+        """What one boot of a node is given; its certificate is new. It is at `at` on the wires, if that is
+        not its name, as of two nodes that go by one name.
+        """
         key = SigningKey(self.chance.randbytes(32))
-        return Port(self, name, folder, key, seeds, cluster)
+        return Port(self, name, folder, key, seeds, cluster, at or name)
 
     def issue(self, name: str, key: VerifyKey) -> bytes:
         body = msgspec.msgpack.encode((name, bytes(key)))
@@ -65,19 +68,20 @@ class Ports:
         name, key = msgspec.msgpack.decode(body, type=tuple[str, bytes])
         return name, VerifyKey(key)
 
-    async def exchange(self, sender: str, address: str, data: bytes) -> tuple[str, bytes]:
-        name, links = address.partition(":")[0], self.wires.links
-        for one, other in ((sender, name), (name, sender)):
+    async def exchange(self, sender: Port, address: str, data: bytes) -> tuple[str, bytes]:
+        here, there, links = sender.at, address.partition(":")[0], self.wires.links
+        for one, other in ((here, there), (there, here)):
             if not links.reaches(one, other):
                 await trio.sleep(_PATIENCE)
                 raise LinkFailed(f"{address} does not answer")
-        await trio.sleep(links.between(sender, name).latency(self.chance))
-        membership = self.answering.get(name)
-        if membership is None or address != address_of(name):
+        await trio.sleep(links.between(here, there).latency(self.chance))
+        found = self.answering.get(there)
+        if found is None or address != address_of(there):
             raise LinkFailed(f"nobody is at {address}")
         self.exchanged += 1
-        answer = await membership.answer(sender, data)
-        await trio.sleep(links.between(name, sender).latency(self.chance))
+        name, membership = found
+        answer = await membership.answer(sender.name, data)
+        await trio.sleep(links.between(there, here).latency(self.chance))
         return name, answer
 
 
@@ -108,32 +112,27 @@ class Port:
         key: SigningKey,
         seeds: tuple[str, ...],
         cluster: str,
+        at: str,
     ) -> None:
         self._ports = ports
+        self.at = at
         self._key = key
         self.name = name
         self.cluster = cluster
-        self.address = address_of(name)
+        self.address = address_of(at)
         self.seeds = seeds
         self.data_dir: Any = folder
         self.chance: Any = random.Random(ports.chance.getrandbits(64))
-        self._box = ports.wires.datagrams(name)
+        self._box = ports.wires.datagrams(at)
         self.datagrams = _Box(self._box)
         self._certificates = {name: ports.issue(name, key.verify_key)}
-        self._keys = {name: key.verify_key}
+        self._keys = {name: [key.verify_key]}
 
     def sign(self, data: bytes) -> bytes:
         return self._key.sign(data).signature
 
     def verify(self, name: str, data: bytes, signature: bytes) -> bool:
-        key = self._keys.get(name)
-        if key is None:
-            return False
-        try:
-            key.verify(data, signature)
-        except (BadSignatureError, ValueError):
-            return False
-        return True
+        return any(_is_by(key, data, signature) for key in self._keys.get(name, ()))
 
     def certificate(self, name: str) -> bytes | None:
         return self._certificates.get(name)
@@ -144,11 +143,14 @@ class Port:
             return None
         name, key = found
         if name != self.name:
-            self._certificates[name], self._keys[name] = certificate, key
+            self._certificates[name] = certificate
+        keys = self._keys.setdefault(name, [])
+        if key not in keys:
+            keys.append(key)
         return name
 
     async def exchange(self, address: str, data: bytes) -> tuple[str, bytes]:
-        return await self._ports.exchange(self.name, address, data)
+        return await self._ports.exchange(self, address, data)
 
     def linked(self) -> frozenset[str]:
         return frozenset(
@@ -158,3 +160,11 @@ class Port:
     def close(self) -> None:
         """It is gone: nothing comes or goes any more."""
         self._box.close()
+
+
+def _is_by(key: VerifyKey, data: bytes, signature: bytes) -> bool:
+    try:
+        key.verify(data, signature)
+    except (BadSignatureError, ValueError):
+        return False
+    return True

@@ -15,6 +15,7 @@ PAGE = (ROOT / "docs" / "simulation.md").read_text()
 PROGRAMS = dict(re.findall(r"```python\n# (\w+\.py): .*\n((?:.*\n)*?)```", PAGE))
 SAID = {
     "counting.py": r"\d+ steps, \d+ of \d+ messages lost",
+    "judging.py": r"(?s)no order explains what was seen of 'x'; .*two read\(\) -> None",
     "talking.py": r"beta is gone",
 }
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import tracemalloc
 from collections.abc import Iterable
+from io import BytesIO
 
 import attrs
 import h11
@@ -10,7 +13,9 @@ import pytest
 from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
+from flowcore.http.body import BodyReader
 from flowcore.http.fields import BadMessage
+from flowcore.http.head import CHUNKED, UNTIL_CLOSE
 from flowcore.http.incoming import Phase, RequestReader
 from flowcore.http.limits import Limits
 from support.http_bytes import cuts, pieces, streams
@@ -173,3 +178,61 @@ def test_a_head_that_is_repeated_with_another_body_is_another_request() -> None:
 )
 def test_it_tells_what_it_waits_for(data: bytes, phase: Phase) -> None:
     assert read([data]).phase is phase
+
+
+def test_an_announced_body_takes_no_room_before_it_comes() -> None:
+    tracemalloc.start()
+    try:
+        reader = RequestReader(Limits())
+        reader.feed(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 16000000\r\n\r\n" + b"a" * 1000)
+        assert reader.next() is None
+        assert tracemalloc.get_traced_memory()[1] < 100_000
+        reader.feed(memoryview(b"b" * 1_000_000))
+        assert tracemalloc.get_traced_memory()[1] < 3_000_000
+    finally:
+        tracemalloc.stop()
+    assert (reader.held, reader.phase) == (1_001_000, Phase.BODY)
+
+
+def test_what_is_fed_is_not_looked_at_later() -> None:
+    reader, room = RequestReader(Limits()), memoryview(bytearray(30))
+    reader.feed(b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n")
+    assert reader.next() is None
+    for piece in (b"one", b"two", b"sixGET / HT", b"TP/1.1\r\nHost: x\r\n\r\n"):
+        room[: len(piece)] = piece
+        reader.feed(room[: len(piece)])
+    first, second = reader.next(), reader.next()
+    assert first is not None
+    assert second is not None
+    assert (first.body, second.head.method) == (b"onetwosix", "GET")
+
+
+@pytest.mark.parametrize("each", [1, 63, 600])
+def test_a_body_may_come_in_some_thousand_small_chunks_and_no_more(each: int) -> None:
+    chunk = b"%x\r\n%b\r\n" % (each, b"a" * each)
+    reader = RequestReader(Limits())
+    reader.feed(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    reader.feed(chunk * 16_000 + b"0\r\n\r\n")
+    whole = reader.next()
+    assert whole is not None
+    assert whole.body == b"a" * each * 16_000
+    reader.feed(b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n")
+    assert reader.next() is None
+    with pytest.raises(BadMessage, match="too many small chunks"):
+        for _ in range(26):
+            reader.feed(chunk * 1000)
+
+
+def test_the_chunks_of_an_answer_may_be_as_small_as_events() -> None:
+    reader, got = BodyReader(CHUNKED, math.inf), BytesIO()
+    for _ in range(100):
+        reader.feed((b"64\r\n" + b"a" * 100 + b"\r\n") * 1000, got.write)
+    assert (reader.size, len(got.getvalue())) == (10_000_000, 10_000_000)
+
+
+def test_bytes_until_the_close_are_a_body() -> None:
+    reader, got = BodyReader(UNTIL_CLOSE, 10), BytesIO()
+    assert reader.feed(b"12345", got.write) == b""
+    with pytest.raises(BadMessage, match="more than 10 bytes"):
+        reader.feed(b"678901", got.write)
+    assert (got.getvalue(), reader.ended_by_close()) == (b"12345", True)

@@ -528,3 +528,23 @@ async def test_two_servers_live_side_by_side() -> None:
         for server in (one, other):
             async with open_peer(server.addresses[0]) as peer:
                 assert (await peer.ask(GET)).status == 200
+
+
+async def test_large_bodies_that_come_at_the_same_time_are_not_mixed() -> None:
+    async def handler(request: Request) -> Response:
+        return Response(200, (), b"%d %d" % (len(request.body), len(set(request.body))))
+
+    async def send(number: int) -> None:
+        body = bytes((number,)) * 3_000_000
+        framed = b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + b"".join(
+            b"%x\r\n%b\r\n" % (700_000, body[:700_000]) for _ in range(4)
+        )
+        async with open_peer(address) as peer:
+            for _ in range(3):
+                assert (await peer.ask(post(body))).body == b"3000000 1"
+                reply = await peer.ask(framed + b"0\r\n\r\n")
+                assert reply.body == b"2800000 1"
+
+    async with serving(handler) as (_, address), trio.open_nursery() as nursery:
+        for number in range(8):
+            nursery.start_soon(send, number)

@@ -25,6 +25,7 @@ from flowcore.mcp import (
     one_line,
     too_deep,
 )
+from flowcore.mcp.extent import lies_deep
 
 JSON = st.recursive(
     st.none()
@@ -121,17 +122,44 @@ def test_brackets_within_strings_are_no_nesting() -> None:
     assert isinstance(decode(data), Request)
 
 
-@given(JSON, st.integers(1, 6))
-def test_depth_is_measured_as_a_parser_would(value: object, limit: int) -> None:
-    def depth(node: object) -> int:
-        if isinstance(node, dict):
-            return 1 + max(map(depth, node.values()), default=0)
-        if isinstance(node, list):
-            return 1 + max(map(depth, node), default=0)
-        return 0
+def depth_of(node: object) -> int:
+    if isinstance(node, dict):
+        return 1 + max(map(depth_of, node.values()), default=0)
+    if isinstance(node, list):
+        return 1 + max(map(depth_of, node), default=0)
+    return 0
 
-    assert too_deep(json.dumps(value).encode(), limit) == (depth(value) > limit)
-    assert too_deep(json.dumps(value, ensure_ascii=False).encode(), limit) == (depth(value) > limit)
+
+@given(
+    JSON | st.dictionaries(st.text(alphabet='[]{}",:\\ a'), JSON),
+    st.integers(1, 6),
+    st.booleans(),
+    st.sampled_from([None, 2]),
+)
+def test_depth_is_measured_as_a_parser_would(
+    value: object, limit: int, ascii_only: bool, indent: int | None
+) -> None:
+    data = json.dumps(value, ensure_ascii=ascii_only, indent=indent).encode()
+    assert too_deep(data, limit) == (depth_of(value) > limit)
+    assert lies_deep(data, limit) == (depth_of(value) > limit)
+
+
+@pytest.mark.parametrize("escaped", [b'\\"[', b'\\"a'])  # taken away, and laid out
+@pytest.mark.parametrize("levels", [128, 129, 130, 300, 100_000])
+@pytest.mark.parametrize("kind", [(b"[", b"", b"]"), (b'{"a":', b"1", b"}"), (b"[0,", b"{}", b"]")])
+def test_a_large_message_with_escapes_is_nested_no_deeper(
+    levels: int, kind: tuple[bytes, bytes, bytes], escaped: bytes
+) -> None:
+    opening, inner, closing = kind
+    inside = levels - 2 - (inner == b"{}")
+    nested = opening * inside + inner + closing * inside
+    text = b'"%b"' % (escaped * (LARGE // 2))
+    data = b'{"jsonrpc":"2.0","id":1,"method":"x","params":{"a":%b,"b":%b}}' % (text, nested)
+    if levels == 128:
+        assert isinstance(decode(data), Request)
+    else:
+        with pytest.raises(ParseError, match="nested more than 128 levels deep"):
+            decode(data)
 
 
 def test_a_batch_gives_each_message_or_its_error() -> None:
@@ -205,6 +233,24 @@ def test_a_large_message_that_is_wrong_is_told_from_one_that_is_not() -> None:
     right = decode(b' {"jsonrpc":"2.0","id":1,"method":"x","params":{"a":%b}} ' % text)
     assert isinstance(right, Request)
     assert bytes(right.params["a"]) == text
+
+
+@pytest.mark.parametrize("name", ["jsonrpc", "id", "method"])
+def test_what_is_short_in_a_right_message_is_not_read_where_it_is_long(name: str) -> None:
+    message = {"jsonrpc": "2.0", "id": 1, "method": "x", name: "a" * LARGE}
+    with pytest.raises(InvalidRequest, match=f"'{name}' has more than 65536 bytes"):
+        decode(json.dumps(message).encode())
+    message = {"jsonrpc": "2.0", "id": "i", "method": "m" * 60_000, "params": {"a": "a" * LARGE}}
+    right = decode(json.dumps(message).encode())
+    assert isinstance(right, Request)
+    assert (right.id, right.method) == ("i", "m" * 60_000)
+
+
+def test_members_of_large_params_have_short_names() -> None:
+    params = {"n" * 65: 1, "a": "a" * LARGE}
+    message = {"jsonrpc": "2.0", "id": 1, "method": "x", "params": params}
+    with pytest.raises(InvalidArguments, match=r"length <= 64.*params"):
+        decode(json.dumps(message).encode())
 
 
 @given(st.lists(st.sampled_from([b"[", b"]", b"{", b"}", b'"', b"\\", b'""', b",", b"a"])))

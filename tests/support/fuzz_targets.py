@@ -11,6 +11,7 @@ import json
 import pathlib
 import tempfile
 from collections.abc import Callable, Coroutine
+from io import BytesIO
 from typing import Any, TypeVar
 
 import attrs
@@ -126,12 +127,12 @@ def http_answers(data: bytes) -> None:
 
 def _body(*parts: bytes) -> tuple[bytes, bool]:
     reader = BodyReader(CHUNKED, 5000)
-    got = b""
+    got = BytesIO()
     for part in parts:
         if not reader.complete:
-            got += reader.feed(part)[0]
-    assert reader.size <= 5000
-    return got, reader.complete
+            reader.feed(part, got.write)
+    assert reader.size == len(got.getvalue()) <= 5000
+    return got.getvalue(), reader.complete
 
 
 def chunked_bodies(data: bytes) -> None:

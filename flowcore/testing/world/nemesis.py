@@ -73,7 +73,6 @@ class Nemesis:
         for name in self._nodes:
             node = world.nodes[name]
             node.disk.full, node.disk.failing = False, 0
-            node.clock.offset += (node.clock.rate - 1) * world.now  # it does not jump now
             node.clock.rate = 1.0
             node.resume()
             node.restart()
@@ -183,7 +182,6 @@ class Nemesis:
         node = self._world.nodes[self._one()]
         node.clock.offset += chance.choice((-1, 1)) * self.faults.jump(chance)
         rate = 1 + self.faults.drift * (2 * chance.random() - 1)
-        node.clock.offset += (node.clock.rate - rate) * self._world.now
         node.clock.rate = rate
         self._world.trace(f"the clock of {node.name} jumps", (node.clock.offset, node.clock.rate))
 

@@ -6,8 +6,6 @@ import random
 from collections.abc import Callable
 from typing import Any, Protocol
 
-import attrs
-
 from flowcore.errors import UntrustedFile
 from flowcore.testing.world.disk import Disk
 from flowcore.testing.world.timeline import Timeline
@@ -36,14 +34,33 @@ Start = Callable[["Host"], Process]
 """Makes the process of a node that starts, from what is on its disk. UntrustedFile: it does not start."""
 
 
-@attrs.define
 class Clock:
     """A node's clock: it may be wrong, and run wrong."""
 
-    offset: float = 0.0
-    """Seconds it is ahead."""
-    rate: float = 1.0
-    """Its seconds in one true second."""
+    def __init__(self, time: Timeline) -> None:
+        self.offset = 0.0
+        """Seconds by which the time of day is ahead; it may jump."""
+        self._time = time
+        self._rate = 1.0
+        self._base = 0.0
+        self._since = 0.0
+
+    @property
+    def rate(self) -> float:
+        """Its seconds in one true second. When it changes, the clock does not jump."""
+        return self._rate
+
+    @rate.setter
+    def rate(self, rate: float) -> None:
+        if not rate > 0:
+            raise ValueError(f"expected a rate above 0, not {rate!r}")
+        self._base, self._since = self.monotonic, self._time.now
+        self._rate = rate
+
+    @property
+    def monotonic(self) -> float:
+        """Seconds that it has counted: it never jumps."""
+        return self._base + self._rate * (self._time.now - self._since)
 
 
 class Host:
@@ -61,9 +78,14 @@ class Host:
 
     @property
     def now(self) -> float:
-        """Seconds, by the node's own clock."""
+        """The time of day by the node's own clock, in seconds; it may jump."""
         clock = self._node.clock
-        return clock.offset + clock.rate * self._time.now
+        return clock.offset + clock.monotonic
+
+    @property
+    def monotonic(self) -> float:
+        """Seconds by the node's own clock that never jumps; it goes on through crashes."""
+        return self._node.clock.monotonic
 
     @property
     def alive(self) -> bool:
@@ -115,7 +137,7 @@ class Node:
         self.name = name
         self.send = send
         self.disk = Disk(time, self.do)
-        self.clock = Clock()
+        self.clock = Clock(time)
         self.process: Process | None = None
         self.life = 0
         """Grows with every start and crash."""

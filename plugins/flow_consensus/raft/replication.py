@@ -150,6 +150,9 @@ class Replication(Snapshots):
         ):
             progress.replicate()
             news = True
+        elif progress.phase is Phase.SNAPSHOT and 0 < progress.snapshot <= progress.match:
+            progress.probe()  # it has taken the snapshot, and what follows that is compacted: another
+            news = True
         if news:
             self._work = True
             self._advance()

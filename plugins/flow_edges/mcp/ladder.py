@@ -17,6 +17,9 @@ from flowcore.mcp import (
 )
 from flowcore.mcp.headers import METHOD, VERSION
 
+_PER_BYTE = 6
+"""Most bytes of JSON that stand for one of a header: `\\u0041`."""
+
 
 def check_mirrors(said: Outline, message: Request, version: str) -> None:
     """Raises HeaderMismatch unless version, method and name are each there once and as in the body."""
@@ -36,12 +39,15 @@ def check_mirrors(said: Outline, message: Request, version: str) -> None:
         raise HeaderMismatch("the header Mcp-Name is missing")
     if said.quoted == bytes(raw):
         return
+    mismatch = HeaderMismatch(f"the header Mcp-Name does not match params.{method.subject}")
+    if len(memoryview(raw)) > _PER_BYTE * len(said.name) + 2:
+        raise mismatch
     try:
         subject = msgspec.json.decode(raw, type=str)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return  # refused as a malformed parameter
     if decode_value(said.name.decode("latin-1")) != subject:
-        raise HeaderMismatch(f"the header Mcp-Name does not match params.{method.subject}")
+        raise mismatch
 
 
 def check_params(

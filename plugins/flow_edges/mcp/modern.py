@@ -88,14 +88,15 @@ class Introductions:
         if raw is None:
             return _NONE, None
         data = bytes(raw)
-        known = self._known.get(data)
+        short = len(data) <= _LONGEST
+        known = self._known.get(data) if short else None
         if known is not None:
             return known
         meta = split_meta({"_meta": Raw(data)})
         if PROTOCOL_VERSION not in meta:
             return meta, None
         introduction = introduced(meta)
-        if len(data) <= _LONGEST and not (_CHANGING & meta.keys()):
+        if short and not (_CHANGING & meta.keys()):
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[data] = meta, introduction

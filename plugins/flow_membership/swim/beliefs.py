@@ -30,6 +30,8 @@ from flowcore.swarm import Member, MemberState
 
 MOST_MEMBERS = 4096
 """Members that are remembered at most, the dead with them."""
+_IN_FLIGHT = 1.0
+"""Seconds for which a datagram of a boot that is gone may still be under way."""
 _KEYS = 8
 """Keys of earlier boots that are remembered of a member."""
 
@@ -64,6 +66,10 @@ class Known:
     suspicion: Suspicion | None = None
     answered: bool = False
     """Whether this boot of it has been heard here."""
+    certificate: bytes | None = None
+    """What proves the claim."""
+    rival: tuple[bytes, str, float] | None = None
+    """Another boot that speaks in its name: its key, its address, and since when."""
     earlier: deque[bytes] = attrs.field(factory=lambda: deque(maxlen=_KEYS))
     """The keys of its earlier boots."""
 
@@ -132,8 +138,10 @@ class Beliefs:
         """Members that have changed, for the driver to take."""
         self.conflicts: dict[str, Conflict] = {}
         self.counts: Counter[str] = Counter()
-        self.on_self: Callable[[AliveClaim, Alive, float], None] = lambda _claim, _body, _now: None
-        """Told of claims in this node's own name that are of another boot."""
+        self.on_self: Callable[[AliveClaim, Alive, str, float], None] = (
+            lambda _claim, _body, _teller, _now: None
+        )
+        """Told of claims in this node's own name that are of another boot, and who tells them."""
         self.on_accused: Callable[[Accusation, Accused, str, float], None] = (
             lambda _claim, _body, _teller, _now: None
         )
@@ -167,13 +175,15 @@ class Beliefs:
         name = body.name
         if name == self._name:
             if body.key != self._sessions.key:
-                self.on_self(claim, body, now)
+                self.on_self(claim, body, teller, now)
             return False
         known = self.known.get(name)
         if known is None:
             if body.left or len(self.known) >= MOST_MEMBERS:
                 return False
         elif body.incarnation <= known.incarnation:
+            if teller == name and body.key != known.key:
+                self._rival(known, body, now)
             return False
         if not self._claims.proved(claim, name):
             self._unproved(name, teller, now)
@@ -185,6 +195,7 @@ class Beliefs:
         state = MemberState.LEFT if body.left else MemberState.ALIVE
         if known is None:
             known = self.known[name] = Known(name, claim, body, state, now)
+            known.certificate = self._signing.certificate(name)
             self._told(known, Weight.ALIVE, now)
             return True
         weight = Weight.ALIVE if known.state is MemberState.ALIVE else Weight.REFUTED
@@ -199,6 +210,7 @@ class Beliefs:
             self.counts["false deaths"] += 1
         moved = known.address != body.address
         known.claim, known.alive = claim, body
+        known.certificate = self._signing.certificate(name)
         known.accusation = known.accused = known.suspicion = None
         self._gossip.drop_accusations(name)
         before, known.state = known.state, state
@@ -225,6 +237,26 @@ class Beliefs:
         self._sessions.part(known.key)
         known.earlier.append(known.key)
         known.answered = False
+        known.rival = None
+
+    def _rival(self, known: Known, body: Alive, now: float) -> None:
+        """Another boot than the known one speaks, proved by its certificate, and claims no more than that.
+
+        One that was replaced before is still there. Of another one nobody knows yet whether it is there
+        besides, or has started anew without its disk.
+        """
+        if body.key in known.earlier:
+            self.conflict(known.name, body.address, now)
+        elif known.rival is None or known.rival[0] != body.key:
+            known.rival = (body.key, body.address, now)
+
+    def heard(self, known: Known, now: float) -> None:
+        """A member's datagram has come in: so it is there, besides whoever else goes by its name."""
+        known.answered = True
+        self.last_heard = now
+        if known.rival is not None and now - known.rival[2] > _IN_FLIGHT:
+            self.conflict(known.name, known.rival[1], now)
+            known.rival = None
 
     def conflict(self, name: str, address: str, now: float) -> None:
         """Two nodes go by this name."""

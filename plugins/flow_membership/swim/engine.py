@@ -151,6 +151,7 @@ class Swim(Outgoing):
         self._left = False
         self._twins: dict[bytes, int] = {}
         self._quiet = (0.0, times.probe_interval)
+        self._certificate = signing.certificate(own.name)
         self._about = b""
         self._version = incarnation << _VERSIONS
         self._about_claim: AboutClaim | None = None
@@ -201,8 +202,7 @@ class Swim(Outgoing):
             return
         if self._lifeguard:
             self._heard_again(sender, now)
-        sender.answered = True
-        self.beliefs.last_heard = now
+        self.beliefs.heard(sender, now)
         was_dead = sender.state is MemberState.DEAD
         answers: list[bytes] = []
         for message in found.messages:
@@ -359,6 +359,13 @@ class Swim(Outgoing):
     def _sync(self, now: float) -> None:
         self.timers.at(now + self._about_every(self._times.sync_interval), self._sync)
         others = list(self.beliefs.present())
+        certificate = self._signing.certificate(self._own.name)
+        if certificate != self._certificate and not self._left:
+            # renewed: what the old one proves, others cannot check for long
+            self._certificate = certificate
+            self._raise(self.incarnation + 1)
+            if self._about_claim is not None:
+                self._tell_anew(self._version + 1)
         if others and not self._left:
             one = self._chance.choice(others)
             self._ask(one.address, one.name, now)
@@ -407,7 +414,8 @@ class Swim(Outgoing):
 
     def _silent(self, target: Known, now: float) -> None:
         """It has never said a word: perhaps it does not know this node yet, or no datagrams get through."""
-        self._ask(target.address, target.name, now)
+        self._asked[target.address] = now
+        self._asks[target.address] = target.name
 
     def met(self, address: str, name: str, now: float) -> None:
         """An exchange with an address has shown who is there, by certificate: it is alive."""
@@ -443,7 +451,14 @@ class Swim(Outgoing):
     def _myself(self) -> tuple[Line, Record]:
         certificate = self._signing.certificate(self._own.name)
         left = 3 if self._left else 0
-        line = Line(self._own.name, self.incarnation, left, self._version, mark(certificate))
+        line = Line(
+            self._own.name,
+            self.incarnation,
+            left,
+            self._version,
+            mark(certificate),
+            self.sessions.key[:8],
+        )
         return line, Record(self._claim, self._about_claim, None, certificate or b"")
 
     def tell(self, about: bytes, now: float) -> None:
@@ -475,20 +490,20 @@ class Swim(Outgoing):
             self.refutations += 1
             self._raise(self.incarnation + 1)
 
-    def _named_as_i(self, claim: AliveClaim, body: Alive, now: float) -> None:
+    def _named_as_i(self, claim: AliveClaim, body: Alive, teller: str, now: float) -> None:
         """Another boot claims this node's name: an earlier one, or there are two of them.
 
         An earlier one does not answer. One that claims more after this node has outdone it is alive.
         """
         if body.incarnation < self.incarnation or self._left:
             return
-        proved = self.claims.proved(claim, self._own.name)
+        if not self.claims.proved(claim, self._own.name):
+            self._puzzled(teller, now)  # its certificate is another one, which the teller has
+            return
         outdone = self._twins.get(body.key)
-        twin = not proved or (outdone is not None and body.incarnation > outdone)
+        twin = outdone is not None and body.incarnation > outdone
         if twin:
             self.beliefs.conflict(self._own.name, body.address, now)
-        if not proved:
-            return
         until, wait = self._quiet
         if twin:
             if now < until:  # or the two would outdo each other as fast as they can
@@ -579,6 +594,7 @@ class Swim(Outgoing):
                 "withdrawn": counts["withdrawn"],
                 "refuted_here": self.refutations,
             },
+            "only_exchanges": sorted(one.name for one in beliefs.present() if not one.answered),
             "news": {"waiting": len(self.gossip), "expired": self.gossip.expired},
             "accused": {
                 one.name: {"by": one.accused.accuser, "since": round(now - one.since, 3)}

@@ -48,6 +48,8 @@ class Line(Struct, array_like=True, frozen=True, gc=False):
     version: int
     certificate: bytes
     """The first 8 bytes of its SHA-256; empty if it is not known."""
+    key: bytes
+    """The first 8 bytes of the boot's key: two boots may claim one incarnation, if one has lost its disk."""
 
 
 class Record(Struct, array_like=True, frozen=True, gc=False):
@@ -154,10 +156,11 @@ class Syncing:
             return known.state.present
         if known.incarnation != line.incarnation:
             return known.incarnation > line.incarnation
-        ours, certificate = _STATES[known.state], self._mark(known.name)
+        ours, certificate = _STATES[known.state], mark(known.certificate)
         return (
             known.version > line.version
             or ours > line.state
+            or line.key != known.key[:8]
             or (certificate != b"" and certificate != line.certificate)
         )
 
@@ -172,7 +175,7 @@ class Syncing:
     # ---- records
 
     def record(self, known: Known) -> Record:
-        certificate = self._signing.certificate(known.name) or b""
+        certificate = known.certificate or b""
         return Record(known.claim, known.about_claim, known.accusation, certificate)
 
     def take(self, record: Record, teller: str, now: float) -> None:
@@ -229,11 +232,9 @@ class Syncing:
             known.incarnation,
             _STATES[known.state],
             known.version,
-            self._mark(known.name),
+            mark(known.certificate),
+            known.key[:8],
         )
-
-    def _mark(self, name: str) -> bytes:
-        return mark(self._signing.certificate(name))
 
 
 def refusal(why: str) -> bytes:

@@ -212,6 +212,12 @@ def test_timers_run_by_the_nodes_clock_and_not_beyond_a_crash() -> None:
     a.host.cancel("never")
     world.run(until=10.0)
     assert a.fired == [(104.0, "one"), (106.0, "two")]
+    node.clock.rate = 0.5
+    node.clock.offset = -1000.0
+    assert (a.host.monotonic, a.host.now) == (20.0, -980.0)
+    with pytest.raises(ValueError, match="expected a rate above 0, not 0"):
+        node.clock.rate = 0
+    node.clock.rate = 2.0
     a.host.timer("one", 1.0)
     node.crash()
     assert not a.host.alive

@@ -1,0 +1,83 @@
+"""Raft in a world that fails: whatever happens, what must hold holds, and what is planted is found.
+
+A seed that fails is looked at with `PYTHONPATH=tests python -m support.raft_world --trace SEED`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from support.raft_world.__main__ import killed
+from support.raft_world.build import shipped
+from support.raft_world.mutants import MUTANTS, Mutant
+from support.raft_world.play import Run, play
+
+SEEDS = 500
+BATCH = 50
+
+FOUND = {
+    102: "appends that were lost were compacted before they could be sent again, and nothing was sent",
+    73: "a snapshot was taken, what followed it was compacted, and the snapshot was sent for ever",
+}
+"""Seeds that have failed, and why, as the engine and the simulation were then."""
+
+
+@pytest.mark.parametrize("first", range(0, SEEDS, BATCH))
+def test_it_holds(first: int) -> None:
+    for seed in range(first, first + BATCH):
+        play(seed)
+
+
+@pytest.mark.parametrize("seed", FOUND)
+def test_what_has_failed_does_not_fail_again(seed: int) -> None:
+    play(seed)
+
+
+def test_one_seed_is_one_run() -> None:
+    runs = [Run(7, trace=10**6) for _ in range(2)]
+    outcomes = [run.play() for run in runs]
+    assert outcomes[0] == outcomes[1]
+    assert list(runs[0].world.lines()) == list(runs[1].world.lines())
+
+
+def test_the_world_is_as_bad_as_it_is_meant_to_be() -> None:
+    """Faults of all kinds, many leaders, and things get done."""
+    faults: Counter[str] = Counter()
+    elections = operations = committed = 0
+    for seed in range(40):
+        outcome = play(seed)
+        faults.update(outcome.faults)
+        elections += outcome.elections
+        operations += outcome.operations
+        committed += outcome.committed
+    assert set(faults) == {
+        "crash", "outage", "pause", "partition", "isolate", "cut", "slow", "sync", "full", "skew"
+    }  # fmt: skip
+    assert elections > 4 * 40
+    assert operations > 20 * 40
+    assert committed > 20 * 40
+
+
+QUICK = 60
+"""Seeds that most mutants need at most, which are looked at here; the rest are found in long runs."""
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.name.replace(" ", "-"))
+def test_a_mutant_can_be_built(mutant: Mutant) -> None:
+    """The text that is replaced is there once: when the engine changes, so must its mutants."""
+    assert mutant.build() != shipped()
+
+
+@pytest.mark.parametrize(
+    "mutant", [one for one in MUTANTS if one.quick], ids=lambda one: one.name.replace(" ", "-")
+)
+def test_a_fault_that_is_planted_is_found(mutant: Mutant) -> None:
+    assert killed(mutant, QUICK) is not None
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.name.replace(" ", "-"))
+def test_every_fault_that_is_planted_is_found_within_2000_seeds(mutant: Mutant) -> None:
+    assert killed(mutant, 2000) is not None

@@ -1,0 +1,134 @@
+"""A client: one thing at a time, in a session, tried again until it is answered or given up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from flowcore.testing import History, Host
+from support.raft_world.machine import Command, encode
+from support.raft_world.server import Answer, Request
+
+REGISTERS = ("x", "y")
+LISTS = ("l",)
+
+
+class Client:
+    """A process of a world that never crashes."""
+
+    def __init__(
+        self, host: Host, servers: Sequence[str], history: History, now: Callable[[], float]
+    ) -> None:
+        self.host = host
+        self.done = 0
+        """Calls that were answered."""
+        self.begun = 0
+        self.stopped = False
+        self.appended: dict[tuple[str, Any], str] = {}
+        """By list and value: `ok` or `unknown`."""
+        self.seen: list[tuple[str, list[Any]]] = []
+        self._servers = list(servers)
+        self._history = history
+        self._now = now
+        self._guess = host.random.choice(self._servers)
+        self._sequence = 0
+        self._request: Request | None = None
+        self._what: tuple[str, str, Any] = ("", "", None)
+        self._number = 0
+        host.timer("next", host.random.uniform(0.0, 0.5))
+
+    def on_timer(self, timer: str) -> None:
+        if timer == "next":
+            self._begin()
+        elif timer == "give up":
+            self._give_up()
+        elif self._request is not None:
+            if timer == "silence":
+                self._guess = self.host.random.choice(self._servers)
+            self._send()
+
+    def on_message(self, sender: str, message: Answer) -> None:
+        if self._request is None or message.call != self._request.call:
+            return  # of an earlier call
+        if message.done:
+            self._guess = sender
+            self._answered(message.result)
+            return
+        self._guess = message.leader or self.host.random.choice(self._servers)
+        self.host.timer("again", self.host.random.uniform(0.01, 0.1))
+
+    # ---- one call
+
+    def _begin(self) -> None:
+        if self.stopped:
+            return
+        chance = self.host.random
+        name = chance.choices(("read", "write", "cas", "append"), (4, 2, 2, 2))[0]
+        self._number += 1
+        value: Any = None
+        key = chance.choice(LISTS if name == "append" else REGISTERS)
+        if name == "read" and chance.random() < 0.3:
+            key = chance.choice(LISTS)
+        if name == "write":
+            value = self._fresh()
+        elif name == "cas":
+            value = [self._last(key), self._fresh()]
+        elif name == "append":
+            value = f"{self.host.name} {self._number}"
+        self._what = (name, key, value)
+        self.begun += 1
+        call = self._history.invoke(self._now(), self.host.name, name, key, value)
+        if name == "read" and chance.random() < 0.8:
+            self._request = Request(call, b"", key, chance.random() < 0.4)
+        else:
+            self._sequence += 1
+            command = Command(self.host.name, self._sequence, name, key, value)
+            self._request = Request(call, encode(command))
+        if chance.random() < 0.2:
+            self._guess = chance.choice(self._servers)  # followers answer reads, too
+        self._send()
+        self.host.timer("give up", chance.uniform(1.0, 3.0))
+
+    def _fresh(self) -> int:
+        return self.host.random.randrange(6)
+
+    def _last(self, key: str) -> Any:
+        del key
+        return self.host.random.choice((None, *range(6)))
+
+    def _send(self) -> None:
+        assert self._request is not None
+        self.host.send(self._guess, self._request)
+        self.host.timer("silence", self.host.random.uniform(0.2, 0.5))
+
+    def _answered(self, result: Any) -> None:
+        request = self._request
+        assert request is not None
+        name, key, value = self._what
+        if result == "forgotten":
+            raise AssertionError(f"{self.host.name}: a command was answered that is not the last")
+        self._history.end(self._now(), self.host.name, request.call, "ok", result)
+        if name == "append":
+            self.appended[key, value] = "ok"
+        elif name == "read" and isinstance(result, list):
+            self.seen.append((key, result))
+        self.done += 1
+        self._finish()
+
+    def _give_up(self) -> None:
+        request = self._request
+        if request is None:
+            return
+        name, key, value = self._what
+        self._history.end(
+            self._now(), self.host.name, request.call, "fail" if name == "read" else "unknown"
+        )
+        if name == "append":
+            self.appended[key, value] = "unknown"
+        self._finish()
+
+    def _finish(self) -> None:
+        self._request = None
+        for timer in ("silence", "again", "give up"):
+            self.host.cancel(timer)
+        self.host.timer("next", self.host.random.expovariate(12.0))

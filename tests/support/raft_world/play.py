@@ -1,0 +1,282 @@
+"""One run of a seed: servers, clients, an operator, a nemesis; at the end everything heals and must work."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import attrs
+
+from flowcore.testing import (
+    Faults,
+    History,
+    Host,
+    Link,
+    Nemesis,
+    Undecided,
+    World,
+    check_linearizable,
+    corrupt_record,
+    long_tail,
+    uniform,
+)
+from support.raft_world.build import Build, shipped
+from support.raft_world.client import LISTS, Client
+from support.raft_world.figure8 import Figure8
+from support.raft_world.machine import Values
+from support.raft_world.operator import Operator
+from support.raft_world.oracle import Broken, Oracle
+from support.raft_world.server import Policy, Server
+from support.raft_world.store import LOG
+
+CLIENTS = 4
+GRACE = 20.0
+"""Seconds after healing within which everybody gets answers again."""
+
+
+@attrs.frozen(kw_only=True)
+class Outcome:
+    """What a run came to, for those who count."""
+
+    seed: int
+    servers: int
+    steps: int
+    seconds: float
+    elections: int
+    committed: int
+    operations: int
+    faults: dict[str, int]
+
+
+class Run:
+    """The world of one seed."""
+
+    def __init__(
+        self, seed: int, build: Build | None = None, *, seconds: float = 8.0, trace: int = 0
+    ) -> None:
+        self.seed = seed
+        self.build = build or shipped()
+        self.seconds = seconds
+        chance = Random(seed * 7919 + 1)
+        self.count = chance.choice((3, 3, 5, 5, 7))
+        self.figure8 = chance.random() < 0.35
+        self.changes = not self.figure8 and chance.random() < 0.5
+        self.corrupts = not self.changes and not self.figure8 and chance.random() < 0.15
+        self.names = tuple("abcdefg"[: self.count])
+        spares = tuple("stu"[: chance.randint(1, 3)]) if self.changes else ()
+        self.servers = (*self.names, *spares)
+        self.world = World(seed, link=_link(chance), trace=trace)
+        self.oracle = Oracle()
+        self.history = History()
+        self.policy = _policy(chance, self.build, figure8=self.figure8)
+        for name in self.servers:
+            self.world.add(name, self._start(self.names if name in self.names else ()))
+        self.clients: list[Client] = []
+        for number in range(CLIENTS):
+            self.world.add(f"client {number}", self._client)
+        self.operator = Operator(
+            self.world, self.oracle, self.build, self.servers, changes=self.changes
+        )
+        self.nemesis = Nemesis(self.world, self.servers, _faults(chance, figure8=self.figure8))
+        self.adversary = Figure8(self.world, self.oracle, self.servers) if self.figure8 else None
+        if self.corrupts:
+            self.world.after(chance.uniform(1.0, seconds), self._corrupt)
+
+    def _start(self, voters: tuple[str, ...]) -> Any:
+        def start(host: Host) -> Server:
+            return Server(host, self.build, self.policy, self.oracle, voters, self._revive)
+
+        return start
+
+    def _client(self, host: Host) -> Client:
+        self.clients.append(Client(host, self.servers, self.history, lambda: self.world.now))
+        return self.clients[-1]
+
+    def _revive(self, name: str) -> None:
+        def restart() -> None:
+            self.world.nodes[name].restart()
+
+        self.world.after(0.3, restart)
+
+    def _corrupt(self) -> None:
+        """A sector of one disk goes bad while its server is down; it must not start again."""
+        node = self.world.nodes[self.world.random.choice(self.names)]
+        node.crash("its disk is looked at")
+        damaged = corrupt_record(node.disk, self.world.random, LOG)
+        self.world.trace(f"a record of {node.name} is damaged: {damaged}")
+        if node.restart() == damaged:
+            raise Broken(f"{node.name} starts with a damaged disk" if damaged else node.why)
+
+    # ---- the whole of it
+
+    def play(self) -> Outcome:
+        """Run, heal, and look. Raises what is wrong, with the seed as a note."""
+        try:
+            self._play()
+        except Exception as error:
+            if not any("in seed" in note for note in getattr(error, "__notes__", ())):
+                error.add_note(f"in seed {self.seed}, after {self.world.now:.3f} s")
+            raise
+        return Outcome(
+            seed=self.seed,
+            servers=self.count,
+            steps=self.world.steps,
+            seconds=self.world.now,
+            elections=self.oracle.elections,
+            committed=len(self.oracle.committed) - 1,
+            operations=sum(one.done for one in self.clients),
+            faults=dict(self.nemesis.done),
+        )
+
+    def _play(self) -> None:
+        world = self.world
+        world.run(until=self.seconds)
+        if self.adversary is not None:
+            self.adversary.stop()
+        self.operator.stop()
+        self.nemesis.stop()
+        world.links.set_all(Link(latency=uniform(0.001, 0.005)))
+        before = [client.done for client in self.clients]
+        end = world.now + GRACE
+
+        def all_served() -> bool:
+            return all(
+                client.done >= count + 2 for client, count in zip(self.clients, before, strict=True)
+            )
+
+        if not world.run(until=end, stop=all_served):
+            raise Broken(f"liveness: {GRACE} s after everything healed: {self._state()}")
+        for client in self.clients:
+            client.stopped = True
+        if not world.run(until=world.now + 2 * GRACE, stop=self._settled):
+            raise Broken(f"liveness: the servers do not come to agree: {self._state()}")
+        self._same_states()
+        self._exactly_once()
+        self._linearizable()
+
+    def _members(self) -> list[Any]:
+        """Servers that are up and take part, as the leader of the latest term sees it; it comes first."""
+        up = [one for one in self.oracle.servers.values() if one.host.alive]
+        leaders = [one for one in up if one.engine.role == "leader"]
+        if not leaders:
+            return []
+        leader = max(leaders, key=lambda one: one.engine.term)
+        members = leader.engine.membership.members
+        return [
+            leader,
+            *(one for one in up if one.host.name in members and one is not leader),
+        ]
+
+    def _settled(self) -> bool:
+        members = self._members()
+        if not members:
+            return False
+        last = members[0].engine.log.last
+        return all(
+            one.machine.position == one.engine.log.commit == one.engine.log.last == last
+            for one in members
+        )
+
+    def _same_states(self) -> None:
+        members = self._members()
+        states = {one.host.name: one.machine.dump() for one in members}
+        if len(set(states.values())) != 1:
+            raise Broken(f"states differ: {states}")
+        self.final = members[0].machine
+
+    def _exactly_once(self) -> None:
+        """What was appended and acknowledged is there once; what is unknown at most once; nothing else."""
+        for key in LISTS:
+            found = list(self.final.values.get(key, ()))
+            if len(found) != len(set(found)):
+                raise Broken(f"sessions: {key!r} has something twice: {found}")
+            wanted = {
+                value
+                for client in self.clients
+                for (where, value), said in client.appended.items()
+                if where == key and said == "ok"
+            }
+            if not wanted <= set(found):
+                raise Broken(
+                    f"durability: {sorted(wanted - set(found))} were acknowledged and are lost"
+                )
+            for client in self.clients:
+                for where, seen in client.seen:
+                    if where == key and seen != found[: len(seen)]:
+                        raise Broken(f"{client.host.name} saw {seen} in {key!r}, which is {found}")
+
+    def _linearizable(self) -> None:
+        try:
+            verdict = check_linearizable(self.history.operations(), Values(), limit=400_000)
+        except Undecided:
+            return
+        if not verdict:
+            raise Broken(str(verdict))
+
+    def _state(self) -> str:
+        said = []
+        for name in self.servers:
+            node = self.world.nodes[name]
+            if not node.up:
+                said.append(f"{name} is down: {node.why}")
+                continue
+            engine = self.oracle.servers[name].engine
+            log = engine.log
+            said.append(
+                f"{name} {engine.role} {engine.term} leader={engine.leader or '-'} log={log.start}.."
+                f"{log.last} durable={log.durable} commit={log.commit} given={log.given}"
+                f" members={engine.membership}"
+            )
+        return "\n  ".join(
+            ("", *said, f"clients {[(one.begun, one.done) for one in self.clients]}")
+        )
+
+
+def play(seed: int, build: Build | None = None, *, seconds: float = 8.0, trace: int = 0) -> Outcome:
+    """One run. Raises Broken, and whatever an engine raises."""
+    return Run(seed, build, seconds=seconds, trace=trace).play()
+
+
+def _link(chance: Random) -> Link:
+    low = chance.choice((0.001, 0.005, 0.02))
+    return Link(
+        latency=uniform(low, low * chance.choice((2, 3, 6))),
+        loss=chance.choice((0.0, 0.0, 0.02, 0.1)),
+        duplicate=chance.choice((0.0, 0.02, 0.1)),
+        reorder=chance.choice((0.0, 0.05, 0.2)),
+        held=uniform(0.0, 0.5),
+        ordered=chance.random() < 0.3,
+    )
+
+
+def _policy(chance: Random, build: Build, *, figure8: bool) -> Policy:
+    settings = build.EngineSettings(
+        election_ticks=10,
+        heartbeat_ticks=2,
+        pre_vote=chance.random() < 0.7,
+        check_quorum=chance.random() < 0.8,
+        batch_entries=1 if figure8 else chance.choice((1, 2, 1000)),
+        window=chance.choice((1, 3, 64)),
+        memory_bytes=chance.choice((1, 400, 2**20)),
+        promote_lag=chance.choice((0, 5, 1000)),
+        uncommitted_bytes=chance.choice((2000, 2**20)),
+    )
+    return Policy(
+        settings=settings,
+        snapshot_every=10**9 if figure8 else chance.choice((5, 20, 60, 10**9)),
+        keep=chance.choice((0, 0, 5, 20)),
+        piece=chance.choice((50, 200, 10_000)),
+        as_bytes=chance.random() < 0.1,
+    )
+
+
+def _faults(chance: Random, *, figure8: bool) -> Faults:
+    if figure8:  # the adversary does the rest
+        return Faults(
+            crash=0.0, outage=0.2, partition=0.0, isolate=0.0, cut=0.0, full=0.0, sync=0.2
+        )
+    return Faults(
+        every=long_tail(chance.choice((0.2, 0.4, 0.8))),
+        lasting=long_tail(chance.choice((0.3, 0.7, 1.5)), 0.8),
+        slowness=uniform(0.0, 0.3),
+    )
