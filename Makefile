@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 
-.PHONY: serve demo cluster test test-long test-security fuzz simulate mutants lint format docs benchmark conformance coverage node erlang tools annoy postgres models clean
+.PHONY: serve demo cluster test test-long test-security fuzz simulate simulate-swim mutants lint format docs benchmark conformance coverage node erlang tools annoy postgres models clean
 
 serve: .venv/ready
 	$(BIN)/flowserve --config configs/quickstart.toml
@@ -78,6 +78,11 @@ benchmark-routing benchmark-index: .peers/routing/ready
 benchmark-links: .peers/links/ready
 benchmark-%: .venv/ready
 	$(BIN)/python -m benchmarks $*
+
+# a swarm of 64 through loss, crashes, cuts and partitions, seed by seed, on all cores: 2 s of CPU or more a seed
+SEEDS ?= 100
+simulate-swim: .venv/ready
+	$(BIN)/python -m benchmarks.gossip_campaign --seeds $(SEEDS)
 
 # ---- what the above needs
 

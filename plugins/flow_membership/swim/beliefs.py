@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter, deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import attrs
 
@@ -128,8 +128,8 @@ class Beliefs:
         self._gossip = gossip
         self._timers = timers
         self.known: dict[str, Known] = {}
-        self._count = 0
-        """How many are present; 0 if it must be counted anew."""
+        self._present: list[Known] | None = []
+        """Who is present; None if it must be looked up anew."""
         self.last_heard = 0.0
         """When any datagram of a member came in."""
         self.revision = 0
@@ -146,6 +146,8 @@ class Beliefs:
             lambda _claim, _body, _teller, _now: None
         )
         """Told of accusations of this node by members, and who tells them."""
+        self.on_false_death: Callable[[float], None] = lambda _now: None
+        """Told that somebody was held for dead who lives: a cut may have healed."""
         self.on_new: Callable[[str], None] = lambda _name: None
         """Told who has become present."""
         self.on_unproved: Callable[[str, float], None] = lambda _teller, _now: None
@@ -153,9 +155,11 @@ class Beliefs:
 
     # ---- looking
 
-    def present(self) -> Iterator[Known]:
+    def present(self) -> Sequence[Known]:
         """Who is alive or suspected."""
-        return (one for one in self.known.values() if one.state.present)
+        if self._present is None:
+            self._present = [one for one in self.known.values() if one.state.present]
+        return self._present
 
     def gone(self) -> Iterator[Known]:
         """Who is dead."""
@@ -163,9 +167,7 @@ class Beliefs:
 
     def count(self) -> int:
         """How many are present, oneself included."""
-        if self._count == 0:
-            self._count = 1 + sum(one.state.present for one in self.known.values())
-        return self._count
+        return 1 + len(self.present())
 
     # ---- what a member says of itself
 
@@ -208,6 +210,7 @@ class Beliefs:
             self.counts["false suspicions"] += 1
         elif known.state is MemberState.DEAD and not body.left:
             self.counts["false deaths"] += 1
+            self.on_false_death(now)
         moved = known.address != body.address
         known.claim, known.alive = claim, body
         known.certificate = self._signing.certificate(name)
@@ -220,7 +223,7 @@ class Beliefs:
         return True
 
     def _told(self, known: Known, weight: Weight, now: float, *, changed: bool = True) -> None:
-        self._count = 0
+        self._present = None
         self.revision += 1
         self._gossip.put(weight, known.name, "alive", encode(known.claim))
         if changed:
@@ -418,7 +421,7 @@ class Beliefs:
 
     def _became(self, known: Known, state: MemberState, now: float) -> None:
         known.state, known.since = state, now
-        self._count = 0
+        self._present = None
         self.revision += 1
         self.changes.append(known.member())
 

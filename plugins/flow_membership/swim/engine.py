@@ -121,6 +121,7 @@ class Swim(Outgoing):
         self.beliefs.on_self = self._named_as_i
         self.beliefs.on_accused = self._accused
         self.beliefs.on_unproved = self._puzzled
+        self.beliefs.on_false_death = self._compare_soon
         self.prober = Prober(
             ProbeRules(
                 interval=times.probe_interval,
@@ -149,6 +150,7 @@ class Swim(Outgoing):
         self._reserved = reserved
         self._wanted = 0
         self._left = False
+        self._comparing = False
         self._twins: dict[bytes, int] = {}
         self._quiet = (0.0, times.probe_interval)
         self._certificate = signing.certificate(own.name)
@@ -350,7 +352,7 @@ class Swim(Outgoing):
         self.timers.at(now + self._times.gossip_interval, self._gossip_out)
         if not len(self.gossip):
             return
-        others = list(self.beliefs.present())
+        others = self.beliefs.present()
         for one in self._chance.sample(others, min(self._config.fanout, len(others))):
             for _ in range(min(_BURST, 1 + self.gossip.waiting // ROOM)):
                 if len(self.gossip):
@@ -358,7 +360,7 @@ class Swim(Outgoing):
 
     def _sync(self, now: float) -> None:
         self.timers.at(now + self._about_every(self._times.sync_interval), self._sync)
-        others = list(self.beliefs.present())
+        others = self.beliefs.present()
         certificate = self._signing.certificate(self._own.name)
         if certificate != self._certificate and not self._left:
             # renewed: what the old one proves, others cannot check for long
@@ -366,12 +368,23 @@ class Swim(Outgoing):
             self._raise(self.incarnation + 1)
             if self._about_claim is not None:
                 self._tell_anew(self._version + 1)
-        if others and not self._left:
-            one = self._chance.choice(others)
-            self._ask(one.address, one.name, now)
+        self._compare(now)
         self.prober.forget({one.name for one in others})
         before = now - self._times.sync_interval
         self._asked = {at: when for at, when in self._asked.items() if when > before}
+
+    def _compare_soon(self, now: float) -> None:
+        """After a cut has healed, much is news at once, and here or there one misses some of it."""
+        if not self._comparing:
+            self._comparing = True
+            self.timers.at(now + self._about_every(self._times.knock_interval), self._compare)
+
+    def _compare(self, now: float) -> None:
+        self._comparing = False
+        others = self.beliefs.present()
+        if others and not self._left:
+            one = self._chance.choice(others)
+            self._ask(one.address, one.name, now)
 
     def _knock(self, now: float) -> None:
         """Is one of the dead there again, or a seed? The fewer dead, the rarer each asks: together, they
@@ -552,7 +565,7 @@ class Swim(Outgoing):
             self.beliefs.changes.append(self.me())
             self.prober.void()
         claim = encode(self._claim)
-        for one in list(self.beliefs.present()):
+        for one in self.beliefs.present():
             self._send(one, [claim], now)
 
     # ---- what is measured

@@ -99,6 +99,8 @@ class Prober:
         self._probing: dict[str, Probe] = {}
         """By name."""
         self.trips: dict[str, RoundTrip] = {}
+        self.usual: RoundTrip | None = None
+        """Of all: for who has not been measured yet."""
         self.begun = self.answered = self.failed = self.indirect = self.late = 0
 
     # ---- whose turn it is
@@ -139,7 +141,7 @@ class Prober:
 
     def timeout(self, name: str) -> float:
         """Seconds in which an answer is expected."""
-        trip = self.trips.get(name)
+        trip = self.trips.get(name) or self.usual
         rules = self._rules
         if trip is None:
             return rules.most_timeout
@@ -190,15 +192,19 @@ class Prober:
             return
         probe, sent = found
         if sent:
-            trip = self.trips.get(name)
-            if trip is None:
-                self.trips[name] = RoundTrip(now - sent, (now - sent) / 2)
-            else:
-                trip.take(now - sent)
+            self._measured(name, now - sent)
         if not probe.done:
             self._end(probe)
             self.answered += 1
             self._health.probe_answered()
+
+    def _measured(self, name: str, seconds: float) -> None:
+        for trip in (self.trips.get(name), self.usual):
+            if trip is not None:
+                trip.take(seconds)
+        self.trips.setdefault(name, RoundTrip(seconds, seconds / 2))
+        if self.usual is None:
+            self.usual = RoundTrip(seconds, seconds / 2)
 
     def nacked(self, helper: str, number: int) -> None:
         """A helper has said that nothing came through it."""
