@@ -49,6 +49,10 @@ FIRST ?= 0
 simulate: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m support.raft_world $(SEEDS) $(FIRST)
 
+# a swarm of 64 through loss, crashes, cuts and partitions, seed by seed, on all cores: 3 s of CPU a seed
+simulate-swim: .venv/ready
+	$(BIN)/python -m benchmarks.gossip_campaign --seeds $(SEEDS)
+
 mutants: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m support.raft_world --mutants 2000
 
@@ -78,11 +82,6 @@ benchmark-routing benchmark-index: .peers/routing/ready
 benchmark-links: .peers/links/ready
 benchmark-%: .venv/ready
 	$(BIN)/python -m benchmarks $*
-
-# a swarm of 64 through loss, crashes, cuts and partitions, seed by seed, on all cores: 2 s of CPU or more a seed
-SEEDS ?= 100
-simulate-swim: .venv/ready
-	$(BIN)/python -m benchmarks.gossip_campaign --seeds $(SEEDS)
 
 # ---- what the above needs
 

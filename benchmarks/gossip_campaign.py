@@ -229,7 +229,7 @@ def slow_members(seed: int, *, lifeguard: bool = True) -> Slow:
 def campaign(
     seeds: int, first: int = 0, *, processes: int | None = None, keep: pathlib.Path | None = None
 ) -> list[Run]:
-    """Every seed, on all cores. What is in `keep` from the same commit is not run again; the rest is added."""
+    """Every seed, on all cores. What `keep` has from the same commit is not run again; the rest is added."""
     version = commit()
     wanted = set(range(first, first + seeds))
     runs = [one for one in _kept(keep, version) if one.seed in wanted]

@@ -39,7 +39,8 @@ class Signing:
         return b"certificate of " + name.encode()
 
     def learn(self, certificate: bytes) -> str | None:
-        return certificate.removeprefix(b"certificate of ").decode()
+        before, _, name = certificate.partition(b"certificate of ")
+        return None if before or not name else name.decode(errors="replace")
 
 
 @attrs.frozen(kw_only=True)

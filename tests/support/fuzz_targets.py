@@ -25,6 +25,7 @@ from flow_edges.mcp.guard import accepts
 from flow_edges.mcp.parameters import check_progress_token, patience, priority, reference
 from flow_edges.mcp_stdio.lines import Lines, LineTooLong
 from flow_edges.resource import host_of
+from flow_membership.swim.wire import Malformed as NoClaim
 from flowcore.assembly.discovery import discover
 from flowcore.assembly.read import read_config
 from flowcore.audit.chain import Broken, Chain
@@ -57,7 +58,7 @@ from flowcore.signing import Malformed, read_header, read_ring
 from flowcore.swarm.authorities import NotVouchedFor
 from flowcore.swarm.links.frames import BrokenProtocol
 from flowcore.swarm.links.greeting import Refused
-from support import fuzz_links, tokens
+from support import fuzz_links, fuzz_swim, tokens
 
 _T = TypeVar("_T")
 
@@ -710,6 +711,14 @@ TARGETS = (
         (NotVouchedFor,),
         (fuzz_links.CERTIFICATE,),
         (b"\x30\x82", b"spiffe://flow/node/gamma", b"\x06\x03\x55\x1d\x11", b"\xff" * 9),
+    ),
+    Target("gossip among members", fuzz_swim.bodies, (), (fuzz_swim.BODY,), _PACKED),
+    Target(
+        "exchanges among members",
+        fuzz_swim.exchanges,
+        (NoClaim,),
+        (fuzz_swim.ASK, fuzz_swim.BRING, fuzz_swim.ANSWER),
+        (fuzz_swim.LINE, *_PACKED),
     ),
 )
 """All of them. A parser that is not here is not fuzzed."""

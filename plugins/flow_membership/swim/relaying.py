@@ -24,19 +24,23 @@ class Relay:
         self._tell = tell
         self._nacks = nacks
         self._waiting: dict[tuple[str, str], int] = {}
+        self._set = 0
+        """Timers that are set: one for each probe that was passed on, answered or not."""
         self.relayed = 0
 
     def passing(self, sender: str, forward: Forward, now: float) -> None:
         """A datagram is passed on from one member to another."""
         self.relayed += 1
         self._waiting.pop((forward.to, sender), None)  # it may be the answer
-        if not forward.number or not self._nacks or len(self._waiting) >= MOST_WAITING:
+        if not forward.number or not self._nacks or self._set >= MOST_WAITING:
             return
         way, number = (sender, forward.to), forward.number
         self._waiting[way] = number
+        self._set += 1
 
         def remind(now: float) -> None:
             del now
+            self._set -= 1
             if self._waiting.get(way) == number:
                 del self._waiting[way]
                 self._tell(sender, encode(Nack(number)))
