@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import attrs
 import msgspec
 
+from flowcore.errors import InvalidArguments
+
 if TYPE_CHECKING:
     import trio
 
@@ -118,8 +120,14 @@ os.register_at_fork(after_in_child=_drawn.clear)
 
 
 def tool_params(name: str, arguments: Mapping[str, Any] | Raw) -> dict[str, Raw]:
-    """The params of a `tools/call` or `prompts/get`, as a client would send them."""
-    raw = arguments if isinstance(arguments, Raw) else Raw(msgspec.json.encode(arguments))
+    """The params of a `tools/call` or `prompts/get`, as a client would send them.
+
+    Raises InvalidArguments for arguments that are no JSON.
+    """
+    try:
+        raw = arguments if isinstance(arguments, Raw) else Raw(msgspec.json.encode(arguments))
+    except (TypeError, ValueError, OverflowError, RecursionError) as error:
+        raise InvalidArguments(f"arguments of {name!r} are no JSON: {error}") from error
     return {"name": Raw(msgspec.json.encode(name)), "arguments": raw}
 
 

@@ -221,7 +221,7 @@ class Connection:
         if self._ahead:
             data, self._ahead = self._ahead, b""
         elif self._ended:
-            return False
+            return self._at_end()
         else:
             phase = reader.phase
             if phase is not self._phase:
@@ -242,10 +242,18 @@ class Connection:
             except trio.BrokenResourceError:
                 return False
             self._state.bytes_in += len(data)
-            if self._ending or not data:
+            if self._ending:
                 return False
+            if not data:
+                return self._at_end()
         reader.feed(data)
         return True
+
+    def _at_end(self) -> bool:
+        """Nothing more comes. Raises BadMessage within a request: who only stopped sending hears it."""
+        if self._reader.phase is not Phase.BETWEEN:
+            raise BadMessage(400, "the request ended before it was whole")
+        return False
 
     def _look_out(self) -> None:
         """See to it that somebody notices if the client goes away."""

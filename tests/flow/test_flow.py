@@ -293,6 +293,14 @@ async def test_resources_and_prompts_are_asked_for_by_name() -> None:
         assert "about trio" in prompt.raw["messages"][0]["content"]["text"]
 
 
+@pytest.mark.parametrize("value", [object(), "\ud800", {1j: 2}])
+async def test_arguments_that_are_no_json_are_refused(value: object) -> None:
+    async with open_flow(CONFIG) as flow:
+        with pytest.raises(InvalidArguments, match="arguments of 'echo' are no JSON: ") as caught:
+            await flow.call("demo.echo", {"text": value})
+        assert not caught.value.began
+
+
 async def test_a_call_that_waits_for_nothing_is_a_checkpoint_all_the_same() -> None:
     config = {"agent": {"demo": {"type": "python", "target": AGENTS}}}
     async with open_flow(config) as flow:

@@ -273,6 +273,31 @@ async def test_a_half_closed_client_counts_as_gone() -> None:
         assert await peer.rest() == b""
 
 
+@pytest.mark.parametrize(
+    "part",
+    [
+        b"GET / HT",
+        b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nabc",
+        b"POST / HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n",
+    ],
+)
+async def test_who_stops_sending_within_a_request_is_told(part: bytes) -> None:
+    async with serving() as (server, address):
+        for before, expected in ((b"", b""), (GET, b"HTTP/1.1 200 OK\r\n")):
+            async with open_peer(address) as peer:
+                await peer.send(before + part)
+                assert isinstance(peer.stream, trio.SocketStream)
+                await peer.stream.send_eof()
+                said = await peer.rest()
+                assert said.startswith(expected or b"HTTP/1.1 400 Bad Request\r\n")
+                assert said.endswith(b"\r\n\r\nthe request ended before it was whole\n")
+        async with open_peer(address) as peer:
+            assert isinstance(peer.stream, trio.SocketStream)
+            await peer.stream.send_eof()
+            assert await peer.rest() == b""
+        assert server.statistics().refused == {400: 2}
+
+
 async def test_draining_ends_idle_connections_and_finishes_requests() -> None:
     go_on = trio.Event()
 
