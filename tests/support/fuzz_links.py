@@ -97,7 +97,7 @@ def frames(data: bytes) -> None:
         except BrokenProtocol as error:
             told = str(error)
         for flow, _ in side.flows:
-            held = sum(len(chunk) + OVERHEAD for chunk in flow._inbox) + len(flow._partial)
+            held = sum(len(chunk) + OVERHEAD for chunk in flow._inbox) + flow.partial
             assert held <= _SETTINGS.window
         assert side.session.streams[1] <= _SETTINGS.streams
         assert (

@@ -101,7 +101,7 @@ def test_a_stream_that_nobody_reads_stops_at_its_window_and_others_go_on() -> No
         sent += 1
     pair.settle()
     assert slow.waiting > 0
-    held = sum(len(one) + OVERHEAD for one in unread._inbox) + len(unread._partial)
+    held = sum(len(one) + OVERHEAD for one in unread._inbox) + unread.partial
     assert held <= LinkSettings().window
     for number in range(100):
         quick.send(b"%d" % number * 1000)

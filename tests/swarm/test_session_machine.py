@@ -193,7 +193,7 @@ class TwoSides(RuleBasedStateMachine):
     def what_is_held_has_a_bound(self) -> None:
         for side in (0, 1):
             for flow, _ in self.pair.sides[side].flows:
-                held = sum(len(chunk) + OVERHEAD for chunk in flow._inbox) + len(flow._partial)
+                held = sum(len(chunk) + OVERHEAD for chunk in flow._inbox) + flow.partial
                 assert held <= SETTINGS.window
             assert max(self.pair.sides[side].session.streams) <= SETTINGS.streams
 

@@ -37,7 +37,7 @@ class Watcher(Protocol):
         """There may be something to receive, or the other side has finished."""
 
     def writable(self) -> None:
-        """There may be credit, or less that waits."""
+        """All that waits has credit now, or nothing is taken any more."""
 
     def broke(self) -> None:
         """It was reset or lost."""
@@ -97,7 +97,9 @@ class Flow:
         self.out = Out.OPEN
         # in
         self._inbox: deque[bytes] = deque()
-        self._partial = bytearray()
+        self._partial: list[bytes] = []
+        self.partial = 0
+        """Bytes of a chunk that is not whole yet."""
         self._window = window
         self._allowed = window  # credit that the other side has, or has used on the way
         self._owed = 0
@@ -191,8 +193,6 @@ class Flow:
             cost, more = count, True
         self._credit -= cost
         self.waiting -= cost
-        if self.watcher is not None:
-            self.watcher.writable()
         return encode(Data(self.ident, more, piece))
 
     # ---- receiving
@@ -222,15 +222,17 @@ class Flow:
         self._allowed -= size + (0 if more else OVERHEAD)
         if self._allowed < 0:
             raise BrokenProtocol("a stream with more bytes than it had credit for")
-        if len(self._partial) + size > MOST_CHUNK or (more and not size):
+        if self.partial + size > MOST_CHUNK or (more and not size):
             raise BrokenProtocol("a chunk of a stream that cannot be")
+        self.partial = self.partial + size if more else 0
         if self._leaving:
             return
         if more:
-            self._partial += data
+            self._partial.append(data)
             return
         if self._partial:
-            data = bytes(self._partial + data)
+            self._partial.append(data)
+            data = b"".join(self._partial)
             self._partial.clear()
         self._inbox.append(data)
         if self.watcher is not None:
@@ -242,11 +244,11 @@ class Flow:
             raise BrokenProtocol(f"credit that cannot be: {size}")
         if self._outbox:
             self._carrier.ready(self)
-        if self.watcher is not None:
+        if self.watcher is not None and self.covered:
             self.watcher.writable()
 
     def take_finish(self) -> None:
-        if self.finished or self._partial:
+        if self.finished or self.partial:
             raise BrokenProtocol("a stream ends twice, or within a chunk")
         self.finished = True
         if self.watcher is not None:

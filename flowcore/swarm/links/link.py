@@ -22,6 +22,8 @@ from flowcore.swarm.links.stream import LinkStream
 
 logger = logging.getLogger(__name__)
 
+_TURN = 65536
+"""Bytes after which the writer lets others have a turn, if it did not have to wait."""
 CLOSING = 0.5
 """Seconds that the peer has to take the goodbye, and to close as well."""
 
@@ -218,13 +220,16 @@ class LiveLink:
 
     async def _write(self) -> None:
         session, wire = self.session, self._wire
+        sent = 0
         if self._begin:
             await wire.send(self._begin)
         while True:
             data = session.take(trio.current_time())
             if data:
                 await wire.send(data)
-                if session.outgoing:  # others come in between
+                sent += len(data)
+                if sent >= _TURN:  # others come in between
+                    sent = 0
                     await trio.lowlevel.checkpoint()
             else:
                 self._quiet.set()
@@ -233,8 +238,10 @@ class LiveLink:
     async def _read(self) -> None:
         session, wire = self.session, self._wire
         session.feed(b"", trio.current_time())
-        while data := await wire.receive():
-            session.feed(data, trio.current_time())
+        while records := await wire.records():
+            now = trio.current_time()
+            for one in records:
+                session.feed(one, now)
         self.end("the other side hung up")
 
     def tick(self, now: float) -> None:

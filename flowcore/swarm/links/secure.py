@@ -12,10 +12,12 @@ import ssl
 import trio
 
 from flowcore.errors import LinkFailed
-from flowcore.http.wire import RECEIVE, SocketWire, StreamWire, Wire, plain_socket
+from flowcore.http.wire import SocketWire, StreamWire, Wire, plain_socket
 
 _UNSENT = 1 << 16
 """Bytes that TLS itself may have to say while nothing is sent: more, and the peer means harm."""
+_RECORD = 16384
+_MUCH = 8192
 _NOT_SENT = 16 * 1024
 _TCP_NOTSENT_LOWAT = 25
 
@@ -42,6 +44,7 @@ class SecureWire:
         self._wire = wire
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server)
+        self._ended = self._much = False
 
     async def handshake(self) -> bytes:
         """Do it: the peer's certificate (DER). Raises HandshakeFailed.
@@ -78,41 +81,48 @@ class SecureWire:
         await self._wire.send(self._outgoing.read())
 
     async def receive(self) -> bytes:
-        """Some bytes, as many as have come; b"" at the end. Raises trio.BrokenResourceError, HandshakeFailed.
+        """Some bytes, as many as have come; b"" at the end. Raises as `records` does."""
+        return b"".join(await self.records())
+
+    async def records(self) -> list[bytes]:
+        """The records that have come; none at the end. Raises trio.BrokenResourceError, HandshakeFailed.
 
         HandshakeFailed is a server's refusal of the certificate that was shown.
         """
-        while True:
-            parts, size = [], 0
-            try:
-                while size < RECEIVE:
-                    part = self._tls.read(RECEIVE)
-                    if not part:  # the other side has closed it properly
-                        break
-                    parts.append(part)
-                    size += len(part)
-            except ssl.SSLWantReadError:
-                if parts:
-                    break
-            except ssl.SSLEOFError:
-                if not parts:
-                    raise trio.BrokenResourceError("the connection ended in the middle") from None
-                break
-            except ssl.SSLError as error:
-                await self._flush()
-                if "alert" in said(error):
-                    raise HandshakeFailed(said(error)) from None
-                raise trio.BrokenResourceError(said(error)) from error
-            else:
-                break
+        while not (found := self._read()):
+            if self._ended:
+                return found
             if self._outgoing.pending > _UNSENT:
                 raise trio.BrokenResourceError("the other side exchanges keys without end")
-            data = await self._wire.receive()
+            # where much comes, more will be there after a turn of the others
+            data = await self._wire.receive(soon=self._much)
+            self._much = len(data) >= _MUCH
             if data:
                 self._incoming.write(data)
             else:
                 self._incoming.write_eof()
-        return parts[0] if len(parts) == 1 else b"".join(parts)
+        return found
+
+    def _read(self) -> list[bytes]:
+        """What can be read without waiting."""
+        found: list[bytes] = []
+        try:
+            while record := self._tls.read(_RECORD):
+                found.append(record)
+            self._ended = True  # the other side has closed it properly
+        except ssl.SSLWantReadError:
+            return found
+        except ssl.SSLEOFError:
+            if not found:
+                raise trio.BrokenResourceError("the connection ended in the middle") from None
+        except ssl.SSLError as error:
+            if found:
+                return found  # and the same once more when these are done with
+            words = said(error)
+            if "alert" in words:
+                raise HandshakeFailed(words) from None
+            raise trio.BrokenResourceError(words) from error
+        return found
 
     async def close(self, *, polite: bool) -> None:
         """Close; politely is with a word that it was meant."""

@@ -252,6 +252,8 @@ class Session:
 
     def feed(self, data: bytes, now: float) -> None:
         """Take what has come. Raises BrokenProtocol: the link is to be closed."""
+        if self._failed:
+            return
         self._now = now
         if self._rest:
             data, self._rest = self._rest + data, b""
