@@ -41,6 +41,8 @@ Moves = npt.NDArray[np.int32]
 
 _SMALL = 1e-8
 _MOST = 3.0
+_TOGETHER = 16
+"""Rows that are scored at once."""
 ARRAYS = ("fisher", "fell", "importance", "pulled", "score", "start")
 
 
@@ -63,6 +65,8 @@ class Consolidation:
         """How often it was consolidated."""
         self.moves: Moves = np.zeros(0, np.int32)
         """Shape (rows,): how often each moved in its interval so far."""
+        self._over = 0
+        """Rows whose interval is over."""
 
     @property
     def fisher(self) -> Floats:
@@ -111,12 +115,9 @@ class Consolidation:
         """
         if self.settings.path:
             moves = self.moves.take(places)
-            over = (moves >= self.settings.interval).nonzero()[0]
-            if len(over):
-                self._arrive(places.take(over), before.take(over, axis=0))
-                moves[over] = 0
             moves += 1
             self.moves[places] = moves
+            self._over += int(np.count_nonzero(moves == self.settings.interval))
         running = self._running.take(places, axis=0)
         fisher = running[:, 0]
         fisher *= np.float32(1.0 - self.settings.fisher_rate)
@@ -124,6 +125,15 @@ class Consolidation:
         if self.settings.path:
             running[:, 1] += gradients * (before - after)
         self._running[places] = running
+
+    def moved(self, weights: Floats) -> None:
+        """Rows have moved, and these are the weights now: score the stretches of those that have come far.
+
+        A few at a time: each alone would take as long, and all together would hold up everybody.
+        """
+        if self._over >= _TOGETHER:
+            places = (self.moves >= self.settings.interval).nonzero()[0]
+            self._arrive(places, weights.take(places, axis=0))
 
     def _arrive(self, places: Places, here: Floats) -> None:
         """Score the stretch of the path from the last point to here."""
@@ -133,13 +143,14 @@ class Consolidation:
         self.score[places] += np.maximum(running[:, 1], 0.0) / length
         self._running[places, 1] = 0.0
         self.start[places] = here
+        self.moves[places] = 0
+        self._over = 0
 
     def consolidate(self, weights: Floats) -> None:
         """From here on, hold on to these weights."""
         places = self.moves.nonzero()[0]
         if len(places):
             self._arrive(places, weights[places])
-            self.moves[places] = 0
         self.points += 1
         importance = _even(self.fisher)
         if self.settings.path:
@@ -152,6 +163,7 @@ class Consolidation:
         """Hold on to nothing of a row."""
         for array in (self._running, self._holding, self.score, self.start, self.moves):
             array[place] = 0
+        self._over = int(np.count_nonzero(self.moves >= self.settings.interval))
 
     def restore(self, arrays: dict[str, Floats], points: int, moves: Moves) -> None:
         """As it was."""
@@ -159,6 +171,7 @@ class Consolidation:
         self._holding = np.stack([arrays["importance"], arrays["pulled"]], axis=1)
         self.score, self.start, self.moves = arrays["score"], arrays["start"], moves
         self.points = points
+        self._over = int(np.count_nonzero(moves >= self.settings.interval))
 
 
 def _even(values: Floats) -> Floats:

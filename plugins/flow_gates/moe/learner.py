@@ -163,6 +163,8 @@ class Learner:
                 after = self.ewc.held(rows, after, of_vectors)
             self.ewc.moving(rows, before, after, gradients, step.squares())
         self.network.moved(rows, after)
+        if self.config.ewc.enabled and self.config.ewc.path:
+            self.ewc.moved(self.network.weights)
         step.move_words(self.network, np.float32(learning.words) * rates)
 
     def consolidate(self) -> None:

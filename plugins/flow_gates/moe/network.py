@@ -18,7 +18,7 @@ not next to zero for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -192,12 +192,15 @@ class Network:
         together += weights
         self._together[places] = together
 
-    def move_words(self, places: Places, by: Floats, features: Features) -> None:
-        """Add to U: `by`, shape (n,), for each expert, times the features."""
-        cells = self._cells(places, features).reshape(-1)
-        more = features.values[:, np.newaxis] * by
-        np.add.at(self.words.reshape(-1), cells, more.reshape(-1))  # two features may share a cell
-        self.written[features.buckets >> _SHARED] = True
+    def move_words(self, moves: Iterable[tuple[Places, Floats, Features]]) -> None:
+        """Add to U, for each of some examples: numbers for some experts, times its features."""
+        cells, more = [], []
+        for places, by, features in moves:
+            cells.append(self._cells(places, features).reshape(-1))
+            more.append((features.values[:, np.newaxis] * by).reshape(-1))
+            self.written[features.buckets >> _SHARED] = True
+        # two features may share a cell, and two examples an expert
+        np.add.at(self.words.reshape(-1), np.concatenate(cells), np.concatenate(more))
 
     def worded(self, rows: int) -> Iterator[tuple[int, Places, Floats]]:
         """The rows of U that are not all zeros: which, where they are not, and what they are."""

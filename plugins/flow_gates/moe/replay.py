@@ -26,7 +26,7 @@ from flowcore.text import Features
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 
-_RIVALS = 32
+_RIVALS = 16
 _SILENT = Features(np.empty(0, np.int32), np.empty(0, np.float32))
 
 
@@ -178,11 +178,9 @@ class Replay:
 
 
 def _example(place: int, vector: Floats, features: Features, scored: Scored) -> Example:
-    best = np.argsort(-scored.logits, kind="stable")[:_RIVALS]
-    best = best[scored.places[best] != place]
-    own = np.flatnonzero(scored.places == place)
-    chosen = np.concatenate([own, best])[:_RIVALS]
-    rivals = scored.places.take(chosen)
+    order = np.negative(scored.logits).argsort(kind="stable")[:_RIVALS]
+    best = [one for one in scored.places.take(order).tolist() if one != place]
+    rivals = np.array([place, *best[: _RIVALS - 1]], np.int64)
     return Example(
         place=place,
         vector=vector,

@@ -14,10 +14,10 @@ class LearningSettings:
     """How the weights of the gate follow lessons."""
 
     vectors: float = setting(
-        2.5, validator=v.in_range(0, 1000), help="learning rate of the weights of vectors, at first"
+        2.0, validator=v.in_range(0, 1000), help="learning rate of the weights of vectors, at first"
     )
     words: float = setting(
-        2.5, validator=v.in_range(0, 1000), help="learning rate of the weights of words, at first"
+        2.0, validator=v.in_range(0, 1000), help="learning rate of the weights of words, at first"
     )
     settles: float = setting(
         200.0,
@@ -31,7 +31,7 @@ class LearningSettings:
         help="the part of the first rates that is never gone below, so that it follows changes",
     )
     shortlist: int = setting(
-        64,
+        48,
         validator=v.in_range(8, 4096),
         help="how many experts, best by vectors and descriptions, words are learned and weighed for",
     )
@@ -69,7 +69,7 @@ class ReplaySettings:
         20_000, validator=v.in_range(1, 10_000_000), help="most examples that are kept of all"
     )
     samples: int = setting(
-        2, validator=v.in_range(0, 100), help="how many are learned again with each lesson"
+        3, validator=v.in_range(0, 100), help="how many are learned again with each lesson"
     )
 
 

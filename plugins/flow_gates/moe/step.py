@@ -19,7 +19,7 @@ from flowcore.text import Features
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
 
-_STILL = 1e-2
+_STILL = 2e-2
 """A row whose logit has a gradient below this stays as it is."""
 
 
@@ -64,6 +64,9 @@ class Step:
     def move_words(self, network: Network, rates: Floats) -> None:
         """Go down the gradient in U. `rates` has the learning rate of each row, shape (n, 1)."""
         by = self.slopes * -rates
-        for number, (indices, part) in enumerate(zip(self._indices, self._parts, strict=True)):
-            rows, _, _, features = part
-            network.move_words(rows, by[indices, number], features)
+        network.move_words(
+            (rows, by[indices, number], features)
+            for number, (indices, (rows, _, _, features)) in enumerate(
+                zip(self._indices, self._parts, strict=True)
+            )
+        )
