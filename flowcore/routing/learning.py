@@ -28,7 +28,7 @@ from flowcore.routing.turns import give_way
 
 if TYPE_CHECKING:
     from flowcore.routing.interfaces import Vectors
-    from flowcore.state import Feedback, PutPattern, State
+    from flowcore.state import Feedback, Lessons, PutPattern, State
     from flowcore.state import Lesson as Kept
 
 logger = logging.getLogger(__name__)
@@ -91,6 +91,17 @@ class Given:
         )
 
 
+@attrs.frozen(kw_only=True)
+class _Anew:
+    """From where to where in the lessons a gate is to be trained anew."""
+
+    position: int
+    oldest: int
+    """The number of the first lesson."""
+    seeing: bool
+    """Whether experts were known when that was told."""
+
+
 class Learning:
     """A gate, and the lessons that it has followed."""
 
@@ -121,7 +132,19 @@ class Learning:
         self._saved = 0
         self._moved = trio.Event()
         self._send, self._receive = trio.open_memory_channel[Callable[[], Awaitable[None]]](_LATER)
-        self._dropped = self._retrained = 0
+        self._dropped = 0
+        self.retrained = 0
+        """How often the gate was trained anew."""
+        self._anew: _Anew | None = None
+        """That the gate is to be trained anew, and is not yet."""
+        self._due = trio.Event()
+        """Set when it is."""
+        self._latest = _Anew(position=0, oldest=0, seeing=False)
+        """What was told last."""
+        self._fresh = True
+        """Whether the gate was not taken up from disk."""
+        self._blind = False
+        """Whether a fresh gate has learned before it knew of any expert."""
         self._experts: tuple[Expert, ...] = ()
         self._behind = False
         """Whether the gate has yet to be told of the experts."""
@@ -146,6 +169,10 @@ class Learning:
             self._telling = trio.Event()
             try:
                 await trio.to_thread.run_sync(self.gate.set_experts, experts)
+                if experts and self._blind:
+                    # it learned beside nothing: what others learn beside what experts say of themselves
+                    self._blind = False
+                    self._train(attrs.evolve(self._latest, seeing=True))
             except BaseException:
                 self._behind = True
                 raise
@@ -202,7 +229,7 @@ class Learning:
 
     async def wait_retrained(self, times: int) -> None:
         """Wait until the gate has been trained anew so often."""
-        while self._retrained < times:
+        while self.retrained < times:
             await self._moved.wait()
 
     def later(self, lesson: Callable[[], Awaitable[None]]) -> None:
@@ -234,6 +261,7 @@ class Learning:
             except DamagedState as error:
                 logger.warning("the gate that was saved is not taken up: %s", error)
             else:
+                self._fresh = False
                 self._position = self._saved = kept["position"]
                 self.lessons = kept["lessons"]
         await self._follow()
@@ -242,6 +270,7 @@ class Learning:
         """Follow the lessons, give those that wait, and save now and then, until cancelled."""
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._give_later)
+            nursery.start_soon(self._train_anew)
             nursery.start_soon(save_often, self.save, self._save, "the gate")
             while True:
                 await self._state.wait_applied(self._position)
@@ -257,8 +286,11 @@ class Learning:
                     self._position = await self._state.oldest_feedback()
                     continue
                 for one in lessons.lessons:
-                    if self._learn(self.gate, one):
+                    if one.retrains:
+                        self._train(self._told_by(one))
+                    elif self._learn(self.gate, one):
                         self.lessons += 1
+                        self._blind = self._blind or (self._fresh and not self._experts)
                     await trio.lowlevel.checkpoint()  # one step is short, a thousand are not
                 self._position = lessons.position
             self._moved.set()
@@ -288,30 +320,82 @@ class Learning:
             self._learned(vector)
         return True
 
+    # ---- training anew
+
     async def retrain(self) -> int:
-        """Make a new gate of all lessons that are kept, and put it in the place of the old one; how many."""
+        """Have the gates of all nodes trained anew on the lessons that are kept, as a command of the log.
+
+        How many lessons that were here, when it is done. Raises CallError.
+        """
+        from flowcore.state import Retrain
+
+        learned = await self._state.do(Retrain())
+        while self._position < learned.position or self._anew is not None:
+            await self._moved.wait()
+        return self.lessons
+
+    def _train(self, anew: _Anew) -> None:
+        """Have the gate trained anew; a training that is under way is begun again if it is one before."""
+        self._anew = self._latest = anew
+        self._due.set()
+
+    async def _train_anew(self) -> None:
+        while True:
+            await self._due.wait()
+            self._due = trio.Event()
+            while self._anew is not None:
+                try:
+                    await self._make_anew(self._anew)
+                except TooOld:
+                    continue  # some lessons went while they were read: begun again, without them
+
+    async def _make_anew(self, anew: _Anew) -> None:
+        """Make a new gate of lessons, and put it in the place of the old one, which goes on until then.
+
+        It learns the lessons up to where it was told to be made, holds on to them, and learns what came
+        after: whenever that is, and however far the old one has come, it is the same on every node.
+        """
         gate = self._gates.make(self._identity, self._seed)
         await trio.to_thread.run_sync(gate.set_experts, self._experts)
         position, lessons = await self._state.oldest_feedback(), 0
-        while True:
+        while position < anew.position or position < self._position:
             page = await self._state.feedback_after(position, _PAGE)
-            # the new gate is nobody else's yet: a thread may have it
-            lessons += await trio.to_thread.run_sync(self._learn_all, gate, page.lessons)
+            lessons += await trio.to_thread.run_sync(self._learn_page, gate, page, anew)
+            self._look_for_later(page, anew)
+            if self._anew != anew:
+                return  # from another place on: begun again
             position = page.position
-            if page.complete and position >= self._position:
-                break
         async with self._changing:
-            await trio.to_thread.run_sync(_settle, gate, self._experts)
+            await trio.to_thread.run_sync(gate.set_experts, self._experts)
+            while position < self._position:
+                page = await self._state.feedback_after(position, _PAGE)
+                lessons += await trio.to_thread.run_sync(self._learn_page, gate, page, anew)
+                position = page.position
+            if self._anew != anew:
+                return
             self.gate, self.lessons, self._position = gate, lessons, position
-        self._retrained += 1
+            self._anew = None
+        self.retrained += 1
         self._moved.set()
         self._moved = trio.Event()
-        return lessons
+        logger.info("the gate was trained anew on %d lessons", lessons)
 
-    def _learn_all(self, gate: Gate, lessons: tuple[Kept, ...]) -> int:
+    def _look_for_later(self, page: Lessons, anew: _Anew) -> None:
+        for one in page.lessons:
+            if one.retrains and one.position > anew.position:
+                self._train(self._told_by(one))
+
+    def _told_by(self, one: Kept) -> _Anew:
+        return _Anew(position=one.position, oldest=one.oldest, seeing=bool(self._experts))
+
+    def _learn_page(self, gate: Gate, page: Lessons, anew: _Anew) -> int:
+        """Have a gate that is made anew learn what is on a page; how many lessons. For a thread."""
         learned = 0
-        for one in lessons:
-            learned += self._learn(gate, one)
+        for one in page.lessons:
+            if one.position == anew.position and one.retrains:
+                gate.consolidate()
+            elif not one.retrains and (one.number >= anew.oldest or one.position > anew.position):
+                learned += self._learn(gate, one)
             give_way()
         return learned
 
@@ -322,6 +406,8 @@ class Learning:
         if self._folder is None or self._position == self._saved:
             return
         async with self._changing:
+            if self._anew is not None:
+                return  # what is not saved is followed again, and so is that it is to be trained anew
             position, lessons = self._position, self.lessons
             made = [await trio.to_thread.run_sync(self.gate.snapshot)]
         kept = {
@@ -340,15 +426,9 @@ class Learning:
             "position": self._position,
             "saved": self._saved,
             "dropped": self._dropped,
-            "retrained": self._retrained,
+            "retrained": self.retrained,
             "gate": self.gate.status(),
         }
-
-
-def _settle(gate: Gate, experts: tuple[Expert, ...]) -> None:
-    """Have a gate know who is there by now, and hold on to what it has learned."""
-    gate.set_experts(experts)
-    gate.consolidate()
 
 
 def _write(path: pathlib.Path, kept: dict[str, Any], made: list[bytes]) -> None:

@@ -10,7 +10,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 import trio
 
 from flowcore.agents.directory import Directory
-from flowcore.errors import OtherSpace
+from flowcore.errors import CallError, OtherSpace
 from flowcore.routing.experts import Experts
 from flowcore.routing.following import Following
 from flowcore.routing.interfaces import Embedder, Gates, Space, VectorIndex, VectorIndexes
@@ -107,8 +107,12 @@ async def _open_index(
 
 
 async def _watch_drift(router: Router, learning: Learning, settings: RouterSettings) -> None:
+    trained = learning.retrained
     while True:
         await trio.sleep(_DRIFT_EVERY)
+        if learning.retrained != trained:  # here or on another node: it is a command of the log
+            trained = learning.retrained
+            router.drift.relearned()
         if not router.drift.exceeded:
             continue
         value = router.drift.value
@@ -117,9 +121,10 @@ async def _watch_drift(router: Router, learning: Learning, settings: RouterSetti
             router.drift.relearned()
             continue
         logger.warning(
-            "what is asked has drifted from what was learned, %.1f times: the gate is trained anew",
+            "what is asked has drifted from what was learned, %.1f times: gates are trained anew",
             value,
         )
-        lessons = await learning.retrain()
-        router.drift.relearned()
-        logger.info("the gate was trained anew on %d lessons", lessons)
+        try:
+            await learning.retrain()
+        except CallError as error:
+            logger.warning("gates cannot be trained anew for now: %s", error.message)

@@ -13,8 +13,8 @@ from msgspec import Struct
 from flowcore.errors import UntrustedFile
 from flowcore.state.limits import Limits
 
-VERSION = 1
-"""Of the entries that this flowcore writes, and the greatest it can apply."""
+VERSION = 2
+"""The greatest of an entry that this flowcore can apply. What it writes has the least that is enough."""
 
 
 class PutPattern(Struct, frozen=True, kw_only=True, array_like=True):
@@ -96,6 +96,14 @@ class GiveFeedback(Struct, frozen=True, tag="feedback", array_like=True):
     lessons: tuple[Feedback, ...]
 
 
+class Retrain(Struct, frozen=True, tag="retrain", array_like=True):
+    """Train gates anew: each node does, on the same lessons. Of version 2. Gives `Learned`.
+
+    It stands among the lessons, as one without an expert whose text is the number of the oldest that is kept
+    at that point: gates are made of the lessons from that one to here, and go on from there.
+    """
+
+
 class Reembed(Struct, frozen=True, tag="reembed", array_like=True):
     """New vectors. Gives `Reembedded`; a pattern that has changed since is left as it is."""
 
@@ -132,6 +140,7 @@ Command = (
     | RemovePatterns
     | Touch
     | GiveFeedback
+    | Retrain
     | Reembed
     | OpenSession
     | CloseSession
@@ -143,7 +152,7 @@ Command = (
 class Entry(Struct, frozen=True, kw_only=True, array_like=True):
     """A command as it stands in the log."""
 
-    version: int = VERSION
+    version: int = 1
     time: float
     """When it was proposed, seconds since 1970."""
     session: int = 0
@@ -162,6 +171,11 @@ class _Versioned(Struct, frozen=True, array_like=True):
 _encoder = msgspec.msgpack.Encoder()
 _decoder = msgspec.msgpack.Decoder(Entry)
 _versioned = msgspec.msgpack.Decoder(_Versioned)
+
+
+def version_of(command: Command) -> int:
+    """The version of an entry with this command: the least flowcore that knows it can apply it."""
+    return 2 if isinstance(command, Retrain) else 1
 
 
 def encode_entry(entry: Entry) -> bytes:

@@ -6,6 +6,9 @@ from flowcore.state.commands import Feedback, GiveFeedback
 from flowcore.state.results import Learned
 from flowcore.state.tables import Tables
 
+RETRAIN = "retrain"
+"""The source of what stands among the lessons and is none: from where on gates are trained anew."""
+
 
 def give_feedback(tables: Tables, command: GiveFeedback) -> Learned:
     """Keep lessons; of each request, one for each source, expert and owner."""
@@ -16,12 +19,26 @@ def give_feedback(tables: Tables, command: GiveFeedback) -> Learned:
         kept.append(new)
         if new:
             _keep(tables, lesson)
+    _shrink(tables)
+    return Learned(position=meta.position, kept=tuple(kept))
+
+
+def retrain(tables: Tables) -> Learned:
+    """Have gates trained anew when they come to here, on the lessons that are kept now."""
+    meta = tables.meta
+    oldest = meta.next_feedback - meta.feedback  # their numbers have no gaps
+    _keep(tables, Feedback(source=RETRAIN, text=str(oldest), expert="", reward=0.0))
+    _shrink(tables)
+    return Learned(position=meta.position, kept=(True,))
+
+
+def _shrink(tables: Tables) -> None:
+    meta = tables.meta
     while meta.feedback > meta.limits.feedback:
         oldest = tables.get("feedback", "", ())
         assert oldest is not None
         meta.feedback -= tables.delete("feedback", "WHERE number = ?", (oldest[0],))
         meta.feedback_to = oldest[1]
-    return Learned(position=meta.position, kept=tuple(kept))
 
 
 def _said(tables: Tables, lesson: Feedback) -> bool:

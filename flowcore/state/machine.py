@@ -18,13 +18,14 @@ from flowcore.state.commands import (
     PutPatterns,
     Reembed,
     RemovePatterns,
+    Retrain,
     SetLimits,
     Tidy,
     Touch,
     decode_entry,
 )
 from flowcore.state.interfaces import Committed
-from flowcore.state.lessons import give_feedback
+from flowcore.state.lessons import give_feedback, retrain
 from flowcore.state.patterns import expire, put_patterns, reembed, remove_patterns, shrink, touch
 from flowcore.state.results import Done, Refused, Result, decode_result, encode_result
 from flowcore.state.sessions import answer_of, close_session, keep_answer, open_session
@@ -122,6 +123,8 @@ class Machine:
                 return touch(tables, command)
             case GiveFeedback():
                 return give_feedback(tables, command)
+            case Retrain():
+                return retrain(tables)
             case Reembed():
                 return reembed(tables, command)
             case OpenSession():

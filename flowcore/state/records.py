@@ -62,6 +62,16 @@ class Lesson(Struct, frozen=True, kw_only=True):
     weight: float
     owner: tuple[str, str]
 
+    @property
+    def retrains(self) -> bool:
+        """Whether it is no lesson: gates are trained anew here, on those from `oldest` on."""
+        return not self.expert
+
+    @property
+    def oldest(self) -> int:
+        """The number of the first lesson to train anew on."""
+        return int(self.text)
+
 
 @attrs.frozen(kw_only=True)
 class Page:

@@ -30,7 +30,15 @@ from flowcore.errors import (
 )
 from flowcore.sqlite import is_full
 from flowcore.state.checks import check
-from flowcore.state.commands import Command, Entry, SetLimits, Tidy, decode_entry, encode_entry
+from flowcore.state.commands import (
+    Command,
+    Entry,
+    SetLimits,
+    Tidy,
+    decode_entry,
+    encode_entry,
+    version_of,
+)
 from flowcore.state.files import StateFile, check_some
 from flowcore.state.interfaces import Committed, Consensus, Installed, TakesSnapshots
 from flowcore.state.limits import COMMAND_SIZE
@@ -98,6 +106,7 @@ class State(Readable):
             raise StateUnavailable("the state is closed")
         ticket = next(self._tickets)
         entry = Entry(
+            version=version_of(command),
             time=self._clock(),
             session=session,
             sequence=sequence,

@@ -91,3 +91,37 @@ async def test_lessons_that_come_while_it_is_trained_are_not_lost(tmp_path: path
                 await flow.router.teach(f"word number {number} in Greek", "desk.translate")
         assert flow.router.learning.lessons == 40
         assert (await flow.route("word number 3 in Greek")).ranked[0].expert == "desk.translate"
+
+
+async def learned(flow: Flow) -> bytes:
+    """What the gate has learned, when it has learned all there is beside its experts."""
+    await flow.wait_settled()
+    with trio.fail_after(60):
+        await flow.route("rain")  # by which the gate is told of experts
+        await flow.router.learning.wait_retrained(1)
+    assert flow.router.learning.lessons == 37
+    return flow.router.learning.gate.snapshot()
+
+
+async def test_a_node_that_begins_with_nothing_comes_to_the_same_gate(
+    tmp_path: pathlib.Path,
+) -> None:
+    async with open_flow(configured(tmp_path, retrain=False)) as flow:
+        await drifted(flow)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(flow.router.learning.retrain)
+            for number in range(7):
+                await flow.router.teach(f"word number {number} in Greek", "desk.translate")
+        there = await learned(flow)
+    (kept,) = (tmp_path / "data").rglob("gate")
+    kept.unlink()
+    async with open_flow(configured(tmp_path, retrain=False)) as flow:
+        assert await learned(flow) == there
+
+
+async def test_what_tells_to_train_anew_is_no_lesson(tmp_path: pathlib.Path) -> None:
+    async with open_flow(configured(tmp_path, retrain=False)) as flow:
+        await drifted(flow)
+        assert await flow.router.learning.retrain() == 30
+        assert await flow.router.learning.retrain() == 30
+        assert flow.status()["router"]["learning"]["retrained"] == 2

@@ -22,11 +22,14 @@ from flowcore.state import (
     OpenSession,
     PutPattern,
     PutPatterns,
+    Retrain,
     SetLimits,
     Tidy,
     Touch,
+    decode_entry,
     encode_entry,
 )
+from flowcore.state.commands import version_of
 from flowcore.state.machine import Machine
 from flowcore.state.reads import by_ids, changes
 from flowcore.state.results import Refusal
@@ -119,8 +122,11 @@ class AsDictionariesDo(RuleBasedStateMachine):
         assert (meta.removed, meta.removed_to) == (len(model.removed), model.removed_to)
         assert (meta.feedback, meta.feedback_to) == (len(model.lessons), model.feedback_to)
         lessons = rows(connection, "feedback")
-        assert [(one[1], one[3], one[4], one[8], (one[13], one[14])) for one in lessons] == [
-            (at, one.request, one.source, one.expert, one.owner) for at, one in model.lessons
+        assert [
+            (one[1], one[3], one[4], one[5], one[8], (one[13], one[14])) for one in lessons
+        ] == [
+            (at, one.request, one.source, one.text, one.expert, one.owner)
+            for at, one in model.lessons
         ]
         assert [(one[0], one[2], one[3]) for one in rows(connection, "sessions")] == [
             (id_, one.used, one.floor) for id_, one in sorted(model.sessions.items())
@@ -247,7 +253,7 @@ def test_an_entry_that_does_not_follow_or_cannot_be_read_stops_the_machine() -> 
     with pytest.raises(UntrustedFile, match="entry 3 does not follow 1"):
         machine.apply([Committed(3, good)])
     with pytest.raises(UntrustedFile, match="made by a newer flowcore"):
-        machine.apply([Committed(2, good), Committed(3, good[:1] + b"\x02" + good[2:])])
+        machine.apply([Committed(2, good), Committed(3, good[:1] + b"\x03" + good[2:])])
     with pytest.raises(UntrustedFile, match="is no command"):
         machine.apply([Committed(2, b"\xff\xff")])
     assert machine.position == 1
@@ -350,3 +356,9 @@ def test_a_flood_of_one_namespace_pushes_out_nobody_elses() -> None:
         applied(machine, Entry(time=1.0 + number, command=PutPatterns((one,))))
     assert rows(connection, "namespaces")[1][:2] == ("quiet", 1)
     connection.close()
+
+
+def test_only_what_older_nodes_do_not_know_is_of_a_later_version() -> None:
+    assert version_of(Retrain()) == 2
+    assert version_of(Tidy()) == 1
+    assert decode_entry(encode_entry(Entry(version=2, time=0.0, command=Retrain()))).version == 2

@@ -20,6 +20,7 @@ from flowcore.state import (
     PutPatterns,
     Reembed,
     RemovePatterns,
+    Retrain,
     SetLimits,
     Tidy,
     Touch,
@@ -108,6 +109,7 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
     st.lists(
         st.tuples(IDS, st.integers(1, 12), st.just(b"\0\0\x80\x3f" * 2)), min_size=1, max_size=3
     ).map(lambda items: Reembed("other", tuple(items))),
+    st.just(Retrain()),
     st.just(OpenSession("somebody")),
     st.builds(CloseSession, st.integers(1, 6)),
     st.just(Tidy()),

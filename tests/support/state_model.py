@@ -11,6 +11,7 @@ from flowcore.state import (
     Command,
     Done,
     Entry,
+    Feedback,
     GiveFeedback,
     Learned,
     Limits,
@@ -23,6 +24,7 @@ from flowcore.state import (
     Removed,
     RemovePatterns,
     Result,
+    Retrain,
     SessionOpened,
     SetLimits,
     Stored,
@@ -88,6 +90,7 @@ class Model:
     removed: list[tuple[int, int]] = attrs.field(factory=list)
     removed_to: int = 0
     lessons: list[tuple[int, Any]] = attrs.field(factory=list)
+    taught: int = 0
     feedback_to: int = 0
     sessions: dict[int, Session] = attrs.field(factory=dict)
     answers: dict[tuple[int, int], Result] = attrs.field(factory=dict)
@@ -150,9 +153,15 @@ class Model:
                 return Touched(position=at, count=len(there))
             case GiveFeedback():
                 kept = tuple(self.learn(one) for one in command.lessons)
-                while len(self.lessons) > self.limits.feedback:
-                    self.feedback_to = self.lessons.pop(0)[0]
+                self.let_go()
                 return Learned(position=at, kept=kept)
+            case Retrain():
+                oldest = str(self.taught + 1 - len(self.lessons))
+                marked = Feedback(source="retrain", text=oldest, expert="", reward=0.0)
+                self.lessons.append((at, marked))
+                self.taught += 1
+                self.let_go()
+                return Learned(position=at, kept=(True,))
             case Reembed():
                 return self.reembed(command)
             case OpenSession():
@@ -300,7 +309,12 @@ class Model:
         new = not one.request or about not in said
         if new:
             self.lessons.append((self.position, one))
+            self.taught += 1
         return new
+
+    def let_go(self) -> None:
+        while len(self.lessons) > self.limits.feedback:
+            self.feedback_to = self.lessons.pop(0)[0]
 
     def reembed(self, command: Reembed) -> Reembedded:
         skipped, count = [], 0
