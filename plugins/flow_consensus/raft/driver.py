@@ -221,7 +221,7 @@ class Raft:
                 for name, one in now.followers.items()
             },
             "stopped": self.stopped,
-            "trouble": self._writer.trouble,
+            "trouble": self.trouble,
             "elections": self._elections,
             "leaders": self._leaders,
             "sent": self._sent,
@@ -231,6 +231,11 @@ class Raft:
             **self._proposals.status(),
             "storage": self._storage.status(),
         }
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be written just now; "" while it can."""
+        return self._writer.trouble
 
     # ---- for its parts, see `driver_port.Node`
 
@@ -473,6 +478,9 @@ async def open_node(
         await nursery.start(raft.run)
         if engine.membership.deciders == {name}:
             engine.campaign()  # nobody else is to be asked, or waited for
+            raft.wake()
+            while engine.role is not Role.LEADER and not raft.stopped and not raft.trouble:
+                await raft.wait_moved()
         raft.wake()
         yield raft
         nursery.cancel_scope.cancel()

@@ -74,6 +74,7 @@ class Writer:
                     self.trouble = str(error)
                     _logger.error("%s: %s", engine.name, error)
                     engine.resign(self.trouble)
+                    self._node.moved()
                     self._node.wake()
                 await trio.sleep(_AGAIN)
             else:
