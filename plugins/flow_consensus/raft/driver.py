@@ -44,6 +44,7 @@ from flow_consensus.raft.membership import Change, ChangeRefused
 from flow_consensus.raft.messages import Append, BadMessage, Read, decode
 from flow_consensus.raft.restored import Restored
 from flowcore.errors import (
+    AssemblyError,
     InvalidArguments,
     StateUnavailable,
     StorageError,
@@ -500,6 +501,11 @@ async def open_raft(config: RaftSettings, context: Context) -> AsyncGenerator[Co
             settings = attrs.evolve(config, cluster=config.cluster or swarm.cluster)
         elif not config.voters:
             settings = attrs.evolve(config, voters=(name,))
+        elif config.voters != (name,):
+            raise AssemblyError(
+                f"the only voter is {config.voters[0]!r}, this node is {name!r}, and there is no [swarm]:"
+                " nobody can lead"
+            )
         raft = await stack.enter_async_context(
             open_node(name, settings, storage, transport, context.random)
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from random import Random
+from typing import Any
 
 import pytest
 import trio
@@ -24,6 +25,7 @@ from flow_consensus.raft.driver_wire import (
 from flow_consensus.raft.messages import BadMessage, TimeoutNow
 from flow_storage.memory import MemoryLog
 from flowcore.errors import (
+    AssemblyError,
     CallError,
     InvalidArguments,
     OutcomeUnknown,
@@ -273,7 +275,8 @@ def test_settings_that_make_no_sense_are_refused() -> None:
 
 
 async def test_a_flow_with_one_voter_keeps_a_state() -> None:
-    config = {
+    config: dict[str, Any] = {
+        "node": {"name": "alpha"},
         "consensus": {"type": "raft", "voters": ["alpha"]},
         "storage": {"type": "memory"},
         "state": {},
@@ -283,3 +286,7 @@ async def test_a_flow_with_one_voter_keeps_a_state() -> None:
         status = flow.state.status()["consensus"]
         assert status["role"] == "leader"
         assert status["voters"] == ["alpha"]
+    config["node"]["name"] = "beta"
+    with pytest.raises(AssemblyError, match="nobody can lead"):
+        async with open_flow(config):
+            pass
