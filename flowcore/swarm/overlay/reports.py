@@ -9,7 +9,7 @@ asked for when a link comes up, and then and again (`Digest`). A link counts if 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable
 
 from flowcore.swarm.overlay.frames import Digest, Report, encode
 from flowcore.swarm.overlay.proofs import Proofs
@@ -29,6 +29,10 @@ class Reports:
         self._version = version
         self._proofs = proofs
         self._kept: dict[str, Report] = {}
+        self.firm = Drawn()
+        """The links that the topology asks for, at both ends;"""
+        self.every = Drawn()
+        """all links."""
         self.unproven = 0
         """Reports that were not signed by who they are of."""
         self.tell((), ())
@@ -72,7 +76,7 @@ class Reports:
             certificate=self._certificate(),
             signature=self._proofs.make("report", self._name, "", said),
         )
-        self._kept[self._name] = report
+        self._keep(report)
         return report
 
     def take(self, report: Report) -> Report | None:
@@ -93,7 +97,7 @@ class Reports:
         if report.origin == self._name:
             self._version = report.version
             return self._renewed(self.own.firm, self.own.spare)
-        self._kept[report.origin] = report
+        self._keep(report)
         return report
 
     def _holds(self, report: Report, said: bytes) -> bool:
@@ -133,14 +137,34 @@ class Reports:
         """Forget the reports of all others."""
         for name in self._kept.keys() - set(nodes) - {self._name}:
             del self._kept[name]
+            self.firm.erase(name)
+            self.every.erase(name)
 
-    def links(self, *, spare: bool) -> Mapping[str, set[str]]:
-        """The graph of the links that both ends report: of those that the topology asks for, or of all."""
-        of: Callable[[Report], Iterable[str]] = (
-            (lambda one: (*one.firm, *one.spare)) if spare else (lambda one: one.firm)
-        )
-        said = {name: set(of(report)) for name, report in self._kept.items()}
-        return {
-            name: {other for other in others if name in said.get(other, ())}
-            for name, others in said.items()
-        }
+    def _keep(self, report: Report) -> None:
+        self._kept[report.origin] = report
+        self.firm.draw(report.origin, report.firm)
+        self.every.draw(report.origin, (*report.firm, *report.spare))
+
+
+class Drawn:
+    """A graph of the links that both of their ends report; kept up to date link by link."""
+
+    def __init__(self) -> None:
+        self.links: dict[str, set[str]] = {}
+        """Who has links to whom: to be read only."""
+        self._said: dict[str, frozenset[str]] = {}
+
+    def draw(self, node: str, links: Iterable[str]) -> None:
+        """These are the links of a node, as it says."""
+        said = self._said[node] = frozenset(links)
+        mine = self.links.setdefault(node, set())
+        for gone in mine - said:
+            self.links[gone].discard(node)
+        self.links[node] = mine = {one for one in said if node in self._said.get(one, ())}
+        for one in mine:
+            self.links[one].add(node)
+
+    def erase(self, node: str) -> None:
+        """Nothing is known of a node any more."""
+        self.draw(node, ())
+        del self._said[node], self.links[node]

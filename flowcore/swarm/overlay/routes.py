@@ -21,11 +21,15 @@ def distances(links: Links, start: str, without: str = "") -> dict[str, int]:
     """In how many hops each node is reached; not through `without`."""
     found = {start: 0}
     order = [start]
+    left = len(links) - (start in links) - (without in links)
     for node in order:
+        if not left:
+            break  # in a mesh that is so after the first
         away = found[node] + 1
         for other in links.get(node, ()):
             if other not in found and other != without:
                 found[other] = away
+                left -= other in links
                 order.append(other)
     return found
 

@@ -22,7 +22,7 @@ from flowcore.swarm.overlay.frames import (
 )
 from flowcore.swarm.overlay.proofs import Proofs
 from flowcore.swarm.overlay.reports import Reports
-from flowcore.swarm.overlay.routes import Routes
+from flowcore.swarm.overlay.routes import Links, Routes
 from flowcore.swarm.overlay.settings import OverlaySettings
 from flowcore.swarm.overlay.wanting import Wanting
 
@@ -100,10 +100,9 @@ class Ways:
     def routes(self) -> Routes:
         """The ways as they are now."""
         if self._routes is None:
-            firm = dict(self.reports.links(spare=False))
-            every = dict(self.reports.links(spare=True))
-            firm[self.name] = set(self.wanting.firm())
-            every[self.name] = set(self.links)
+            # this node's own links as they are this moment, which others may not know yet
+            firm: Links = {**self.reports.firm.links, self.name: set(self.wanting.firm())}
+            every: Links = {**self.reports.every.links, self.name: set(self.links)}
             self._routes = Routes(
                 self.name, self.members, self.wanting.topology, firm=firm, every=every
             )
