@@ -63,6 +63,8 @@ async def open_swarm(
                 cluster=settings.cluster,
                 sign=identity.sign,
                 verify=identity.verify,
+                certificate=identity.certificate,
+                learn=identity.learn,
                 chance=chance,
                 settings=settings.overlay,
             )
