@@ -236,7 +236,7 @@ async def test_dialling_into_silence_ends_in_time(autojump_clock: MockClock) -> 
         network.listeners[beta.address] = type(beta_listener)()  # accepts nobody
         with pytest.raises(LinkFailed, match="no link to beta:1: no link within 5 s"):
             await alpha.links.dial(beta.address)
-        assert alpha.links.refused == {"timeout": 1}
+        assert alpha.links.refusals.counts == {"timeout": 1}
 
 
 async def test_whoever_serves_a_stream_and_fails_ends_that_stream_only(

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import datetime
+import gc
 import pathlib
 import re
 import ssl
+import tracemalloc
 
 import pytest
 import trio
@@ -120,7 +122,7 @@ async def test_a_certificate_that_does_not_count_hears_nothing(
         context = client_context(cert, folder.path / "ca.pem")
         heard, _ = await heard_from(alpha.address, context, b"\0\0\0\1x")
         assert heard == b""
-        assert alpha.links.refused == {code: 1}
+        assert alpha.links.refusals.counts == {code: 1}
         [reason] = alpha.refusals()
         assert re.search(says, reason), reason
         assert alpha.user.events == []
@@ -133,13 +135,13 @@ async def test_an_old_version_of_tls_is_no_handshake(folder: CertFolder) -> None
         heard, how = await heard_from(alpha.address, context)
         assert heard == b""
         assert "alert protocol version" in how.lower()
-        assert alpha.links.refused == {"tls": 1}
+        assert alpha.links.refusals.counts == {"tls": 1}
 
 
 async def until_refused(peer: Peer, number: int = 1) -> None:
     """Wait until a node has refused so many connections."""
     with trio.fail_after(20):
-        while sum(peer.links.refused.values()) < number:
+        while sum(peer.links.refusals.counts.values()) < number:
             await trio.lowlevel.checkpoint()
 
 
@@ -171,7 +173,7 @@ async def test_a_dialler_hears_why_its_certificate_was_refused(folder: CertFolde
     ):
         with pytest.raises(LinkFailed, match="tls.* alert unknown ca"):
             await beta.links.dial(alpha.address)
-        assert alpha.links.refused == {"tls": 1}
+        assert alpha.links.refusals.counts == {"tls": 1}
 
 
 async def test_another_name_than_was_dialled_is_refused_before_a_word_is_said() -> None:
@@ -191,7 +193,7 @@ async def test_nodes_of_another_cluster_are_refused_and_both_say_so() -> None:
         with pytest.raises(LinkFailed, match="cluster"):
             await alpha.links.dial(beta.address)
         await until_refused(beta)
-        assert alpha.links.refused == beta.links.refused == {"cluster": 1}
+        assert alpha.links.refusals.counts == beta.links.refusals.counts == {"cluster": 1}
 
 
 async def test_nodes_without_a_common_version_are_refused_with_both_ranges() -> None:
@@ -199,7 +201,7 @@ async def test_nodes_without_a_common_version_are_refused_with_both_ranges() -> 
         with pytest.raises(LinkFailed, match="speaks versions 2 to 3 of the protocol, this node 1"):
             await alpha.links.dial(beta.address)
         await until_refused(beta)
-        assert alpha.links.refused == beta.links.refused == {"version": 1}
+        assert alpha.links.refusals.counts == beta.links.refusals.counts == {"version": 1}
 
 
 async def test_a_handshake_that_hangs_is_ended_and_others_do_not_notice() -> None:
@@ -213,18 +215,54 @@ async def test_a_handshake_that_hangs_is_ended_and_others_do_not_notice() -> Non
                 assert await one.receive_some() == b""
                 await one.aclose()
         await until_refused(alpha, 20)
-        assert alpha.links.refused == {"timeout": 20}
+        assert alpha.links.refusals.counts == {"timeout": 20}
 
 
-async def test_no_more_handshakes_at_a_time_than_may_be() -> None:
-    few = LinkSettings(handshakes=4)
-    async with open_peer("alpha", settings=few) as alpha:
+async def test_who_is_slow_goes_when_too_many_come_and_nodes_still_get_in() -> None:
+    few = LinkSettings(handshakes=4)  # two of one address
+    async with open_peer("alpha", settings=few) as alpha, open_peer("beta") as beta:
         host, _, port = alpha.address.rpartition(":")
         stalled = [await trio.open_tcp_stream(host, int(port)) for _ in range(8)]
-        await until_refused(alpha, 4)
-        assert alpha.links.refused == {"busy": 4}
+        await until_refused(alpha, 6)
+        await beta.links.dial(alpha.address)
+        assert set(alpha.links.up()) == {"beta"}
         for one in stalled:
             await one.aclose()
+        assert alpha.links.refusals.counts["busy"] == 7
+
+
+async def test_many_strangers_leave_nothing_behind() -> None:
+    """Garbage, hang-ups, wrong certificates, by the hundred: counted, and memory is as before."""
+    folder = certificates()
+    context = client_context(folder / "beta.pem", folder / "ca.pem")
+    async with open_peer("alpha") as alpha:
+        host, _, port = alpha.address.rpartition(":")
+
+        async def strangers(count: int) -> None:
+            before = sum(alpha.links.refusals.counts.values())
+            for number in range(count):
+                if number % 3:
+                    stream = await trio.open_tcp_stream(host, int(port))
+                    await stream.send_all(b"\x16\x03\x01" + bytes([number % 256]) * 40)
+                    await stream.aclose()
+                else:
+                    await heard_from(alpha.address, context, b"\xff" * 50)
+            await until_refused(alpha, before + count)
+            alpha.audited.clear()
+            gc.collect()
+
+        await strangers(60)
+        tracemalloc.start()
+        try:
+            await strangers(30)
+            small, _ = tracemalloc.get_traced_memory()
+            await strangers(150)
+            large, _ = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+        assert large - small < 100_000
+        assert alpha.links.status()["greeting"] == 0
+        assert sum(alpha.links.refusals.counts.values()) == 240
 
 
 @pytest.mark.parametrize("say", [b"\xff" * 100, b"GET / HTTP/1.1\r\n\r\n", bytes(10_000)])
@@ -233,7 +271,7 @@ async def test_garbage_instead_of_a_hello_ends_the_connection(say: bytes) -> Non
     async with open_peer("alpha") as alpha:
         context = client_context(folder / "beta.pem", folder / "ca.pem")
         await heard_from(alpha.address, context, say)
-        assert alpha.links.refused == {"protocol": 1}
+        assert alpha.links.refusals.counts == {"protocol": 1}
 
 
 async def test_who_says_another_name_than_its_certificate_is_refused() -> None:

@@ -1,6 +1,6 @@
 """Links: one connection to each neighbour, over mutual TLS, with lanes, and streams with credit."""
 
-from flowcore.swarm.links.links import Audit, Connect, Node, OpenLinks, open_links
+from flowcore.swarm.links.links import Connect, Node, OpenLinks
 from flowcore.swarm.links.network import (
     MOST_DATAGRAM,
     CannotListen,
@@ -8,6 +8,8 @@ from flowcore.swarm.links.network import (
     connect_tcp,
     open_ports,
 )
+from flowcore.swarm.links.opening import open_links
+from flowcore.swarm.links.refusals import Audit
 from flowcore.swarm.links.settings import LinkSettings
 
 __all__ = [

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import errno
 import logging
 import math
 import random
 import secrets
-from collections import Counter
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import attrs
@@ -19,7 +16,7 @@ from flowcore.errors import LinkFailed
 from flowcore.swarm.authorities import NodeCertificate, NotVouchedFor
 from flowcore.swarm.identity import Identity
 from flowcore.swarm.interfaces import LinkUser
-from flowcore.swarm.links.frames import BrokenProtocol, Hello
+from flowcore.swarm.links.frames import Hello
 from flowcore.swarm.links.greeting import (
     NEWEST,
     OLDEST,
@@ -32,22 +29,16 @@ from flowcore.swarm.links.greeting import (
 )
 from flowcore.swarm.links.link import CLOSING, LiveLink
 from flowcore.swarm.links.neighbour import Neighbour
-from flowcore.swarm.links.secure import HandshakeFailed, SecureWire, wire_of
+from flowcore.swarm.links.refusals import Audit, Refusals
+from flowcore.swarm.links.secure import SecureWire, wire_of
 from flowcore.swarm.links.settings import LinkSettings
 
 logger = logging.getLogger(__name__)
 
 Connect = Callable[[str], Awaitable[trio.abc.Stream]]
 """Gives a connection to an address. Raises LinkFailed or OSError."""
-Audit = Callable[[str, Mapping[str, Any]], None]
-"""Is told of what an auditor would ask for: `link.up`, `link.down`, `link.refused`, with details."""
-_FULL = frozenset((errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM))
-_RETRY = 0.1
-"""Seconds until the next try to accept when there was no room for a connection."""
 _CHECK = 1.0
 """Seconds between two looks at files and dates of certificates."""
-_COMPLAIN = 10.0
-"""Seconds between two complaints in the log about refusals of one kind."""
 
 
 @attrs.frozen(kw_only=True)
@@ -96,10 +87,9 @@ class OpenLinks:
         self._greeting = 0
         self._dialling: dict[str, trio.Lock] = {}
         self._arrivals = trio.lowlevel.ParkingLot()
-        self._complained: dict[str, float] = {}
         self._closing = False
-        self.refused: Counter[str] = Counter()
-        """Connections that came to nothing, by why."""
+        self.refusals = Refusals(audit)
+        """Connections that came to nothing."""
         self.links_made = 0
 
     @property
@@ -151,7 +141,7 @@ class OpenLinks:
                 name: one.status(now, up=name in self._links)
                 for name, one in sorted(self._wanted.items())
             },
-            "refused": dict(sorted(self.refused.items())),
+            "refused": dict(sorted(self.refusals.counts.items())),
             "made": self.links_made,
             "greeting": self._greeting,
         }
@@ -179,8 +169,9 @@ class OpenLinks:
                     await self._arrivals.park()
                 return link
         except trio.TooSlowError:
-            late = LinkFailed(f"no link within {seconds:g} s")
-            self._refuse("timeout", late, address, expected, dialled=True)
+            late = f"no link within {seconds:g} s"
+            now = trio.current_time()
+            self.refusals.add("timeout", late, address, expected, now, dialled=True)
             raise LinkFailed(f"no link to {address}: {late}") from None
         except LinkFailed as error:
             raise LinkFailed(f"no link to {address}: {error}") from error
@@ -191,30 +182,15 @@ class OpenLinks:
         except OSError as error:
             raise LinkFailed(f"cannot connect: {error.strerror or error}") from None
 
-    async def accepted(self, stream: trio.abc.Stream) -> None:
-        """A connection has come in; whatever becomes of it, others do not notice."""
-        if self._closing or self._greeting >= self._settings.handshakes:
-            self.refused["busy"] += 1
-            await trio.aclose_forcefully(stream)
-            return
-        remote = _remote(stream)
-        try:
-            with trio.fail_after(self._settings.handshake_timeout):
-                await self._greet(stream, None, dialled=False)
-        except trio.TooSlowError:
-            error = LinkFailed(f"no greeting within {self._settings.handshake_timeout:g} s")
-            self._refuse("timeout", error, remote, None, dialled=False)
-        except LinkFailed:
-            return  # told, counted and audited where it was found
-        except Exception:
-            logger.exception("a connection of %s failed", remote)
-            self.refused["fault"] += 1
+    async def accepted(self, stream: trio.abc.Stream) -> LiveLink:
+        """A connection has come in. Raises LinkFailed; the stream is closed then."""
+        return await self._greet(stream, None, dialled=False)
 
     async def _greet(
         self, stream: trio.abc.Stream, expected: str | None, *, dialled: bool
     ) -> LiveLink:
         """Shake hands, prove names, agree: the link that stands then. Raises LinkFailed."""
-        remote = _remote(stream)
+        remote = remote_of(stream)
         self._numbers += 1
         number, name, kept = self._numbers, expected, False
         wire = SecureWire(
@@ -239,7 +215,8 @@ class OpenLinks:
             trio.BrokenResourceError,
             trio.ClosedResourceError,
         ) as error:
-            raise self._told(error, remote, name, dialled=dialled) from None
+            now = trio.current_time()
+            raise self.refusals.found(error, remote, name, now, dialled=dialled) from None
         finally:
             self._greeting -= 1
             if not kept:
@@ -368,44 +345,6 @@ class OpenLinks:
             if not numbers:
                 del self._open[name]
 
-    def _told(
-        self, error: Exception, remote: str, name: str | None, *, dialled: bool
-    ) -> LinkFailed:
-        """Count, log and audit why a connection came to nothing; what to raise for it."""
-        failed: LinkFailed
-        if isinstance(error, Refused):
-            code, failed = error.code, error
-        elif isinstance(error, NotVouchedFor):
-            code, failed = "certificate", LinkFailed(str(error))
-        elif isinstance(error, HandshakeFailed):
-            code, failed = "tls", error
-        elif isinstance(error, BrokenProtocol):
-            code, failed = "protocol", error
-        elif isinstance(error, LinkFailed):
-            code, failed = "lost", error
-        else:
-            code, failed = "lost", LinkFailed(f"the connection was lost: {error}")
-        self._refuse(code, failed, remote, name, dialled=dialled)
-        return failed
-
-    def _refuse(
-        self, code: str, error: LinkFailed, remote: str, name: str | None, *, dialled: bool
-    ) -> None:
-        self.refused[code] += 1
-        if code == "duplicate":
-            return  # as it should be: two have dialled each other
-        details = {"code": code, "reason": str(error), "remote": remote, "dialled": dialled}
-        self._audit("link.refused", details if name is None else details | {"peer": name})
-        if not dialled:
-            self.complain(code, f"a connection of {name or remote} was refused ({code}): {error}")
-
-    def complain(self, code: str, words: str) -> None:
-        """Put something into the log, once for a while."""
-        now = trio.current_time()
-        if now - self._complained.get(code, -math.inf) >= _COMPLAIN:
-            self._complained[code] = now
-            logger.warning("%s", words)
-
     # ---- time
 
     async def keep_time(self) -> None:
@@ -436,9 +375,11 @@ class OpenLinks:
     def _check(self, link: LiveLink, *, anew: bool) -> None:
         due = anew or not self._identity.in_time(link.certificate)
         if due and not self._identity.counts(link.certificate):
-            error = LinkFailed("its certificate counts no more")
-            self._refuse("certificate", error, link.address, link.peer, dialled=link.dialled)
-            link.end(str(error))
+            reason, now = "its certificate counts no more", trio.current_time()
+            self.refusals.add(
+                "certificate", reason, link.address, link.peer, now, dialled=link.dialled
+            )
+            link.end(reason)
 
     async def close(self) -> None:
         """Take no more connections, send what waits on the links, and say goodbye."""
@@ -451,7 +392,7 @@ class OpenLinks:
                 nursery.start_soon(link.close, "this node is being closed", self._settings.drain)
 
 
-def _remote(stream: trio.abc.Stream) -> str:
+def remote_of(stream: trio.abc.Stream) -> str:
     """Where a connection is from, or goes to."""
     if isinstance(stream, trio.SocketStream):
         try:
@@ -460,67 +401,3 @@ def _remote(stream: trio.abc.Stream) -> str:
             return "somebody who is gone"
         return f"{name[0]}:{name[1]}"
     return str(getattr(stream, "peer", "a stream"))
-
-
-def _no_audit(event: str, details: Mapping[str, Any]) -> None:
-    del event, details
-
-
-@asynccontextmanager
-async def open_links(
-    identity: Identity,
-    node: Node,
-    user: LinkUser,
-    *,
-    listeners: Iterable[trio.abc.Listener[trio.abc.Stream]],
-    connect: Connect,
-    settings: LinkSettings | None = None,
-    chance: random.Random | None = None,
-    audit: Audit = _no_audit,
-) -> AsyncGenerator[OpenLinks]:
-    """The links of a node, taking connections when entered. When the block is left they are drained.
-
-    `listeners` and `connect` are what is under TLS: `open_ports` and `connect_tcp`, or a simulated network.
-    """
-    settings = settings or LinkSettings()
-    async with trio.open_nursery() as served, trio.open_nursery() as nursery:
-        links = OpenLinks(
-            identity,
-            node,
-            user,
-            connect,
-            settings,
-            chance or random.Random(),
-            audit,
-            nursery,
-            served,
-        )
-        for listener in listeners:
-            nursery.start_soon(_accept, links, listener, nursery)
-        nursery.start_soon(links.keep_time)
-        try:
-            yield links
-        finally:
-            with trio.move_on_after(settings.drain + 4 * CLOSING, shield=True):
-                await links.close()
-            nursery.cancel_scope.cancel()
-            served.cancel_scope.cancel()
-
-
-async def _accept(
-    links: OpenLinks, listener: trio.abc.Listener[trio.abc.Stream], nursery: trio.Nursery
-) -> None:
-    """Accept until the listener is closed, which a simulated crash does."""
-    while True:
-        try:
-            stream = await listener.accept()
-        except trio.ClosedResourceError:
-            logger.info("nobody listens for links to %r any more", links.name)
-            return
-        except OSError as error:
-            if error.errno not in _FULL:
-                raise
-            links.complain("full", f"no connection can be accepted for want of resources: {error}")
-            await trio.sleep(_RETRY)
-        else:
-            nursery.start_soon(links.accepted, stream)
