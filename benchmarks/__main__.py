@@ -30,6 +30,7 @@ FAMILIES = (
     "finding",
     "index",
     "links",
+    "gossip",
 )
 
 

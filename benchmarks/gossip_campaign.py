@@ -13,7 +13,7 @@ import pathlib
 import sys
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean
 
 import attrs
@@ -138,7 +138,8 @@ def run_seed(seed: int) -> Run:
     if not _all_say(sim, gone, _LEFT):
         run.broken.append(f"{gone} has left, and not all know it")
 
-    _count_wrong(run, sim.seen, {lost: (crashed, crashed + run.last_dead + 5), gone: (left, 1e9)})
+    absent = {lost: (crashed, crashed + run.last_dead + 5), gone: (left, math.inf)}
+    _count_wrong(run, sim.seen, absent, dict.fromkeys(stopped, left))
     run.node_seconds = NODES * (sim.now - 1000.0)
 
     sim.heal()
@@ -176,14 +177,25 @@ def _all_say(sim: Simulation, of: str, state: MemberState) -> bool:
     return True
 
 
-def _count_wrong(run: Run, seen: Sequence[Seen], absent: dict[str, tuple[float, float]]) -> None:
-    """Suspicions and deaths of who was there; `absent` says who was not, from when to when."""
+def _count_wrong(
+    run: Run,
+    seen: Sequence[Seen],
+    absent: Mapping[str, tuple[float, float]],
+    stopped: Mapping[str, float],
+) -> None:
+    """Suspicions and deaths of who was there; `absent` says who was not, from when to when, and `stopped` who
+    did not answer for a moment, from when: it may be suspected, and must not be dead."""
     wrong: dict[MemberState, set[tuple[str, int]]] = {_SUSPECT: set(), _DEAD: set()}
     for one in seen:
-        begin, end = absent.get(one.member.name, (math.inf, math.inf))
-        if one.member.state in wrong and not begin <= one.at <= end:
-            wrong[one.member.state].add((one.member.name, one.member.incarnation))
+        name, state = one.member.name, one.member.state
+        begin, end = absent.get(name, (math.inf, math.inf))
+        if state is _SUSPECT and one.at >= stopped.get(name, math.inf):
+            continue
+        if state in wrong and not begin <= one.at <= end:
+            wrong[state].add((name, one.member.incarnation))
     run.false_suspicions, run.false_deaths = len(wrong[_SUSPECT]), len(wrong[_DEAD])
+    if run.false_deaths:
+        run.broken.append(f"{sorted(wrong[_DEAD])[0][0]} was held for dead, and lived")
 
 
 def _check_incarnations(run: Run, sim: Simulation) -> None:

@@ -22,6 +22,8 @@ logger = logging.getLogger(__name__)
 
 LEAVE_ROUNDS = 6
 """Gossip intervals for which a node that leaves answers on, so that its farewell gets around."""
+_AT_ONCE = 8
+"""Datagrams that are taken in at each turn of a busy event loop: an answer must not wait behind others."""
 _MOST_ASKS = 4
 """Exchanges at a time that this node begins."""
 _EXCHANGE = 10.0
@@ -77,7 +79,7 @@ class SwimMembership:
         try:
             async with trio.open_nursery() as nursery:
                 self._flush(engine)
-                for part in (self._receive, self._tick, self._ask, self._reserve):
+                for part in (self._tick, self._ask, self._reserve, *[self._receive] * _AT_ONCE):
                     nursery.start_soon(part, engine)
                 task_status.started()
         finally:

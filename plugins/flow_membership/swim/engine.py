@@ -225,7 +225,8 @@ class Swim(Outgoing):
         """If nobody was heard for long, this node was slow or cut off, and what it thought of others
         meanwhile says nothing about them."""
         before = self.beliefs.last_heard
-        if before and now - before > _SILENCE * self._times.probe_interval:
+        usual = self._times.probe_interval * self.health.factor  # it asks no more often itself
+        if before and now - before > _SILENCE * usual:
             self.silences += 1
             self.health.heard_again()
             self.prober.void()
