@@ -4,11 +4,13 @@ CPU, bytes and joins are measured on UDP sockets of this machine, with real sign
 process; exchanges go from one to the other in memory, without TLS. The rest is the campaign of simulated
 swarms (`benchmarks.gossip_campaign`), on all cores, about 3 s of CPU for each of 1,000 seeds.
 
-`python -m benchmarks.gossip --quick` takes a few seeds, and keeps no results.
+`SEEDS=50 python -m benchmarks gossip` takes fewer; with `KEEP=FILE` what came of each seed is kept there, and
+a run that was broken off goes on. `python -m benchmarks.gossip --quick` takes a few, and keeps no results.
 """
 
 from __future__ import annotations
 
+import os
 import pathlib
 import sys
 import tempfile
@@ -43,7 +45,8 @@ from flowcore.swarm.links import open_ports
 from flowcore.testing import Wires
 from flowcore.testing.ports import Port, Ports
 
-SEEDS, QUICK = 1000, 4
+SEEDS, QUICK = int(os.environ.get("SEEDS", "1000")), 4
+KEEP = pathlib.Path(os.environ["KEEP"]) if "KEEP" in os.environ else None
 JOINS = 9
 SECONDS = 20.0
 ABOUT = 100
@@ -53,7 +56,7 @@ ABOUT = 100
 def run(*, quick: bool = False) -> list[Figure]:
     """Costs and joins on sockets, then the campaign."""
     measured = trio.run(_measured, 3.0 if quick else SECONDS, 2 if quick else JOINS)
-    return [*measured, *_simulated(campaign(QUICK if quick else SEEDS))]
+    return [*measured, *_simulated(campaign(QUICK if quick else SEEDS, keep=KEEP))]
 
 
 def setup() -> dict[str, str]:
