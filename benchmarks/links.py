@@ -25,7 +25,7 @@ import attrs
 from benchmarks.contenders import PEERS, PROGRAMS
 from benchmarks.load import MODERN, closed_loop, wait_ready
 from benchmarks.report import Figure, Peer, absent, beside
-from benchmarks.servers import ON_CLIENTS_CPU, ROOT, Server, free_port, running
+from benchmarks.servers import ON_CLIENTS_CPU, ON_SERVERS_CPU, ROOT, Server, free_port, running
 from flowcore.certs import CertFolder, Kind, Wanted
 
 GRPC, HTTP, TLS = "gRPC (grpcio)", "HTTP/1.1 (flowcore.http)", "TLS alone (trio)"
@@ -85,7 +85,8 @@ def setup() -> dict[str, str]:
     """How it was measured."""
     return {
         "forwarded call": "tools/call by MCP (2026-07-28) at one of two flowserve, one at a time: to an agent"
-        " of its own and to one of the other's, in turns; the difference of both",
+        " of its own and to one of the other's, in turns; the difference of both. The other node has the"
+        " CPU of the client",
         "hop": "a call of 256 bytes and its answer over a connection that stands, one at a time, between two"
         " processes on CPUs of their own; what the far side adds is that it sends the bytes back",
         "link": "a stream for each call, on the lane of requests",
@@ -246,7 +247,8 @@ def cluster(folder: pathlib.Path) -> Generator[tuple[Server, str]]:
                 "--config",
                 str(path),
             ]
-            servers[name] = stack.enter_context(running(command))
+            pin = ON_SERVERS_CPU if name == "here" else ON_CLIENTS_CPU
+            servers[name] = stack.enter_context(running(command, pin=pin))
         url = f"http://127.0.0.1:{edges['here']}/mcp"
         for agent in ("near", "far"):
             wait_ready(url, MODERN, f"{agent}.echo")

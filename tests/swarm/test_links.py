@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import msgspec
 import pytest
 import trio
 
@@ -71,6 +74,24 @@ async def test_large_messages_arrive_whole_and_in_order() -> None:
         assert [message for _, _, message in beta.user.messages] == sent
         with pytest.raises(ValueError, match="at most 1048576 bytes"):
             link.post(Lane.BULK, b"a" * (MOST_MESSAGE + 1))
+
+
+async def test_an_older_and_a_newer_node_work_together_while_one_is_upgraded() -> None:
+    """The newer one speaks versions 1 to 3, and says what the older one may skip."""
+    newer: dict[str, Any] = {"newest": 3, "features": ("quick", "new")}
+    async with open_peer("alpha", features=("quick",)) as alpha, open_peer("beta", **newer) as beta:
+        link = await alpha.links.dial(beta.address)
+        other = await beta.link("alpha")
+        assert link.status()["version"] == other.status()["version"] == 1
+        assert link.features == other.features == {"quick"}
+        body = msgspec.msgpack.encode([99, "of version 3"])
+        beta.links.up()["alpha"].session.own((len(body) | 1 << 31).to_bytes(4, "big") + body)
+        assert other.post(Lane.GOSSIP, b"after it")
+        await alpha.user.until(lambda: bool(alpha.user.messages))
+        assert link.status()["frames"]["skipped"] == 1
+        beta.links.up()["alpha"].session.own(len(body).to_bytes(4, "big") + body)
+        await alpha.user.until(lambda: bool(alpha.user.reasons))
+        assert "a frame that is none" in alpha.user.reasons[0]
 
 
 async def test_nobody_at_an_address_is_told() -> None:
