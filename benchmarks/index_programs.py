@@ -25,6 +25,7 @@ from flow_vectors.hnsw.settings import HnswConfig
 from flow_vectors.local.index import LocalIndex
 from flow_vectors.local.opening import LocalIndexes
 from flow_vectors.local.options import Options
+from flowcore.cli.serve import settle_garbage
 from flowcore.routing import Identity, Space
 
 SPACE = Space(identity=Identity(name="benchmark", version="1", dimensions=DIMENSIONS))
@@ -214,5 +215,6 @@ def _own() -> int:
 
 
 if __name__ == "__main__":
+    settle_garbage()  # as `flowserve` does
     program = {"build": build, "measure": measure}[sys.argv[1]]
     print(json.dumps(trio.run(program, pathlib.Path(sys.argv[2]), sys.argv[3], int(sys.argv[4]))))

@@ -19,8 +19,8 @@ class Measures:
     fallbacks: Counter[str] = attrs.field(factory=Counter)
     """How many searches, by what they fell back on."""
     usual: float = 2e-3
-    """Seconds that half of the searches take lately: each longer one raises it, each shorter one lowers it,
-    by a tenth. Some that take long for a reason of their own do not matter."""
+    """Seconds of a processor that half of the searches take lately: each longer one raises it, each shorter
+    one lowers it, by a tenth. Some that take long for a reason of their own do not matter."""
     sampled: int = 0
     recalled: float = 0.0
     least: float | None = None
@@ -28,7 +28,7 @@ class Measures:
     """Samples that were not taken since others were waiting."""
 
     def searched(self, seconds: float, inside: float, fallbacks: Iterable[str] = ()) -> None:
-        """A search took so long for its caller, and `inside` of it was work."""
+        """A search took so long for its caller, and `inside` seconds of a processor."""
         self.seconds.record(seconds)
         self.usual *= 1.1 if inside > self.usual else 1 / 1.1
         for one in fallbacks:
