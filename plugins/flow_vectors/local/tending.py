@@ -86,6 +86,8 @@ class Tending:
         self._idle = [False, False]
         """The sealing task, the building task."""
         self._spared_until = 0.0
+        self._awaited = 0
+        """How many wait until there is nothing to do."""
         self._building: dict[str, Any] | None = None
         self._failed = ""
         self.names: set[str] = set()
@@ -119,10 +121,13 @@ class Tending:
     async def settled(self) -> None:
         """Wait until there is nothing to do, which is not put off then. Does not return while what fails is
         tried again."""
-        self._spared_until = 0.0
-        self.look()
-        while not all(self._idle):
-            await self._next()
+        self._awaited += 1
+        try:
+            self.look()
+            while not all(self._idle):
+                await self._next()
+        finally:
+            self._awaited -= 1
         await trio.lowlevel.checkpoint()
 
     async def room(self) -> None:
@@ -181,7 +186,7 @@ class Tending:
                     await self._next()
                 continue
             planned = self._index.planned()
-            if planned is None and began >= self._spared_until:
+            if planned is None and (self._awaited or began >= self._spared_until):
                 planned = self._index.in_one()
             if planned is None or (
                 self._index.front.count >= self._index.options.front
