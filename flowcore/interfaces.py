@@ -241,6 +241,10 @@ class AgentView(Protocol):
         """Begin anew, letting calls under way finish within the agent's `shutdown`."""
         ...
 
+    def crash(self, reason: str) -> None:
+        """Fail now, as if by itself: for who rehearses failure. Raises AgentUnavailable if it is not up."""
+        ...
+
 
 class Host(Protocol):
     """The flow as its edges see it."""

@@ -211,6 +211,16 @@ class Agent:
         self._orders.drain_by = None
         self._lives.heed()
 
+    def crash(self, reason: str) -> None:
+        """Have its life fail now, as if by itself: calls under way are lost, and it is tried again.
+
+        Raises AgentUnavailable if it is not up.
+        """
+        if self._lives.life is None:
+            raise unavailable(self)
+        self._orders.crash = reason
+        self._lives.nudge()
+
     async def drain(self, seconds: float) -> bool:
         """Take no more calls, let those accepted end within `seconds`, stop; whether all of them ended.
 

@@ -72,6 +72,17 @@ class LinkChanged(Struct, frozen=True, gc=False):
     details: dict[str, Any]
 
 
+class FaultInjected(Struct, frozen=True, gc=False):
+    """A rehearsal has done something (`begun`, `request`, `undone`, `failed`), or would have (`dry_run`)."""
+
+    experiment: str
+    fault: str
+    what: str
+    target: str
+    dry_run: bool
+    more: dict[str, str]
+
+
 class Elsewhere(Struct, frozen=True, gc=False):
     """Something happened at another node of the swarm.
 
@@ -89,6 +100,7 @@ Event = (
     | AccessDenied
     | BreakerChanged
     | Elsewhere
+    | FaultInjected
     | LinkChanged
     | Lost
 )

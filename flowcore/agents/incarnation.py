@@ -199,13 +199,14 @@ class Incarnation:
                     f" the last: {reason_of(error)}"
                 )
                 loop.__cause__ = error
-                self._fail(loop)
+                self.fail(loop)
         elif not self.pool.slots and not self.pool.starting:
-            self._fail(error)
+            self.fail(error)
         if self.failure is None:  # else the agent has a line with its reason
             logger.warning("agent %s: worker %s crashed", self.name, worker, exc_info=error)
 
-    def _fail(self, error: Exception) -> None:
+    def fail(self, error: Exception) -> None:
+        """This life has failed, of this; only the first reason counts."""
         if self.failure is None:
             self.failure = error
             self._whole.nudge()

@@ -186,6 +186,9 @@ class Lives:
                     self._become(State.IDLE)
             while not (life.failure or self.orders.any):
                 await self._nudge_comes()
+                if self.orders.crash:
+                    life.fail(WorkerLost(self.orders.crash))
+                    self.orders.crash = ""
             await self._wind_down(life)
         finally:
             life.pool.refuse_all(lambda: unavailable(self._agent))

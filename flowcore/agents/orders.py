@@ -17,6 +17,8 @@ class Orders:
     restart: bool = False
     drain_by: float | None = None
     """To stop, and until when accepted calls may go on."""
+    crash: str = ""
+    """To fail, as if by itself, and of what; for who rehearses failure."""
     end: bool = False
     """To stop for good."""
 

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from flowcore.cli import approve, certs, guards, keys, memory, nodes, offline, routing, seal
+from flowcore.cli import approve, certs, fault, guards, keys, memory, nodes, offline, routing, seal
 from flowcore.cli.answers import (
     AgentLine,
     AgentsAnswer,
@@ -78,6 +78,7 @@ def parser() -> argparse.ArgumentParser:
     routing.add_commands(commands, common)
     memory.add_command(commands, common)
     nodes.add_command(commands, common)
+    fault.add_command(commands, common)
     commands.add_parser("tools", parents=[common], help="the public names of all tools")
     commands.add_parser(
         "tasks",
@@ -371,6 +372,10 @@ def _request_row(id_: str, one: RequestLine | TaskLine, said: str) -> list[str]:
     return [id_, one.agent, one.name, one.state, seconds(one.seconds), one.principal, said]
 
 
+def _fault(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
+    return fault.fault(options, node, _pairs(options.settings))
+
+
 COMMANDS: dict[str, Command] = {
     "status": _status,
     "agents": _agents,
@@ -381,6 +386,7 @@ COMMANDS: dict[str, Command] = {
     "feedback": _told(routing.feedback),
     "memory": _told(memory.memory),
     "nodes": _told(nodes.nodes),
+    "fault": _told(_fault),
     "tools": _tools,
     "tasks": _tasks,
 }

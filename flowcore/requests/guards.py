@@ -42,6 +42,13 @@ class Guard:
         """
         del envelope, now
 
+    async def hold(self, envelope: Envelope) -> None:
+        """Keep a request waiting that all guards have let pass. Raises CallError to refuse it.
+
+        For rehearsals and the like: what can be decided at once belongs into `enter`. Its deadline goes on.
+        """
+        del envelope
+
     def leave(self, envelope: Envelope, now: float, error: CallError | None) -> None:
         """A request that was let pass has ended: with a result, or with this error.
 
@@ -102,12 +109,14 @@ class Guards:
         self._known: dict[tuple[str, str], tuple[Guard, ...]] = {}
         self._seeing: dict[str, tuple[Guard, ...]] = {}
         self._knocking: dict[str, tuple[Guard, ...]] = {}
+        self._holding: dict[tuple[Guard, ...], tuple[Guard, ...]] = {}
 
     def place(self, agent: str, guards: Sequence[Guard]) -> None:
         """These stand before an agent's requests from now on."""
         self._agents[agent] = tuple(guards)
         self._known.clear()
         self._seeing.clear()
+        self._holding.clear()
 
     def before(self, edge: str, agent: str) -> tuple[Guard, ...]:
         """The guards of requests that come by an edge ("" for the program itself) for an agent."""
@@ -116,6 +125,14 @@ class Guards:
             known = self._unique(self._node, self._edges.get(edge, ()), self._agents.get(agent, ()))
             self._known[edge, agent] = known
         return known
+
+    def holding(self, guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
+        """Those of some guards that may keep requests waiting."""
+        found = self._holding.get(guards)
+        if found is None:
+            found = tuple(one for one in guards if type(one).hold is not Guard.hold)
+            self._holding[guards] = found
+        return found
 
     def knocking(self, edge: str) -> tuple[Guard, ...]:
         """The guards that an edge asks, by `knock`, before it looks at a principal's request."""

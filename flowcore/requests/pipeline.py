@@ -186,6 +186,8 @@ class Requests:
             for guard in guards:
                 guard.enter(envelope, now)
                 passed.append(guard)
+            for guard in self.guards.holding(guards):
+                await self._held(guard, envelope)
             return await self._checked(agent, envelope)
         except CallError as failure:
             error = failure
@@ -205,6 +207,13 @@ class Requests:
                     # one guard's fault must not keep the others from giving back what they took
                     logger.exception("guard %s failed at a request's end", type(guard).__name__)
             error = None  # or the error, its traceback and this frame would hold each other
+
+    async def _held(self, guard: Guard, envelope: Envelope) -> None:
+        """Let a guard keep a request waiting, until its deadline at most."""
+        with trio.move_on_at(envelope.deadline) as scope:
+            await guard.hold(envelope)
+        if scope.cancelled_caught:
+            raise DeadlineExceeded("it was kept waiting until its deadline", began=False)
 
     def _checked(self, agent: Doer, envelope: Envelope) -> Coroutine[Any, Any, Reply]:
         """The work on a request, once its arguments fit."""

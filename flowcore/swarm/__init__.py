@@ -26,6 +26,7 @@ from flowcore.swarm.interfaces import (
 from flowcore.swarm.settings import FederationSettings, SwarmSettings, is_address
 from flowcore.swarm.swarm import Swarm
 from flowcore.swarm.tls import NodeTlsSettings
+from flowcore.swarm.weather import Rule, Weather
 
 __all__ = [
     "MOST_ABOUT",
@@ -49,11 +50,13 @@ __all__ = [
     "Overlay",
     "Reached",
     "Receiver",
+    "Rule",
     "Stream",
     "Swarm",
     "SwarmPort",
     "SwarmSettings",
     "Topology",
+    "Weather",
     "is_address",
     "open_channel",
 ]

@@ -18,6 +18,7 @@ from flowcore.swarm.overlay import SwarmOverlay
 from flowcore.swarm.port import Port, Sorting
 from flowcore.swarm.settings import SwarmSettings
 from flowcore.swarm.swarm import Swarm
+from flowcore.swarm.weather import Weather, WeatheredDatagrams
 
 logger = logging.getLogger(__name__)
 
@@ -69,6 +70,7 @@ async def open_swarm(
                 settings=settings.overlay,
             )
             node = Node(cluster=settings.cluster, address=address)
+            weather = Weather(random.Random(chance.getrandbits(64)))
             user = Sorting(overlay, membership.answer)
             async with (
                 open_links(
@@ -80,13 +82,21 @@ async def open_swarm(
                     settings=settings.links,
                     chance=chance,
                     audit=audit,
+                    weather=weather,
                 ) as links,
                 overlay.running(links),
+                trio.open_nursery() as late,
             ):
+                under = WeatheredDatagrams(
+                    datagrams,
+                    weather,
+                    lambda: {one.address: one.name for one in membership.members().values()},
+                    late,
+                )
                 port = Port(
                     identity,
                     links,
-                    datagrams,
+                    under,
                     cluster=settings.cluster,
                     address=address,
                     seeds=tuple(one for one in settings.seeds if one != address),
@@ -101,9 +111,11 @@ async def open_swarm(
                     membership=membership,
                     links=links,
                     overlay=overlay,
+                    weather=weather,
                 )
                 async with _taking_part(swarm, overlay, port):
                     yield swarm
+                late.cancel_scope.cancel()
     except CannotListen as error:
         raise AssemblyError(f"swarm.bind: {error}") from None
 

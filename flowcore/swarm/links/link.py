@@ -15,10 +15,10 @@ from flowcore.swarm.interfaces import Lane, LinkUser, Stream
 from flowcore.swarm.links.flows import Flow
 from flowcore.swarm.links.frames import BrokenProtocol
 from flowcore.swarm.links.greeting import Agreed
-from flowcore.swarm.links.secure import SecureWire
 from flowcore.swarm.links.session import LinkDead, Session
 from flowcore.swarm.links.settings import LinkSettings
 from flowcore.swarm.links.stream import LinkStream
+from flowcore.swarm.weather import Wire
 
 logger = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class LiveLink:
     def __init__(
         self,
         owner: Owner,
-        wire: SecureWire,
+        wire: Wire,
         agreed: Agreed,
         certificate: NodeCertificate,
         settings: LinkSettings,

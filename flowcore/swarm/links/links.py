@@ -32,6 +32,7 @@ from flowcore.swarm.links.neighbour import Neighbour
 from flowcore.swarm.links.refusals import Audit, Refusals
 from flowcore.swarm.links.secure import SecureWire, wire_of
 from flowcore.swarm.links.settings import LinkSettings
+from flowcore.swarm.weather import Weather, Weathered, Wire
 
 logger = logging.getLogger(__name__)
 
@@ -66,6 +67,7 @@ class OpenLinks:
         settings: LinkSettings,
         chance: random.Random,
         audit: Audit,
+        weather: Weather | None,
         nursery: trio.Nursery,
         served: trio.Nursery,
     ) -> None:
@@ -76,6 +78,7 @@ class OpenLinks:
         self._settings = settings
         self._chance = chance
         self._audit = audit
+        self._weather = weather
         self._nursery = nursery
         self.nursery = served
         """Where those run who serve streams."""
@@ -193,17 +196,20 @@ class OpenLinks:
         remote = remote_of(stream)
         self._numbers += 1
         number, name, kept = self._numbers, expected, False
-        wire = SecureWire(
+        secure = SecureWire(
             wire_of(stream), self._identity.context(server=not dialled), server=not dialled
         )
+        wire: Wire = secure
         certificate: NodeCertificate | None = None
         self._greeting += 1
         try:
-            certificate = self._identity.check(await wire.handshake())
+            certificate = self._identity.check(await secure.handshake())
             name = certificate.name
             if expected not in (None, name):
                 raise NotVouchedFor(f"{name!r} is there, and {expected!r} was dialled")
             self._open.setdefault(name, set()).add(number)
+            if self._weather is not None:
+                wire = Weathered(wire, name, self._weather)
             greeter = Greeter(self._hello(number, name), name, expected)
             await wire.send(greeter.begin())
             link = await self._agree(wire, greeter, certificate, number, dialled=dialled)
@@ -227,7 +233,7 @@ class OpenLinks:
 
     async def _agree(
         self,
-        wire: SecureWire,
+        wire: Wire,
         greeter: Greeter,
         certificate: NodeCertificate,
         number: int,

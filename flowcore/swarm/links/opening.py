@@ -20,6 +20,7 @@ from flowcore.swarm.links.link import CLOSING
 from flowcore.swarm.links.links import Connect, Node, OpenLinks, remote_of
 from flowcore.swarm.links.refusals import Audit
 from flowcore.swarm.links.settings import LinkSettings
+from flowcore.swarm.weather import Weather
 
 logger = logging.getLogger(__name__)
 
@@ -43,10 +44,12 @@ async def open_links(
     settings: LinkSettings | None = None,
     chance: random.Random | None = None,
     audit: Audit = _no_audit,
+    weather: Weather | None = None,
 ) -> AsyncGenerator[OpenLinks]:
     """The links of a node, taking connections when entered. When the block is left they are drained.
 
     `listeners` and `connect` are what is under TLS: `open_ports` and `connect_tcp`, or a simulated network.
+    `weather` is what links fare in, where somebody rehearses failure.
     """
     settings = settings or LinkSettings()
     async with trio.open_nursery() as served, trio.open_nursery() as nursery:
@@ -58,6 +61,7 @@ async def open_links(
             settings,
             chance or random.Random(),
             audit,
+            weather,
             nursery,
             served,
         )

@@ -16,7 +16,7 @@ import trio
 
 from flow_guards.audit.file import LogFile
 from flow_guards.audit.settings import AuditConfig
-from flowcore.agents import AccessDenied, Event
+from flowcore.agents import AccessDenied, Event, FaultInjected, LinkChanged
 from flowcore.assembly import Status
 from flowcore.audit import Chain
 from flowcore.envelope import Envelope, Principal
@@ -101,8 +101,24 @@ class Audit(Guard):
         self._put(record)
 
     def heed(self, event: Event) -> None:
-        """Write down who was not let in."""
-        if isinstance(event, AccessDenied):
+        """Write down who was not let in, what happens to links, and what a rehearsal does."""
+        if isinstance(event, FaultInjected):
+            self._put(
+                {
+                    "time": _now(),
+                    "what": "fault",
+                    "experiment": event.experiment[:_TEXT],
+                    "fault": event.fault,
+                    "done": event.what,
+                    "target": event.target[:_TEXT],
+                    "dry_run": event.dry_run,
+                    **{key: text[:_TEXT] for key, text in event.more.items()},
+                }
+            )
+        elif isinstance(event, LinkChanged):
+            told = {key: str(text)[:_TEXT] for key, text in event.details.items()}
+            self._put({"time": _now(), "what": event.what, **told})
+        elif isinstance(event, AccessDenied):
             self._put(
                 {
                     "time": _now(),

@@ -1,0 +1,191 @@
+"""What can be wrong with the way between two nodes, on purpose: for who rehearses failure.
+
+In fair weather nothing of it is asked. A rule says how bytes and datagrams to or from some nodes fare:
+
+| | links (TCP) | datagrams (UDP) |
+|---|---|---|
+| delay, jitter | everything comes so much later, in order | each comes so much later |
+| loss | comes later by a retransmission (RFC 6298: 200 ms at least) | is lost |
+| cut | nothing comes until it is healed; a link dies of it as it would of a cut cable | is lost |
+
+A rule is for what comes `in`, what goes `out`, or `both`: a cut one way is half of a cable.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Literal, Protocol
+
+import attrs
+import trio
+
+from flowcore.swarm.interfaces import Datagrams
+
+Way = Literal["in", "out"]
+RETRANSMISSION = 0.2
+"""Seconds by which what is lost on TCP comes later."""
+
+
+@attrs.frozen(kw_only=True)
+class Rule:
+    """How what passes between this node and some others fares."""
+
+    nodes: frozenset[str] = frozenset()
+    """Whom it is about; empty: everybody."""
+    way: Literal["in", "out", "both"] = "both"
+    delay: float = 0.0
+    """Seconds."""
+    jitter: float = 0.0
+    """Seconds more or less, evenly."""
+    loss: float = 0.0
+    """The share that is lost, 0 to 1."""
+    cut: bool = False
+
+    def meets(self, node: str, way: Way) -> bool:
+        """Whether it is about what passes this way."""
+        return self.way in ("both", way) and (not self.nodes or node in self.nodes)
+
+
+class Weather:
+    """The rules that hold now, and what they have done."""
+
+    def __init__(self, chance: random.Random) -> None:
+        self._chance = chance
+        self._rules: dict[str, Rule] = {}
+        self._changed = trio.Event()
+        self.delayed = self.lost = self.held = 0
+
+    @property
+    def fair(self) -> bool:
+        """Whether there is no rule."""
+        return not self._rules
+
+    def set(self, name: str, rule: Rule) -> None:
+        """Have a rule from now on, in the place of the one of its name."""
+        self._rules[name] = rule
+        self._change()
+
+    def lift(self, name: str) -> None:
+        """Have it no more; nothing happens if there is none."""
+        if self._rules.pop(name, None) is not None:
+            self._change()
+
+    def _change(self) -> None:
+        self._changed.set()
+        self._changed = trio.Event()
+
+    def cut(self, node: str, way: Way) -> bool:
+        """Whether nothing passes now."""
+        return any(one.cut and one.meets(node, way) for one in self._rules.values())
+
+    def delay(self, node: str, way: Way) -> float:
+        """How much later something comes, in seconds, without what loss adds."""
+        later = 0.0
+        for one in self._rules.values():
+            if one.meets(node, way) and (one.delay or one.jitter):
+                later += one.delay + self._chance.uniform(-one.jitter, one.jitter)
+        return max(0.0, later)
+
+    def loses(self, node: str, way: Way) -> bool:
+        """Whether this one is lost."""
+        for one in self._rules.values():
+            if one.loss and one.meets(node, way) and self._chance.random() < one.loss:
+                self.lost += 1
+                return True
+        return False
+
+    async def pass_on(self, node: str, way: Way, since: float) -> None:
+        """Wait until what has come, or is to go, since then may pass."""
+        later = self.delay(node, way)
+        if self.loses(node, way):
+            later += RETRANSMISSION
+        if later:
+            self.delayed += 1
+            await trio.sleep_until(since + later)
+        if self.cut(node, way):
+            self.held += 1
+            while self.cut(node, way):
+                await self._changed.wait()
+
+
+class Wire(Protocol):
+    """The bytes of a link, after TLS. One task may receive while another sends."""
+
+    async def receive(self) -> bytes: ...
+    async def send(self, data: bytes) -> None: ...
+    async def close(self, *, polite: bool) -> None: ...
+
+
+class Weathered:
+    """A wire to a node, as the weather lets it be."""
+
+    def __init__(self, wire: Wire, node: str, weather: Weather) -> None:
+        self._wire = wire
+        self._node = node
+        self._weather = weather
+
+    async def receive(self) -> bytes:
+        """As the wire does, later."""
+        data = await self._wire.receive()
+        if not self._weather.fair:
+            await self._weather.pass_on(self._node, "in", trio.current_time())
+        return data
+
+    async def send(self, data: bytes) -> None:
+        """As the wire does, later."""
+        if not self._weather.fair:
+            await self._weather.pass_on(self._node, "out", trio.current_time())
+        await self._wire.send(data)
+
+    async def close(self, *, polite: bool) -> None:
+        """As the wire does."""
+        await self._wire.close(polite=polite and self._weather.fair)
+
+
+class WeatheredDatagrams:
+    """Datagrams, as the weather lets them be."""
+
+    def __init__(
+        self,
+        datagrams: Datagrams,
+        weather: Weather,
+        nodes: Callable[[], Mapping[str, str]],
+        nursery: trio.Nursery,
+    ) -> None:
+        """`nodes` gives the names of nodes by their addresses."""
+        self._datagrams = datagrams
+        self._weather = weather
+        self._nodes = nodes
+        self._nursery = nursery
+
+    def post(self, address: str, data: bytes) -> None:
+        """As the socket does, later or not at all."""
+        weather = self._weather
+        if weather.fair:
+            self._datagrams.post(address, data)
+            return
+        node = self._nodes().get(address, "")
+        if weather.cut(node, "out") or weather.loses(node, "out"):
+            return
+        later = weather.delay(node, "out")
+        if later:
+            weather.delayed += 1
+            self._nursery.start_soon(self._post_later, later, address, data)
+        else:
+            self._datagrams.post(address, data)
+
+    async def _post_later(self, later: float, address: str, data: bytes) -> None:
+        await trio.sleep(later)
+        self._datagrams.post(address, data)
+
+    async def receive(self) -> tuple[str, bytes]:
+        """As the socket does, without what is lost."""
+        while True:
+            address, data = await self._datagrams.receive()
+            weather = self._weather
+            if weather.fair:
+                return address, data
+            node = self._nodes().get(address, "")
+            if not weather.cut(node, "in") and not weather.loses(node, "in"):
+                return address, data
