@@ -113,6 +113,7 @@ class Wire(Protocol):
     """The bytes of a link, after TLS. One task may receive while another sends."""
 
     async def receive(self) -> bytes: ...
+    async def records(self) -> list[bytes]: ...
     async def send(self, data: bytes) -> None: ...
     async def close(self, *, polite: bool) -> None: ...
 
@@ -127,10 +128,14 @@ class Weathered:
 
     async def receive(self) -> bytes:
         """As the wire does, later."""
-        data = await self._wire.receive()
+        return b"".join(await self.records())
+
+    async def records(self) -> list[bytes]:
+        """As the wire does, later."""
+        records = await self._wire.records()
         if not self._weather.fair:
             await self._weather.pass_on(self._node, "in", trio.current_time())
-        return data
+        return records
 
     async def send(self, data: bytes) -> None:
         """As the wire does, later."""

@@ -155,3 +155,47 @@ async def test_no_request_is_lost_while_the_topology_changes(tmp_path: pathlib.P
                         await flows["alpha"].call("of-beta.echo", {"text": "x"})
             stop.set()
         assert flows["alpha"].swarm.status()["topology"] == "mesh"
+
+
+def _chaotic(name: str, folder: pathlib.Path, seeds: list[str]) -> dict[str, Any]:
+    made = config(name, folder, seeds)
+    made["guard"] = {"chaos": {"type": "faults"}}
+    made["requests"] = {"guards": ["chaos"]}
+    return made
+
+
+async def test_a_cut_is_noticed_and_healed_and_nothing_hangs(tmp_path: pathlib.Path) -> None:
+    async with AsyncExitStack() as stack:
+        alpha = await stack.enter_async_context(open_flow(_chaotic("alpha", tmp_path, [])))
+        seeds = [alpha.swarm.address]
+        beta = await stack.enter_async_context(open_flow(_chaotic("beta", tmp_path, seeds)))
+        await lists(alpha, "of-beta.echo")
+        chaos = alpha.guard("chaos")
+        chaos.act("start", {"name": "cut", "fault": "partition", "duration": "1h"})
+        with trio.fail_after(30):
+            while alpha.swarm.members()["beta"].state.present:
+                await alpha.directory.wait_changed(alpha.directory.revision)
+        with pytest.raises(AgentUnavailable):
+            await alpha.call("of-beta.echo", {"text": "x"})
+        assert (await alpha.call("shared.echo", {"text": "x"})).text == "x"
+        assert (await beta.call("shared.echo", {"text": "x"})).text == "x"
+        chaos.act("stop", {})
+        await lists(alpha, "of-beta.echo")
+        await lists(beta, "of-alpha.echo")
+        assert (await alpha.call("of-beta.echo", {"text": "x"})).text == "x"
+
+
+async def test_links_that_lose_and_delay_still_carry_everything(tmp_path: pathlib.Path) -> None:
+    async with AsyncExitStack() as stack:
+        alpha = await stack.enter_async_context(open_flow(_chaotic("alpha", tmp_path, [])))
+        seeds = [alpha.swarm.address]
+        await stack.enter_async_context(open_flow(_chaotic("beta", tmp_path, seeds)))
+        await lists(alpha, "of-beta.echo")
+        chaos = alpha.guard("chaos")
+        slow = {"fault": "link_latency", "delay": "20ms", "jitter": "10ms", "duration": "1h"}
+        chaos.act("start", {"name": "slow", **slow})
+        chaos.act("start", {"name": "lossy", "fault": "link_loss", "rate": 0.05, "duration": "1h"})
+        for number in range(20):
+            result = await alpha.call("of-beta.echo", {"text": str(number)})
+            assert result.text == str(number)
+        assert alpha.swarm.weather.delayed > 20
