@@ -288,7 +288,7 @@ class FabricStream:
         while True:
             self._check()
             if self._unread:
-                return
+                raise StreamBroken("the other side takes nothing more")
             if self._credit >= len(chunk) + _OVERHEAD:
                 break
             await self._news.wait()

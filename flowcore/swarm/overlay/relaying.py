@@ -41,6 +41,8 @@ async def _watch(stream: Stream, other: Stream, nursery: trio.Nursery) -> None:
         await stream.receive()
     except StreamBroken as error:
         reason = str(error)
+    except trio.BusyResourceError:
+        return  # who reads it is told
     _end(stream, other, reason, nursery)
 
 

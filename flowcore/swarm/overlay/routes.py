@@ -1,11 +1,14 @@
-"""Which neighbour leads to whom: along the topology while its links stand, around what is broken else.
+"""Which neighbour leads to whom: along the topology while its links stand, else around what is broken.
 Sans-IO.
 
 The graph is that of the reports, with this node's own links as they are this moment. A way goes on only to a
-neighbour that is one hop nearer to the target, so where all know the same there are no loops; while they
-do not, for as long as a report is on its way, the hop limit ends what loops. Of the neighbours that are
-nearer, the one comes first that the topology names first. Links that the topology does not ask for are
-used for nodes that the others do not lead to.
+neighbour that is one hop nearer to the target, so where all know the same there are no loops; while they do
+not, for as long as a report is on its way, the hop limit ends what loops. Of the neighbours that are nearer,
+the one comes first that the topology names first.
+
+Links that the topology does not ask for are used for nodes that the others do not lead to. Whoever has a way
+of links that are asked for stays on them, and so do all behind; whoever has none comes nearer on all links.
+So there are no loops where the two meet, either, and the way may be longer than it was thought to be.
 """
 
 from __future__ import annotations

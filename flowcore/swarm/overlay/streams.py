@@ -148,13 +148,13 @@ class NearStream:
         if len(chunk) > MOST_CHUNK:
             raise ValueError(f"expected a chunk of at most {MOST_CHUNK} bytes, not {len(chunk)}")
         if self._out.finished:
-            raise ValueError("expected no chunk after finish()")
+            raise StreamBroken("this side has finished")
         await trio.lowlevel.checkpoint()
         half = self._out
         while True:
             self._check()
             if half.unread:
-                return
+                raise StreamBroken("the other side takes nothing more")
             if not half.held or half.held + len(chunk) + _OVERHEAD <= _WINDOW:
                 break
             await half.changed.wait()

@@ -13,6 +13,7 @@ import trio
 from flow_topologies.hierarchical import Hierarchical, HierarchicalConfig
 from flow_topologies.ring import Ring, RingConfig
 from flow_topologies.star import Star, StarConfig
+from flowcore.errors import StreamBroken
 from flowcore.swarm import Stream, Topology
 from flowcore.swarm.links import Node, connect_tcp, open_links, open_ports
 from flowcore.swarm.overlay import OverlaySettings, SwarmOverlay
@@ -121,3 +122,36 @@ async def test_all_reach_all_also_when_one_in_the_middle_is_gone(
             status = nodes[name][0].status()
             assert status["unproven"] == status["malformed"] == 0
         nursery.cancel_scope.cancel()
+
+
+async def test_who_has_said_all_and_leaves_lets_go_of_the_whole_way(tmp_path: pathlib.Path) -> None:
+    """A relay, and the one who serves, come to an end though nobody reads the answer."""
+    folder = make_certificates(tmp_path / "certs", *NAMES)
+    served = trio.Event()
+
+    async def talk(source: str, head: bytes, stream: Stream) -> None:
+        while await stream.receive() is not None:
+            pass
+        with pytest.raises(StreamBroken, match="the other side takes nothing more"):
+            while True:
+                await stream.send(bytes(50_000))
+        served.set()
+
+    async with (
+        open_node("alpha", folder, STAR) as (hub, at_hub),
+        open_node("beta", folder, STAR) as (beta, at_beta),
+        open_node("gamma", folder, STAR) as (gamma, at_gamma),
+    ):
+        members = {"alpha": at_hub, "beta": at_beta, "gamma": at_gamma}
+        for overlay in (hub, beta, gamma):
+            overlay.follow(members)
+        for overlay in (hub, beta, gamma):
+            await until_reachable(overlay, set(members))
+        async with gamma.serve("talk", talk):
+            with trio.fail_after(30):
+                async with await beta.open("gamma", "talk", b"") as stream:
+                    await stream.send(b"go on")
+                    await stream.finish()
+                await served.wait()
+                while any(overlay.status()["streams"] for overlay in (hub, beta, gamma)):
+                    await trio.lowlevel.checkpoint()
