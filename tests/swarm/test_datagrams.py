@@ -69,3 +69,17 @@ async def test_a_port_that_is_taken_is_told() -> None:
         with pytest.raises(CannotListen, match="cannot (take datagrams|listen) on"):
             async with open_ports(address):
                 raise AssertionError
+
+
+async def test_nobody_there_is_counted_and_others_are_still_heard() -> None:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
+        gone.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{gone.getsockname()[1]}"
+    async with open_ports("127.0.0.1:0") as (_, one, here):
+        for _ in range(3):
+            one.post(address, b"x")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(b"hello", (here.host, here.port))
+        with trio.fail_after(20):
+            assert (await one.receive())[1] == b"hello"
+        await until(one, sent=3)

@@ -14,8 +14,11 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from flowcore.certs import CertFolder, Kind, Wanted
+from flowcore.config import Secret
 from flowcore.errors import AssemblyError
+from flowcore.swarm import NodeTlsSettings
 from flowcore.swarm.authorities import Authorities, NotVouchedFor
+from flowcore.swarm.identity import Identity
 from support.linked import certificates, identity, make_certificates
 
 NOW = datetime.datetime.now(datetime.UTC)
@@ -280,3 +283,15 @@ def test_who_is_of_a_ca_that_was_taken_out_is_forgotten(folder: CertFolder) -> N
     assert alpha.refresh()
     assert not alpha.verify("beta", b"x", beta.sign(b"x"))
     assert alpha.certificate("beta") is None
+
+
+def test_a_key_may_be_given_as_a_secret(folder: CertFolder) -> None:
+    key = Secret((folder.path / "alpha.key").read_text())
+    files = NodeTlsSettings(cert="alpha.pem", key=key, ca="ca.pem")
+    alpha, beta = Identity(files, folder.path), identity("beta", folder.path)
+    assert beta.learn(der(folder.path, "alpha")) == "alpha"
+    assert beta.verify("alpha", b"x", alpha.sign(b"x"))
+    alpha.context(server=True)
+    alpha.context(server=False)
+    with pytest.raises(AssemblyError, match="the key given"):
+        Identity(NodeTlsSettings(cert="alpha.pem", key=Secret("x"), ca="ca.pem"), folder.path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import itertools
 
 import pytest
@@ -385,3 +386,39 @@ async def test_a_status_says_what_was_carried_and_what_waits() -> None:
         assert (told["version"], told["dialled"], told["features"]) == (1, False, [])
         assert told["lanes"]["gossip"] == {"waiting": 0, "bytes": 0, "dropped": 0}
         assert alpha.links.status()["made"] == 1
+
+
+async def test_a_node_without_descriptors_tries_again_and_says_so_once(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    network = MemoryNetwork()
+    async with network.peer("alpha") as alpha, network.peer("beta") as beta:
+        listener = network.listeners["alpha:1"]
+        accept, left = listener.accept, [3]
+
+        async def exhausted() -> trio.abc.Stream:
+            if left[0]:
+                left[0] -= 1
+                raise OSError(errno.EMFILE, "too many open files")
+            return await accept()
+
+        listener.accept = exhausted  # type: ignore[method-assign]
+        for _ in range(2):  # one connection is waited for in the old way still
+            link = await beta.links.dial(alpha.address)
+            await beta.links.up()["alpha"].close("of the test", 0)
+            assert link.down.is_set()
+        assert left == [0]
+        assert caplog.text.count("no connection can be accepted for want of resources") == 1
+
+
+async def test_when_nobody_listens_any_more_the_links_stay(
+    autojump_clock: MockClock, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO")
+    network = MemoryNetwork()
+    async with network.peer("alpha") as alpha, network.peer("beta") as beta:
+        await beta.links.dial(alpha.address)
+        await network.listeners["alpha:1"].aclose()
+        await trio.testing.wait_all_tasks_blocked()
+        assert "nobody listens for links to 'alpha' any more" in caplog.text
+        assert set(beta.links.up()) == {"alpha"}

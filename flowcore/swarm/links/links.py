@@ -38,6 +38,8 @@ logger = logging.getLogger(__name__)
 
 Connect = Callable[[str], Awaitable[trio.abc.Stream]]
 """Gives a connection to an address. Raises LinkFailed or OSError."""
+_LATE = 0.5
+"""Seconds by which this node must be late itself before it does not blame others."""
 _CHECK = 1.0
 """Seconds between two looks at files and dates of certificates."""
 
@@ -357,9 +359,13 @@ class OpenLinks:
         """Keep-alive, links that nobody wants, certificates that count no more; until cancelled."""
         every = min(0.25, self._settings.keepalive / 4, self._settings.dead_after / 4)
         checked, changes = -math.inf, self._identity.changes
+        due = trio.current_time()
         while True:
             now = trio.current_time()
+            late = now - due
             for link in tuple(self._links.values()):
+                if late > _LATE:  # as after a SIGSTOP
+                    link.session.round_trip.slept(late)
                 link.tick(now)
                 self._let_go(link, now)
             if now - checked >= _CHECK:
@@ -368,7 +374,8 @@ class OpenLinks:
                 for link in tuple(self._links.values()):
                     self._check(link, anew=self._identity.changes != changes)
                 changes = self._identity.changes
-            await trio.sleep(every)
+            due = now + every
+            await trio.sleep_until(due)
 
     def _let_go(self, link: LiveLink, now: float) -> None:
         if link.peer in self._wanted or link.peer_wants is not False or not link.session.idle:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import ipaddress
+import math
 import socket
 from collections import OrderedDict
 from collections.abc import AsyncGenerator
@@ -168,11 +170,19 @@ class UdpDatagrams:
     def _target(self, address: str) -> Any:
         found = self._known.get(address)
         if found is None:
-            return None
+            target = _numeric(address)
+            if target is not None:
+                self._know(address, target, math.inf)
+            return target
         if found[1] <= trio.current_time():
             del self._known[address]
             return None
         return found[0]
+
+    def _know(self, address: str, target: Any, until: float) -> None:
+        self._known[address] = target, until
+        while len(self._known) > _NAMES:
+            self._known.popitem(last=False)
 
     async def _resolve(self, address: str) -> None:
         """Find where a host is, and send what waits for that."""
@@ -182,9 +192,7 @@ class UdpDatagrams:
                 found = await trio.socket.getaddrinfo(
                     target.host, target.port, self._socket.family, socket.SOCK_DGRAM
                 )
-                self._known[address] = found[0][4], trio.current_time() + _RESOLVED
-                while len(self._known) > _NAMES:
-                    self._known.popitem(last=False)
+                self._know(address, found[0][4], trio.current_time() + _RESOLVED)
                 self._transmit(found[0][4], self._asked[address])
                 return
             self.unsent += 1
@@ -200,3 +208,13 @@ class UdpDatagrams:
             self.unsent += 1
         else:
             self.sent += 1
+
+
+def _numeric(address: str) -> tuple[str, int] | None:
+    """Where an address is that needs no asking; None for a host's name, or for none at all."""
+    try:
+        parsed = parse_address(address)
+        ipaddress.ip_address(parsed.host)
+    except ValueError:
+        return None
+    return parsed.host, parsed.port

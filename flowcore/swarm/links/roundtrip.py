@@ -13,6 +13,7 @@ class RoundTrip:
         self._dead = dead
         self._next = now
         self._waits: tuple[int, float] | None = None
+        self._measures = True
         self._numbers = 0
         self.smoothed: float | None = None
         self.variation = 0.0
@@ -23,6 +24,7 @@ class RoundTrip:
             return None
         self._numbers += 1
         self._waits = self._numbers, now
+        self._measures = True
         return self._numbers
 
     def answered(self, number: int, now: float) -> bool:
@@ -32,12 +34,20 @@ class RoundTrip:
         took = max(0.0, now - self._waits[1])
         self._next = self._waits[1] + self._every
         self._waits = None
+        if not self._measures:
+            return True
         if self.smoothed is None:
             self.smoothed, self.variation = took, took / 2
         else:
             self.variation += (abs(self.smoothed - took) - self.variation) / 4
             self.smoothed += (took - self.smoothed) / 8
         return True
+
+    def slept(self, seconds: float) -> None:
+        """This side did nothing for so long: what has come meanwhile is unread, and nobody to blame."""
+        if self._waits is not None:
+            self._waits = self._waits[0], self._waits[1] + seconds
+            self._measures = False
 
     def overdue(self, now: float) -> bool:
         """Whether an answer is waited for for so long that the link is dead."""

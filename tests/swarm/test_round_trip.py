@@ -1,0 +1,55 @@
+"""Round trips and waits, by numbers."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from flowcore.swarm.links.backoff import Backoff
+from flowcore.swarm.links.roundtrip import RoundTrip
+
+
+def test_a_ping_is_due_at_its_interval_and_one_at_a_time() -> None:
+    trip = RoundTrip(1.0, 5.0, 10.0)
+    assert trip.due(10.0) == 1
+    assert trip.due(11.5) is None  # the first one is not answered
+    assert not trip.answered(7, 11.5)
+    assert trip.answered(1, 11.5)
+    assert not trip.answered(1, 11.6)
+    assert (trip.smoothed, trip.variation, trip.timeout) == (1.5, 0.75, 4.5)
+    assert trip.due(11.5) == 2
+
+
+def test_who_slept_itself_blames_nobody_and_measures_nothing() -> None:
+    trip = RoundTrip(1.0, 5.0, 0.0)
+    assert trip.due(0.0) == 1
+    assert trip.overdue(9.0)
+    trip.slept(9.0)
+    assert not trip.overdue(9.1)
+    assert trip.answered(1, 9.1)
+    assert trip.smoothed is None
+    assert trip.due(20.0) == 2
+    assert trip.overdue(25.0)
+
+
+def test_waits_double_up_to_the_most_with_a_half_drawn_by_chance() -> None:
+    backoff = Backoff(0.1, 5.0, random.Random(1))
+    waits = [backoff.failed() for _ in range(2000)]
+    for index, wait in enumerate(waits):
+        full = min(5.0, 0.1 * 2.0 ** min(index, 60))
+        assert full / 2 <= wait <= full
+    assert 3.5 < sum(waits[10:]) / len(waits[10:]) < 4.0
+    again = Backoff(0.1, 5.0, random.Random(1))
+    assert [again.failed() for _ in range(2000)] == waits
+
+
+def test_a_link_that_stood_long_enough_makes_the_next_wait_short() -> None:
+    backoff = Backoff(0.1, 5.0, random.Random(1))
+    for _ in range(10):
+        backoff.failed()
+    backoff.stood(4.9)
+    assert backoff.failed() >= 2.5
+    backoff.stood(5.0)
+    assert backoff.failed() <= 0.1
+    assert backoff.failures == pytest.approx(1)
