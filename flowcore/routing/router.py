@@ -15,7 +15,7 @@ from typing import Any, Protocol
 import msgspec
 import trio
 
-from flowcore.envelope import LOCAL, Envelope, Owner, Principal, Reply, new_request_id
+from flowcore.envelope import ANONYMOUS, LOCAL, Envelope, Owner, Principal, Reply, new_request_id
 from flowcore.errors import (
     CallError,
     DeadlineExceeded,
@@ -288,14 +288,26 @@ class Router:
         """A call has ended, whoever made it: if a search of its principal's led to it, learn from it."""
         if envelope.method != "tools/call":
             return
-        found = self._routes.last_of(envelope.principal.owner, trio.current_time())
-        if found is None:
-            return
         expert = self._public.get((envelope.agent, envelope.name))
-        id_, pending = found
-        if expert is None or expert not in pending.ranked or pending.settled:
+        if expert is None:
             return
-        if trio.current_time() > pending.until - self.settings.feedback.keep + SOON:
+        now = trio.current_time()
+        if envelope.principal == ANONYMOUS:
+            # any number of clients have this name: whose search it was can be told only if one fits
+            routes = self._routes.naming(expert, ANONYMOUS.owner, now - SOON)
+            if len(routes) != 1:
+                self._counts["ambiguous"] += len(routes) > 1
+                return
+            found = routes[0]
+        else:
+            last = self._routes.last_of(envelope.principal.owner, now)
+            if last is None:
+                return
+            found = last
+        id_, pending = found
+        if expert not in pending.ranked or pending.settled:
+            return
+        if now > pending.until - self.settings.feedback.keep + SOON:
             return
         pending.settled = True
         self.came(id_, expert, envelope.principal, outcome, seconds)
@@ -349,7 +361,8 @@ class Router:
                 "durations": msgspec.to_builtins(self._took.durations()),
             },
             "feedback": {
-                name: self._counts[name] for name in ("explicit", "implicit", "beyond share")
+                name: self._counts[name]
+                for name in ("explicit", "implicit", "beyond share", "ambiguous")
             },
             "learning": self.learning.status(),
             "drift": self.drift.status(),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
@@ -13,6 +14,8 @@ from flowcore.errors import UnknownTarget
 
 if TYPE_CHECKING:
     from flowcore.routing.interfaces import Vectors
+
+_LOOKED_AT = 256
 
 
 @attrs.frozen(kw_only=True)
@@ -130,6 +133,19 @@ class Routes:
         id_ = self._last.get(owner)
         pending = self._waiting.get(id_) if id_ is not None else None
         return None if id_ is None or pending is None or pending.until <= now else (id_, pending)
+
+    def naming(self, expert: str, owner: Owner, since: float) -> list[tuple[str, Pending]]:
+        """Unsettled routes of an owner, asked since then, that name an expert: the latest two, at most.
+
+        Only the latest routes of all are looked at.
+        """
+        found: list[tuple[str, Pending]] = []
+        for id_, pending in itertools.islice(reversed(self._waiting.items()), _LOOKED_AT):
+            if pending.until - self._keep < since or len(found) == 2:
+                break
+            if pending.owner == owner and expert in pending.ranked and not pending.settled:
+                found.append((id_, pending))
+        return found
 
     def settle(self, id_: str) -> None:
         """It was told how it turned out: it waits no more."""

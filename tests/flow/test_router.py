@@ -15,7 +15,7 @@ import trio.testing
 
 from flowcore import Flow, Principal, open_flow
 from flowcore.config import ConfigError
-from flowcore.envelope import LOCAL
+from flowcore.envelope import ANONYMOUS, LOCAL
 from flowcore.errors import (
     AgentUnavailable,
     InvalidArguments,
@@ -183,13 +183,34 @@ async def test_a_call_after_a_search_teaches_by_itself(tmp_path: pathlib.Path) -
         assert route.ranked[0].expert == "desk.capital"
 
 
+async def test_of_clients_without_a_name_a_call_teaches_only_where_one_search_fits(
+    tmp_path: pathlib.Path,
+) -> None:
+    async def call(question: str) -> None:
+        await flow.call("desk.capital", {"question": question}, principal=ANONYMOUS)
+
+    async with open_flow(configured(tmp_path)) as flow:
+        await flow.wait_settled()
+        await flow.find_tools("which city is the boss of Norway", principal=ANONYMOUS)
+        await call("Norway")
+        with trio.fail_after(30):
+            await flow.router.learning.wait_learned(1)
+        await call("once more, without a search")
+        for text in ("the capital of Peru", "the capital of a country that one goes to"):
+            await flow.find_tools(text, principal=ANONYMOUS)
+        await call("Peru")
+        assert flow.router.status()["feedback"]["ambiguous"] == 1
+        assert flow.router.learning.lessons == 1
+
+
 async def test_without_implicit_feedback_nothing_is_learned_unasked(tmp_path: pathlib.Path) -> None:
     async with open_flow(configured(tmp_path, feedback={"implicit": False})) as flow:
         await flow.wait_settled()
         await flow.ask("the capital of a country: which city governs Norway")
         await flow.find_tools("the capital of a country")
         await flow.call("desk.capital", {"question": "Norway"})
-        assert flow.router.status()["feedback"] == {"explicit": 0, "implicit": 0, "beyond share": 0}
+        feedback = flow.router.status()["feedback"]
+        assert set(feedback.values()) == {0}
 
 
 async def test_feedback_of_others_unknown_experts_and_odd_rewards_is_refused(
