@@ -24,6 +24,7 @@ import numpy as np
 from benchmarks import plots
 from benchmarks.datasets import Labelled, Vectorised, clinc, domains, missing
 from benchmarks.report import Figure, absent
+from benchmarks.shift import AFTER, BEFORE, KEPT, shift
 from benchmarks.teaching import NEAR, SEED, asked, new_gate, teach
 from flow_gates.moe.settings import EwcSettings, LearningSettings, MoeConfig, ReplaySettings
 from flowcore.routing import Gate, Lesson, Near
@@ -38,6 +39,8 @@ MOST = 900 if SMALL else None
 LESSONS = 3_000 if SMALL else None
 PASSES = 5
 WAVES = 5
+ALIKE = REQUESTS // 4
+"""Requests of the stream over which trying out is compared with not doing so."""
 
 OFF: dict[str, Any] = {
     "ewc": EwcSettings(enabled=False),
@@ -93,7 +96,7 @@ def run() -> list[Figure]:
         joint = jointly(embedder, phases)
         figures.append(Figure(name=f"{phases.kind}: joint: final", value=joint, unit="%"))
         plots.sequence(phases.kind, curves, joint)
-    return figures + stream(embedder)
+    return figures + stream(embedder) + shift(embedder, SMALL)
 
 
 def setup() -> dict[str, str]:
@@ -106,6 +109,9 @@ def setup() -> dict[str, str]:
         "joint": f"all lessons of all phases together, {PASSES} times, in an order drawn by chance",
         "stream": f"{REQUESTS} requests, train, validation and test set shuffled; patterns of what was right;"
         " experts without side effects, so that those little known may be tried",
+        "trying out": f"the first {ALIKE} requests of the stream, once more by a gate that tries nobody out",
+        "shift": f"10 agents, {BEFORE} lessons; a third of the intents change hands, {AFTER} more;"
+        f" trained anew on the latest {KEPT}",
         "small": "yes: a part of each set" if SMALL else "no",
     }
 
@@ -224,6 +230,8 @@ def stream(embedder: Vectorised) -> list[Figure]:
         requests = _together([requests, more])
     vectors = embedder(requests.texts)
     learned = follow(new_stream_gate(embedder, data.experts), requests, vectors)
+    begun = requests.at(range(ALIKE))
+    still = follow(new_stream_gate(embedder, data.experts), begun, vectors[:ALIKE], explore=False)
     best = new_stream_gate(embedder, data.experts)
     for seed in range(PASSES):
         teach(best, requests, vectors, seed)
@@ -249,6 +257,16 @@ def stream(embedder: Vectorised) -> list[Figure]:
         Figure(name="stream: right, descriptions alone", value=100 * float(cold.mean()), unit="%"),
         Figure(name="stream: regret", value=regret, unit="requests"),
         Figure(
+            name=f"stream: regret, first {ALIKE:,}",
+            value=float(fixed[:ALIKE].sum() - learned[:ALIKE].sum()),
+            unit="requests",
+        ),
+        Figure(
+            name=f"stream: regret, first {ALIKE:,}, nobody tried out",
+            value=float(fixed[:ALIKE].sum() - still.sum()),
+            unit="requests",
+        ),
+        Figure(
             name="stream: regret in the last tenth", value=100 * late / tenth, unit="% of requests"
         ),
     ]
@@ -261,8 +279,11 @@ def new_stream_gate(embedder: Vectorised, said: dict[str, tuple[str, ...]]) -> G
     return gate
 
 
-def follow(gate: Gate, requests: Labelled, vectors: Vectors) -> np.ndarray:
-    """Shape (requests,): whether each choice was right; the gate is told that, and no more."""
+def follow(gate: Gate, requests: Labelled, vectors: Vectors, *, explore: bool = True) -> np.ndarray:
+    """Shape (requests,): whether each choice was right; the gate is told that, and no more.
+
+    With `explore` the first choice may be one of which little is known.
+    """
     right = np.zeros(len(requests.texts))
     kept: list[int] = []
     store = np.zeros_like(vectors)
@@ -276,7 +297,7 @@ def follow(gate: Gate, requests: Labelled, vectors: Vectors) -> np.ndarray:
                 Near(id=at, expert=requests.right[kept[at]], similarity=float(cosines[at]))
                 for at in best
             ]
-        ranking = gate.rank(attrs.evolve(asked(text, vector, near), explore=True), 1)
+        ranking = gate.rank(attrs.evolve(asked(text, vector, near), explore=explore), 1)
         choice = ranking.choices[0].expert
         right[row] = choice == answer
         if right[row]:

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import learning, plots
-from benchmarks.datasets import Labelled
+from benchmarks import learning, plots, shift
+from benchmarks.datasets import Labelled, missing
 from benchmarks.teaching import auroc, judge, nearest, teach
 from flow_gates.moe.gate import MoeGates
 from flow_gates.moe.settings import MoeConfig
@@ -88,3 +88,12 @@ def test_plots_are_the_same_each_time(
 
 def test_every_tool_is_known() -> None:
     assert set(TEXTS.right) <= TOOLS.keys()
+
+
+@pytest.mark.skipif(bool(missing()), reason="the data lies beside the checkout")
+def test_a_third_of_the_work_changes_hands() -> None:
+    first, then = shift.changed_hands()
+    moved = [intent for intent in first if first[intent] != then[intent]]
+    assert len(first) == 150
+    assert len(moved) == 50
+    assert set(then.values()) == set(first.values())
