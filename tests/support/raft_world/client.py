@@ -17,9 +17,17 @@ class Client:
     """A process of a world that never crashes."""
 
     def __init__(
-        self, host: Host, servers: Sequence[str], history: History, now: Callable[[], float]
+        self,
+        host: Host,
+        servers: Sequence[str],
+        history: History,
+        now: Callable[[], float],
+        *,
+        watches: bool = False,
     ) -> None:
+        """One that `watches` only reads, often, and from any server."""
         self.host = host
+        self._watches = watches
         self.done = 0
         """Calls that were answered."""
         self.begun = 0
@@ -64,10 +72,12 @@ class Client:
             return
         chance = self.host.random
         name = chance.choices(("read", "write", "cas", "append"), (4, 2, 2, 2))[0]
+        if self._watches:
+            name = "read"
         self._number += 1
         value: Any = None
         key = chance.choice(LISTS if name == "append" else REGISTERS)
-        if name == "read" and chance.random() < 0.3:
+        if name == "read" and not self._watches and chance.random() < 0.3:
             key = chance.choice(LISTS)
         if name == "write":
             value = self._fresh()
@@ -78,16 +88,16 @@ class Client:
         self._what = (name, key, value)
         self.begun += 1
         call = self._history.invoke(self._now(), self.host.name, name, key, value)
-        if name == "read" and chance.random() < 0.8:
+        if self._watches or (name == "read" and chance.random() < 0.8):
             self._request = Request(call, b"", key, chance.random() < 0.4)
         else:
             self._sequence += 1
             command = Command(self.host.name, self._sequence, name, key, value)
             self._request = Request(call, encode(command))
-        if chance.random() < 0.2:
+        if self._watches or chance.random() < 0.2:
             self._guess = chance.choice(self._servers)  # followers answer reads, too
         self._send()
-        self.host.timer("give up", chance.uniform(1.0, 3.0))
+        self.host.timer("give up", 0.4 if self._watches else chance.uniform(1.0, 3.0))
 
     def _fresh(self) -> int:
         return self.host.random.randrange(6)
@@ -131,4 +141,4 @@ class Client:
         self._request = None
         for timer in ("silence", "again", "give up"):
             self.host.cancel(timer)
-        self.host.timer("next", self.host.random.expovariate(12.0))
+        self.host.timer("next", self.host.random.expovariate(60.0 if self._watches else 12.0))

@@ -27,9 +27,14 @@ from support.raft_world.machine import Values
 from support.raft_world.operator import Operator
 from support.raft_world.oracle import Broken, Oracle
 from support.raft_world.server import Policy, Server
+from support.raft_world.sideline import Sideline
 from support.raft_world.store import LOG
 
 CLIENTS = 4
+LOOKED_FOR = ("", "", "", "figure 8", "stale reads")
+"""What an adversary looks for; "" leaves all to chance."""
+DISKS = (uniform(0.0002, 0.002), uniform(0.0002, 0.002), uniform(0.01, 0.06), long_tail(0.005, 1.5))
+"""How long an fsync takes."""
 GRACE = 20.0
 """Seconds after healing within which everybody gets answers again."""
 
@@ -59,26 +64,31 @@ class Run:
         self.seconds = seconds
         chance = Random(seed * 7919 + 1)
         self.count = chance.choice((3, 3, 5, 5, 7))
-        self.figure8 = chance.random() < 0.35
-        self.changes = not self.figure8 and chance.random() < 0.5
-        self.corrupts = not self.changes and not self.figure8 and chance.random() < 0.15
+        self.looks_for = chance.choice(LOOKED_FOR)
+        self.changes = not self.looks_for and chance.random() < 0.6
+        self.corrupts = not self.changes and not self.looks_for and chance.random() < 0.2
         self.names = tuple("abcdefg"[: self.count])
         spares = tuple("stu"[: chance.randint(1, 3)]) if self.changes else ()
         self.servers = (*self.names, *spares)
         self.world = World(seed, link=_link(chance), trace=trace)
         self.oracle = Oracle()
         self.history = History()
-        self.policy = _policy(chance, self.build, figure8=self.figure8)
+        self.policy = _policy(chance, self.build, self.looks_for)
         for name in self.servers:
-            self.world.add(name, self._start(self.names if name in self.names else ()))
+            node = self.world.add(name, self._start(self.names if name in self.names else ()))
+            node.disk.latency = chance.choice(DISKS)
         self.clients: list[Client] = []
         for number in range(CLIENTS):
             self.world.add(f"client {number}", self._client)
         self.operator = Operator(
             self.world, self.oracle, self.build, self.servers, changes=self.changes
         )
-        self.nemesis = Nemesis(self.world, self.servers, _faults(chance, figure8=self.figure8))
-        self.adversary = Figure8(self.world, self.oracle, self.servers) if self.figure8 else None
+        self.nemesis = Nemesis(self.world, self.servers, _faults(chance, self.looks_for))
+        self.adversary: Figure8 | Sideline | None = None
+        if self.looks_for == "figure 8":
+            self.adversary = Figure8(self.world, self.servers)
+        elif self.looks_for:
+            self.adversary = Sideline(self.world, self.servers)
         if self.corrupts:
             self.world.after(chance.uniform(1.0, seconds), self._corrupt)
 
@@ -89,7 +99,10 @@ class Run:
         return start
 
     def _client(self, host: Host) -> Client:
-        self.clients.append(Client(host, self.servers, self.history, lambda: self.world.now))
+        watches = self.looks_for == "stale reads" and len(self.clients) % 2 == 1
+        self.clients.append(
+            Client(host, self.servers, self.history, lambda: self.world.now, watches=watches)
+        )
         return self.clients[-1]
 
     def _revive(self, name: str) -> None:
@@ -249,7 +262,8 @@ def _link(chance: Random) -> Link:
     )
 
 
-def _policy(chance: Random, build: Build, *, figure8: bool) -> Policy:
+def _policy(chance: Random, build: Build, looks_for: str) -> Policy:
+    figure8 = looks_for == "figure 8"
     settings = build.EngineSettings(
         election_ticks=10,
         heartbeat_ticks=2,
@@ -270,8 +284,8 @@ def _policy(chance: Random, build: Build, *, figure8: bool) -> Policy:
     )
 
 
-def _faults(chance: Random, *, figure8: bool) -> Faults:
-    if figure8:  # the adversary does the rest
+def _faults(chance: Random, looks_for: str) -> Faults:
+    if looks_for:  # the adversary does the rest
         return Faults(
             crash=0.0, outage=0.2, partition=0.0, isolate=0.0, cut=0.0, full=0.0, sync=0.2
         )
