@@ -23,11 +23,18 @@ class Client:
         history: History,
         now: Callable[[], float],
         *,
-        watches: bool = False,
+        does: str = "",
+        leased: float = 0.0,
     ) -> None:
-        """One that `watches` only reads, often, and from any server."""
+        """One that `does` "read" only reads, often, and from any server; "write": it writes often.
+
+        `leased` is which part of its reads trusts leases.
+        """
         self.host = host
-        self._watches = watches
+        self._watches = does == "read"
+        self._rate = 60.0 if does == "read" else 30.0 if does == "write" else 12.0
+        self._only = "x" if does else ""
+        self._leased = leased
         self.done = 0
         """Calls that were answered."""
         self.begun = 0
@@ -77,7 +84,9 @@ class Client:
         self._number += 1
         value: Any = None
         key = chance.choice(LISTS if name == "append" else REGISTERS)
-        if name == "read" and not self._watches and chance.random() < 0.3:
+        if self._only and name != "append":
+            key = self._only
+        elif name == "read" and chance.random() < 0.3:
             key = chance.choice(LISTS)
         if name == "write":
             value = self._fresh()
@@ -89,7 +98,7 @@ class Client:
         self.begun += 1
         call = self._history.invoke(self._now(), self.host.name, name, key, value)
         if self._watches or (name == "read" and chance.random() < 0.8):
-            self._request = Request(call, b"", key, chance.random() < 0.4)
+            self._request = Request(call, b"", key, chance.random() < self._leased)
         else:
             self._sequence += 1
             command = Command(self.host.name, self._sequence, name, key, value)
@@ -141,4 +150,4 @@ class Client:
         self._request = None
         for timer in ("silence", "again", "give up"):
             self.host.cancel(timer)
-        self.host.timer("next", self.host.random.expovariate(60.0 if self._watches else 12.0))
+        self.host.timer("next", self.host.random.expovariate(self._rate))

@@ -14,7 +14,7 @@ from typing import Any
 from flowcore.testing import World
 from support.raft_world.machine import Command, encode
 
-PATIENCE = 60
+PATIENCE = 150
 """Looks, a few milliseconds apart, before it gives a step up."""
 
 
@@ -118,7 +118,7 @@ class Figure8:
         self._looks += 1
         if self._looks > PATIENCE:
             return self._rest()
-        if self._looks % 20 == 19:
+        if self._looks % 50 == 49:
             self._stand(self._first if call == self._half_way else self._second)
         return self._soon(call, 0.003)
 

@@ -78,8 +78,7 @@ class Operator:
         return bool(server.act(lambda engine: engine.transfer_leadership(to)))
 
     def _campaign(self, server: Any) -> bool:
-        force = self._world.random.random() < 0.3
-        return bool(server.act(lambda engine: engine.campaign(force=force)))
+        return bool(server.act(lambda engine: engine.campaign()))
 
     def _unreachable(self, server: Any) -> bool:
         to = self._world.random.choice(self._servers)

@@ -65,18 +65,21 @@ class Run:
         chance = Random(seed * 7919 + 1)
         self.count = chance.choice((3, 3, 5, 5, 7))
         self.looks_for = chance.choice(LOOKED_FOR)
+        self.leased = 0.0 if self.looks_for == "figure 8" else 0.5
+        """Figure 8 has nodes stand whatever the leader promised: no lease means anything then."""
         self.changes = not self.looks_for and chance.random() < 0.6
         self.corrupts = not self.changes and not self.looks_for and chance.random() < 0.2
         self.names = tuple("abcdefg"[: self.count])
         spares = tuple("stu"[: chance.randint(1, 3)]) if self.changes else ()
         self.servers = (*self.names, *spares)
-        self.world = World(seed, link=_link(chance), trace=trace)
+        self.world = World(seed, link=_link(chance, self.looks_for), trace=trace)
         self.oracle = Oracle()
         self.history = History()
         self.policy = _policy(chance, self.build, self.looks_for)
         for name in self.servers:
             node = self.world.add(name, self._start(self.names if name in self.names else ()))
-            node.disk.latency = chance.choice(DISKS)
+            if self.looks_for != "figure 8":
+                node.disk.latency = chance.choice(DISKS)
         self.clients: list[Client] = []
         for number in range(CLIENTS):
             self.world.add(f"client {number}", self._client)
@@ -99,9 +102,18 @@ class Run:
         return start
 
     def _client(self, host: Host) -> Client:
-        watches = self.looks_for == "stale reads" and len(self.clients) % 2 == 1
+        does = ""
+        if self.looks_for == "stale reads":
+            does = ("write", "read")[len(self.clients) % 2]
         self.clients.append(
-            Client(host, self.servers, self.history, lambda: self.world.now, watches=watches)
+            Client(
+                host,
+                self.servers,
+                self.history,
+                lambda: self.world.now,
+                does=does,
+                leased=self.leased,
+            )
         )
         return self.clients[-1]
 
@@ -250,7 +262,9 @@ def play(seed: int, build: Build | None = None, *, seconds: float = 8.0, trace: 
     return Run(seed, build, seconds=seconds, trace=trace).play()
 
 
-def _link(chance: Random) -> Link:
+def _link(chance: Random, looks_for: str) -> Link:
+    if looks_for == "figure 8":  # which takes many steps, each soon after the other
+        return Link(latency=uniform(0.001, 0.006))
     low = chance.choice((0.001, 0.005, 0.02))
     return Link(
         latency=uniform(low, low * chance.choice((2, 3, 6))),
@@ -265,7 +279,7 @@ def _link(chance: Random) -> Link:
 def _policy(chance: Random, build: Build, looks_for: str) -> Policy:
     figure8 = looks_for == "figure 8"
     settings = build.EngineSettings(
-        election_ticks=10,
+        election_ticks=20 if looks_for == "stale reads" else 10,
         heartbeat_ticks=2,
         pre_vote=chance.random() < 0.7,
         check_quorum=chance.random() < 0.8,
