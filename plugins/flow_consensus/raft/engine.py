@@ -145,9 +145,9 @@ class Engine(Elections):
         while another leader is alive, a stranger is not listened to (section 4.2.3).
         """
         if message.term < self.term:
-            if sender in self.membership.members:
-                # so that it steps down, and follows whoever leads now
-                self._send(sender, HeartbeatAnswer(self.term, 0))
+            # so that it steps down, and follows whoever leads now; also one whom this node does not know
+            # yet: it may have been added where this node has stood for election in vain
+            self._send(sender, HeartbeatAnswer(self.term, 0))
             return self._refuse(Reason.OLD_TERM)
         if sender != self.leader or message.term > self.term:
             members = self.membership.members

@@ -242,4 +242,17 @@ MUTANTS = (
         "        if name == self._transferee:\n",
         quick=True,
     ),
+    Mutant(
+        "a snapshot that was taken is sent for ever",
+        "replication.py",
+        "        elif progress.phase is Phase.SNAPSHOT and 0 < progress.snapshot <= progress.match:\n",
+        "        elif False:\n",
+    ),
+    Mutant(
+        "a leader that is not known is not told",
+        "engine.py",
+        "            self._send(sender, HeartbeatAnswer(self.term, 0))\n",
+        "            if sender in self.membership.members:\n"
+        "                self._send(sender, HeartbeatAnswer(self.term, 0))\n",
+    ),
 )
