@@ -77,7 +77,6 @@ MUTANTS = (
         "log.py",
         "(last_term, last) > (self.terms.last_term, self.terms.last)",
         "last > self.terms.last",
-        quick=True,
     ),
     Mutant(
         "two votes in a term",
@@ -115,14 +114,12 @@ MUTANTS = (
         "snapshots.py",
         "        if info.position <= log.commit:\n            return\n",
         "",
-        quick=True,
     ),
     Mutant(
         "learners decide",
         "quorum.py",
         "    have = sorted([values.get(one, 0) for one in voters])\n",
         "    have = sorted(values.values())[-count:] or [0] * count\n",
-        quick=True,
     ),
     Mutant(
         "old majority does not count",
@@ -135,7 +132,6 @@ MUTANTS = (
         "quorum.py",
         "    if not outgoing:\n        return mine\n    theirs",
         "    if outgoing is not None:\n        return mine\n    theirs",
-        quick=True,
     ),
     Mutant(
         "entries are applied twice",
@@ -190,7 +186,6 @@ MUTANTS = (
         "        if self.history.position > self.log.commit:\n"
         '            raise Refused("a change is under way", leader=self.leader, busy=True)\n',
         "",
-        quick=True,
     ),
     Mutant(
         "changes before an entry of the term",
@@ -198,14 +193,12 @@ MUTANTS = (
         "        if self.log.term(self.log.commit) != self.term:\n"
         '            raise Refused("nothing of this term is committed yet", leader=self.leader, busy=True)\n',
         "",
-        quick=True,
     ),
     Mutant(
         "a replaced configuration stays",
         "replication.py",
         "        changed = self.history.truncate(entries[0].position)\n",
         "        changed = False\n",
-        quick=True,
     ),
     Mutant(
         "what was sent is never sent again",
@@ -219,28 +212,24 @@ MUTANTS = (
         "snapshots.py",
         "        if self.ticks - progress.chunk_tick >= self.settings.election_ticks:\n",
         "        if False:\n",
-        quick=True,
     ),
     Mutant(
         "what is compacted while it flies",
         "replication.py",
         "                progress.probe()  # it is compacted meanwhile: a snapshot, then\n",
         "                pass\n",
-        quick=True,
     ),
     Mutant(
         "the configuration is not in a snapshot",
         "snapshots.py",
         "        self.history.reset(info.position, Membership.decode(info.about))\n",
         "        self.history.reset(info.position, self.history.latest)\n",
-        quick=True,
     ),
     Mutant(
         "a handover does not wait",
         "election.py",
         "        if name == self._transferee and progress.match == self.log.last:\n",
         "        if name == self._transferee:\n",
-        quick=True,
     ),
     Mutant(
         "a snapshot that was taken is sent for ever",

@@ -31,7 +31,7 @@ from support.raft_world.sideline import Sideline
 from support.raft_world.store import LOG
 
 CLIENTS = 4
-LOOKED_FOR = ("", "", "", "figure 8", "stale reads")
+LOOKED_FOR = ("", "", "", "figure 8", "figure 8", "stale reads", "stale reads")
 """What an adversary looks for; "" leaves all to chance."""
 DISKS = (uniform(0.0002, 0.002), uniform(0.0002, 0.002), uniform(0.01, 0.06), long_tail(0.005, 1.5))
 """How long an fsync takes."""
