@@ -1,6 +1,7 @@
 """Raft in a world that fails: whatever happens, what must hold holds, and what is planted is found.
 
-What it has found in the engine is planted again, as mutants. A seed that fails is looked at with `PYTHONPATH=tests python -m support.raft_world --trace SEED`.
+What it has found in the engine is planted again, as mutants. A seed that fails is looked at with
+`PYTHONPATH=tests python -m support.raft_world --trace SEED`.
 """
 
 from __future__ import annotations
