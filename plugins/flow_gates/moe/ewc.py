@@ -92,7 +92,9 @@ class Consolidation:
         """Make room for as many rows."""
         for name in ("_running", "_holding", "score", "start", "moves"):
             array = getattr(self, name)
-            grown = np.zeros((rows, *array.shape[1:]), array.dtype)
+            grown = np.full(
+                (rows, *array.shape[1:]), 0, array.dtype
+            )  # written to: see `Network.grow`
             grown[: len(array)] = array
             setattr(self, name, grown)
 

@@ -86,8 +86,10 @@ class Network:
         self.weights = _grown(self.weights, more)
         self._said = _grown(self._said, more)
         self._together = _grown(self._together, more)
-        words = np.zeros((CELLS, more), np.float32)
-        known = np.flatnonzero(self.written)  # copying zeros would take memory
+        # written to, all of it: memory that is only promised is made when a lesson first touches it, 2 MB
+        # at a time, and that would be on the event loop
+        words = np.full((CELLS, more), 0.0, np.float32)
+        known = np.flatnonzero(self.written)
         words[known, : self.rows] = self.words[known]
         self.words = words
         self._shut = _grown(self._shut, more, -np.inf)
