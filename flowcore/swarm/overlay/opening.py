@@ -15,7 +15,7 @@ import attrs
 import trio
 
 from flowcore.errors import StreamBroken, Unreachable
-from flowcore.swarm.interfaces import Lane, Stream
+from flowcore.swarm.interfaces import Lane, Link, Stream
 from flowcore.swarm.overlay.frames import (
     MOST_OPENING,
     Accepted,
@@ -39,6 +39,7 @@ class _Try:
     """One way on which a stream is opened, and what has come of it."""
 
     hop: str
+    link: Link | None = None
     stream: Stream | None = None
     refused: Refused | None = None
     broken: str | None = None
@@ -155,7 +156,7 @@ class Openings:
     async def _start(self, opening: _Opening, one: _Try) -> None:
         """Open it on one way."""
         opening.tried.add(one.hop)
-        link = self._ways.links.get(one.hop)
+        link = one.link = self._ways.links.get(one.hop)
         head = self._ways.opening(opening.node, one.hop, opening.body)
         if link is None or head is None:
             one.refused = Refused("way", f"there is no link to {one.hop!r}")
@@ -237,13 +238,14 @@ class Openings:
 
     def _taken(self, opening: _Opening, one: _Try) -> Stream:
         assert one.stream is not None
-        ways, hop = self._ways, one.hop
-        ways.streams(hop, +1)
-        ways.counters.rerouted += ways.routes.is_around(opening.node, hop)
+        assert one.link is not None
+        ways, link = self._ways, one.link
+        ways.streams(link, +1)
+        ways.counters.rerouted += ways.routes.is_around(opening.node, one.hop)
         self._count(+1)
 
         def ended() -> None:
             self._count(-1)
-            ways.streams(hop, -1)
+            ways.streams(link, -1)
 
         return FarStream(opening.node, one.stream, ended)

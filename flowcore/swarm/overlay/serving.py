@@ -74,7 +74,7 @@ class Serving:
             ways.counters.malformed += 1
             stream.reset(str(error))
             return
-        ways.streams(link.peer, +1)
+        ways.streams(link, +1)
         self.streams += 1
         try:
             if opening.target == ways.name:
@@ -85,7 +85,7 @@ class Serving:
             pass  # both sides of it know
         finally:
             self.streams -= 1
-            ways.streams(link.peer, -1)
+            ways.streams(link, -1)
 
     async def _serve(self, opening: Opening, call: Call, link: Link, stream: Stream) -> None:
         ways, source = self._ways, opening.source
@@ -137,11 +137,11 @@ class Serving:
             except StreamBroken:
                 continue
             ways.counters.relayed += 1
-            ways.streams(hop, +1)
+            ways.streams(way, +1)
             try:
                 await relay(stream, further)
             finally:
-                ways.streams(hop, -1)
+                ways.streams(way, -1)
             return
         await _refuse(stream, "way", f"no way leads from {ways.name!r} to {opening.target!r}")
 

@@ -70,21 +70,23 @@ class Wanting:
     def up(self, name: str, address: str, now: float) -> None:
         """A link stands, whoever wanted it."""
         link = self._links.setdefault(name, _Link(address, now))
-        link.up, link.since = True, now
+        link.up, link.since, link.streams = True, now, 0
         self._ask(now)
 
     def down(self, name: str, now: float) -> None:
         """It is no more."""
         link = self._links.get(name)
         if link is not None:
-            link.up, link.since = False, now
+            link.up, link.since, link.streams = False, now, 0
             self._ask(now)
 
-    def streams(self, name: str, more: int) -> None:
-        """So many more streams go over a link, or fewer."""
+    def streams(self, name: str, more: int) -> bool:
+        """So many more streams go over a link, or fewer; whether it may be let go now."""
         link = self._links.get(name)
-        if link is not None:
-            link.streams += more
+        if link is None:
+            return False
+        link.streams += more
+        return link.kept and not link.streams
 
     def tick(self, now: float, *, covered: bool) -> None:
         """Let time pass. `covered`: whether links that are asked for lead to all who can be reached."""

@@ -137,10 +137,10 @@ class Ways:
             self.wanting.down(link.peer, trio.current_time())
             self.touch()
 
-    def streams(self, name: str, more: int) -> None:
-        """So many more streams go over the link to a node, or fewer."""
-        self.wanting.streams(name, more)
-        if more < 0:
+    def streams(self, link: Link, more: int) -> None:
+        """So many more streams go over a link, or fewer."""
+        # those of a link that another one has replaced are broken, and count no more
+        if self.links.get(link.peer) is link and self.wanting.streams(link.peer, more):
             self.woken.set()
 
     # ---- time
