@@ -177,6 +177,9 @@ class Line(trio.abc.Stream):
         self._stream = stream
         self.peer = peer
         self.frozen = False
+        self.held: dict[int, float] = {}
+        """By how many seconds a part is late that is sent, by its number."""
+        self._parts = 0
         self._lost = False
         self._scope = trio.CancelScope()
 
@@ -184,6 +187,8 @@ class Line(trio.abc.Stream):
         if self.frozen:
             await trio.lowlevel.checkpoint()
         else:
+            self._parts += 1
+            await trio.sleep(self.held.get(self._parts, 0))
             await self._stream.send_all(data)
 
     async def wait_send_all_might_not_block(self) -> None:
@@ -227,8 +232,12 @@ class MemoryNetwork:
         ours, theirs = memory_stream_pair()
         pair = Line(ours, address), Line(theirs, "the dialler")
         self.lines += pair
+        self.made(len(self.lines) // 2, *pair)
         await self.listeners[address].send.send(pair[1])
         return pair[0]
+
+    def made(self, number: int, dialler: Line, dialled: Line) -> None:
+        """A connection was made: what a test wants of it."""
 
     def freeze(self) -> None:
         """Let nothing through any more on the connections that there are."""

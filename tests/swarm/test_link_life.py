@@ -12,7 +12,7 @@ from trio.testing import MockClock
 from flowcore.errors import LinkFailed, StreamBroken
 from flowcore.swarm import MOST_CHUNK, Lane, Link, Stream
 from flowcore.swarm.links import LinkSettings
-from support.linked import NAMES, MemoryNetwork, Peer, everything, open_peer
+from support.linked import NAMES, Line, MemoryNetwork, Peer, everything, open_peer
 
 ORDERS = [("alpha", "beta"), ("beta", "alpha")]
 """The first of both decides, whoever dials: so each thing is tried both ways."""
@@ -211,6 +211,32 @@ async def test_a_link_stays_as_long_as_one_side_wants_it_or_a_stream_is_open(
         stream.reset()
         await trio.sleep(20)
         assert link.down.is_set()
+
+
+class Overtaking(MemoryNetwork):
+    """Its first connection is late with its first word, its second one with the hello of who is dialled."""
+
+    def made(self, number: int, dialler: Line, dialled: Line) -> None:
+        if number == 1:
+            dialler.held = {1: 0.005}
+        elif number == 2:
+            dialled.held = {2: 0.01}
+
+
+@pytest.mark.parametrize(("one", "other"), ORDERS)
+async def test_a_hello_that_was_overtaken_replaces_no_link(
+    one: str, other: str, autojump_clock: MockClock
+) -> None:
+    """It does not name the connection that overtook it, since that one was not there yet."""
+    network = Overtaking()
+    async with network.peer(one) as dials, network.peer(other) as dialled:
+        async with trio.open_nursery() as nursery:
+            for _ in range(2):
+                nursery.start_soon(dials.links.reach, dialled.address, None)
+        await dialled.link(one)
+        await trio.sleep(5)
+        assert dials.user.events == [("up", other)]
+        assert dialled.user.events == [("up", one)]
 
 
 async def test_a_standing_link_is_what_dialling_gives(autojump_clock: MockClock) -> None:

@@ -196,8 +196,7 @@ class OpenLinks:
     ) -> LiveLink:
         """Shake hands, prove names, agree: the link that stands then. Raises LinkFailed."""
         remote = remote_of(stream)
-        self._numbers += 1
-        number, name, kept = self._numbers, expected, False
+        number, name, kept = 0, expected, False
         secure = SecureWire(
             wire_of(stream), self._identity.context(server=not dialled), server=not dialled
         )
@@ -209,6 +208,9 @@ class OpenLinks:
             name = certificate.name
             if expected not in (None, name):
                 raise NotVouchedFor(f"{name!r} is there, and {expected!r} was dialled")
+            # in one go with the hello, which names the others: of what has a larger number it knows nothing
+            self._numbers += 1
+            number = self._numbers
             self._open.setdefault(name, set()).add(number)
             if self._weather is not None:
                 wire = Weathered(wire, name, self._weather)
