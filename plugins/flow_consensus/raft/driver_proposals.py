@@ -19,6 +19,8 @@ LARGEST = 32 * 2**20
 """Bytes of one command."""
 _FORWARDS = 10_000
 """Forwarded batches that a leader remembers, so that one that comes again is not proposed again."""
+_ELECTIONS = 3
+"""Time-outs in which another leader is usually there."""
 _AGAIN = 0.1
 """Seconds until what was sent to the leader without an answer is sent again."""
 
@@ -277,9 +279,9 @@ class Proposals:
         if self._queue and now - self._queue[0].since > patience:
             self._refuse_late(now - patience)
         if self._orphans:
-            self._give_up(now - patience)
+            self._give_up(now)
         for number, sent in list(self._sent.items()):
-            if sent.lost_leader and now - sent.lost_leader > patience:
+            if sent.lost_leader and self._too_long(sent.lost_leader, sent.proposals[0].since, now):
                 del self._sent[number]
                 for one in sent.proposals:
                     self._end(one, _unknown(f"{sent.to} was lost before it had answered"))
@@ -287,9 +289,18 @@ class Proposals:
                 sent.since = now
                 self._node.send_own(sent.to, sent.message)
 
-    def _give_up(self, before: float) -> None:
+    def _too_long(self, orphaned: float, since: float, now: float) -> bool:
+        """Whether there was time enough for another leader to decide, and patience for who asks."""
+        settings = self._node.settings
+        return now - orphaned > _ELECTIONS * settings.election and now - since > settings.patience
+
+    def _give_up(self, now: float) -> None:
         """Those that wait too long for another leader to decide."""
-        late = [one for one in self._placed.values() if 0 < one.orphaned <= before]
+        late = [
+            one
+            for one in self._placed.values()
+            if one.orphaned and self._too_long(one.orphaned, one.since, now)
+        ]
         for one in late:
             del self._placed[one.position]
             self._end(one, _unknown("its leader was lost before it was decided"))

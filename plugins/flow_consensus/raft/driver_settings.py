@@ -55,7 +55,7 @@ class RaftSettings:
         " further behind gets a snapshot",
     )
     patience: Duration = setting(
-        1.0,
+        0.9,
         validator=v.gt(0),
         help="how long a command or a read waits for a leader before it is refused",
     )

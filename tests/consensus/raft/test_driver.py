@@ -73,12 +73,15 @@ async def test_a_minority_refuses_within_its_patience(autojump_clock: MockClock)
         leader = await group.leader()
         others = [one for one in ABC if one != leader]
         group.network.isolate(others[0])
-        began = trio.current_time()
-        with pytest.raises(StateUnavailable, match="no leader"):
-            await group[others[0]].read_barrier()
-        with pytest.raises((StateUnavailable, OutcomeUnknown)):
-            await group[others[0]].propose(b"nowhere")
-        assert trio.current_time() - began < 3.5
+        for _ in range(3):
+            began = trio.current_time()
+            with pytest.raises(StateUnavailable, match="cannot be reached"):
+                await group[others[0]].read_barrier()
+            assert trio.current_time() - began < 1
+            began = trio.current_time()
+            with pytest.raises(StateUnavailable, match="cannot be reached"):
+                await group[others[0]].propose(b"nowhere")
+            assert trio.current_time() - began < 1
         await group[leader].propose(b"here")
         group.network.heal()
         assert await group[others[0]].propose(b"again")
@@ -90,6 +93,7 @@ async def test_what_a_deposed_leader_had_taken_is_told_truly(autojump_clock: Moc
     async with open_group(ABC) as group:
         leader = await group.leader()
         group.network.isolate(leader)
+        began = trio.current_time()
         outcomes: list[Exception] = []
 
         async def one() -> None:
@@ -98,6 +102,7 @@ async def test_what_a_deposed_leader_had_taken_is_told_truly(autojump_clock: Moc
                     await group[leader].propose(b"cut off")
                 except OutcomeUnknown as error:
                     outcomes.append(error)
+                    assert trio.current_time() - began < 1
 
         async with trio.open_nursery() as nursery:
             nursery.start_soon(one)
