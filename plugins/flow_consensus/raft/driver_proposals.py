@@ -18,7 +18,7 @@ from flowcore.state import LogEntry
 LARGEST = 32 * 2**20
 """Bytes of one command."""
 _FORWARDS = 10_000
-"""Forwarded batches that a leader remembers, so that one that comes again is not proposed again."""
+"""Batches of each follower that a leader remembers, so that one that comes again is not proposed again."""
 _ELECTIONS = 3
 """Time-outs in which another leader is usually there."""
 _AGAIN = 0.1
@@ -47,6 +47,8 @@ class _Sent:
     message: Forward
     proposals: list[_Proposal]
     since: float
+    again: bool = False
+    """It was sent more than once: that one of them was not taken says nothing of the others."""
     lost_leader: float = 0.0
     """Since when its leader leads no more, as far as is known; 0 while it does."""
 
@@ -65,7 +67,7 @@ class Proposals:
         self._term = 0
         """The term of the last entry that is committed."""
         self._sent: dict[int, _Sent] = {}
-        self._seen: OrderedDict[tuple[str, int], ForwardAnswer] = OrderedDict()
+        self._seen: dict[str, OrderedDict[int, ForwardAnswer]] = {}
         self._taken = self._refused = self._batches = self._forwarded = 0
         self._largest = 0
 
@@ -166,7 +168,8 @@ class Proposals:
         settings = self._node.settings
         while self._queue:
             batch = self._batch(settings.batch, settings.batch_bytes)
-            message = Forward(self._node.next_number(), [one.data for one in batch])
+            term = self._node.engine.term
+            message = Forward(self._node.next_number(), term, [one.data for one in batch])
             if not self._node.send_own(leader, message):
                 self._back(batch)
                 return
@@ -175,25 +178,25 @@ class Proposals:
 
     def forwarded(self, sender: str, message: Forward) -> None:
         """A follower's commands have come; the same ones again are answered as before."""
-        key = (sender, message.id)
-        answer = self._seen.get(key)
+        seen = self._seen.setdefault(sender, OrderedDict())
+        answer = seen.get(message.id)
         engine = self._node.engine
-        if answer is None or (not answer.first and engine.role is Role.LEADER):
-            answer = self._taken_for(message)
-            self._seen[key] = answer
-            while len(self._seen) > _FORWARDS:
-                self._seen.popitem(last=False)
+        if answer is None and (engine.role is not Role.LEADER or engine.term != message.term):
+            why = f"it does not lead in term {message.term}"
+            answer = ForwardAnswer(message.id, 0, False, why)
+        elif answer is None:
+            answer = seen[message.id] = self._taken_for(message)
+            while len(seen) > _FORWARDS:
+                seen.popitem(last=False)
         self._node.send_own(sender, answer)
 
     def _taken_for(self, message: Forward) -> ForwardAnswer:
-        engine = self._node.engine
         if not all(message.commands):
-            return ForwardAnswer(message.id, 0, 0, False, "a command is empty")
+            return ForwardAnswer(message.id, 0, True, "a command is empty")
         try:
-            first = engine.propose(message.commands)
+            return ForwardAnswer(message.id, self._node.engine.propose(message.commands), True)
         except Refused as refused:
-            return ForwardAnswer(message.id, 0, engine.term, refused.busy, str(refused))
-        return ForwardAnswer(message.id, first, engine.term)
+            return ForwardAnswer(message.id, 0, True, str(refused))
 
     def answered(self, message: ForwardAnswer) -> None:
         """The leader has put them into the log, or has not taken them."""
@@ -201,15 +204,19 @@ class Proposals:
         if sent is None:
             return
         if not message.first:
-            self._back(
-                sent.proposals
-            )  # nothing has happened: it is offered again, as long as it may wait
+            if message.final or not sent.again:
+                self._back(sent.proposals)  # nothing has happened: they are offered again
+            else:
+                why = f"{sent.to}: {message.why}, and may have taken it before"
+                for one in sent.proposals:
+                    self._end(one, _unknown(why))
             return
-        self._note(sent.proposals, message.first, message.term)
+        term = sent.message.term
+        self._note(sent.proposals, message.first, term)
         given = self._node.engine.log.given
         if message.first <= given:
             self._late([one for one in sent.proposals if one.position <= given])
-        if message.term < self._term:
+        if term < self._term:
             self._outlived(given)
 
     def _late(self, proposals: list[_Proposal]) -> None:
@@ -268,7 +275,7 @@ class Proposals:
                 one.orphaned = one.orphaned or now
                 self._orphans += 1
         for sent in self._sent.values():
-            if engine.leader == sent.to:
+            if engine.leader == sent.to and engine.term == sent.message.term:
                 sent.lost_leader = 0.0
             elif not sent.lost_leader:
                 sent.lost_leader = now
@@ -286,7 +293,7 @@ class Proposals:
                 for one in sent.proposals:
                     self._end(one, _unknown(f"{sent.to} was lost before it had answered"))
             elif not sent.lost_leader and now - sent.since > _AGAIN:
-                sent.since = now
+                sent.since, sent.again = now, True
                 self._node.send_own(sent.to, sent.message)
 
     def _too_long(self, orphaned: float, since: float, now: float) -> bool:

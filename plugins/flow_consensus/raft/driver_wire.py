@@ -26,9 +26,11 @@ Names: TypeAlias = Annotated[list[Name], Meta(max_length=256)]
 
 
 class Forward(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=1):
-    """A follower's commands, for the leader to propose. The same id again is the same commands."""
+    """A follower's commands, for the leader of a term to propose. The same id again is the same commands."""
 
     id: Id
+    term: Id
+    """Who leads in another one does not take them: it may have done so before it was started again."""
     commands: Annotated[list[bytes], Meta(min_length=1)]
 
 
@@ -37,8 +39,8 @@ class ForwardAnswer(Struct, frozen=True, array_like=True, forbid_unknown_fields=
 
     id: Id
     first: Id
-    term: Id
-    busy: bool = False
+    final: bool
+    """Not taken, and never were: the leader of that term says so. Else nobody knows."""
     why: str = ""
 
 

@@ -11,6 +11,7 @@ import trio
 from trio.testing import MockClock
 
 from flow_consensus.raft.driver_settings import RaftSettings
+from flow_consensus.raft.driver_wire import Forward, ForwardAnswer, Own, encode_own
 from flow_storage.memory import MemoryLog
 from flowcore.errors import (
     CallError,
@@ -171,6 +172,30 @@ async def test_a_forward_is_proposed_once_however_often_it_is_sent(
         await group[follower].propose(b"once")
         assert lost[0] == 3
         assert await group.agree() == [b"once"]
+
+
+async def test_a_forward_for_another_term_is_not_taken(autojump_clock: MockClock) -> None:
+    """The one that was refused may have a copy under way: that must not be taken later on."""
+    async with open_group(ABC) as group:
+        leader = await group.leader()
+        follower = next(one for one in ABC if one != leader)
+        term = group[leader].engine.term
+        answers: list[ForwardAnswer] = []
+        post = group[leader].send_own
+
+        def send_own(to: str, message: Own) -> bool:
+            if isinstance(message, ForwardAnswer):
+                answers.append(message)
+            return post(to, message)
+
+        group[leader].send_own = send_own  # type: ignore[method-assign]
+        for at in (term - 1, term + 1, term, term - 1, term):
+            group[leader].received(follower, encode_own(Forward(7, at, [b"once"])))
+        group[follower].received(leader, encode_own(Forward(8, term, [b"never"])))
+        assert [one.first > 0 for one in answers] == [False, False, True, True, True]
+        assert [one.final for one in answers] == [False, False, True, True, True]
+        await group[follower].propose(b"last")
+        assert await group.agree() == [b"once", b"last"]
 
 
 async def test_reads_see_what_was_acknowledged(autojump_clock: MockClock) -> None:
@@ -449,8 +474,13 @@ async def test_under_cuts_and_restarts_each_command_is_there_once_or_not(
             group.network.lose = lambda sender, to, message: False
             await trio.sleep(2)
             done.set()
-        await group[await group.leader()].propose(b"last")
-        await group.agree()
+        with trio.move_on_after(60) as scope:
+            await group[await group.leader()].propose(b"last")
+            await group.agree()
+        for name, one in group.running.items():
+            assert not scope.cancelled_caught, {
+                name: (one.raft.status(), one.seen[-1:]) for name, one in group.running.items()
+            }
         whole = max((one.seen for one in group.running.values()), key=lambda seen: len(seen))
         counts = Counter(entry.data for entry in whole if entry.data)
         if whole[0].position == 1:  # a node that saw everything

@@ -255,9 +255,9 @@ def test_pieces_of_a_message_are_put_together_or_dropped() -> None:
 
 
 def test_a_drivers_messages_are_checked() -> None:
-    for message in (Forward(1, [b"x"]), ForwardAnswer(1, 2, 3), Ask(1, ["d"], [], [])):
+    for message in (Forward(1, 1, [b"x"]), ForwardAnswer(1, 2, True), Ask(1, ["d"], [], [])):
         assert decode_own(encode_own(message)) == message
-    for wrong in (Forward(1, []), Forward(-1, [b"x"]), Ask(1, [""], [], [])):
+    for wrong in (Forward(1, 1, []), Forward(-1, 1, [b"x"]), Ask(1, [""], [], [])):
         with pytest.raises(BadMessage):
             decode_own(encode_own(wrong))
     with pytest.raises(BadMessage):
