@@ -14,6 +14,7 @@ import trio
 from flowcore.errors import Unreachable
 from flowcore.swarm.interfaces import Lane, Link, Receiver
 from flowcore.swarm.overlay.frames import MOST_DATA, Ack, Carried, Post, Segment
+from flowcore.swarm.overlay.numbers import Numbers
 from flowcore.swarm.overlay.ordered import Receiving, Sending
 from flowcore.swarm.overlay.seen import Seen
 from flowcore.swarm.overlay.ways import Ways
@@ -90,7 +91,7 @@ class Messages:
     def __init__(self, ways: Ways, topics: Topics) -> None:
         self._ways = ways
         self._topics = topics
-        self._posted: dict[tuple[str, Lane], int] = {}
+        self._posted: dict[Lane, Numbers[str]] = {lane: Numbers() for lane in Lane}
         self._seen: dict[tuple[str, int], Seen] = {}
         self._channels: dict[tuple[str, str], _Channel] = {}
         self._heard: dict[str, dict[str, _Heard]] = {}
@@ -108,8 +109,7 @@ class Messages:
         hops = ways.routes.next_hops(node)
         number = 0
         if hops and hops[0] != node:
-            key = (node, lane)
-            number = self._posted[key] = self._posted.get(key, 0) + 1
+            number = self._posted[lane].next(node)
         return ways.carry(node, Post(ways.boot, number, lane, topic, message), lane)
 
     async def send(self, node: str, topic: str, message: bytes, lane: Lane) -> None:
@@ -193,6 +193,8 @@ class Messages:
                 channel.way = way
                 if way:
                     sending.hurry(now)
+        for numbers in self._posted.values():
+            numbers.forget(present)
         known = present | set(ways.links)
         if len(self._seen) > 16 * len(known):
             for key in [key for key in self._seen if key[0] not in known]:

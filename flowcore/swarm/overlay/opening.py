@@ -25,6 +25,7 @@ from flowcore.swarm.overlay.frames import (
     encode,
     read_answer,
 )
+from flowcore.swarm.overlay.numbers import Numbers
 from flowcore.swarm.overlay.streams import FarStream
 from flowcore.swarm.overlay.ways import Ways
 
@@ -93,12 +94,13 @@ class Openings:
         self._ways = ways
         self._since = since
         self._count = ended
-        self._numbers: dict[str, int] = {}
+        self._numbers: Numbers[str] = Numbers()
         self._racing: set[_Opening] = set()
         self._changed = trio.Event()
 
     def met(self) -> None:
         """Ways or members have changed."""
+        self._numbers.forget(self._ways.members)
         self._changed.set()
         self._changed = trio.Event()
         for opening in self._racing:
@@ -113,7 +115,7 @@ class Openings:
         boot: int | None = None
         while True:
             boot = await self._wait_reachable(node, until, boot)
-            number = self._numbers[node] = self._numbers.get(node, 0) + 1
+            number = self._numbers.next(node)
             body = encode(Call(ways.boot, boot, number, service, head))
             opening = _Opening(node, lane, body)
             first = _Try(ways.routes.next_hops(node)[0])

@@ -13,6 +13,7 @@ from flow_topologies.ring import Ring, RingConfig
 from flow_topologies.star import Star, StarConfig
 from flowcore.swarm.overlay.casts import reached_children
 from flowcore.swarm.overlay.frames import Report, encode
+from flowcore.swarm.overlay.numbers import MOST, Numbers
 from flowcore.swarm.overlay.proofs import Proofs
 from flowcore.swarm.overlay.reports import Drawn, Reports
 from flowcore.swarm.overlay.routes import Routes, distances
@@ -45,6 +46,20 @@ def test_a_start_that_is_over_does_not_come_back() -> None:
         seen.add(boot, 1)
     assert all(seen.has(boot, 99) for boot in range(4))
     assert not seen.has(4, 99)
+
+
+def test_numbers_never_come_twice_also_to_who_was_forgotten() -> None:
+    numbers: Numbers[str] = Numbers()
+    assert [numbers.next("a"), numbers.next("a"), numbers.next("b")] == [1, 2, 1]
+    numbers.forget([])
+    assert numbers.next("a") == 3  # there is room
+    for number in range(MOST):
+        numbers.next(f"n{number}")
+    numbers.forget(["b"])
+    assert len(numbers) == 1
+    assert numbers.next("b") == 2
+    assert numbers.next("a") == 4
+    assert numbers.next("c") == 4
 
 
 # ---- the graph
