@@ -14,6 +14,7 @@ from support.raft_world.__main__ import killed
 from support.raft_world.build import shipped
 from support.raft_world.mutants import MUTANTS, Mutant
 from support.raft_world.play import Run, play
+from support.raft_world.state import StateMachine
 
 SEEDS = 500
 BATCH = 50
@@ -30,6 +31,14 @@ def test_one_seed_is_one_run() -> None:
     outcomes = [run.play() for run in runs]
     assert outcomes[0] == outcomes[1]
     assert list(runs[0].world.lines()) == list(runs[1].world.lines())
+
+
+def test_some_runs_have_the_state_that_is_shipped() -> None:
+    runs = [Run(seed) for seed in range(100)]
+    real = [run for run in runs if run.policy.machine is StateMachine]
+    assert len(real) >= 3
+    for run in real[:3]:
+        assert run.play().committed > 0
 
 
 def test_the_world_is_as_bad_as_it_is_meant_to_be() -> None:

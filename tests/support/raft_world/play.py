@@ -23,11 +23,12 @@ from flowcore.testing import (
 from support.raft_world.build import Build, shipped
 from support.raft_world.client import LISTS, Client
 from support.raft_world.figure8 import Figure8
-from support.raft_world.machine import Values
+from support.raft_world.machine import Machine, Values
 from support.raft_world.operator import Operator
 from support.raft_world.oracle import Broken, Oracle
 from support.raft_world.server import Policy, Server
 from support.raft_world.sideline import Sideline
+from support.raft_world.state import StateMachine
 from support.raft_world.store import LOG
 
 CLIENTS = 4
@@ -212,7 +213,7 @@ class Run:
     def _exactly_once(self) -> None:
         """What was appended and acknowledged is there once; what is unknown at most once; nothing else."""
         for key in LISTS:
-            found = list(self.final.values.get(key, ()))
+            found = list(self.final.read(key) or ())
             if len(found) != len(set(found)):
                 raise Broken(f"sessions: {key!r} has something twice: {found}")
             wanted = {
@@ -295,6 +296,7 @@ def _policy(chance: Random, build: Build, looks_for: str) -> Policy:
         keep=chance.choice((0, 0, 5, 20)),
         piece=chance.choice((50, 200, 10_000)),
         as_bytes=chance.random() < 0.1,
+        machine=StateMachine if chance.random() < 0.06 else Machine,
     )
 
 

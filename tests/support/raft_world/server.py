@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from flowcore.state import SnapshotInfo
 from flowcore.testing import Host
 from support.raft_world.build import Build
-from support.raft_world.machine import Machine
 from support.raft_world.oracle import Oracle
 from support.raft_world.store import Store
 
@@ -54,6 +53,8 @@ class Policy(NamedTuple):
     """Bytes of a piece of a snapshot."""
     as_bytes: bool
     """Whether messages are encoded and decoded on their way."""
+    machine: Any
+    """`Machine`, or `StateMachine` which is the real one."""
 
 
 class Server:
@@ -86,7 +87,8 @@ class Server:
         self.engine: Any = build.Engine(
             host.name, restored, policy.settings, Random(host.random.getrandbits(60))
         )
-        self.machine = Machine.load(store.picture.data) if store.picture else Machine()
+        kind = policy.machine
+        self.machine: Any = kind.load(store.picture.data) if store.picture else kind()
         oracle.born(self)
         self._replay()
         self._snapshot_at = self.machine.position
@@ -346,7 +348,7 @@ class Server:
         assert picture is not None
         if picture.position < info.position:
             raise AssertionError(f"a snapshot at {info.position} is installed, and not stored")
-        self.machine = Machine.load(picture.data)
+        self.machine = self.policy.machine.load(picture.data)
         if self.machine.position != info.position:
             raise AssertionError(
                 f"the snapshot at {info.position} holds a state at {self.machine.position}"
