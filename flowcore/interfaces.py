@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from flowcore.requests.pipeline import Requests
     from flowcore.routing.router import Router
     from flowcore.swarm.swarm import Swarm
+    from flowcore.swarm.weather import Weather
 
 
 class Worker(Protocol):
@@ -302,6 +303,11 @@ class Host(Protocol):
     @property
     def router(self) -> Router:
         """Whom requests in words are for, and shared memory. Raises AgentUnavailable if there is none."""
+        ...
+
+    @property
+    def weather(self) -> Weather:
+        """What links and gossip fare in, for who rehearses failure."""
         ...
 
     @property

@@ -128,6 +128,7 @@ class _Building:
             membership=self.handles["swarm.membership"],
             chance=random.Random(flow.random.getrandbits(64)),
             audit=self._link_told,
+            weather=flow.weather,
         ) as swarm:
             flow.link_by(swarm)
             try:

@@ -46,7 +46,7 @@ from flowcore.requests import (
 from flowcore.routing import Router
 from flowcore.state import State as HardState
 from flowcore.supervise import Supervisor
-from flowcore.swarm import Swarm
+from flowcore.swarm import Swarm, Weather
 
 Kind = Literal["tools", "resources", "prompts"]
 
@@ -76,6 +76,8 @@ class Flow(Calling):
         self._router: Router | None = None
         self._swarm: Swarm | None = None
         self._federation: Federation | None = None
+        self.weather = Weather(self.random)
+        """What links and gossip fare in: fair, but where somebody rehearses failure."""
         self.root: Supervisor | None = None
         self.changes: AgentChanges | None = None
         """Who starts and stops agents while it runs."""

@@ -38,6 +38,7 @@ async def open_swarm(
     membership: Membership,
     chance: random.Random,
     audit: Audit,
+    weather: Weather,
 ) -> AsyncGenerator[Swarm]:
     """Be a node of a swarm as long as the block lasts; leaving it says farewell.
 
@@ -70,7 +71,6 @@ async def open_swarm(
                 settings=settings.overlay,
             )
             node = Node(cluster=settings.cluster, address=address)
-            weather = Weather(random.Random(chance.getrandbits(64)))
             user = Sorting(overlay, membership.answer)
             async with (
                 open_links(
@@ -111,7 +111,6 @@ async def open_swarm(
                     membership=membership,
                     links=links,
                     overlay=overlay,
-                    weather=weather,
                 )
                 async with _taking_part(swarm, overlay, port):
                     yield swarm

@@ -18,7 +18,6 @@ import trio
 
 from flowcore.swarm.interfaces import Links, Member, Membership, Overlay, Topology
 from flowcore.swarm.settings import SwarmSettings
-from flowcore.swarm.weather import Weather
 
 logger = logging.getLogger(__name__)
 
@@ -39,7 +38,6 @@ class Swarm:
         membership: Membership,
         links: Links,
         overlay: Overlay,
-        weather: Weather,
     ) -> None:
         self.settings = settings
         self.name = name
@@ -49,8 +47,6 @@ class Swarm:
         self.membership = membership
         self.links = links
         self.overlay = overlay
-        self.weather = weather
-        """What links and gossip fare in: fair, but where somebody rehearses failure."""
         self._watchers: list[Told] = []
         self._left = False
 

@@ -23,6 +23,8 @@ import trio
 from flowcore.swarm.interfaces import Datagrams
 
 Way = Literal["in", "out"]
+_ON_THE_WAY = 256
+"""Pieces that may be late at a time, each way of a link."""
 RETRANSMISSION = 0.2
 """Seconds by which what is lost on TCP comes later."""
 
@@ -95,14 +97,19 @@ class Weather:
                 return True
         return False
 
-    async def pass_on(self, node: str, way: Way, since: float) -> None:
-        """Wait until what has come, or is to go, since then may pass."""
+    def due(self, node: str, way: Way, now: float) -> float:
+        """When something that sets out now may pass, as far as no cut holds it, on trio's clock."""
         later = self.delay(node, way)
         if self.loses(node, way):
             later += RETRANSMISSION
         if later:
             self.delayed += 1
-            await trio.sleep_until(since + later)
+        return now + later
+
+    async def pass_on(self, node: str, way: Way, due: float) -> None:
+        """Wait until what is due then may pass."""
+        if due > trio.current_time():
+            await trio.sleep_until(due)
         if self.cut(node, way):
             self.held += 1
             while self.cut(node, way):
@@ -119,12 +126,17 @@ class Wire(Protocol):
 
 
 class Weathered:
-    """A wire to a node, as the weather lets it be."""
+    """A wire to a node, as the weather lets it be: what is late does not hold up what comes after it."""
 
-    def __init__(self, wire: Wire, node: str, weather: Weather) -> None:
+    def __init__(self, wire: Wire, node: str, weather: Weather, nursery: trio.Nursery) -> None:
         self._wire = wire
         self._node = node
         self._weather = weather
+        self._nursery = nursery
+        self._scopes = trio.CancelScope(), trio.CancelScope()
+        self._outgoing: trio.MemorySendChannel[tuple[float, bytes]] | None = None
+        self._incoming: trio.MemoryReceiveChannel[tuple[float, list[bytes]]] | None = None
+        self._failure: Exception | None = None
 
     async def receive(self) -> bytes:
         """As the wire does, later."""
@@ -132,19 +144,59 @@ class Weathered:
 
     async def records(self) -> list[bytes]:
         """As the wire does, later."""
-        records = await self._wire.records()
-        if not self._weather.fair:
-            await self._weather.pass_on(self._node, "in", trio.current_time())
+        if self._incoming is None:
+            if self._weather.fair:
+                records = await self._wire.records()
+                if self._weather.fair:
+                    return records
+                await self._weather.pass_on(self._node, "in", trio.current_time())
+                return records
+            send, self._incoming = trio.open_memory_channel[tuple[float, list[bytes]]](_ON_THE_WAY)
+            self._nursery.start_soon(self._take_in, send)
+        try:
+            due, records = await self._incoming.receive()
+        except trio.EndOfChannel:
+            raise self._failure or trio.BrokenResourceError("the connection is closed") from None
+        await self._weather.pass_on(self._node, "in", due)
         return records
+
+    async def _take_in(self, send: trio.MemorySendChannel[tuple[float, list[bytes]]]) -> None:
+        with self._scopes[0], send:
+            try:
+                while True:
+                    records = await self._wire.records()
+                    due = self._weather.due(self._node, "in", trio.current_time())
+                    await send.send((due, records))
+                    if not records:
+                        return
+            except Exception as error:
+                self._failure = error
 
     async def send(self, data: bytes) -> None:
         """As the wire does, later."""
-        if not self._weather.fair:
-            await self._weather.pass_on(self._node, "out", trio.current_time())
-        await self._wire.send(data)
+        if self._failure is not None:
+            raise self._failure
+        if self._outgoing is None:
+            if self._weather.fair:
+                await self._wire.send(data)
+                return
+            self._outgoing, receive = trio.open_memory_channel[tuple[float, bytes]](_ON_THE_WAY)
+            self._nursery.start_soon(self._send_out, receive)
+        await self._outgoing.send((self._weather.due(self._node, "out", trio.current_time()), data))
+
+    async def _send_out(self, receive: trio.MemoryReceiveChannel[tuple[float, bytes]]) -> None:
+        with self._scopes[1], receive:
+            try:
+                async for due, data in receive:
+                    await self._weather.pass_on(self._node, "out", due)
+                    await self._wire.send(data)
+            except Exception as error:
+                self._failure = error
 
     async def close(self, *, polite: bool) -> None:
         """As the wire does."""
+        for scope in self._scopes:
+            scope.cancel()
         await self._wire.close(polite=polite and self._weather.fair)
 
 

@@ -198,4 +198,4 @@ async def test_links_that_lose_and_delay_still_carry_everything(tmp_path: pathli
         for number in range(20):
             result = await alpha.call("of-beta.echo", {"text": str(number)})
             assert result.text == str(number)
-        assert alpha.swarm.weather.delayed > 20
+        assert alpha.weather.delayed > 20

@@ -213,7 +213,7 @@ class OpenLinks:
             number = self._numbers
             self._open.setdefault(name, set()).add(number)
             if self._weather is not None:
-                wire = Weathered(wire, name, self._weather)
+                wire = Weathered(wire, name, self._weather, self._nursery)
             greeter = Greeter(self._hello(number, name), name, expected)
             await wire.send(greeter.begin())
             link = await self._agree(wire, greeter, certificate, number, dialled=dialled)

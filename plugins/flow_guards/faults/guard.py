@@ -84,7 +84,7 @@ class Faults(Guard):
         if experiment.dry_run:
             return
         if kind in OF_LINKS:
-            self._host.swarm.weather.set(running.name, _rule(experiment))
+            self._host.weather.set(running.name, _rule(experiment))
         elif kind == "crash_agent":
             for name in experiment.agents:
                 self._crash(running, name)
@@ -125,7 +125,7 @@ class Faults(Guard):
         self._tell(running, "undone", why=why)
         logger.info("rehearsal %r is undone: %s", running.name, why)
         if running.experiment.fault in OF_LINKS and not running.experiment.dry_run:
-            self._host.swarm.weather.lift(running.name)
+            self._host.weather.lift(running.name)
         scope = self._scopes.get(running.name)
         if scope is not None:
             scope.cancel()
