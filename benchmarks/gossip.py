@@ -283,6 +283,8 @@ def _spread(name: str, values: Sequence[float], bar: float | None = None) -> lis
 
 def _slow(name: str, slow: Sequence[Slow]) -> list[Figure]:
     what = f"{SLOW} slow members, {name}: quick ones"
+    if not slow:
+        return []
     return [
         Figure(
             name=f"{what} wrongly suspected, mean",
