@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import OrderedDict, deque
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -62,6 +63,8 @@ class Proposals:
         self._queued = 0
         self._placed: dict[int, _Proposal] = {}
         """Those that are in the log at a position, if it stays as it is."""
+        self._not_before = -math.inf
+        """When to send to a leader again that has just not taken something."""
         self._orphans = 0
         """How many of them wait for another leader to decide."""
         self._term = 0
@@ -141,7 +144,13 @@ class Proposals:
     def _note(self, batch: list[_Proposal], first: int, term: int) -> None:
         for at, one in enumerate(batch, start=first):
             one.position, one.term = at, term
-            self._placed[at] = one
+            other = self._placed.get(at)
+            if other is None or other.term < term:
+                self._placed[at] = one
+            else:
+                one, other = other, one  # the answer of an earlier leader came late
+            if other is not None:
+                self._end(other, _unknown("another leader has put another command in its place"))
         self._batches += 1
         self._taken += len(batch)
         self._largest = max(self._largest, len(batch))
@@ -166,6 +175,8 @@ class Proposals:
 
     def _forward(self, leader: str) -> None:
         settings = self._node.settings
+        if trio.current_time() < self._not_before:
+            return
         while self._queue:
             batch = self._batch(settings.batch, settings.batch_bytes)
             term = self._node.engine.term
@@ -204,6 +215,7 @@ class Proposals:
         if sent is None:
             return
         if not message.first:
+            self._not_before = trio.current_time() + _AGAIN
             if message.final or not sent.again:
                 self._back(sent.proposals)  # nothing has happened: they are offered again
             else:
@@ -267,6 +279,7 @@ class Proposals:
         """Another leader, or none: what the last one placed may be committed by the next, or never."""
         engine = self._node.engine
         now = trio.current_time()
+        self._not_before = -math.inf
         self._orphans = 0
         for one in self._placed.values():
             if engine.leader and engine.term == one.term:
