@@ -12,7 +12,7 @@ from flowcore.config.render import (
 )
 from flowcore.config.settings import Selection, about, reference, references, selection, setting
 from flowcore.config.shapes import Listing, Lookup
-from flowcore.config.structure import Attempt, NothingKnown, attempt, structure
+from flowcore.config.structure import Attempt, NothingKnown, attempt, settings_from, structure
 from flowcore.config.tables import check_class
 from flowcore.config.values import Address, Duration, Given, Secret, Size
 
@@ -44,6 +44,7 @@ __all__ = [
     "references",
     "selection",
     "setting",
+    "settings_from",
     "settings_table",
     "show",
     "structure",

@@ -7,7 +7,7 @@ from typing import Any, Generic, TypeVar
 
 import attrs
 
-from flowcore.config.document import Document
+from flowcore.config.document import Document, load
 from flowcore.config.lines import Key
 from flowcore.config.problems import ConfigError, Problem
 from flowcore.config.settings import Selection
@@ -48,6 +48,14 @@ def structure(document: Document, cls: type[T], lookup: Lookup) -> T:
     if tried.made is None:
         raise ConfigError(tried.problems)
     return tried.made
+
+
+def settings_from(given: Mapping[str, Any], cls: type[T]) -> T:
+    """Settings that somebody gives while the node runs, as strictly as those of a file. Raises ConfigError.
+
+    For classes that select no components.
+    """
+    return structure(load(given), cls, NothingKnown())
 
 
 class NothingKnown:

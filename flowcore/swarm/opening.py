@@ -24,7 +24,7 @@ logger = logging.getLogger(__name__)
 
 FAREWELL = 2.0
 """Seconds that a farewell may take."""
-_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104 - to refuse it as the address of a node
+_WILDCARDS = ("0.0.0.0", "::")  # noqa: S104  # nosec B104 - to refuse it as the address of a node
 
 
 @asynccontextmanager

@@ -17,7 +17,7 @@ from flow_guards.faults.load import burn, fill_disk, leftovers
 from flow_guards.faults.rehearsal import Rehearsal, Running
 from flow_guards.faults.settings import OF_LINKS, Experiment, FaultsConfig
 from flowcore.agents import FaultInjected
-from flowcore.config import ConfigError, NothingKnown, load, structure
+from flowcore.config import ConfigError, settings_from
 from flowcore.envelope import Envelope
 from flowcore.errors import AgentUnavailable, CallError, InvalidArguments, UnknownTarget
 from flowcore.hookspecs import Context
@@ -195,7 +195,7 @@ class Faults(Guard):
             )
         before = {} if known is None else _given(known)
         try:
-            experiment = structure(load({**before, **arguments}), Experiment, NothingKnown())
+            experiment = settings_from({**before, **arguments}, Experiment)
         except ConfigError as error:
             raise InvalidArguments("; ".join(str(one) for one in error.problems)) from None
         if experiment.fault == "crash_node" and not self._config.crash_node:
