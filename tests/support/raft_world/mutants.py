@@ -244,4 +244,10 @@ MUTANTS = (
         "            if sender in self.membership.members:\n"
         "                self._send(sender, HeartbeatAnswer(self.term, 0))\n",
     ),
+    Mutant(
+        "who begins a snapshot again is not followed",
+        "snapshots.py",
+        "        again = message.number == 0 and self._storing is None and incoming is not None\n",
+        "        again = False\n",
+    ),
 )
