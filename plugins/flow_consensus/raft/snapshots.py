@@ -107,8 +107,14 @@ class Snapshots(Core):
             position=message.position, term=message.position_term, about=message.about
         )
         incoming = self._incoming
-        # the leader has forgotten how far it was: it can only begin again
-        again = message.number == 0 and self._storing is None and incoming is not None
+        # the leader has forgotten how far it was, and can only begin again; where the second piece is
+        # expected, only the answer to the first is lost
+        again = (
+            message.number == 0
+            and self._storing is None
+            and incoming is not None
+            and incoming.expected > 1
+        )
         if incoming is None or incoming.leader != sender or incoming.info != info or again:
             if self._storing is not None and self._storing.last:
                 return self._refuse(Reason.LATE, "another snapshot is being stored")

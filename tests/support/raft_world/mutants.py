@@ -247,7 +247,7 @@ MUTANTS = (
     Mutant(
         "who begins a snapshot again is not followed",
         "snapshots.py",
-        "        again = message.number == 0 and self._storing is None and incoming is not None\n",
-        "        again = False\n",
+        "            and incoming.expected > 1\n",
+        "            and False\n",
     ),
 )
