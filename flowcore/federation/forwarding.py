@@ -105,22 +105,36 @@ class Forwarding:
                 )
             ) from error
         try:
-            async with stream, trio.open_nursery() as nursery:
-                reply = await self._converse(call, stream, nursery)
-                nursery.cancel_scope.cancel()
+            async with stream:
+                if not envelope.peer.capabilities:  # nobody is asked anything: no task but this one
+                    await self._tell(call, stream)
+                    await stream.finish()
+                    return await self._hear(call, stream, None)
+                async with trio.open_nursery() as nursery:
+                    await self._tell(call, stream)
+                    reply = await self._hear(call, stream, nursery)
+                    nursery.cancel_scope.cancel()
+                    await stream.finish()
         except* _Failed as group:
             raise _only(group) from None
         except* (StreamBroken, WrongMessage) as group:
             raise self._lost(call, str(group.exceptions[0])) from group
         return reply
 
-    async def _converse(self, call: _Call, stream: Stream, nursery: trio.Nursery) -> Reply:
+    async def _tell(self, call: _Call, stream: Stream) -> None:
+        """Tell the request."""
         envelope = call.envelope
-        for piece in pieces(pack(asked(envelope))):
+        *first, last = pieces(pack(asked(envelope)))
+        for piece in first:
             await stream.send(pack(Part(piece)))
         call.began = envelope.began = True  # from here on nobody knows, until it has said
-        await stream.send(pack(End()))
-        got, size, waiting = [], 0, 0
+        await stream.send(pack(End(data=last)))
+
+    async def _hear(self, call: _Call, stream: Stream, nursery: trio.Nursery | None) -> Reply:
+        """Hear what comes of it."""
+        envelope = call.envelope
+        got: list[bytes] = []
+        size = waiting = 0
         sending = trio.Lock()
 
         async def answer(wanted: Wanted) -> None:
@@ -137,30 +151,33 @@ class Forwarding:
             if chunk is None:
                 raise StreamBroken("it ended without an outcome")
             match heard(chunk):
-                case Part(data):
+                case End(modern, data) if not got:
+                    return Reply(Raw(data), modern)
+                case Part(data) | End(_, data) as part:
                     size += len(data)
                     if size > self._most():
-                        raise _Failed(
-                            TooLarge(
-                                f"the result of {envelope.agent!r} at node {call.node!r} is larger"
-                                f" than {self._most()} bytes",
-                                began=True,
-                            )
-                        )
+                        raise _Failed(self._too_large(call))
                     got.append(data)
-                case End(modern):
-                    return Reply(Raw(b"".join(got)), modern)
+                    if isinstance(part, End):
+                        return Reply(Raw(b"".join(got)), part.modern)
                 case Notified(method, params):
                     envelope.peer.notify(method, Raw(params))
                 case Wanted() as wanted:
-                    if waiting >= QUESTIONS:
-                        raise WrongMessage("too many questions at a time")
+                    if nursery is None or waiting >= QUESTIONS:
+                        raise WrongMessage("a question too many")
                     waiting += 1
                     nursery.start_soon(answer, wanted)
                 case Failed() as told:
                     error = error_of(told)
                     call.began = envelope.began = told.began
                     raise _Failed(error)
+
+    def _too_large(self, call: _Call) -> TooLarge:
+        return TooLarge(
+            f"the result of {call.envelope.agent!r} at node {call.node!r} is larger than"
+            f" {self._most()} bytes",
+            began=True,
+        )
 
     async def _answered(self, envelope: Envelope, wanted: Wanted) -> Given:
         try:
@@ -247,5 +264,5 @@ def asked(envelope: Envelope) -> Asked:
 
 
 def pieces(data: bytes) -> list[bytes]:
-    """What is to be sent, in parts that fit."""
-    return [data[at : at + PIECE] for at in range(0, len(data), PIECE)]
+    """What is to be sent, in parts that fit; at least one."""
+    return [data[at : at + PIECE] for at in range(0, len(data), PIECE)] or [b""]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
+from collections import deque
 from collections.abc import Awaitable, Callable
 
 import msgspec
@@ -93,13 +94,15 @@ class Serving:
             if chunk is None:
                 raise WrongMessage("a request that ends in the middle")
             match said(chunk):
-                case Part(data):
+                case End(_, data) if not got:
+                    return unpack(data, Asked)
+                case Part(data) | End(_, data) as part:
                     size += len(data)
                     if size > self._most():
                         raise TooLarge(f"the request is larger than {self._most()} bytes")
                     got.append(data)
-                case End():
-                    return unpack(b"".join(got), Asked)
+                    if isinstance(part, End):
+                        return unpack(b"".join(got), Asked)
                 case Given():
                     raise WrongMessage("an answer to no question")
 
@@ -138,24 +141,20 @@ class Serving:
 
     async def _do(self, envelope: Envelope, asked: Asked, stream: Stream) -> None:
         """The work, with what it says and asks meanwhile; its caller's going away ends it."""
-        send, receive = trio.open_memory_channel[bytes](BACKLOG)
-        peer = _Asker(asked, envelope, send, self)
-        envelope.peer = peer
         async with trio.open_nursery() as nursery:
+            peer = envelope.peer = _Asker(asked, envelope, stream, nursery, self)
             nursery.start_soon(self._hear, stream, peer, nursery.cancel_scope)
-            nursery.start_soon(_say, receive, stream, peer.quiet)
             outcome: Reply | Failed
             try:
                 outcome = await self._submit(envelope)
             except CallError as error:
                 outcome = failed(error)
-            await send.send(b"")
-            send.close()
-            await peer.quiet.wait()
+            await peer.said_all()
             if isinstance(outcome, Reply):
-                for piece in pieces(bytes(outcome.result)):
+                *first, last = pieces(bytes(outcome.result))
+                for piece in first:
                     await stream.send(pack(Part(piece)))
-                await stream.send(pack(End(outcome.modern)))
+                await stream.send(pack(End(outcome.modern, last)))
                 await stream.finish()
             else:
                 await _tell(stream, outcome)
@@ -166,8 +165,9 @@ class Serving:
         try:
             while True:
                 chunk = await stream.receive()
-                if chunk is None:
-                    return
+                if chunk is None:  # it has nothing more to say, and may still go away
+                    await stream.broken.wait()
+                    raise StreamBroken("whoever asked went away")
                 match said(chunk):
                     case Given() as given:
                         peer.given(given)
@@ -176,18 +176,6 @@ class Serving:
         except (StreamBroken, WrongMessage) as error:
             logger.debug("a request is given up: %s", error)
             scope.cancel()
-
-
-async def _say(
-    receive: trio.MemoryReceiveChannel[bytes], stream: Stream, quiet: trio.Event
-) -> None:
-    """Send what the work says, in order, up to an empty message."""
-    async with receive:
-        async for message in receive:
-            if not message:
-                break
-            await stream.send(message)
-    quiet.set()
 
 
 async def _tell(stream: Stream, outcome: Failed) -> None:
@@ -209,14 +197,19 @@ class _Asker:
         self,
         asked: Asked,
         envelope: Envelope,
-        send: trio.MemorySendChannel[bytes],
+        stream: Stream,
+        nursery: trio.Nursery,
         serving: Serving,
     ) -> None:
         self.capabilities = {name: Raw(raw) for name, raw in asked.capabilities.items()}
-        self.quiet = trio.Event()
         self._envelope = envelope
-        self._send = send
+        self._stream = stream
+        self._nursery = nursery
         self._serving = serving
+        self._unsaid: deque[bytes] = deque()
+        self._quiet: trio.Event | None = None
+        """Set once all was said; None while nobody says anything: most requests have nothing to say."""
+        self._over = False
         self._waiting: dict[int, _Question] = {}
         self._asked = 0
 
@@ -225,12 +218,27 @@ class _Asker:
         self._put(Notified(method, bytes(params)))
 
     def _put(self, message: Notified | Wanted) -> bool:
-        try:
-            self._send.send_nowait(pack(message))
-        except (trio.WouldBlock, trio.ClosedResourceError, trio.BrokenResourceError):
+        if self._over or len(self._unsaid) >= BACKLOG:
             self._serving.dropped += 1
             return False
+        self._unsaid.append(pack(message))
+        if self._quiet is None:
+            self._quiet = trio.Event()
+            self._nursery.start_soon(self._say, self._quiet)
         return True
+
+    async def _say(self, quiet: trio.Event) -> None:
+        """Say what the work has to say, in order."""
+        while self._unsaid:
+            await self._stream.send(self._unsaid.popleft())
+        self._quiet = None
+        quiet.set()
+
+    async def said_all(self) -> None:
+        """The work is done: wait until all that it had to say is said; it says nothing more."""
+        self._over = True
+        if self._quiet is not None:
+            await self._quiet.wait()
 
     async def request(self, method: str, params: Raw) -> Raw:
         """Ask whoever asked, at their node, and wait; the deadline stands still meanwhile."""

@@ -204,9 +204,10 @@ class Part(Struct, frozen=True, array_like=True, tag="part"):
 
 
 class End(Struct, frozen=True, array_like=True, tag="end"):
-    """All pieces were sent: of the request (`Asked`), or of the result (JSON)."""
+    """The last piece: of the request (`Asked`), or of the result (JSON)."""
 
     modern: bool = False
+    data: bytes = b""
 
 
 class Notified(Struct, frozen=True, array_like=True, tag="notified"):

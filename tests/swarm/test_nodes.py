@@ -12,6 +12,7 @@ import pytest
 import trio
 
 from flowcore import Flow, open_flow
+from flowcore.agents import State
 from flowcore.errors import AgentUnavailable, AssemblyError
 from flowcore.swarm import MemberState
 from support.linked import certificates
@@ -199,3 +200,17 @@ async def test_links_that_lose_and_delay_still_carry_everything(tmp_path: pathli
             result = await alpha.call("of-beta.echo", {"text": str(number)})
             assert result.text == str(number)
         assert alpha.weather.delayed > 20
+
+
+async def test_a_caller_that_goes_away_cancels_the_work_at_the_other_node(
+    tmp_path: pathlib.Path,
+) -> None:
+    async with nodes(tmp_path, "alpha", "beta") as flows:
+        alpha, beta = flows["alpha"], flows["beta"]
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(alpha.call, "of-beta.wait", {"seconds": 3600})
+            await beta.agents["of-beta"].wait_until(State.BUSY)
+            nursery.cancel_scope.cancel()
+        with trio.fail_after(20):
+            await beta.agents["of-beta"].wait_until(State.IDLE)
+        assert beta.requests.statistics().cancelled == 1
