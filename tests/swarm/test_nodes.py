@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import logging
 import pathlib
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import Iterator
+from contextlib import AsyncExitStack
 from typing import Any
 
 import pytest
@@ -15,10 +15,8 @@ from flowcore import Flow, open_flow
 from flowcore.agents import State
 from flowcore.errors import AgentUnavailable, AssemblyError
 from flowcore.swarm import MemberState
-from support.linked import certificates
-from support.node import ROOT
+from support.flows import config, lists, nodes
 
-AGENTS = f"{ROOT}/tests/support/agents.py"
 TOPOLOGIES = ("mesh", "star", "ring", "hierarchical")
 
 
@@ -27,55 +25,6 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.CRITICAL)
     yield
     logging.disable(logging.NOTSET)
-
-
-def config(name: str, folder: pathlib.Path, seeds: list[str], **swarm: Any) -> dict[str, Any]:
-    """A node with one agent of its own, and one that every node has."""
-    certs = certificates()
-    return {
-        "node": {"name": name, "data_dir": str(folder / name)},
-        "agent": {
-            f"of-{name}": {"type": "python", "target": AGENTS},
-            "shared": {"type": "python", "target": AGENTS, "roles": ["shared"]},
-        },
-        "swarm": {
-            "bind": "127.0.0.1:0",
-            "seeds": seeds,
-            "tls": {
-                "cert": str(certs / f"{name}.pem"),
-                "key": str(certs / f"{name}.key"),
-                "ca": str(certs / "ca.pem"),
-            },
-            "membership": {"type": "swim", "profile": "local"},
-            **swarm,
-        },
-    }
-
-
-@asynccontextmanager
-async def nodes(folder: pathlib.Path, *names: str, **swarm: Any) -> AsyncGenerator[dict[str, Flow]]:
-    """Nodes of one swarm, that know each other."""
-    flows: dict[str, Flow] = {}
-    async with AsyncExitStack() as stack:
-        seeds: list[str] = []
-        for name in names:
-            flow = await stack.enter_async_context(open_flow(config(name, folder, seeds, **swarm)))
-            await flow.wait_settled()
-            flows[name] = flow
-            seeds = [flows[names[0]].swarm.address]
-        for flow in flows.values():
-            await lists(flow, *(f"of-{name}.echo" for name in names))
-        yield flows
-
-
-async def lists(flow: Flow, *names: str) -> None:
-    """Wait until a node lists all of these tools."""
-    with trio.fail_after(20):
-        while True:
-            revision = flow.directory.revision
-            if set(names) <= {one.name for one in flow.directory.listing("tools").entries}:
-                return
-            await flow.directory.wait_changed(revision)
 
 
 @pytest.mark.parametrize("topology", TOPOLOGIES)

@@ -18,6 +18,7 @@ import mcp
 from mcp import types
 from support.mcp_client import open_talkative
 from support.needs import ROOT
+from support.official import answer_name, answer_sample, use
 
 pytestmark = [
     # the client's own HTTP library leaves async generators to the garbage collector
@@ -55,15 +56,6 @@ async def open_target(over: str, folder: pathlib.Path) -> AsyncGenerator[Any]:
     )
 
 
-async def answer_name(context: object, params: object) -> types.ElicitResult:
-    return types.ElicitResult(action="accept", content={"name": "Ann"})
-
-
-async def answer_sample(context: object, params: object) -> types.CreateMessageResult:
-    content = types.TextContent(type="text", text="model says")
-    return types.CreateMessageResult(role="assistant", content=content, model="m")
-
-
 @pytest.mark.parametrize("mode", ["auto", "legacy"])
 @pytest.mark.parametrize("over", ["http", "stdio"])
 async def test_the_official_client_can_do_all_of_it(
@@ -81,44 +73,6 @@ async def test_the_official_client_can_do_all_of_it(
                 assert client.server_info is not None
                 assert client.server_info.name == "flowcore"
                 await use(client)
-
-
-async def use(client: mcp.Client) -> None:
-    tools = {tool.name: tool for tool in (await client.list_tools()).tools}
-    assert {"echo", "flow.status"} <= tools.keys()
-    assert await text_of(client, "echo", text="x") == "x"
-    assert (await client.call_tool("add", {"a": 1, "b": 2})).structured_content == {"sum": 3}
-    assert (await client.call_tool("fail", {})).is_error
-    assert await text_of(client, "greet_elicited") == "hello, Ann"
-    assert await text_of(client, "greet_by_rounds") == "hello, Ann after 1"
-    assert await text_of(client, "sample") == "model says"
-    seen: list[float] = []
-
-    async def progress(progress: float, total: float | None, message: str | None) -> None:
-        seen.append(progress)
-
-    result = await client.call_tool("steps", {"count": 3}, progress_callback=progress)
-    assert result.is_error is False
-    assert seen == [1, 2, 3]
-    read = await client.read_resource("test://items/7")
-    content = read.contents[0]
-    assert isinstance(content, types.TextResourceContents)
-    assert content.text == "item 7"
-    assert len((await client.list_resource_templates()).resource_templates) == 1
-    prompt = await client.get_prompt("review", {"code": "x"})
-    assert isinstance(prompt.messages[0].content, types.TextContent)
-    reference = types.PromptReference(type="ref/prompt", name="review")
-    completed = await client.complete(reference, {"name": "code", "value": "ru"})
-    assert completed.completion.values == ["ruby"]
-    with pytest.raises(mcp.MCPError) as caught:
-        await client.call_tool("no_such_tool", {})
-    assert caught.value.code == -32602
-
-
-async def text_of(client: mcp.Client, tool: str, **arguments: Any) -> str:
-    content = (await client.call_tool(tool, arguments)).content[0]
-    assert isinstance(content, types.TextContent)
-    return content.text
 
 
 async def test_a_call_that_the_official_client_gives_up_is_cancelled() -> None:
