@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import ipaddress
+import re
+from collections.abc import Callable, Sequence
+
 import attrs
 
 from flowcore.config import Duration, Selection, Size, selection, setting
@@ -11,18 +15,52 @@ from flowcore.swarm.links.settings import LinkSettings
 from flowcore.swarm.overlay.settings import OverlaySettings
 from flowcore.swarm.tls import NodeTlsSettings
 
+_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9._-]{0,251}[A-Za-z0-9_.])?")
+
 
 def is_address(text: str) -> bool:
     """Whether a text is `host:port`, with a port of 1 to 65535 (0: any that is free); IPv6 in brackets."""
     host, colon, port = text.rpartition(":")
-    if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:
+    if not colon or not port.isascii() or not port.isdigit() or int(port) > 65535:
         return False
     if host.startswith("["):
-        return host.endswith("]")
-    return ":" not in host
+        return host.endswith("]") and _is_ip(host[1:-1], ipaddress.IPv6Address)
+    if host.replace(".", "").isdigit():  # a name is not of digits alone
+        return _is_ip(host, ipaddress.IPv4Address)
+    return _HOST.fullmatch(host) is not None
+
+
+def _is_ip(text: str, kind: Callable[[str], object]) -> bool:
+    try:
+        kind(text)
+    except ValueError:
+        return False
+    return True
+
+
+def is_reachable(text: str) -> bool:
+    """Whether a text is an address that others can connect to: of one host, with a port."""
+    if not is_address(text):
+        return False
+    host, _, port = text.rpartition(":")
+    host = host.strip("[]")
+    return int(port) > 0 and not (host[0] in "0:" and _is_ip(host, _wildcard))
+
+
+def _wildcard(host: str) -> None:
+    if not ipaddress.ip_address(host).is_unspecified:
+        raise ValueError(host)
+
+
+def _seeds(seeds: Sequence[str]) -> bool:
+    for seed in seeds:
+        if not is_reachable(seed):
+            raise ValueError(f"expected addresses of nodes, host:port each, not {seed[:100]!r}")
+    return True
 
 
 _ADDRESS = v.Check(is_address, "host:port")
+_REACHABLE = v.Check(is_reachable, "host:port of this node, as others reach it")
 
 
 def _node_breaker() -> BreakerSettings:
@@ -64,11 +102,13 @@ class SwarmSettings:
         help="where links (TCP) and gossip (UDP) of other nodes are taken",
     )
     advertise: str | None = setting(
-        None, validator=_ADDRESS, help="where other nodes reach this one; unset: as `bind` says"
+        None,
+        validator=_REACHABLE,
+        help="where other nodes reach this one; unset: as `bind` says",
     )
     seeds: tuple[str, ...] = setting(
         (),
-        validator=v.Check(lambda seeds: all(map(is_address, seeds)), "a list of host:port"),
+        validator=v.Check(_seeds, "a list of host:port"),
         help="where nodes of the swarm may be found; this node's own address may be among them",
     )
     tls: NodeTlsSettings = setting(help="who this node is, and whom it believes")
