@@ -96,6 +96,11 @@ class Telling:
         event = StateChanged(agent, state, State.STOPPED, reason, trio.current_time())
         self._watchers.emit(Elsewhere(node, event))
 
+    def back_with(self, node: str, agent: str, state: State, reason: str) -> None:
+        """An agent is there again with its node; what it did meanwhile nobody here was told."""
+        event = StateChanged(agent, State.STOPPED, state, reason, trio.current_time())
+        self._watchers.emit(Elsewhere(node, event))
+
     def _gap(self, node: str, message: bytes) -> None:
         del message
         self.gaps += 1

@@ -70,6 +70,8 @@ class _Node:
     agents: tuple[AgentNews, ...] = ()
     fetching: bool = False
     gone: str = ""
+    back: bool = False
+    """Whether it was gone, and nobody was told yet what it has now."""
 
 
 class Federation:
@@ -273,7 +275,7 @@ class Federation:
             self._lose(node, "has left" if member.state is MemberState.LEFT else "is dead")
             return
         if node.gone:
-            node.gone = ""
+            node.gone, node.back = "", True
             self._set(node)
         if member.about:
             self.heard(member.name, member.about)
@@ -296,6 +298,7 @@ class Federation:
             self._set(node)
         if node.wanted == (node.boot, node.version):
             self._load(node, about.loads)
+            self._tell_back(node)
         elif self._nursery is not None and not node.fetching:
             node.fetching = True
             self._nursery.start_soon(self._fetch, node)
@@ -333,10 +336,15 @@ class Federation:
                     self._catalogs[digest] = unpack_catalog(packed, digest)
         for one in told.agents:
             state_of(one.state)
+        node.back = node.back or node.boot not in (
+            0,
+            told.boot,
+        )  # what it told before it began anew is over
         node.boot, node.version, node.agents = told.boot, told.version, told.agents
         if node.wanted[0] != told.boot or node.wanted < (told.boot, told.version):
             node.wanted = (told.boot, told.version)
         self._set(node)
+        self._tell_back(node)
 
     def _set(self, node: _Node) -> None:
         """Put the agents of a node where they are looked for."""
@@ -377,6 +385,15 @@ class Federation:
         self.forwarding.lost(node.name, f"it {why}")
         for news in node.agents:
             self.events.lost_with(node.name, news.name, state_of(news.state), f"node {why}")
+
+    def _tell_back(self, node: _Node) -> None:
+        """A node is there again: whoever heard that its agents were lost hears what they are now."""
+        if not node.back or node.gone:
+            return
+        node.back = False
+        for news in node.agents:
+            if news.name not in self._apart:
+                self.events.back_with(node.name, news.name, state_of(news.state), news.reason)
 
     def keep(self, members: Iterable[str]) -> None:
         """These are the members that are known: others are forgotten, with all they had."""

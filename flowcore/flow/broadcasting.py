@@ -113,10 +113,13 @@ class Broadcasting:
         everybody = list(self._who(role, topic))
         if len(everybody) > MOST:
             raise InvalidArguments(f"that would call {len(everybody)} agents; at most {MOST} are")
-        if want in ("first_n", "quorum") and not 1 <= n <= max(1, len(everybody)):
-            raise InvalidArguments(
-                f"expected n of 1 to {len(everybody)}, as many are there, not {n}"
-            )
+        if want in ("first_n", "quorum"):
+            if n < 1:
+                raise InvalidArguments(f"expected n of at least 1, not {n}")
+            if n > len(everybody) > 0:
+                raise InvalidArguments(
+                    f"expected n of 1 to {len(everybody)}, as many are there, not {n}"
+                )
         return await self._call_all(parent, tool, arguments, everybody, want, n, seconds)
 
     async def _call_all(

@@ -344,6 +344,45 @@ async def test_a_node_that_comes_back_has_its_agents_again() -> None:
         assert (await alpha.call("three.echo", {"text": "x"})).text == "x"
 
 
+@asynccontextmanager
+async def states(flow: Flow, agent: str, *wanted: str) -> AsyncGenerator[None]:
+    """Wait until what is told of an agent elsewhere ends in these states."""
+    seen: list[str] = []
+    async with flow.events() as events:
+        yield
+        with trio.fail_after(10):
+            async for event in events:
+                happened = event.event if isinstance(event, Elsewhere) else None
+                if isinstance(happened, StateChanged) and happened.agent == agent:
+                    seen.append(happened.new.value)
+                    if tuple(seen[-len(wanted) :]) == wanted:
+                        return
+
+
+async def test_who_was_told_that_an_agent_is_lost_is_told_that_it_is_back() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.echo")
+        async with states(alpha, "two", "stopped", "idle"):
+            nodes.net.part("alpha", "beta")
+            nodes.bury("beta")
+            nodes.net.cut.clear()
+            nodes.gossip("beta")
+        assert (await alpha.call("two.echo", {"text": "x"})).text == "x"
+
+
+async def test_of_a_node_that_began_anew_it_is_told_what_its_agents_are_now() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.echo")
+        async with states(alpha, "two", "idle"):
+            nodes.kill("beta")  # and nobody has noticed
+            nodes.net.cut.clear()
+            await nodes.start("beta", {"two": demo()})
+
+
 async def test_an_agent_that_is_taken_away_leaves_all_lists() -> None:
     async with swarm() as nodes:
         alpha = await nodes.start("alpha", {})

@@ -94,3 +94,13 @@ async def available(flow: Flow, name: str) -> None:
             if name in flow.roster.doers and flow.roster.doers[name].state.available:
                 return
             await flow.directory.wait_changed(revision)
+
+
+async def gone(flow: Flow, name: str) -> None:
+    """Wait until an agent cannot be had anywhere."""
+    with trio.fail_after(20):
+        while True:
+            revision = flow.directory.revision
+            if name not in flow.roster.doers or not flow.roster.doers[name].state.available:
+                return
+            await flow.directory.wait_changed(revision)

@@ -11,8 +11,10 @@ import pytest
 import trio
 
 import mcp
-from support.flows import TALK, two
+from flowcore import Flow, open_flow
+from mcp import types
 from support.conformance import EVERYTHING, Version, run_suite
+from support.flows import TALK, available, config, gone, two
 from support.official import answer_name, answer_sample, text_of, use
 
 pytestmark = [
@@ -68,3 +70,48 @@ async def test_the_official_suite_passes_at_another_node(
     async with two(tmp_path / "nodes", EVERYTHING) as (alpha, _):
         score = await run_suite(alpha.endpoints["mcp"][0], version, tmp_path)
     assert score.whole, "\n".join([str(score), *score.problems])
+
+
+@pytest.mark.filterwarnings("ignore::mcp.MCPDeprecationWarning")
+async def test_what_a_client_hears_of_a_resource_outlives_the_node_that_has_it(
+    tmp_path: pathlib.Path,
+) -> None:
+    heard, hear = trio.open_memory_channel[object](100)
+
+    async def take(message: object) -> None:
+        if isinstance(message, types.ResourceUpdatedNotification):
+            await heard.send(message)
+
+    near, far = config("alpha", tmp_path, []), config("beta", tmp_path, [])
+    near["agent"], far["agent"] = {}, {"talk": TALK}
+    near["edge"] = {"mcp": {"type": "mcp", "bind": "127.0.0.1:0"}}
+
+    async def live(*, task_status: trio.TaskStatus[tuple[Flow, trio.CancelScope]]) -> None:
+        with trio.CancelScope() as scope:
+            async with open_flow(far) as beta:
+                await beta.wait_settled()
+                task_status.started((beta, scope))
+                await trio.sleep_forever()
+
+    async def told(client: mcp.Client) -> None:
+        await text_of(client, "change", uri="test://static")
+        await hear.receive()
+
+    with trio.fail_after(30):
+        async with open_flow(near) as alpha, trio.open_nursery() as nursery:
+            far["swarm"]["seeds"] = [alpha.swarm.address]
+            _, first = await nursery.start(live)
+            await available(alpha, "talk")
+            async with mcp.Client(
+                alpha.endpoints["mcp"][0], mode="legacy", message_handler=take
+            ) as client:
+                await client.session.subscribe_resource("test://static")
+                await told(client)
+                first.cancel()
+                await gone(alpha, "talk")
+                beta, _ = await nursery.start(live)
+                while not beta.status()["federation"]["served"]:  # it is asked anew
+                    await trio.lowlevel.checkpoint()
+                await available(alpha, "talk")
+                await told(client)
+            nursery.cancel_scope.cancel()

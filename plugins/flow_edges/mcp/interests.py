@@ -73,11 +73,21 @@ class Interests:
             self._nursery.start_soon(self._settle_quietly, interest)
 
     def renew(self, agent: str) -> None:
-        """The agent came back: it knows nothing of what it was asked before."""
+        """The agent came back, or is had elsewhere: it knows nothing of what it was asked before.
+
+        While it is not to be had it is not asked; it is when it comes.
+        """
         for interest in self._interests.values():
-            if interest.agent == agent and interest.subscribed:
+            if interest.agent == agent:
                 interest.subscribed = False
-                self._nursery.start_soon(self._settle_quietly, interest)
+                if _held(interest) and self._available(agent):
+                    self._nursery.start_soon(self._settle_quietly, interest)
+
+    def _available(self, agent: str) -> bool:
+        try:
+            return self._host.directory.by_name(agent).state.available
+        except CallError:
+            return False  # it was taken away
 
     def _agent_of(self, uri: str) -> str:
         agent = self._host.directory.resolve("resources", uri).agent
