@@ -10,7 +10,8 @@ from flowcore.agents.state import State
 
 
 class Member(Protocol):
-    """An agent as the directory sees it. Name, roles, capabilities and `bare` never change.
+    """An agent as the directory sees it. Its name never changes; its roles, capabilities and `bare` count as
+    they are when it joins: one for which they change leaves, and joins again.
 
     One that may be at several nodes has `nodes`, their names, in order.
     """
@@ -53,19 +54,23 @@ class Groups:
         self._members = members
         self._roles: dict[str, set[str]] = {}
         self._capabilities: dict[str, set[str]] = {}
+        self._joined: dict[str, tuple[frozenset[str], frozenset[str]]] = {}
+        """The roles and capabilities with which each has joined: they may be others by now."""
         self._kept: dict[str | frozenset[str], tuple[Member, ...]] = {}
 
     def join(self, member: Member) -> None:
-        for role in member.roles:
+        roles, capabilities = self._joined[member.name] = (member.roles, member.capabilities)
+        for role in roles:
             self._roles.setdefault(role, set()).add(member.name)
-        for capability in member.capabilities:
+        for capability in capabilities:
             self._capabilities.setdefault(capability, set()).add(member.name)
         self._kept.clear()
 
     def leave(self, member: Member) -> None:
-        for role in member.roles:
+        roles, capabilities = self._joined.pop(member.name)
+        for role in roles:
             self._roles[role].discard(member.name)
-        for capability in member.capabilities:
+        for capability in capabilities:
             self._capabilities[capability].discard(member.name)
         self._kept.clear()
 

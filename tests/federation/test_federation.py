@@ -383,6 +383,26 @@ async def test_of_a_node_that_began_anew_it_is_told_what_its_agents_are_now() ->
             await nodes.start("beta", {"two": demo()})
 
 
+async def test_an_agent_that_has_another_role_from_now_on_has_it_at_every_node() -> None:
+    def of(**more: Any) -> dict[str, Any]:
+        return {"node": {"name": "beta"}, "agent": {"two": demo(**more)}}
+
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        beta = await nodes.start("beta", {"two": demo(roles=["old"], capabilities=["a"])})
+        await listed(alpha, "two.echo")
+        assert [one.name for one in alpha.directory.by_role("old")] == ["two"]
+        await beta.reload(of(roles=["new"], capabilities=["b"]))
+        for flow in (beta, alpha):
+            with trio.fail_after(10):
+                while not flow.directory.by_role("new"):
+                    await flow.directory.wait_changed(flow.directory.revision)
+            assert not flow.directory.by_role("old")
+            assert not flow.directory.by_capability(["a"])
+            assert [one.name for one in flow.directory.by_capability(["b"])] == ["two"]
+        assert (await alpha.call("two.echo", {"text": "x"})).text == "x"
+
+
 async def test_an_agent_that_is_taken_away_leaves_all_lists() -> None:
     async with swarm() as nodes:
         alpha = await nodes.start("alpha", {})
