@@ -16,7 +16,8 @@ from typing import Any
 
 import trio
 
-from flowcore.swarm.interfaces import Links, Member, Membership, Overlay, Topology
+from flowcore.swarm.interfaces import Member, Membership, Overlay, Topology
+from flowcore.swarm.links import OpenLinks
 from flowcore.swarm.settings import SwarmSettings
 
 logger = logging.getLogger(__name__)
@@ -36,7 +37,7 @@ class Swarm:
         address: str,
         topology: Topology,
         membership: Membership,
-        links: Links,
+        links: OpenLinks,
         overlay: Overlay,
     ) -> None:
         self.settings = settings
@@ -123,7 +124,7 @@ class Swarm:
             "reach": self.topology.reach(max(1, present)),
             "tolerates": self.topology.tolerates(max(1, present)),
             "members": members,
-            "links": {name: link.status() for name, link in sorted(up.items())},
+            **self.links.status(),
             "membership": self.membership.status(),
             "overlay": self.overlay.status(),
         }

@@ -76,6 +76,18 @@ async def test_status_tells_of_the_swarm(tmp_path: pathlib.Path) -> None:
         assert status["federation"]["nodes"][0]["current"]
 
 
+async def test_status_counts_a_node_of_another_swarm_that_was_refused(
+    tmp_path: pathlib.Path,
+) -> None:
+    async with open_flow(config("alpha", tmp_path, [])) as alpha:
+        seeds = [alpha.swarm.address]
+        async with open_flow(config("beta", tmp_path, seeds, cluster="another")) as beta:
+            with trio.fail_after(20):
+                while not alpha.status()["swarm"]["refused"].get("cluster"):
+                    await trio.lowlevel.checkpoint()
+            assert list(beta.swarm.members()) == ["beta"]
+
+
 async def test_no_request_is_lost_while_the_topology_changes(tmp_path: pathlib.Path) -> None:
     names = ("alpha", "beta", "gamma", "delta")
     async with nodes(tmp_path, *names) as flows:
