@@ -6,9 +6,10 @@ from collections import OrderedDict
 
 from flowcore.text import BUCKETS, Features, Weights, features
 
-WEIGHTS = Weights(pairs=1 / 4, beginnings=3 / 2, short=0.0, long=1 / 2, ends=0.0, common=1 / 4)
-"""Beginnings of words count most, for they are what other forms of a word have too; ends and short runs are
-what all words have, and count for nothing."""
+WEIGHTS = Weights(pairs=1.0, beginnings=3 / 2, short=1 / 2, long=1 / 4, ends=1 / 2, common=1 / 4)
+"""Beginnings of words count most, for they are what other forms of a word have too. Long runs within a word
+are rare, so that inverse frequency alone makes much of them: they count less. Chosen with embedders of both
+kinds."""
 LONGEST = 4_000
 """Characters of a text that count, its first: more make it no clearer, and cost time."""
 _KEPT = 512
