@@ -3,6 +3,14 @@
 from flow_gates.evidence.checked import checked_query, checked_vector, finite
 from flow_gates.evidence.described import Described
 from flow_gates.evidence.nearest import shares
-from flow_gates.evidence.texts import Texts
+from flow_gates.evidence.texts import WEIGHTS, Texts
 
-__all__ = ["Described", "Texts", "checked_query", "checked_vector", "finite", "shares"]
+__all__ = [
+    "WEIGHTS",
+    "Described",
+    "Texts",
+    "checked_query",
+    "checked_vector",
+    "finite",
+    "shares",
+]

@@ -8,7 +8,7 @@ from hashlib import blake2b
 import numpy as np
 import numpy.typing as npt
 
-from flow_gates.evidence import finite
+from flow_gates.evidence import WEIGHTS, finite
 from flow_gates.moe.calibration import Calibration
 from flow_gates.moe.chance import Chance
 from flow_gates.moe.ewc import Consolidation
@@ -54,9 +54,9 @@ class Learner:
         """How many lessons each row had."""
         self.rates: Floats = np.ones(0, np.float32)
         """Shape (rows,): the part of the first learning rates that each row has."""
-        told = repr((config.replay.kind, seed))
+        told = repr((config.replay.kind, seed, tuple(WEIGHTS)))
         self.form = blake2b(told.encode(), digest_size=8).hexdigest()
-        """A hash of what a snapshot depends on besides the embedder."""
+        """A hash of what a snapshot depends on besides the embedder; features of other weights are others."""
 
     def make_room(self) -> None:
         """Have rows for all slots."""
