@@ -99,6 +99,8 @@ class Group:
         self.storages: dict[str, Storage] = {}
         self.states: dict[str, list[Committed]] = {}
         """What each node's state has applied; that outlives it, too."""
+        self.history: dict[int, bytes] = {}
+        """What any of them has ever applied, by position: also what is only in snapshots by now."""
         self.running: dict[str, Running] = {}
         self._lives = 0
 
@@ -126,10 +128,23 @@ class Group:
                     task_status.started()
                     if self._follow:
                         raft.snapshots_from(lambda: _snapshot(one))
-                        await _follow(one)
+                        await self._follow_one(one)
                     await trio.sleep_forever()
         finally:
             gone.set()
+
+    async def _follow_one(self, one: Running) -> None:
+        async with aclosing(one.raft.committed(one.seen[-1].position if one.seen else 0)) as stream:
+            async for batch in stream:
+                if isinstance(batch, Installed):
+                    pieces = [piece async for piece in batch.chunks]
+                    one.installed.append((batch.position, pieces))
+                    # a mark: what stood at that position is in the snapshot
+                    one.seen[:] = [Committed(batch.position, b"")]
+                else:
+                    for entry in batch:
+                        assert self.history.setdefault(entry.position, entry.data) == entry.data
+                    one.seen.extend(batch)
 
     async def stop(self, name: str) -> None:
         """Stop a node, as suddenly as a task can be."""
@@ -167,17 +182,6 @@ class Group:
 
     def __getitem__(self, name: str) -> Raft:
         return self.running[name].raft
-
-
-async def _follow(one: Running) -> None:
-    async with aclosing(one.raft.committed(one.seen[-1].position if one.seen else 0)) as stream:
-        async for batch in stream:
-            if isinstance(batch, Installed):
-                pieces = [piece async for piece in batch.chunks]
-                one.installed.append((batch.position, pieces))
-                one.seen[:] = [Committed(batch.position, b"")]
-            else:
-                one.seen.extend(batch)
 
 
 @asynccontextmanager
