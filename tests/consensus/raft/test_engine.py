@@ -295,3 +295,13 @@ def test_a_command_is_what_was_proposed() -> None:
     write = engine.ready().write
     assert write is not None
     assert write.compact == 3
+
+
+def test_nothing_is_committed_beyond_what_was_compared() -> None:
+    """The end of a log may be of a leader that is gone, and be replaced (Raft, figure 2, AppendEntries 5)."""
+    engine = Engine("a", Restored(b"", (0, 0), voters="abc"))
+    last, term = engine.log.last, engine.log.last_term
+    tail = [LogEntry(last + at, term + 1, command_data(b"old")) for at in (1, 2, 3)]
+    assert engine.step("b", Append(term + 1, last, term, 0, tail)) == ""
+    assert engine.step("c", Append(term + 2, last + 1, term + 1, last + 3, [])) == ""
+    assert (engine.log.last, engine.log.commit) == (last + 3, last + 1)

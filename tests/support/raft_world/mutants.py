@@ -92,12 +92,6 @@ MUTANTS = (
         "        elif True:\n",
     ),
     Mutant(
-        "leases for ever",
-        "reads.py",
-        "            and self.ticks - self._lease_from < settings.election_ticks - settings.lease_margin\n",
-        "",
-    ),
-    Mutant(
         "a lease holds while leadership goes",
         "reads.py",
         "            and not self._handed_over\n",
@@ -166,12 +160,6 @@ MUTANTS = (
         "        if message.previous != log.last:\n",
         "        if False:\n",
         quick=True,
-    ),
-    Mutant(
-        "commit beyond what was compared",
-        "replication.py",
-        "        commit = min(message.commit, last)\n",
-        "        commit = min(message.commit, log.last)\n",
     ),
     Mutant(
         "heartbeats tell all of the commit",
