@@ -12,7 +12,10 @@ from flow_consensus.raft.engine import Engine
 
 
 class Transport(Protocol):
-    """Messages between the nodes of a cluster, whose names are authentic. They may be lost; not changed."""
+    """Messages between the nodes of a cluster, whose names are authentic.
+
+    They may be lost, or come late; they are not changed, and each comes once at most.
+    """
 
     @property
     def most(self) -> int:

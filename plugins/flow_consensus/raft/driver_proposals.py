@@ -195,7 +195,9 @@ class Proposals:
         if answer is None and (engine.role is not Role.LEADER or engine.term != message.term):
             why = f"it does not lead in term {message.term}"
             answer = ForwardAnswer(message.id, 0, False, why)
-        elif answer is None:
+        elif answer is not None:
+            seen.move_to_end(message.id)  # what is still asked for is the last to be forgotten
+        else:
             answer = seen[message.id] = self._taken_for(message)
             while len(seen) > _FORWARDS:
                 seen.popitem(last=False)
@@ -225,6 +227,10 @@ class Proposals:
             return
         term = sent.message.term
         self._note(sent.proposals, message.first, term)
+        if sent.lost_leader:  # it comes late: they wait for another leader to decide
+            for one in sent.proposals:
+                one.orphaned = sent.lost_leader
+            self._orphans += len(sent.proposals)
         given = self._node.engine.log.given
         if message.first <= given:
             self._late([one for one in sent.proposals if one.position <= given])

@@ -212,6 +212,54 @@ class Unreadable(MemoryLog):
         return await super().read(first, last, limit)
 
 
+async def test_an_answer_that_comes_when_its_leader_is_lost_is_not_waited_on_for_ever(
+    autojump_clock: MockClock,
+) -> None:
+    """Nobody leads any more, and nobody will: what was placed by the last leader is unknown."""
+    async with open_group(ABC) as group:
+        leader = await group.leader()
+        follower = next(one for one in ABC if one != leader)
+        answers: list[bytes] = []
+
+        def lose(sender: str, to: str, message: bytes) -> bool:
+            answer = (sender, to) == (leader, follower) and message[:1] == b"\x81"
+            if answer:
+                answers.append(message)
+                for one in ABC:
+                    group.network.isolate(one)
+            return answer
+
+        group.network.lose = lose
+        began = trio.current_time()
+
+        async def propose() -> None:
+            with pytest.raises(OutcomeUnknown, match="leader was lost before it was decided"):
+                await group[follower].propose(b"late")
+
+        with trio.fail_after(5):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(propose)
+                while not answers or group[follower].engine.leader:  # noqa: ASYNC110
+                    await trio.sleep(0.01)
+                group[follower].received(leader, answers[0])
+        assert trio.current_time() - began < 1.5
+
+
+async def test_what_is_still_asked_for_is_the_last_to_be_forgotten(
+    autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flow_consensus.raft.driver_proposals._FORWARDS", 2)
+    async with open_group(ABC) as group:
+        leader = await group.leader()
+        follower = next(one for one in ABC if one != leader)
+        term = group[leader].engine.term
+        for number in (1, 2, 1, 3, 1, 4, 1):
+            forward = Forward(number, term, [b"%d" % number])
+            group[leader].received(follower, encode_own(forward))
+        await group[leader].propose(b"last")
+        assert await group.agree() == [b"1", b"2", b"3", b"4", b"last"]
+
+
 async def test_a_leader_that_cannot_read_its_log_leads_no_more(autojump_clock: MockClock) -> None:
     storages = {name: Unreadable(name) for name in ABC}
     settings = RaftSettings(memory=1000)
