@@ -12,9 +12,8 @@ from msgspec import Struct
 
 from flowcore.errors import UntrustedFile
 from flowcore.state.limits import Limits
-from flowcore.state.work import WorkCommand
 
-VERSION = 3
+VERSION = 2
 """The greatest of an entry that this flowcore can apply. What it writes has the least that is enough."""
 
 
@@ -147,7 +146,6 @@ Command = (
     | CloseSession
     | SetLimits
     | Tidy
-    | WorkCommand
 )
 
 
@@ -177,8 +175,6 @@ _versioned = msgspec.msgpack.Decoder(_Versioned)
 
 def version_of(command: Command) -> int:
     """The version of an entry with this command: the least flowcore that knows it can apply it."""
-    if isinstance(command, WorkCommand):
-        return 3
     return 2 if isinstance(command, Retrain) else 1
 
 
