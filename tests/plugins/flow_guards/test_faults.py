@@ -37,7 +37,8 @@ def _quiet() -> Iterator[None]:
 
 
 @asynccontextmanager
-async def flow(**guard: Any) -> AsyncGenerator[Flow]:
+async def flow(clock: MockClock | None = None, **guard: Any) -> AsyncGenerator[Flow]:
+    """A flow of two agents; from then on the clock jumps: agents start in threads, which it cannot see."""
     agent = {"type": "python", "target": AGENTS}
     config = {
         "agent": {"demo": agent, "other": agent},
@@ -46,6 +47,8 @@ async def flow(**guard: Any) -> AsyncGenerator[Flow]:
     }
     async with open_flow(config) as opened:
         await opened.wait_settled()
+        if clock is not None:
+            clock.autojump_threshold = 0
         yield opened
 
 
@@ -60,14 +63,14 @@ def act(of: Flow, action: str, **arguments: Any) -> dict[str, Any]:
     return of.guard("chaos").act(action, arguments)
 
 
-async def test_nothing_happens_until_it_is_started(autojump_clock: MockClock) -> None:
-    async with flow(experiments={"broken": {"fault": "error"}}) as one:
+async def test_nothing_happens_until_it_is_started(mock_clock: MockClock) -> None:
+    async with flow(mock_clock, experiments={"broken": {"fault": "error"}}) as one:
         assert (await one.call("demo.echo", {"text": "x"})).text == "x"
         assert act(one, "list")["running"] == []
 
 
-async def test_requests_fail_as_long_as_it_lasts(autojump_clock: MockClock) -> None:
-    async with flow(stop={"errors": 1.0}) as one:
+async def test_requests_fail_as_long_as_it_lasts(mock_clock: MockClock) -> None:
+    async with flow(mock_clock, stop={"errors": 1.0}) as one:
         act(one, "start", name="b", fault="error", agents=["demo"], duration="1h")
         with pytest.raises(AgentUnavailable, match="rehearsed failure 'b'"):
             await one.call("demo.echo", {"text": "x"})
@@ -77,8 +80,8 @@ async def test_requests_fail_as_long_as_it_lasts(autojump_clock: MockClock) -> N
         assert act(one, "list")["injected"]["error"] >= 2
 
 
-async def test_requests_come_later_within_their_deadline(autojump_clock: MockClock) -> None:
-    async with flow() as one:
+async def test_requests_come_later_within_their_deadline(mock_clock: MockClock) -> None:
+    async with flow(mock_clock) as one:
         act(one, "start", name="slow", fault="latency", delay="2s", jitter="1s", duration="1h")
         began = trio.current_time()
         await one.call("demo.echo", {"text": "x"})
@@ -90,8 +93,8 @@ async def test_requests_come_later_within_their_deadline(autojump_clock: MockClo
         assert trio.current_time() - began == pytest.approx(5)
 
 
-async def test_what_is_kept_waiting_goes_on_when_it_is_undone(autojump_clock: MockClock) -> None:
-    async with flow() as one, trio.open_nursery() as nursery:
+async def test_what_is_kept_waiting_goes_on_when_it_is_undone(mock_clock: MockClock) -> None:
+    async with flow(mock_clock) as one, trio.open_nursery() as nursery:
         act(one, "start", name="slow", fault="latency", delay="1h", duration="2h")
         began = trio.current_time()
 
@@ -104,8 +107,8 @@ async def test_what_is_kept_waiting_goes_on_when_it_is_undone(autojump_clock: Mo
         assert act(one, "stop")["stopped"] == ["slow"]
 
 
-async def test_a_dry_run_changes_nothing_and_tells_all(autojump_clock: MockClock) -> None:
-    async with flow() as one, one.events() as events:
+async def test_a_dry_run_changes_nothing_and_tells_all(mock_clock: MockClock) -> None:
+    async with flow(mock_clock) as one, one.events() as events:
         act(one, "start", name="b", fault="error", dry_run=True, duration="1d")
         assert (await one.call("demo.echo", {"text": "x"})).text == "x"
         act(one, "stop", name="b")
@@ -117,8 +120,8 @@ async def test_a_dry_run_changes_nothing_and_tells_all(autojump_clock: MockClock
         assert told == [("begun", True), ("request", True), ("undone", True)]
 
 
-async def test_it_stops_itself_when_too_much_fails(autojump_clock: MockClock) -> None:
-    async with flow(stop={"errors": 0.3, "calls": 10}) as one:
+async def test_it_stops_itself_when_too_much_fails(mock_clock: MockClock) -> None:
+    async with flow(mock_clock, stop={"errors": 0.3, "calls": 10}) as one:
         act(one, "start", name="b", fault="error", rate=1.0, duration="1h")
         failed = 0
         for _ in range(30):
