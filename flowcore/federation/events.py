@@ -38,6 +38,8 @@ class Telling:
         self._watchers = watchers
         self._apart = apart
         self._queues: dict[str, trio.MemorySendChannel[tuple[float, Event]]] = {}
+        self._lacking: set[str] = set()
+        """Nodes that something was not told, and do not know it yet."""
         self.told = self.lost = self.heard = self.gaps = 0
 
     async def run(self) -> None:
@@ -61,34 +63,47 @@ class Telling:
             return
         if event.agent in self._apart:
             return
-        for send in tuple(self._queues.values()):
+        for node, send in tuple(self._queues.items()):
             try:
                 send.send_nowait((trio.current_time(), event))
             except (trio.WouldBlock, trio.BrokenResourceError):
-                self.lost += 1
+                self._lose(node)
+
+    def _lose(self, node: str) -> None:
+        self.lost += 1
+        self._lacking.add(node)
 
     async def _send(
         self, node: str, receive: trio.MemoryReceiveChannel[tuple[float, Event]]
     ) -> None:
-        """Send what happens to one node, as long as it can be reached."""
+        """Send what happens to one node, as long as it can be reached; what is missing is told first."""
         try:
             async with receive:
                 async for at, event in receive:
-                    message = pack(_happened(event, trio.current_time() - at))
-                    await self._overlay.send(node, TOPIC, message)
-                    self.told += 1
-        except SwarmError as error:
-            logger.info("node %s is told no more of what happens here: %s", node, error)
+                    try:
+                        if node in self._lacking:
+                            await self._overlay.send(node, TOPIC, pack(Happened()))
+                            self._lacking.discard(node)
+                        message = pack(_happened(event, trio.current_time() - at))
+                        await self._overlay.send(node, TOPIC, message)
+                        self.told += 1
+                    except SwarmError as error:
+                        self._lose(node)
+                        if node not in self._overlay.reachable():
+                            logger.info("node %s is not told what happens here: %s", node, error)
+                            return  # from the next change on, if it can be reached then
         finally:
             self._queues.pop(node, None)
 
     def _hear(self, node: str, message: bytes) -> None:
         try:
-            event = _event(unpack(message, Happened))
+            told = unpack(message, Happened)
+            event = _event(told) if told.agent else None
         except WrongMessage as error:
             logger.warning("node %s told something that cannot be read: %s", node, error)
             return
-        self.heard += 1
+        self.heard += event is not None
+        self.gaps += event is None
         self._watchers.emit(Elsewhere(node, event))
 
     def lost_with(self, node: str, agent: str, state: State, reason: str) -> None:

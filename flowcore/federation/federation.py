@@ -42,7 +42,16 @@ from flowcore.federation.wire import (
     unpack_catalog,
 )
 from flowcore.resilience import Breaker, BreakerSet, BreakerState
-from flowcore.swarm import MOST_ABOUT, Lane, Member, MemberState, Overlay, Stream
+from flowcore.swarm import (
+    MOST_ABOUT,
+    Lane,
+    Member,
+    MemberState,
+    Overlay,
+    Stream,
+    receive_whole,
+    send_whole,
+)
 from flowcore.swarm.settings import FederationSettings
 
 logger = logging.getLogger(__name__)
@@ -246,7 +255,7 @@ class Federation:
 
     async def _answer(self, node: str, stream: Stream) -> None:
         try:
-            asking = unpack(await _receive_whole(stream, _MOST_ASKING), Asking)
+            asking = unpack(await receive_whole(stream, _MOST_ASKING), Asking)
         except WrongMessage as error:
             logger.warning("node %s asked what is here, wrongly: %s", node, error)
             stream.reset(str(error))
@@ -254,13 +263,11 @@ class Federation:
         if not self._version:
             self._look()
         known = set(asking.known)
-        told = pack(Announcement(self.node, self._boot, self._version, self._said))
         catalogs = {
             one.catalog: self._packed[one.catalog] for one in self._said if one.catalog not in known
         }
-        for part in (told, *catalogs.values()):
-            await _send_whole(stream, part)
-        await stream.finish()
+        told = Announcement(self.node, self._boot, self._version, self._said, catalogs)
+        await send_whole(stream, pack(told))
 
     # ---- what is known of the others
 
@@ -290,7 +297,7 @@ class Federation:
         except WrongMessage as error:
             logger.warning("node %s tells of itself what cannot be read: %s", name, error)
             return
-        if (about.boot, about.version) < node.wanted and about.boot == node.boot:
+        if about.boot == node.wanted[0] and about.version < node.wanted[1]:
             return  # older than what is known
         node.wanted = (about.boot, about.version)
         if about.draining != node.draining:
@@ -305,7 +312,8 @@ class Federation:
 
     def _load(self, node: _Node, loads: bytes) -> None:
         for number, news in enumerate(node.agents):
-            place = self.placed[news.name].places.get(node.name)
+            placed = self.placed.get(news.name)
+            place = None if placed is None else placed.places.get(node.name)
             if place is not None:
                 place.tell(loads[number] / 255 if number < len(loads) else 0.5)
 
@@ -326,20 +334,19 @@ class Federation:
     async def _fetch_once(self, node: _Node) -> None:
         self.fetches += 1
         async with await self.overlay.open(node.name, DIRECTORY, b"", Lane.CONTROL) as stream:
-            await _send_whole(stream, pack(Asking(tuple(self._catalogs)[:_MOST_KNOWN])))
-            told = unpack(await _receive_whole(stream, self.settings.largest), Announcement)
-            if told.node != node.name:
-                raise WrongMessage(f"it tells of node {told.node[:100]!r}")
-            for digest in dict.fromkeys(one.catalog for one in told.agents):
-                if digest not in self._catalogs:
-                    packed = await _receive_whole(stream, self.settings.largest)
-                    self._catalogs[digest] = unpack_catalog(packed, digest)
+            await send_whole(stream, pack(Asking(tuple(self._catalogs)[:_MOST_KNOWN])))
+            told = unpack(await receive_whole(stream, self.settings.largest), Announcement)
+        if told.node != node.name:
+            raise WrongMessage(f"it tells of node {told.node[:100]!r}")
+        # nothing is waited for from here on: what others need no more may be forgotten meanwhile
+        found = {digest: unpack_catalog(one, digest) for digest, one in told.catalogs.items()}
         for one in told.agents:
             state_of(one.state)
-        node.back = node.back or node.boot not in (
-            0,
-            told.boot,
-        )  # what it told before it began anew is over
+            if one.catalog not in found and one.catalog not in self._catalogs:
+                raise WrongMessage(f"what {one.name[:100]!r} offers is not told")
+        self._catalogs |= found
+        begun_anew = node.boot not in (0, told.boot)
+        node.back = node.back or begun_anew  # what it told before is over
         node.boot, node.version, node.agents = told.boot, told.version, told.agents
         if node.wanted[0] != told.boot or node.wanted < (told.boot, told.version):
             node.wanted = (told.boot, told.version)
@@ -349,7 +356,7 @@ class Federation:
     def _set(self, node: _Node) -> None:
         """Put the agents of a node where they are looked for."""
         hops = self.overlay.reachable().get(node.name, 1)
-        there = {one.name: one for one in node.agents if one.name not in self._apart}
+        there = {one.name: one for one in self._agents_of(node)}
         for name, news in there.items():
             placed = self.placed.get(name) or self._make(name)
             old = placed.places.get(node.name)
@@ -383,7 +390,7 @@ class Federation:
         node.gone = why
         self._set(node)
         self.forwarding.lost(node.name, f"it {why}")
-        for news in node.agents:
+        for news in self._agents_of(node):
             self.events.lost_with(node.name, news.name, state_of(news.state), f"node {why}")
 
     def _tell_back(self, node: _Node) -> None:
@@ -391,9 +398,12 @@ class Federation:
         if not node.back or node.gone:
             return
         node.back = False
-        for news in node.agents:
-            if news.name not in self._apart:
-                self.events.back_with(node.name, news.name, state_of(news.state), news.reason)
+        for news in self._agents_of(node):
+            self.events.back_with(node.name, news.name, state_of(news.state), news.reason)
+
+    def _agents_of(self, node: _Node) -> list[AgentNews]:
+        """Its agents, without those that each node has for itself."""
+        return [one for one in node.agents if one.name not in self._apart]
 
     def keep(self, members: Iterable[str]) -> None:
         """These are the members that are known: others are forgotten, with all they had."""
@@ -473,25 +483,3 @@ def _told(about: bytes) -> bytes:
         return b""
     one = unpack(about, About)
     return pack((one.boot, one.version, one.draining))
-
-
-async def _send_whole(stream: Stream, data: bytes) -> None:
-    """Send something in chunks; an empty one ends it."""
-    for at in range(0, len(data), 60 * 1024):
-        await stream.send(data[at : at + 60 * 1024])
-    await stream.send(b"")
-
-
-async def _receive_whole(stream: Stream, most: int) -> bytes:
-    got: list[bytes] = []
-    size = 0
-    while True:
-        chunk = await stream.receive()
-        if chunk is None:
-            raise StreamBroken("it ended in the middle")
-        if not chunk:
-            return b"".join(got)
-        size += len(chunk)
-        if size > most:
-            raise WrongMessage(f"more than {most} bytes at once")
-        got.append(chunk)

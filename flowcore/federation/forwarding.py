@@ -39,13 +39,11 @@ from flowcore.federation.wire import (
     heard,
     pack,
 )
-from flowcore.swarm import Lane, Overlay, Stream
+from flowcore.swarm import Lane, Overlay, Stream, pieces
 
 logger = logging.getLogger(__name__)
 
 SERVICE = "requests"
-PIECE = 60 * 1024
-"""Bytes of a part: with what is around it, it fits into a chunk."""
 QUESTIONS = 16
 """Questions of one request that may wait for answers at a time."""
 
@@ -261,8 +259,3 @@ def asked(envelope: Envelope) -> Asked:
         modern=envelope.modern,
         capabilities={name: bytes(raw) for name, raw in envelope.peer.capabilities.items()},
     )
-
-
-def pieces(data: bytes) -> list[bytes]:
-    """What is to be sent, in parts that fit; at least one."""
-    return [data[at : at + PIECE] for at in range(0, len(data), PIECE)] or [b""]

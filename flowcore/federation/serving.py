@@ -25,7 +25,7 @@ from flowcore.errors import (
     TooLarge,
     UnknownMethod,
 )
-from flowcore.federation.forwarding import QUESTIONS, pieces
+from flowcore.federation.forwarding import QUESTIONS
 from flowcore.federation.wire import (
     Asked,
     End,
@@ -41,7 +41,7 @@ from flowcore.federation.wire import (
     said,
     unpack,
 )
-from flowcore.swarm import Stream
+from flowcore.swarm import Stream, pieces
 
 logger = logging.getLogger(__name__)
 

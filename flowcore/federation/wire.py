@@ -64,6 +64,8 @@ class Announcement(Struct, frozen=True):
     boot: int
     version: int
     agents: tuple[AgentNews, ...]
+    catalogs: dict[bytes, bytes] = {}
+    """What its agents offer, by digest; without those that whoever asked knows."""
 
 
 class Asking(Struct, frozen=True):
@@ -299,9 +301,9 @@ def _kinds() -> dict[str, type[CallError]]:
 
 
 class Happened(Struct, frozen=True, omit_defaults=True):
-    """An event of a node, told to the others."""
+    """An event of a node, told to the others; of no agent where some are missing."""
 
-    agent: str
+    agent: str = ""
     ago: float = 0.0
     """Seconds since it happened, when it was sent."""
     old: str = ""

@@ -27,6 +27,7 @@ from flowcore.swarm.settings import FederationSettings, SwarmSettings, is_addres
 from flowcore.swarm.swarm import Swarm
 from flowcore.swarm.tls import NodeTlsSettings
 from flowcore.swarm.weather import Rule, Weather
+from flowcore.swarm.whole import pieces, receive_whole, send_whole
 
 __all__ = [
     "MOST_ABOUT",
@@ -59,4 +60,7 @@ __all__ = [
     "Weather",
     "is_address",
     "open_channel",
+    "pieces",
+    "receive_whole",
+    "send_whole",
 ]

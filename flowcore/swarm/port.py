@@ -6,17 +6,15 @@ import pathlib
 import random
 from collections.abc import Awaitable, Callable
 
-import trio
-
 from flowcore.errors import LinkFailed, StreamBroken
 from flowcore.swarm.identity import Identity
 from flowcore.swarm.interfaces import Datagrams, Lane, Link, Links, LinkUser, Stream
+from flowcore.swarm.whole import receive_whole, send_whole
 
 EXCHANGE = b"exchange"
 """The head of the streams by which memberships compare what they know."""
 MOST_EXCHANGE = 8 * 2**20
 """Bytes of what one side may say in an exchange."""
-_PIECE = 60 * 1024
 
 Answer = Callable[[str, bytes], Awaitable[bytes]]
 """What a node is answered, by its proven name and what it said."""
@@ -58,8 +56,8 @@ class Port:
         link = await self._links.dial(address)
         try:
             async with await link.open(Lane.GOSSIP, EXCHANGE) as stream:
-                await _send(stream, data)
-                return link.peer, await _receive(stream)
+                await send_whole(stream, data)
+                return link.peer, await receive_whole(stream, MOST_EXCHANGE)
         except StreamBroken as error:
             raise LinkFailed(f"the exchange with {address} has failed: {error}") from None
 
@@ -85,26 +83,7 @@ class Sorting:
             return
         try:
             async with stream:
-                data = await _receive(stream)
-                await _send(stream, await self._answer(link.peer, data))
+                data = await receive_whole(stream, MOST_EXCHANGE)
+                await send_whole(stream, await self._answer(link.peer, data))
         except StreamBroken:
             return  # it will ask again
-
-
-async def _send(stream: Stream, data: bytes) -> None:
-    for at in range(0, len(data), _PIECE):
-        await stream.send(data[at : at + _PIECE])
-    await stream.finish()
-
-
-async def _receive(stream: Stream) -> bytes:
-    got: list[bytes] = []
-    size = 0
-    while (chunk := await stream.receive()) is not None:
-        size += len(chunk)
-        if size > MOST_EXCHANGE:
-            stream.reset("too much")
-            raise StreamBroken(f"more than {MOST_EXCHANGE} bytes")
-        got.append(chunk)
-    await trio.lowlevel.checkpoint()
-    return b"".join(got)

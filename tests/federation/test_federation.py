@@ -466,3 +466,79 @@ async def test_loads_travel() -> None:
                     await nodes.known["alpha"].wait_told()
             nursery.cancel_scope.cancel()
         assert 0 < place.load <= 1
+
+
+async def test_who_is_too_slow_for_events_is_told_that_some_are_missing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("flowcore.federation.events.WAITING", 2)
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        beta = await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.echo")
+        node = nodes.net.nodes["beta"]
+        send, held = node.send, trio.Event()
+
+        async def hold(*words: Any) -> None:
+            await held.wait()
+            await send(*words)
+
+        monkeypatch.setattr(node, "send", hold)
+        async with alpha.events() as events:
+            for _ in range(10):
+                beta.agents["two"].pause()
+                beta.agents["two"].resume()
+            held.set()
+            beta.agents["two"].pause()
+            seen: list[str] = []
+            with trio.fail_after(10):
+                async for event in events:
+                    if isinstance(event, Elsewhere):
+                        what = event.event
+                        assert what is None or isinstance(what, StateChanged)
+                        seen.append("missing" if what is None else what.new.value)
+                        if seen[-1] == "missing":
+                            break
+                beta.agents["two"].resume()
+                async for event in events:
+                    if isinstance(event, Elsewhere) and isinstance(event.event, StateChanged):
+                        break
+        assert len(seen) < 10
+
+
+async def test_what_was_known_and_is_forgotten_meanwhile_is_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        await nodes.start("gamma", {"two": demo()})
+        await listed(alpha, "two.echo")
+        node = nodes.net.nodes["alpha"]
+        opened = node.open
+        asked: list[str] = []
+
+        async def open_(to: str, *words: Any) -> Any:
+            stream = await opened(to, *words)
+            if to == "beta" and not asked:
+                asked.append(to)
+                finish = stream.finish
+
+                async def forget() -> None:
+                    await finish()  # it has said which catalogs it knows: that of gamma
+                    nodes.kill("gamma")
+                    nodes.forget("gamma")
+                    federation = alpha.roster._federation
+                    assert federation is not None
+                    federation.keep({"alpha", "beta"})
+
+                monkeypatch.setattr(stream, "finish", forget)
+            return stream
+
+        monkeypatch.setattr(node, "open", open_)
+        await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.echo")
+        with trio.fail_after(10):
+            while getattr(alpha.roster.doers.get("two"), "nodes", ()) != ("beta",):
+                await alpha.directory.wait_changed(alpha.directory.revision)
+        assert asked == ["beta"]
+        assert (await alpha.call("two.echo", {"text": "x"})).text == "x"

@@ -1,12 +1,12 @@
 """`raft`: one order of commands that a majority of nodes agrees on.
 
-`engine` is sans-IO, and all that it is made of; the modules named `driver...` run it under trio.
+`engine` is sans-IO, and all that it is made of; `driver` runs it under trio.
 """
 
 from flow_consensus.raft.core import TAKEN, Reason, Refused, Role
-from flow_consensus.raft.driver import Raft, mentions_swarm, open_node, open_raft
-from flow_consensus.raft.driver_port import Transport
-from flow_consensus.raft.driver_settings import RaftSettings
+from flow_consensus.raft.driver.node import Raft, mentions_swarm, open_node, open_raft
+from flow_consensus.raft.driver.port import Transport
+from flow_consensus.raft.driver.settings import RaftSettings
 from flow_consensus.raft.effects import (
     ChunkStored,
     ChunkWanted,

@@ -53,6 +53,7 @@ class Faults(Guard):
                 continue
             if experiment.fault == "error":
                 del self._entered[envelope.id]
+                self._delays.pop(envelope.id, None)
                 self._rehearsal.outcome(now, failed=True, seconds=0.0)
                 raise AgentUnavailable(
                     f"rehearsed failure {running.name!r} of agent {envelope.agent!r}",

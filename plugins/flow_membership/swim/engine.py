@@ -20,7 +20,7 @@ from flow_membership.swim.claims import Claims, Signing
 from flow_membership.swim.gossip import Gossip, Weight
 from flow_membership.swim.health import LocalHealth
 from flow_membership.swim.metering import Meter
-from flow_membership.swim.probing import Outgoing, Prober, ProbeRules
+from flow_membership.swim.probing import Prober, ProbeRules
 from flow_membership.swim.relaying import Relay
 from flow_membership.swim.sessions import OVERHEAD, Refused, Sessions
 from flow_membership.swim.settings import SwimConfig
@@ -70,7 +70,7 @@ class Own:
     seeds: tuple[str, ...] = ()
 
 
-class Swim(Outgoing):
+class Swim:
     """One member of the swarm.
 
     Give it what comes (`receive`), and the time when it is `due` (`tick`); then take what it wants sent and

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from typing import Protocol
 
 import attrs
 
@@ -60,14 +61,11 @@ class Probe:
     done: bool = False
 
 
-class Outgoing:
+class Outgoing(Protocol):
     """What a prober has sent; the engine knows how."""
 
-    def ping(self, target: Known, number: int) -> None:
-        raise NotImplementedError
-
-    def ping_by(self, helper: Known, target: Known, number: int, wait: float) -> None:
-        raise NotImplementedError
+    def ping(self, target: Known, number: int) -> None: ...
+    def ping_by(self, helper: Known, target: Known, number: int, wait: float) -> None: ...
 
 
 class Prober:

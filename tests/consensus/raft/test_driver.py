@@ -10,8 +10,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from flow_consensus.raft.driver_settings import RaftSettings
-from flow_consensus.raft.driver_wire import Forward, ForwardAnswer, Own, encode_own
+from flow_consensus.raft.driver.settings import RaftSettings
+from flow_consensus.raft.driver.wire import Forward, ForwardAnswer, Own, encode_own
 from flow_storage.memory import MemoryLog
 from flowcore.errors import (
     CallError,

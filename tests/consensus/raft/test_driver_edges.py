@@ -12,8 +12,8 @@ import trio
 from trio.testing import MockClock
 
 from flow_consensus.raft import encode
-from flow_consensus.raft.driver_settings import RaftSettings
-from flow_consensus.raft.driver_wire import (
+from flow_consensus.raft.driver.settings import RaftSettings
+from flow_consensus.raft.driver.wire import (
     Ask,
     Forward,
     ForwardAnswer,
@@ -248,7 +248,7 @@ async def test_an_answer_that_comes_when_its_leader_is_lost_is_not_waited_on_for
 async def test_what_is_still_asked_for_is_the_last_to_be_forgotten(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flow_consensus.raft.driver_proposals._FORWARDS", 2)
+    monkeypatch.setattr("flow_consensus.raft.driver.proposals._FORWARDS", 2)
     async with open_group(ABC) as group:
         leader = await group.leader()
         follower = next(one for one in ABC if one != leader)

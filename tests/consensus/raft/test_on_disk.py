@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack
 import pytest
 import trio
 
-from flow_consensus.raft.driver_settings import RaftSettings
+from flow_consensus.raft.driver.settings import RaftSettings
 from flow_storage.sqlite import SqliteStorage
 from flowcore.errors import StateUnavailable
 from flowcore.state import PutPattern, PutPatterns, ReadLevel, open_state

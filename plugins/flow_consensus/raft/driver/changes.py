@@ -5,8 +5,8 @@ from __future__ import annotations
 import trio
 
 from flow_consensus.raft.core import Refused, Role
-from flow_consensus.raft.driver_port import Node
-from flow_consensus.raft.driver_wire import Ask, AskAnswer
+from flow_consensus.raft.driver.port import Node
+from flow_consensus.raft.driver.wire import Ask, AskAnswer
 from flow_consensus.raft.membership import Change, ChangeRefused
 from flowcore.errors import InvalidArguments, OutcomeUnknown, StateUnavailable
 

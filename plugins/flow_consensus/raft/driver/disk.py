@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 
 import trio
 
-from flow_consensus.raft.driver_port import Node
+from flow_consensus.raft.driver.port import Node
 from flow_consensus.raft.effects import Fetch, Write
 from flowcore.errors import StorageError, StorageFull, TooOld
 from flowcore.state import Storage

@@ -19,14 +19,14 @@ import attrs
 import trio
 
 from flow_consensus.raft.core import Refused, Role
-from flow_consensus.raft.driver_changes import Changing
-from flow_consensus.raft.driver_disk import Writer
-from flow_consensus.raft.driver_port import Alone, Transport
-from flow_consensus.raft.driver_proposals import Proposals
-from flow_consensus.raft.driver_reads import Barriers
-from flow_consensus.raft.driver_settings import RaftSettings
-from flow_consensus.raft.driver_snapshots import Incoming, Outgoing
-from flow_consensus.raft.driver_wire import (
+from flow_consensus.raft.driver.changes import Changing
+from flow_consensus.raft.driver.disk import Writer
+from flow_consensus.raft.driver.port import Alone, Transport
+from flow_consensus.raft.driver.proposals import Proposals
+from flow_consensus.raft.driver.reads import Barriers
+from flow_consensus.raft.driver.settings import RaftSettings
+from flow_consensus.raft.driver.snapshots import Incoming, Outgoing
+from flow_consensus.raft.driver.wire import (
     Ask,
     Encoded,
     Forward,

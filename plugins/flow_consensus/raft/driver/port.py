@@ -6,8 +6,8 @@ from typing import Protocol
 
 import trio
 
-from flow_consensus.raft.driver_settings import RaftSettings
-from flow_consensus.raft.driver_wire import Own
+from flow_consensus.raft.driver.settings import RaftSettings
+from flow_consensus.raft.driver.wire import Own
 from flow_consensus.raft.engine import Engine
 
 

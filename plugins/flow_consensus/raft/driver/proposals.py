@@ -11,8 +11,8 @@ import attrs
 import trio
 
 from flow_consensus.raft.core import Refused, Role
-from flow_consensus.raft.driver_port import Node
-from flow_consensus.raft.driver_wire import Forward, ForwardAnswer
+from flow_consensus.raft.driver.port import Node
+from flow_consensus.raft.driver.wire import Forward, ForwardAnswer
 from flowcore.errors import InvalidArguments, OutcomeUnknown, Overloaded, StateUnavailable, TooLarge
 from flowcore.state import LogEntry
 

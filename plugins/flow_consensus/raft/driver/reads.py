@@ -6,7 +6,7 @@ import attrs
 import trio
 
 from flow_consensus.raft.core import Refused
-from flow_consensus.raft.driver_port import Node
+from flow_consensus.raft.driver.port import Node
 from flow_consensus.raft.effects import ReadState
 from flowcore.errors import StateUnavailable
 
