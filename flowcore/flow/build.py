@@ -372,7 +372,7 @@ class _Building:
         with trio.CancelScope(shield=True):
             await root.stop_child(path)
             await root.restart_child(path)
-        self.flow.swarm.use(self.handles[path])
+        self.flow.swarm.use(self.handles[path], self.flow.plan.find(path).factory.type)
 
     def _next_child(self, component: Component) -> str:
         """The name of the child that an agent will be: no two are alike."""

@@ -10,16 +10,16 @@ import ssl
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
-import attrs
 import trio
 
 from flowcore.config import Address
 from flowcore.errors import FlowError
+from flowcore.http.arrival import Arrival
 from flowcore.http.connection import LINGER, Connection
 from flowcore.http.encoding import CLOSE, encode_response
 from flowcore.http.limits import Limits
 from flowcore.http.messages import Handler, Response, Tls
-from flowcore.http.room import Mark, Room
+from flowcore.http.room import Room
 from flowcore.http.state import SWEEP, ServerState, ServerStatistics
 from flowcore.http.wire import SocketWire, StreamWire, Wire
 
@@ -69,7 +69,7 @@ class Server:
         self._accepting = trio.CancelScope()
         self._connections: set[Connection] = set()
         self._room = Room(limits.connections, limits.connections_per_address)
-        self._handshakes: set[_Handshake] = set()
+        self._handshakes: set[Arrival] = set()
         self._anteroom = Room(limits.handshakes, limits.connections_per_address)
         self._complained = -math.inf
         self._turned_away = 0
@@ -171,7 +171,7 @@ class Server:
 
     async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream], client: str) -> bool:
         """Whether the handshake was done, within its time and with room for it."""
-        handshake = _Handshake(client, trio.current_time())
+        handshake = Arrival(client, trio.current_time())
         if not self._anteroom.admit(handshake):
             return False
         self._handshakes.add(handshake)
@@ -227,24 +227,6 @@ class Server:
             state.now = trio.current_time()
             for connection in tuple(self._connections):
                 connection.look(state.now)
-
-
-@attrs.define(eq=False)
-class _Handshake:
-    """A TLS handshake under way."""
-
-    client: str
-    since: float
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-
-    def dispensable(self) -> Mark:
-        """See `Guest`: the oldest goes first."""
-        return 0, self.since
-
-    def evict(self) -> bool:
-        """Give up."""
-        self.scope.cancel()
-        return True
 
 
 def _secured(stream: trio.SSLStream[trio.SocketStream]) -> Tls:

@@ -109,7 +109,7 @@ class Guards:
         self._known: dict[tuple[str, str], tuple[Guard, ...]] = {}
         self._seeing: dict[str, tuple[Guard, ...]] = {}
         self._knocking: dict[str, tuple[Guard, ...]] = {}
-        self._holding: dict[tuple[Guard, ...], tuple[Guard, ...]] = {}
+        self._holding: dict[tuple[str, str], tuple[Guard, ...]] = {}
 
     def place(self, agent: str, guards: Sequence[Guard]) -> None:
         """These stand before an agent's requests from now on."""
@@ -126,12 +126,13 @@ class Guards:
             self._known[edge, agent] = known
         return known
 
-    def holding(self, guards: tuple[Guard, ...]) -> tuple[Guard, ...]:
-        """Those of some guards that may keep requests waiting."""
-        found = self._holding.get(guards)
+    def holding(self, edge: str, agent: str) -> tuple[Guard, ...]:
+        """Those of the guards before these requests that may keep them waiting."""
+        found = self._holding.get((edge, agent))
         if found is None:
+            guards = self.before(edge, agent)
             found = tuple(one for one in guards if type(one).hold is not Guard.hold)
-            self._holding[guards] = found
+            self._holding[edge, agent] = found
         return found
 
     def knocking(self, edge: str) -> tuple[Guard, ...]:

@@ -186,7 +186,7 @@ class Requests:
             for guard in guards:
                 guard.enter(envelope, now)
                 passed.append(guard)
-            for guard in self.guards.holding(guards):
+            for guard in self.guards.holding(envelope.edge, agent.name):
                 await self._held(guard, envelope)
             return await self._checked(agent, envelope)
         except CallError as failure:

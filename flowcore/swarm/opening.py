@@ -123,14 +123,18 @@ async def open_swarm(
 async def _taking_part(swarm: Swarm, overlay: SwarmOverlay, port: Port) -> AsyncGenerator[None]:
     """Have the membership run, and the overlay follow it."""
 
+    followed: dict[str, str] = {}
+
     def changed(member: Member) -> None:
-        overlay.follow(
-            {
-                one.name: one.address
-                for one in swarm.members().values()
-                if one.state.present and one.name != swarm.name
-            }
-        )
+        nonlocal followed
+        there = {
+            one.name: one.address
+            for one in swarm.members().values()
+            if one.state.present and one.name != swarm.name
+        }
+        if there != followed:  # most changes are of what a member tells of itself
+            followed = there
+            overlay.follow(there)
         swarm.changed(member)
 
     async with trio.open_nursery() as nursery:

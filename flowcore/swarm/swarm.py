@@ -45,6 +45,8 @@ class Swarm:
         self.address = address
         """Where other nodes reach it: `host:port`."""
         self.topology = topology
+        self.kind = settings.topology.type
+        """The topology's type, as configured."""
         self.membership = membership
         self.links = links
         self.overlay = overlay
@@ -72,9 +74,9 @@ class Swarm:
 
         return stop
 
-    def use(self, topology: Topology) -> None:
+    def use(self, topology: Topology, kind: str) -> None:
         """Follow another topology from now on: links that it does not ask for stay until its own stand."""
-        self.topology = topology
+        self.topology, self.kind = topology, kind
         self.overlay.use(topology)
 
     def tell(self, about: bytes) -> None:
@@ -120,7 +122,7 @@ class Swarm:
         return {
             "cluster": self.settings.cluster,
             "address": self.address,
-            "topology": type(self.topology).__name__.lower(),
+            "topology": self.kind,
             "reach": self.topology.reach(max(1, present)),
             "tolerates": self.topology.tolerates(max(1, present)),
             "members": members,

@@ -9,11 +9,11 @@ from collections.abc import AsyncGenerator, Iterable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
-import attrs
 import trio
 
 from flowcore.errors import LinkFailed
-from flowcore.http.room import Mark, Room
+from flowcore.http.arrival import Arrival
+from flowcore.http.room import Room
 from flowcore.swarm.identity import Identity
 from flowcore.swarm.interfaces import LinkUser
 from flowcore.swarm.links.link import CLOSING
@@ -109,7 +109,7 @@ class Anteroom:
     async def _meet(self, stream: trio.abc.Stream) -> None:
         """One connection; whatever becomes of it, others do not notice."""
         remote, refusals = remote_of(stream), self._links.refusals
-        guest = _Guest(_host(stream), trio.current_time())
+        guest = Arrival(_host(stream), trio.current_time())
         if not self._room.admit(guest):  # never: each of them can go
             await trio.aclose_forcefully(stream)
             return
@@ -129,22 +129,6 @@ class Anteroom:
         finally:
             self._room.leave(guest)
         refusals.add(*reason, remote, None, trio.current_time(), dialled=False)
-
-
-@attrs.define(eq=False)
-class _Guest:
-    """A connection that is no link yet. See `flowcore.http.room.Guest`."""
-
-    client: str
-    since: float
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-
-    def dispensable(self) -> Mark:
-        return 0, self.since
-
-    def evict(self) -> bool:
-        self.scope.cancel()
-        return True
 
 
 def _host(stream: trio.abc.Stream) -> str:

@@ -116,7 +116,7 @@ class Learner:
         step.add(scored.places, slope, vector, features)
         for _ in range(self.config.replay.samples):
             example = self.replay.draw()
-            if example is not None:
+            if example is not None and not _of_the_same(example, place, vector):
                 self._again(example, place, step)
         self._take(step)
         if lesson.reward >= 0.5 and weight > 0:
@@ -203,3 +203,8 @@ class Learner:
         inside = float(scored.logits[order[0]]) + OF_SIMILARITY * max(found[:_LOOKED_AT])
         outside = float(scored.logits[others[0]]) + OF_SIMILARITY * max(of_others[:_LOOKED_AT])
         return inside, outside
+
+
+def _of_the_same(example: Example, place: int, vector: Floats) -> bool:
+    """Whether it is what the very text of the lesson at hand was for before: that is not held against it."""
+    return example.place != place and np.array_equal(example.vector, vector)
