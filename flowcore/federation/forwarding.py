@@ -111,8 +111,8 @@ class Forwarding:
                 async with trio.open_nursery() as nursery:
                     await self._tell(call, stream)
                     reply = await self._hear(call, stream, nursery)
-                    nursery.cancel_scope.cancel()
                     await stream.finish()
+                    nursery.cancel_scope.cancel()
         except* _Failed as group:
             raise _only(group) from None
         except* (StreamBroken, WrongMessage) as group:
