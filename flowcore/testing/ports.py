@@ -86,18 +86,29 @@ class Ports:
 
 
 class _Box:
-    """`Datagrams` on wires."""
+    """`Datagrams` on wires.
+
+    A node that crashes is cancelled, and what of it was woken in that moment still runs up to where it waits
+    next: as with a socket, what it sends then is dropped, and nothing comes to it any more.
+    """
 
     def __init__(self, wires: WireDatagrams) -> None:
         self._wires = wires
-        self.posted = 0
+        self.posted = self.unsent = 0
 
     def post(self, address: str, data: bytes) -> None:
-        self.posted += len(data)
-        self._wires.send(address.partition(":")[0], data)
+        try:
+            self._wires.send(address.partition(":")[0], data)
+        except trio.ClosedResourceError:
+            self.unsent += 1
+        else:
+            self.posted += len(data)
 
     async def receive(self) -> tuple[str, bytes]:
-        sender, data = await self._wires.receive()
+        try:
+            sender, data = await self._wires.receive()
+        except trio.ClosedResourceError:
+            await trio.sleep_forever()
         return address_of(sender), data
 
 
