@@ -32,7 +32,15 @@ class Format:
     """Tells flowcore's kinds of files apart (the pragma of that name)."""
     version: int
     schema: tuple[str, ...]
-    """Statements that make it; also what an opened file is compared with."""
+    """Statements that make its version 1, or the only one; also what an opened file is compared with."""
+    added: tuple[tuple[str, ...], ...] = ()
+    """Statements that make each later version of the one before: an older file gets what it lacks."""
+
+    def statements(self, version: int) -> list[str]:
+        """What a file of a version is made by."""
+        first = self.version - len(self.added)
+        later = self.added[: max(0, version - first)]
+        return [*self.schema, *(each for some in later for each in some)]
 
 
 def open_database(
@@ -105,7 +113,7 @@ def _make(path: pathlib.Path, format_: Format) -> None:
 
 def _fill(connection: sqlite3.Connection, format_: Format) -> None:
     with writing(connection):
-        for statement in format_.schema:
+        for statement in format_.statements(format_.version):
             connection.execute(statement)
         connection.execute(f"PRAGMA application_id = {format_.application_id}")
         connection.execute(f"PRAGMA user_version = {format_.version}")
@@ -145,10 +153,16 @@ def _settle(
     found = sorted(
         str(sql) for (sql,) in run("SELECT sql FROM sqlite_schema WHERE sql IS NOT NULL")
     )
-    if version != format_.version or found != sorted(format_.schema):
+    known = format_.version - len(format_.added) <= version
+    if not known or found != sorted(format_.statements(version)):
         raise UntrustedFile(
             f"{path} is not made as a {format_.name} of version {version} is: it is damaged"
         )
+    if version < format_.version:
+        with writing(connection):
+            for statement in format_.statements(format_.version)[len(found) :]:
+                run(statement)
+            run(f"PRAGMA user_version = {format_.version}")
 
 
 def _check_whole(connection: sqlite3.Connection, path: pathlib.Path) -> None:

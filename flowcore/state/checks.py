@@ -26,6 +26,23 @@ from flowcore.state.commands import (
     Touch,
 )
 from flowcore.state.results import too_large
+from flowcore.state.work import (
+    AcquireLease,
+    CancelTask,
+    ClaimTask,
+    DeclareLost,
+    EndTask,
+    ProgressTask,
+    ReleaseLease,
+    RenewLease,
+    ReserveKey,
+    Revoke,
+    SettleKey,
+    SetWorkLimits,
+    SubmitTask,
+    WorkCommand,
+    WorkLimits,
+)
 
 _NAMESPACE = re.compile(r"[^\x00-\x1f\x7f]+")
 _LEAST, _MOST = -(2**63), 2**63 - 1
@@ -33,6 +50,9 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 
 def check(command: Command) -> None:
     """Raises InvalidArguments, TooLarge, with what is wrong; nothing for a command that can be applied."""
+    if isinstance(command, WorkCommand):
+        _work(command)
+        return
     match command:
         case PutPatterns():
             _some(command.patterns, "patterns")
@@ -63,12 +83,102 @@ def check(command: Command) -> None:
         case CloseSession():
             _ids((command.session,))
         case SetLimits():
-            for name in command.limits.__struct_fields__:
-                value = getattr(command.limits, name)
-                if not (math.isfinite(value) and 0 <= value <= _MOST):
-                    raise InvalidArguments(f"the limit {name!r} is {value!r}, expected at least 0")
+            _limits(command.limits)
         case _:
             pass
+
+
+def _limits(made: limits.Limits | WorkLimits) -> None:
+    for name in made.__struct_fields__:
+        value = getattr(made, name)
+        if not (math.isfinite(value) and 0 <= value <= _MOST):
+            raise InvalidArguments(f"the limit {name!r} is {value!r}, expected at least 0")
+
+
+def _work(command: WorkCommand) -> None:
+    match command:
+        case SubmitTask():
+            _name("the id of a task", command.id)
+            _name("the queue", command.queue)
+            _owner(command.owner)
+            _bytes("the payload of a task", command.payload)
+            if command.ttl is not None:
+                _number("ttl", command.ttl, 0, 1e11)
+            _number("attempts", command.attempts, 0, 1e9)
+        case ClaimTask():
+            _name("the queue", command.queue)
+            _holds(command.holder, command.seconds)
+        case ProgressTask():
+            _name("the id of a task", command.id)
+            _ids((command.fence,))
+            _number("seconds", command.seconds, 0, 1e9)
+            _bytes("the progress of a task", command.progress or b"")
+        case EndTask():
+            _name("the id of a task", command.id)
+            _ids((command.fence,))
+            _bytes("the result of a task", command.result)
+            if command.state == "queued" and command.result:
+                raise InvalidArguments("a task that is given back has no result")
+        case CancelTask():
+            _name("the id of a task", command.id)
+            _owner(command.owner or ("", ""))
+        case ReserveKey():
+            _key(command.owner, command.scope, command.key)
+            if not 0 < len(command.fingerprint) <= limits.FINGERPRINT_SIZE:
+                raise InvalidArguments(
+                    f"a fingerprint has {len(command.fingerprint)} bytes,"
+                    f" expected 1 to {limits.FINGERPRINT_SIZE}"
+                )
+            _holds(command.holder, command.seconds)
+        case SettleKey():
+            _key(command.owner, command.scope, command.key)
+            _ids((command.fence,))
+            _bytes("an outcome", command.outcome)
+            if command.state != "settled" and command.outcome:
+                raise InvalidArguments(f"a key that is {command.state} has no outcome")
+            _number("keep", command.keep, 0, 1e9)
+        case AcquireLease():
+            _name("the name of a lease", command.name)
+            _holds(command.holder, command.seconds)
+        case RenewLease():
+            _name("the name of a lease", command.name)
+            _ids((command.fence,))
+            _number("seconds", command.seconds, 0, 1e9)
+        case ReleaseLease():
+            _name("the name of a lease", command.name)
+            _ids((command.fence,))
+        case DeclareLost():
+            _name("the holder", command.holder)
+        case Revoke():
+            _some(command.ids, "ids")
+            for id_ in command.ids:
+                _name("an id", id_)
+            if command.ttl is not None:
+                _number("ttl", command.ttl, 0, 1e11)
+        case SetWorkLimits():
+            _limits(command.limits)
+
+
+def _name(what: str, text: str) -> None:
+    if not text:
+        raise InvalidArguments(f"{what} is empty")
+    _text(what, text, limits.NAME_SIZE)
+
+
+def _holds(holder: str, seconds: float) -> None:
+    _name("the holder", holder)
+    _number("seconds", seconds, 0, 1e9)
+
+
+def _key(owner: tuple[str, str], scope: str, key: str) -> None:
+    _owner(owner)
+    _text("the scope of a key", scope, limits.NAME_SIZE)
+    _name("a key", key)
+
+
+def _bytes(what: str, data: bytes) -> None:
+    if len(data) > limits.VALUE_SIZE:
+        too_large(what, len(data), limits.VALUE_SIZE)
 
 
 def _some(things: Sized, what: str) -> None:

@@ -41,6 +41,7 @@ NAME_SIZE = 512
 TEXT_SIZE = 1 * MIB
 VALUE_SIZE = 4 * MIB
 VECTOR_SIZE = 64 * KIB
+FINGERPRINT_SIZE = 64
 COMMAND_SIZE = 16 * MIB
 """Of a whole command as it stands in the log."""
 COMMAND_ITEMS = 10_000
@@ -48,4 +49,5 @@ COMMAND_ITEMS = 10_000
 OVERHEAD = 200
 """What a pattern is taken to need besides its texts, value and vector: rows, indexes."""
 ONCE = 1000
-"""Patterns that one command removes at most because they expired, or are too many."""
+"""Patterns that one command removes at most because they expired, or are too many; tasks, keys and
+leases likewise."""

@@ -30,6 +30,8 @@ from flowcore.state.patterns import expire, put_patterns, reembed, remove_patter
 from flowcore.state.results import Done, Refused, Result, decode_result, encode_result
 from flowcore.state.sessions import answer_of, close_session, keep_answer, open_session
 from flowcore.state.tables import Tables
+from flowcore.state.work import WorkCommand
+from flowcore.state.working import do_work, expire_work
 
 LATEST = 1e11
 """Seconds since 1970, beyond all sense: a clock that says more is not believed."""
@@ -89,6 +91,7 @@ class Machine:
         if 0 <= entry.time <= LATEST:
             meta.time = max(meta.time, entry.time + 0.0)
         expire(self._tables)
+        expire_work(self._tables)
         if not entry.session:
             return Applied(position, entry, self._result(entry.command))
         try:
@@ -114,6 +117,8 @@ class Machine:
 
     def _do(self, command: Command) -> Result:
         tables = self._tables
+        if isinstance(command, WorkCommand):
+            return do_work(tables, command)
         match command:
             case PutPatterns():
                 return put_patterns(tables, command)

@@ -10,13 +10,15 @@ from typing import TypeVar
 import trio
 
 from flowcore.errors import InvalidArguments
-from flowcore.state import reads
+from flowcore.state import reads, work_reads
 from flowcore.state.files import READERS, StateFile
 from flowcore.state.interfaces import Consensus
 from flowcore.state.reads import Order
 from flowcore.state.records import Changes, Counts, Lessons, Page, Pattern, ReadLevel
 from flowcore.state.snapshot import frames
 from flowcore.state.tables import read_meta
+from flowcore.state.work import Owner
+from flowcore.state.work_reads import KeyState, Lease, Task, TaskPage
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -173,6 +175,71 @@ class Readable:
     async def counts(self, *, level: ReadLevel = ReadLevel.STALE) -> Counts:
         """How much there is, in each namespace and in all."""
         return await self._read(level, reads.counts)
+
+    # ---- reads of work
+
+    async def task(self, id_: str, *, level: ReadLevel = ReadLevel.LINEARIZABLE) -> Task | None:
+        """A durable task by its id, None if there is none."""
+        now = self._clock()
+        return await self._read(level, lambda one: work_reads.task(one, id_, now))
+
+    async def list_tasks(
+        self,
+        owner: Owner,
+        *,
+        states: Sequence[str] = (),
+        cursor: int | None = None,
+        limit: int = 100,
+        level: ReadLevel = ReadLevel.LINEARIZABLE,
+    ) -> TaskPage:
+        """Tasks of an owner as they were submitted: in these states, or in any. Raises InvalidArguments."""
+        _limited(limit)
+        work_reads.check_states(states)
+        now = self._clock()
+        return await self._read(
+            level,
+            lambda one: work_reads.tasks(
+                one, owner, states=states, cursor=cursor, limit=limit, now=now, level=level
+            ),
+        )
+
+    async def key(
+        self,
+        owner: Owner,
+        scope: str,
+        key: str,
+        *,
+        level: ReadLevel = ReadLevel.LINEARIZABLE,
+    ) -> KeyState | None:
+        """How an idempotency key stands, None if it is not known."""
+        now = self._clock()
+        return await self._read(level, lambda one: work_reads.key(one, owner, scope, key, now))
+
+    async def leases(
+        self,
+        *,
+        name: str | None = None,
+        holder: str | None = None,
+        level: ReadLevel = ReadLevel.LINEARIZABLE,
+    ) -> list[Lease]:
+        """Who holds what: of one name, of one holder, or all, in the order of names."""
+        now = self._clock()
+        return await self._read(level, lambda one: work_reads.leases(one, name, holder, now))
+
+    async def revoked(
+        self, ids: Sequence[str], *, level: ReadLevel = ReadLevel.LINEARIZABLE
+    ) -> list[str]:
+        """Those of these ids that are revoked, in the order asked for."""
+        now = self._clock()
+        return await self._read(level, lambda one: work_reads.revoked(one, ids, now))
+
+    async def revocations(
+        self, after: str = "", limit: int = PAGE, *, level: ReadLevel = ReadLevel.STALE
+    ) -> list[str]:
+        """Revoked ids in their order, those after one: ask again after the last."""
+        _limited(limit)
+        now = self._clock()
+        return await self._read(level, lambda one: work_reads.revocations(one, after, limit, now))
 
     # ---- the whole of it
 

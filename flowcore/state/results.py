@@ -9,6 +9,7 @@ from msgspec import Struct
 
 from flowcore.errors import (
     CallError,
+    IdempotencyConflict,
     InvalidArguments,
     QuotaExceeded,
     SessionExpired,
@@ -66,6 +67,63 @@ class SessionOpened(Struct, frozen=True, kw_only=True, tag="session", array_like
     session: int
 
 
+class TaskTold(Struct, frozen=True, kw_only=True, tag="task", array_like=True):
+    """How a task stands now."""
+
+    position: int
+    id: str
+    state: str
+    cancel: bool
+    """Whether somebody wishes that it be cancelled."""
+
+
+class TaskClaimed(Struct, frozen=True, kw_only=True, tag="claimed", array_like=True):
+    position: int
+    task: str | None
+    """Its id; None: nothing waits in this queue."""
+    fence: int = 0
+    payload: bytes = b""
+    owner: tuple[str, str] = ("", "")
+    attempt: int = 0
+    """From 1."""
+    until: float = 0.0
+    """When the claim is over, seconds since 1970."""
+
+
+class KeyTold(Struct, frozen=True, kw_only=True, tag="key", array_like=True):
+    """How an idempotency key stands now."""
+
+    position: int
+    state: str
+    """`reserved`: by this very command, which is to do the work; `running`, `settled`, `unknown`, `free`."""
+    fence: int
+    holder: str
+    outcome: bytes | None
+    """None: there is none, or, where it is settled, there was no room for it."""
+
+
+class LeaseTold(Struct, frozen=True, kw_only=True, tag="lease", array_like=True):
+    """Who holds a lease now."""
+
+    position: int
+    held: bool
+    """By who asked."""
+    holder: str
+    fence: int
+    until: float
+
+
+class HolderLost(Struct, frozen=True, kw_only=True, tag="lost", array_like=True):
+    """How many of each were its own."""
+
+    position: int
+    tasks: int
+    keys: int
+    leases: int
+    complete: bool
+    """Whether that is all; else declare it once more."""
+
+
 class Done(Struct, frozen=True, kw_only=True, tag="done", array_like=True):
     position: int
 
@@ -86,10 +144,31 @@ class Refusal(Struct, frozen=True, kw_only=True, tag="refusal", array_like=True)
         return kind(self.message, data=None if self.version is None else {"version": self.version})
 
 
-Result = Stored | Removed | Touched | Learned | Reembedded | SessionOpened | Done | Refusal
+Result = (
+    Stored
+    | Removed
+    | Touched
+    | Learned
+    | Reembedded
+    | SessionOpened
+    | TaskTold
+    | TaskClaimed
+    | KeyTold
+    | LeaseTold
+    | HolderLost
+    | Done
+    | Refusal
+)
 
 _ERRORS: dict[int, type[CallError]] = {
-    kind.code: kind for kind in (InvalidArguments, QuotaExceeded, SessionExpired, VersionConflict)
+    kind.code: kind
+    for kind in (
+        IdempotencyConflict,
+        InvalidArguments,
+        QuotaExceeded,
+        SessionExpired,
+        VersionConflict,
+    )
 }
 
 

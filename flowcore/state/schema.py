@@ -31,6 +31,26 @@ META = (
         "limits",
     ),
 )
+TASK = (
+    *("number", "id", "scheme", "owner", "queue", "state", "holder", "fence", "until", "attempt"),
+    *("attempts", "repeatable", "cancel", "submitted", "changed", "expires", "size"),
+)
+KEY = (
+    *(
+        "number",
+        "scheme",
+        "owner",
+        "scope",
+        "key",
+        "fingerprint",
+        "state",
+        "holder",
+        "fence",
+        "until",
+    ),
+    *("outcome", "expires", "size"),
+)
+LEASE = ("name", "holder", "fence", "since", "until")
 TABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "meta": (META, "only"),
     "namespaces": (("name", "patterns", "bytes"), "name"),
@@ -40,13 +60,57 @@ TABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "feedback": (FEEDBACK, "number"),
     "sessions": (("id", "client", "used", "floor"), "id"),
     "answers": (("position", "session", "sequence", "result"), "position"),
+    "tasks": (TASK, "number"),
+    "task_contents": (("number", "payload", "progress", "result"), "number"),
+    "keys": (KEY, "number"),
+    "leases": (LEASE, "name"),
+    "revocations": (("id", "since", "expires"), "id"),
+    "usage": (("kind", "scheme", "owner", "count", "bytes"), "kind, scheme, owner"),
+    "work_limits": (("only", "limits"), "only"),
 }
 """The columns of each replicated table without its hash, and what orders it."""
+
+_WORK = (
+    # a number is the position of what made the row: the queue's order, and never used again
+    "CREATE TABLE tasks (number INTEGER PRIMARY KEY, id TEXT NOT NULL, scheme TEXT NOT NULL,"
+    " owner TEXT NOT NULL, queue TEXT NOT NULL, state TEXT NOT NULL, holder TEXT NOT NULL,"
+    " fence INTEGER NOT NULL, until REAL, attempt INTEGER NOT NULL, attempts INTEGER NOT NULL,"
+    " repeatable INTEGER NOT NULL, cancel INTEGER NOT NULL, submitted REAL NOT NULL, changed REAL NOT NULL,"
+    " expires REAL, size INTEGER NOT NULL, hash INTEGER NOT NULL)",
+    "CREATE UNIQUE INDEX tasks_id ON tasks (id)",
+    "CREATE INDEX tasks_queue ON tasks (queue, number) WHERE state = 'queued'",
+    "CREATE INDEX tasks_owner ON tasks (scheme, owner, number)",
+    "CREATE INDEX tasks_holder ON tasks (holder, number) WHERE state = 'running'",
+    "CREATE INDEX tasks_until ON tasks (until, number) WHERE until IS NOT NULL",
+    "CREATE INDEX tasks_expires ON tasks (expires, number) WHERE expires IS NOT NULL",
+    "CREATE TABLE task_contents (number INTEGER PRIMARY KEY, payload BLOB NOT NULL, progress BLOB NOT NULL,"
+    " result BLOB NOT NULL, hash INTEGER NOT NULL)",
+    "CREATE TABLE keys (number INTEGER PRIMARY KEY, scheme TEXT NOT NULL, owner TEXT NOT NULL,"
+    " scope TEXT NOT NULL, key TEXT NOT NULL, fingerprint BLOB NOT NULL, state TEXT NOT NULL,"
+    " holder TEXT NOT NULL, fence INTEGER NOT NULL, until REAL, outcome BLOB, expires REAL,"
+    " size INTEGER NOT NULL, hash INTEGER NOT NULL)",
+    "CREATE UNIQUE INDEX keys_key ON keys (scheme, owner, scope, key)",
+    "CREATE INDEX keys_holder ON keys (holder, number) WHERE state = 'running'",
+    "CREATE INDEX keys_until ON keys (until, number) WHERE until IS NOT NULL",
+    "CREATE INDEX keys_expires ON keys (expires, number) WHERE expires IS NOT NULL",
+    "CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, fence INTEGER NOT NULL,"
+    " since REAL NOT NULL, until REAL NOT NULL, hash INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX leases_holder ON leases (holder, name)",
+    "CREATE INDEX leases_until ON leases (until, name)",
+    "CREATE TABLE revocations (id TEXT PRIMARY KEY, since REAL NOT NULL, expires REAL,"
+    " hash INTEGER NOT NULL) WITHOUT ROWID",
+    "CREATE INDEX revocations_expires ON revocations (expires, id) WHERE expires IS NOT NULL",
+    "CREATE TABLE usage (kind TEXT NOT NULL, scheme TEXT NOT NULL, owner TEXT NOT NULL,"
+    " count INTEGER NOT NULL, bytes INTEGER NOT NULL, hash INTEGER NOT NULL,"
+    " PRIMARY KEY (kind, scheme, owner)) WITHOUT ROWID",
+    "CREATE TABLE work_limits (only INTEGER PRIMARY KEY, limits BLOB NOT NULL, hash INTEGER NOT NULL)",
+)
+"""What version 2 has and version 1 had not; a state without any of it has the same snapshot in both."""
 
 STATE = Format(
     name="state",
     application_id=0x46535441,  # "FSTA"
-    version=1,
+    version=2,
     schema=(
         "CREATE TABLE meta (only INTEGER PRIMARY KEY, position INTEGER NOT NULL, time REAL NOT NULL,"
         " next_id INTEGER NOT NULL, patterns INTEGER NOT NULL, bytes INTEGER NOT NULL,"
@@ -88,6 +152,7 @@ STATE = Format(
         "CREATE TABLE local (name TEXT PRIMARY KEY, value TEXT NOT NULL, hash INTEGER NOT NULL)"
         " WITHOUT ROWID",
     ),
+    added=(_WORK,),
 )
 
 

@@ -48,6 +48,7 @@ from flowcore.state.records import ReadLevel
 from flowcore.state.results import Refusal, Result
 from flowcore.state.settings import StateSettings
 from flowcore.state.snapshot import Intake
+from flowcore.state.working import work_due
 
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -98,9 +99,9 @@ class State(Readable):
         """Have a command applied, here too, and give its result.
 
         With a `session` (of `OpenSession`), each `sequence` from 1 on is applied once, however often it is
-        asked. Raises InvalidArguments, TooLarge, QuotaExceeded, VersionConflict, SessionExpired: nothing has
-        changed; Overloaded, StateUnavailable: it was not taken; OutcomeUnknown: it may be applied, now or
-        later. Cancelling says nothing about what comes of it.
+        asked. Raises InvalidArguments, TooLarge, QuotaExceeded, VersionConflict, IdempotencyConflict,
+        SessionExpired: nothing has changed; Overloaded, StateUnavailable: it was not taken; OutcomeUnknown:
+        it may be applied, now or later. Cancelling says nothing about what comes of it.
         """
         if self._closed:
             raise StateUnavailable("the state is closed")
@@ -299,15 +300,25 @@ class State(Readable):
         if not self._limited and meta.limits != self._settings.limits:
             return SetLimits(self._settings.limits)
         self._limited = True  # others may set them otherwise from now on
+        now = self._clock()
         (due,) = self._file.writer.execute(
             "SELECT EXISTS (SELECT 1 FROM patterns WHERE expires IS NOT NULL AND expires <= ?)",
-            (self._clock(),),
+            (now,),
         ).fetchone()
+        due = due or work_due(self._file.writer, now)
         return Tidy() if due or meta.patterns > meta.limits.patterns else None
 
     async def _look_through(self) -> None:
         """Look at every row of a file that was too large to be looked at when it was opened."""
-        for table in ("patterns", "contents", "feedback", "answers"):
+        for table in (
+            "patterns",
+            "contents",
+            "feedback",
+            "answers",
+            "tasks",
+            "task_contents",
+            "keys",
+        ):
             after: int | None = -(2**63)
             while after is not None and not self._file.checked:
                 look = partial(check_some, table=table, after=after, count=_SOME)

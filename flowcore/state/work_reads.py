@@ -1,0 +1,198 @@
+"""Reads of work: tasks, keys, leases, revocations. What has expired by the reader's clock is not shown."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Sequence
+from typing import Any
+
+import attrs
+
+from flowcore.errors import InvalidArguments
+from flowcore.state.records import ReadLevel
+from flowcore.state.schema import KEY, LEASE, TASK, select
+from flowcore.state.tables import Row, checked, read_meta
+from flowcore.state.work import Owner
+
+
+@attrs.frozen(kw_only=True)
+class Task:
+    """A durable task as it stands. Times are seconds since 1970."""
+
+    number: int
+    """The position it was submitted at: tasks of a queue go in this order."""
+    id: str
+    owner: Owner
+    queue: str
+    state: str
+    """`queued`, `running`, `completed`, `failed`, `cancelled`, `unknown`."""
+    holder: str
+    """Who claimed it last."""
+    fence: int
+    until: float | None
+    """When its claim is over; None: it is not claimed."""
+    attempt: int
+    cancel: bool
+    submitted: float
+    changed: float
+    expires: float | None
+    payload: bytes
+    progress: bytes
+    result: bytes
+
+
+@attrs.frozen(kw_only=True)
+class TaskPage:
+    """Tasks of an owner, as they were at a position."""
+
+    tasks: tuple[Task, ...]
+    cursor: int | None
+    """Where the next page begins; None after the last."""
+    position: int
+    level: ReadLevel
+
+
+@attrs.frozen(kw_only=True)
+class KeyState:
+    """An idempotency key as it stands."""
+
+    state: str
+    """`running`, `settled`, `unknown`."""
+    fingerprint: bytes
+    holder: str
+    fence: int
+    until: float | None
+    outcome: bytes | None
+    expires: float | None
+
+
+@attrs.frozen(kw_only=True)
+class Lease:
+    """Who holds what, since when and until when, seconds since 1970."""
+
+    name: str
+    holder: str
+    fence: int
+    since: float
+    until: float
+
+
+def task(connection: sqlite3.Connection, id_: str, now: float) -> Task | None:
+    """A task by its id."""
+    found = _tasks(connection, "WHERE id = ? AND (expires IS NULL OR expires > ?)", (id_, now), 1)
+    return found[0] if found else None
+
+
+def tasks(
+    connection: sqlite3.Connection,
+    owner: Owner,
+    *,
+    states: Sequence[str],
+    cursor: int | None,
+    limit: int,
+    now: float,
+    level: ReadLevel,
+) -> TaskPage:
+    """Tasks of an owner in the order they were submitted, a page at a time."""
+    where = "WHERE scheme = ? AND owner = ? AND number > ? AND (expires IS NULL OR expires > ?)"
+    arguments: tuple[Any, ...] = (*owner, -1 if cursor is None else cursor, now)
+    if states:
+        where += f" AND state IN ({', '.join('?' * len(states))})"
+        arguments += tuple(states)
+    found = _tasks(connection, where, arguments, limit + 1)
+    more = len(found) > limit
+    return TaskPage(
+        tasks=tuple(found[:limit]),
+        cursor=found[limit - 1].number if more else None,
+        position=read_meta(connection).position,
+        level=level,
+    )
+
+
+def key(
+    connection: sqlite3.Connection, owner: Owner, scope: str, name: str, now: float
+) -> KeyState | None:
+    """How a key stands."""
+    row = connection.execute(
+        select(
+            "keys",
+            "WHERE scheme = ? AND owner = ? AND scope = ? AND key = ?"
+            " AND (expires IS NULL OR expires > ?)",
+        ),
+        (*owner, scope, name, now),
+    ).fetchone()
+    if row is None:
+        return None
+    one = _named(KEY, checked("keys", row))
+    return KeyState(**{field.name: one[field.name] for field in attrs.fields(KeyState)})
+
+
+def leases(
+    connection: sqlite3.Connection, name: str | None, holder: str | None, now: float
+) -> list[Lease]:
+    """Who holds what, in the order of names: of one name, of one holder, or all."""
+    where, arguments = ["until > ?"], [now, *(one for one in (name, holder) if one is not None)]
+    if name is not None:
+        where.append("name = ?")
+    if holder is not None:
+        where.append("holder = ?")
+    rows = connection.execute(select("leases", "WHERE " + " AND ".join(where)), arguments)
+    return [Lease(**_named(LEASE, checked("leases", row))) for row in rows]
+
+
+def revoked(connection: sqlite3.Connection, ids: Sequence[str], now: float) -> list[str]:
+    """Those of these ids that are revoked, in the order asked for."""
+    found = []
+    for id_ in dict.fromkeys(ids):
+        row = connection.execute(select("revocations", "WHERE id = ?"), (id_,)).fetchone()
+        if row is not None:
+            expires = checked("revocations", row)[2]
+            if expires is None or expires > now:
+                found.append(id_)
+    return found
+
+
+def revocations(connection: sqlite3.Connection, after: str, limit: int, now: float) -> list[str]:
+    """Revoked ids in their order, those after one."""
+    rows = connection.execute(
+        select("revocations", "WHERE id > ? AND (expires IS NULL OR expires > ?)") + " LIMIT ?",
+        (after, now, limit),
+    )
+    return [checked("revocations", row)[0] for row in rows]
+
+
+STATES = ("queued", "running", "completed", "failed", "cancelled", "unknown")
+
+
+def check_states(states: Sequence[str]) -> None:
+    """Raises InvalidArguments for a state that no task has."""
+    for state in states:
+        if state not in STATES:
+            raise InvalidArguments(f"no task is {state!r:.40}, expected one of {', '.join(STATES)}")
+
+
+def _tasks(
+    connection: sqlite3.Connection, where: str, arguments: Sequence[Any], limit: int
+) -> list[Task]:
+    narrow = connection.execute(select("tasks", where) + " LIMIT ?", (*arguments, limit)).fetchall()
+    return [_task(connection, _named(TASK, checked("tasks", row))) for row in narrow]
+
+
+def _task(connection: sqlite3.Connection, one: dict[str, Any]) -> Task:
+    row = connection.execute(
+        select("task_contents", "WHERE number = ?"), (one["number"],)
+    ).fetchone()
+    _, payload, progress, result = checked("task_contents", row)
+    same = ("number", "id", "queue", "state", "holder", "fence", "until", "attempt", "submitted")
+    return Task(
+        **{name: one[name] for name in (*same, "changed", "expires")},
+        owner=(one["scheme"], one["owner"]),
+        cancel=bool(one["cancel"]),
+        payload=payload,
+        progress=progress,
+        result=result,
+    )
+
+
+def _named(columns: Sequence[str], row: Row) -> dict[str, Any]:
+    return dict(zip(columns, row, strict=True))
