@@ -122,7 +122,7 @@ async def test_what_the_page_shows_works(
 ) -> None:
     page = (ROOT / "docs" / "state.md").read_text()
     (settings,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
-    (program,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    program, work = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flow.toml").write_text(settings)
     names: dict[str, Any] = {"flowcore": flowcore}
@@ -132,6 +132,10 @@ async def test_what_the_page_shows_works(
     assert found.value == b'{"stars": 5}'
     assert [one.id for one in listed.patterns] == [found.id] == [stored.patterns[0].id]
     assert (tmp_path / "data" / "state.sqlite").exists()
+    exec(f"async def work():\n{textwrap.indent(work, '    ')}\n    return done, again", names)
+    done, again = await names["work"]()
+    assert (done.state, done.result) == ("completed", b"...")
+    assert (again.state, again.outcome) == ("settled", b"...")
 
 
 async def test_limits_of_the_configuration_hold_from_the_start(tmp_path: pathlib.Path) -> None:
