@@ -170,6 +170,8 @@ def read_meta(connection: sqlite3.Connection) -> Meta:
     if not rows:
         (found,) = connection.execute(
             "SELECT (SELECT count(*) FROM patterns) + (SELECT count(*) FROM feedback)"
+            " + (SELECT count(*) FROM tasks) + (SELECT count(*) FROM keys)"
+            " + (SELECT count(*) FROM leases) + (SELECT count(*) FROM revocations)"
         ).fetchone()
         if found:
             raise UntrustedFile("the state has rows, and does not say where it is: it is damaged")

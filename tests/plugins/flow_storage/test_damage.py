@@ -216,7 +216,7 @@ def test_a_file_of_another_kind_or_a_newer_version_is_refused(
     path.unlink()
     make(path, clean=True)
     connection = sqlite3.connect(path)
-    connection.execute("PRAGMA user_version = 2")
+    connection.execute("PRAGMA user_version = 99")
     connection.close()
     with pytest.raises(StorageError, match="made by a newer flowcore"):
         content(path)
