@@ -9,7 +9,7 @@ from typing import TypeVar
 
 import trio
 
-from flowcore.errors import InvalidArguments
+from flowcore.errors import InvalidArguments, StateUnavailable
 from flowcore.state import reads, work_reads
 from flowcore.state.files import READERS, StateFile
 from flowcore.state.interfaces import Consensus
@@ -37,6 +37,8 @@ class Readable:
         self._readers = trio.CapacityLimiter(READERS)
         self._changed = trio.Event()
         self._position = position
+        self._stuck = ""
+        """Why what is committed cannot be applied now; empty while it can."""
 
     # ---- where it is
 
@@ -66,7 +68,21 @@ class Readable:
             return
         barrier = await self._consensus.read_barrier(leased=level is ReadLevel.LEASED)
         while self._position < barrier:
+            self._refuse_stuck()
             await self._changed.wait()
+
+    def _refuse_stuck(self) -> None:
+        """Raises StateUnavailable while what is committed cannot be applied here."""
+        if self._stuck:
+            raise StateUnavailable(
+                f"{self._stuck}: what is committed cannot be applied until there is",
+                retry_after=1.0,
+            )
+
+    def _move(self) -> None:
+        """Wake who waits for the position, or for news of why it does not move."""
+        self._changed.set()
+        self._changed = trio.Event()
 
     async def _read(self, level: ReadLevel, work: Callable[[sqlite3.Connection], T]) -> T:
         await self._ready(level)

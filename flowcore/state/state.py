@@ -90,6 +90,7 @@ class State(Readable):
         self._commands = self._refused = self._again = self._batches = 0
         self._seconds = 0.0
         self._trouble = self._damage = ""
+        self._opening = trio.Event()
         self._closed = self._limited = False
         self._meta = attrs.evolve(self._machine.tables.meta)
 
@@ -105,6 +106,9 @@ class State(Readable):
         """
         if self._closed:
             raise StateUnavailable("the state is closed")
+        if self._stuck:
+            await trio.lowlevel.checkpoint()
+            self._refuse_stuck()
         ticket = next(self._tickets)
         entry = Entry(
             version=version_of(command),
@@ -175,6 +179,7 @@ class State(Readable):
         if isinstance(self._consensus, TakesSnapshots):
             self._consensus.snapshots_from(self.open_snapshot)
         target = await self._target()
+        self._opening = ready
         if self._position >= target:
             ready.set()
         try:
@@ -208,19 +213,25 @@ class State(Readable):
             except sqlite3.Error as error:
                 if not is_full(error):
                     raise StorageFailed(f"the state cannot be written: {error}") from error
-                self._trouble = f"there is no room on the disk for {self._file.path}"
-                self._lose(
-                    f"{self._trouble}: it is in the log, and will be applied when there is room"
-                )
+                self._stick(f"there is no room on the disk for {self._file.path}")
                 await trio.sleep(_RETRY)
             else:
                 break
-        self._trouble = ""
+        self._trouble = self._stuck = ""
         self._seconds += perf_counter() - began
         self._batches += 1
         for one in applied:
             self._tell(one)
         self._moved()
+
+    def _stick(self, why: str) -> None:
+        """What is committed has to wait: whoever waits for it is told, and what is read is of before."""
+        if not self._stuck:
+            _logger.error("%s: the state is as it was before", why)
+        self._trouble = self._stuck = why
+        self._lose(f"{why}: it is in the log, and will be applied when there is room")
+        self._opening.set()
+        self._move()
 
     def _tell(self, one: Applied) -> None:
         self._commands += 1
@@ -235,8 +246,7 @@ class State(Readable):
     def _moved(self) -> None:
         self._position = self._machine.position
         self._meta = attrs.evolve(self._machine.tables.meta)
-        self._changed.set()
-        self._changed = trio.Event()
+        self._move()
 
     def _lose(self, why: str) -> None:
         for waiter in self._waiting.values():

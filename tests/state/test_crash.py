@@ -16,7 +16,9 @@ import attrs
 import pytest
 import trio
 
-from support.keeping import keeping
+from flowcore.errors import OutcomeUnknown, StateUnavailable
+from flowcore.state import ReadLevel, open_state
+from support.keeping import keeping, open_single, open_storage
 from support.state_writer import SETTINGS, count
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -156,7 +158,7 @@ async def test_a_full_disk_refuses_and_loses_nothing(small_disk: pathlib.Path) -
     assert all("there is no room on the disk" in one for one in clients.refused), clients.refused
     assert clients.done > 5
     async with keeping(small_disk, SETTINGS) as kept:  # what it has can be read, full or not
-        page = await kept.state.list_patterns("counts")
+        page = await kept.state.list_patterns("counts", level=ReadLevel.STALE)
         found = {one.text: one.weight for one in page.patterns}
         for client, (_, sequence) in clients.known.items():
             assert found.get(client, 0) >= sequence - 1
@@ -170,8 +172,6 @@ async def test_a_full_disk_that_has_room_again_takes_commands_again(
 ) -> None:
     ballast = small_disk / "ballast"
     ballast.write_bytes(b"x" * 2**21)
-    from flowcore.errors import OutcomeUnknown, StateUnavailable
-
     async with keeping(small_disk, SETTINGS) as kept:
         done = 0
         with pytest.raises((StateUnavailable, OutcomeUnknown), match="no room on the disk"):
@@ -182,12 +182,48 @@ async def test_a_full_disk_that_has_room_again_takes_commands_again(
         while True:
             try:
                 stored = await kept.state.do(count("c"))
-            except OutcomeUnknown:
-                continue  # it is in the log: the state catches up when it tries again
+            except (OutcomeUnknown, StateUnavailable):
+                continue  # the state catches up when it tries again
             break
         found = await kept.state.patterns([stored.patterns[0].id])
         assert done + 1 <= found[0].weight <= done + 3
         assert kept.state.status()["trouble"] == ""
+
+
+async def test_a_state_that_has_no_room_for_what_is_committed_says_so(
+    small_disk: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    """The log has room, the state has not: nobody waits for ever, and with room again all is there."""
+    ballast = small_disk / "ballast"
+    ballast.write_bytes(b"x" * (2**21 + 2**18))
+    async with open_storage(tmp_path / "log") as storage, open_single(storage) as consensus:
+        path = small_disk / "state.sqlite"
+        async with open_state(consensus, path, SETTINGS) as state:
+            done = 0
+            with pytest.raises((OutcomeUnknown, StateUnavailable), match="no room on the disk"):
+                while True:
+                    await state.do(count("c", 20_000))
+                    done += 1
+            for level in (ReadLevel.LINEARIZABLE, ReadLevel.LEASED):
+                with pytest.raises(
+                    StateUnavailable, match=r"no room on the disk for .*state\.sqlite"
+                ):
+                    await state.list_patterns("counts", level=level)
+            with pytest.raises(StateUnavailable, match="no room on the disk"):
+                await state.do(count("c"))
+            page = await state.list_patterns("counts", level=ReadLevel.STALE)
+            assert page.patterns[0].weight == done
+            assert "no room" in state.status()["trouble"]
+        async with open_state(consensus, path, SETTINGS) as state:  # it starts as it is
+            page = await state.list_patterns("counts", level=ReadLevel.STALE)
+            assert page.patterns[0].weight == done
+            before = state.position
+            ballast.unlink()
+            await state.wait_applied(before)
+            page = await state.list_patterns("counts")
+            assert page.patterns[0].weight > done
+            assert state.status()["trouble"] == ""
+            await state.do(count("c"))
 
 
 @pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
