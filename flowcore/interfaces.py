@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from flowcore.requests.guards import Guard
     from flowcore.requests.pipeline import Requests
     from flowcore.routing.router import Router
+    from flowcore.state import State as HardState
     from flowcore.swarm.swarm import Swarm
     from flowcore.swarm.weather import Weather
 
@@ -298,6 +299,11 @@ class Host(Protocol):
 
     def agent(self, name: str) -> AgentView:
         """An agent by name, to look at or to steer. Raises UnknownTarget."""
+        ...
+
+    @property
+    def state(self) -> HardState:
+        """What must not be forgotten. Raises AssemblyError where nothing asked for it, or it is closed."""
         ...
 
     @property

@@ -11,7 +11,19 @@ from urllib.parse import quote
 
 import msgspec
 
-from flowcore.cli import approve, certs, fault, guards, keys, memory, nodes, offline, routing, seal
+from flowcore.cli import (
+    approve,
+    certs,
+    fault,
+    guards,
+    hard_state,
+    keys,
+    memory,
+    nodes,
+    offline,
+    routing,
+    seal,
+)
 from flowcore.cli.answers import (
     AgentLine,
     AgentsAnswer,
@@ -78,6 +90,7 @@ def parser() -> argparse.ArgumentParser:
     routing.add_commands(commands, common)
     memory.add_command(commands, common)
     nodes.add_command(commands, common)
+    hard_state.add_commands(commands, common)
     fault.add_command(commands, common)
     commands.add_parser("tools", parents=[common], help="the public names of all tools")
     commands.add_parser(
@@ -386,6 +399,10 @@ COMMANDS: dict[str, Command] = {
     "feedback": _told(routing.feedback),
     "memory": _told(memory.memory),
     "nodes": _told(nodes.nodes),
+    "state": _told(hard_state.state),
+    "members": _told(hard_state.members),
+    "log": _told(hard_state.log),
+    "snapshot": _told(hard_state.snapshot),
     "fault": _told(_fault),
     "tools": _tools,
     "tasks": _tasks,

@@ -6,7 +6,9 @@ import http.client
 import json
 import pathlib
 import ssl
-from typing import Any, TypeVar
+from collections.abc import Generator
+from contextlib import closing, contextmanager
+from typing import Any, BinaryIO, NoReturn, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -16,6 +18,7 @@ from flowcore.errors import AssemblyError
 
 T = TypeVar("T")
 
+_PIECE = 256 * 1024
 FORM = "http://127.0.0.1:7301"
 
 
@@ -90,15 +93,39 @@ class NodeClient:
         """POST a path, likewise. Raises Refused unless it succeeded."""
         return self._ask("POST", path, body, of)
 
+    def download(self, path: str, body: dict[str, Any], to: BinaryIO) -> int:
+        """POST a path, and write what it answers into a file; how many bytes."""
+        connection, data = self._opened(), json.dumps(body).encode()
+        headers = {"content-type": "application/json", **self._credentials("POST", path, data)}
+        count = 0
+        with closing(connection):
+            with self._heard():
+                connection.request("POST", path, data, headers)
+                response = connection.getresponse()
+                if response.status >= 300:
+                    self._refused(path, response.status, response.read())
+            while True:
+                with self._heard():
+                    piece = response.read(_PIECE)
+                if not piece:
+                    return count
+                count += to.write(piece)
+
     def _ask(
         self, method: str, path: str, body: dict[str, Any] | None, of: type[T]
     ) -> tuple[Any, T]:
         status, content = self._exchange(method, path, body)
+        if status >= 300:
+            self._refused(path, status, content)
         try:
             answer = json.loads(content)
-            if status < 300:
-                return answer, msgspec.convert(answer, of)
-            error = msgspec.convert(answer, Failure).error
+            return answer, msgspec.convert(answer, of)
+        except (ValueError, RecursionError, msgspec.ValidationError):
+            raise Unreachable(f"what answers at {self._url} is no api edge of a node") from None
+
+    def _refused(self, path: str, status: int, content: bytes) -> NoReturn:
+        try:
+            error = msgspec.convert(json.loads(content), Failure).error
         except (ValueError, RecursionError, msgspec.ValidationError):
             raise Unreachable(f"what answers at {self._url} is no api edge of a node") from None
         if status == 404 and path.count("/") == 1:  # a path that every node has
@@ -118,16 +145,20 @@ class NodeClient:
         headers = {} if body is None else {"content-type": "application/json"}
         headers |= self._credentials(method, path, data)
         connection = self._opened()
-        try:
+        with closing(connection), self._heard():
             connection.request(method, path, data or None, headers)
             response = connection.getresponse()
             return response.status, response.read()
+
+    @contextmanager
+    def _heard(self) -> Generator[None]:
+        """What goes wrong while a node is asked is told as `Unreachable`."""
+        try:
+            yield
         except TimeoutError:
             raise Unreachable(f"{self._url} did not answer within {self._timeout:g} s") from None
         except (OSError, http.client.HTTPException) as error:
             raise Unreachable(f"no node at {self._url}: {self._reason(error)}") from None
-        finally:
-            connection.close()
 
     def _credentials(self, method: str, path: str, body: bytes) -> dict[str, str]:
         given = self._connection

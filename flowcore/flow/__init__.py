@@ -9,5 +9,6 @@ Nothing is global: any number of flows live in one process, each in the block th
 from flowcore.flow.node import Flow, version
 from flowcore.flow.opening import open_flow, open_reading
 from flowcore.flow.reload import Reloaded
+from flowcore.flow.restoring import restore
 
-__all__ = ["Flow", "Reloaded", "open_flow", "open_reading", "version"]
+__all__ = ["Flow", "Reloaded", "open_flow", "open_reading", "restore", "version"]

@@ -534,6 +534,16 @@ async def open_components(flow: Flow, config_dir: pathlib.Path) -> AsyncGenerato
         yield
 
 
+@asynccontextmanager
+async def open_parts(flow: Flow, config_dir: pathlib.Path, kind: str) -> AsyncGenerator[Any]:
+    """Open the one component of a kind by itself, of a flow that is not open, for what is done offline."""
+    async with AsyncExitStack() as stack:
+        launcher = await stack.enter_async_context(open_shared_launcher())
+        building = _Building(flow, config_dir, launcher)
+        (component,) = flow.plan.of_kind(kind)
+        yield await stack.enter_async_context(building.open_part(component))
+
+
 def _innermost(error: BaseException) -> str:
     """What really went wrong: the end of a chain of failed starts."""
     chain = [error]

@@ -21,6 +21,7 @@ Whoever keeps a copy follows it:
 flow, `flow.state` is the open state.
 """
 
+from flowcore.state.archive import About, check_archive, packed, read_about, unpacked
 from flowcore.state.commands import (
     CloseSession,
     Command,
@@ -44,11 +45,15 @@ from flowcore.state.files import FILE as STATE_FILE
 from flowcore.state.interfaces import (
     Committed,
     Consensus,
+    Describes,
     Installed,
     LogEntry,
+    Shown,
+    ShowsLog,
     SnapshotInfo,
     SnapshotSource,
     Storage,
+    TakesRestored,
     TakesSnapshots,
 )
 from flowcore.state.limits import Limits
@@ -102,6 +107,7 @@ from flowcore.state.work_reads import KeyState, Lease, Task, TaskPage
 
 __all__ = [
     "STATE_FILE",
+    "About",
     "AcquireLease",
     "CancelTask",
     "Changes",
@@ -112,6 +118,7 @@ __all__ = [
     "Consensus",
     "Counts",
     "DeclareLost",
+    "Describes",
     "Done",
     "EndTask",
     "Entry",
@@ -152,6 +159,8 @@ __all__ = [
     "SetLimits",
     "SetWorkLimits",
     "SettleKey",
+    "Shown",
+    "ShowsLog",
     "SnapshotInfo",
     "SnapshotSource",
     "State",
@@ -160,6 +169,7 @@ __all__ = [
     "Stored",
     "StoredPattern",
     "SubmitTask",
+    "TakesRestored",
     "TakesSnapshots",
     "Task",
     "TaskClaimed",
@@ -170,9 +180,13 @@ __all__ = [
     "Touched",
     "WorkCommand",
     "WorkLimits",
+    "check_archive",
     "decode_entry",
     "encode_entry",
     "line_of",
     "open_state",
+    "packed",
     "pattern_of",
+    "read_about",
+    "unpacked",
 ]

@@ -139,6 +139,50 @@ class TakesSnapshots(Protocol):
         ...
 
 
+class Shown(Struct, frozen=True, kw_only=True, gc=False):
+    """An entry of a log as it is shown to a person; it need not be committed."""
+
+    position: int
+    term: int
+    committed: bool
+    data: bytes = b""
+    """What was proposed; empty for an entry of the engine's own."""
+    note: str = ""
+    """What an entry of the engine's own is, such as who the voters are from then on."""
+
+
+@runtime_checkable
+class ShowsLog(Protocol):
+    """An engine whose log can be looked at."""
+
+    async def entries(self, first: int, most: int) -> Sequence[Shown]:
+        """Entries from a position on, `most` at most; none where the log ends. Raises TooOld."""
+        ...
+
+
+@runtime_checkable
+class Describes(Protocol):
+    """An engine whose entries have terms, and whose log is of a cluster."""
+
+    @property
+    def cluster(self) -> str:
+        """The name of the cluster; empty if it has none."""
+        ...
+
+    def describe(self, position: int) -> SnapshotInfo:
+        """What a snapshot of the state at a position is. Raises ValueError where that is not known."""
+        ...
+
+
+@runtime_checkable
+class TakesRestored(Protocol):
+    """An engine without a storage of this node, that can begin with a snapshot."""
+
+    async def restore(self, info: SnapshotInfo, chunks: AsyncIterable[bytes]) -> None:
+        """Begin with this state. Raises StateUnavailable if there is something already."""
+        ...
+
+
 class Consensus(Protocol):
     """Puts commands into one order that holds on every node, and forgets none that it has acknowledged."""
 

@@ -57,6 +57,11 @@ class Readable:
         """Which state this is: the positions and ids of another one mean nothing here."""
         return self._consensus.identity
 
+    @property
+    def consensus(self) -> Consensus:
+        """What puts its commands into one order; for those who operate it."""
+        return self._consensus
+
     async def wait_applied(self, after: int) -> int:
         """Wait until something after a position is applied; the position then."""
         while self._position <= after:

@@ -27,7 +27,8 @@ from flowcore.errors import (
     UntrustedFile,
 )
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
-from flowcore.state import Committed, Consensus, Installed, LogEntry, Storage
+from flowcore.state import Committed, Consensus, Installed, LogEntry, Shown, Storage
+from flowcore.telemetry import Histogram
 
 _TAIL = 8 * 2**20
 """Bytes of the newest entries that are kept in memory for who follows."""
@@ -75,6 +76,7 @@ class Single:
         self._stopped = ""
         self._proposals = self._refused = self._batches = 0
         self._largest = 0
+        self._took = Histogram()
 
     @property
     def durable(self) -> bool:
@@ -90,9 +92,11 @@ class Single:
         self._queue.append(proposal)
         self._queued += len(command)
         self._wake.set()
+        began = trio.current_time()
         await proposal.done.wait()
         if proposal.error is not None:
             raise proposal.error()
+        self._took.record(trio.current_time() - began)
         return proposal.position
 
     def _take(self, command: bytes) -> None:
@@ -214,6 +218,18 @@ class Single:
             yield batch
             after = batch[-1].position
 
+    async def entries(self, first: int, most: int) -> Sequence[Shown]:
+        """As `ShowsLog.entries`."""
+        last = min(self._last, first + most - 1)
+        if first > last:
+            await trio.lowlevel.checkpoint()
+            return ()
+        stored = await self._storage.read(first, last)
+        return [
+            Shown(position=one.position, term=one.term, committed=True, data=one.data)
+            for one in stored
+        ]
+
     async def read_barrier(self, *, leased: bool = False) -> int:
         del leased
         await trio.lowlevel.checkpoint()
@@ -236,6 +252,7 @@ class Single:
         """What it wrote and refused."""
         return {
             "type": "single",
+            "commit": self._last,
             "last": self._last,
             "stopped": self._stopped,
             "waiting": len(self._queue),
@@ -243,6 +260,7 @@ class Single:
             "refused": self._refused,
             "batches": self._batches,
             "largest_batch": self._largest,
+            "commit_seconds": attrs.asdict(self._took.durations()),
             "storage": self._storage.status(),
         }
 

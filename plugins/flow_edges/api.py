@@ -11,6 +11,10 @@
 | `POST /guards/NAME/ACTION` | have a guard do something, such as `open` a breaker: `{"agent": ..}` |
 | `POST /memory/export`, `.../import`, `.../reembed` | a page of patterns out, `{"namespace": .., \
 "cursor": .., "vectors": false}`; patterns in, `{"patterns": [..]}`; embed anew what another embedder did |
+| `GET /state` | the hard state: engine, term, leader, members, how far each is, log, snapshot, fsync |
+| `POST /members/add`, `.../remove`, `.../promote` | change who decides: `{"nodes": [..]}` |
+| `POST /log` | entries of this node's log, readable: `{"first": .., "most": 20}` |
+| `POST /snapshot` | the whole state as a file |
 | `GET /tasks` | tasks and requests under way, and those that ended lately |
 | `GET /tools` | the public names of all tools |
 | `POST /call` | call a tool: `{"tool": .., "arguments": {..}, "deadline": SECONDS, "idempotencyKey": .., \
@@ -18,8 +22,8 @@
 
 It listens on loopback only, unless `auth` says who may come in; then all but the first two ask who it is. The
 guards of the edge are asked about the actions `status`, `tasks`, `agents` and `agents.pause` (or `resume`,
-`restart`), whose target is the agent, `memory.export` (or `import`, `reembed`), `guards` and `guards.ACTION`,
-whose target is the guard; calls pass
+`restart`), whose target is the agent, `memory.export` (or `import`, `reembed`), `state`, `members.add` (or
+`remove`, `promote`), `log`, `snapshot`, `guards` and `guards.ACTION`, whose target is the guard; calls pass
 them as any request does. A browser's page cannot use it: a request with an Origin header, or for another host
 than the one it listens on, is refused.
 """
@@ -35,7 +39,7 @@ import attrs
 import msgspec
 import trio
 
-from flow_edges import api_memory
+from flow_edges import api_memory, api_state
 from flow_edges.resource import Resource, host_of
 from flow_edges.routes import Route
 from flowcore.access import Access, is_local
@@ -49,6 +53,8 @@ from flowcore.http import (
     Limits,
     Request,
     Response,
+    Send,
+    Stream,
     TlsSettings,
     open_http_server,
 )
@@ -65,12 +71,17 @@ ROUTES = (
     Route("GET", "/guards"),
     Route("POST", "/guards/NAME/ACTION"),
     Route("POST", "/memory/ACTION"),
+    Route("GET", "/state"),
+    Route("POST", "/members/ACTION"),
+    Route("POST", "/log"),
+    Route("POST", "/snapshot"),
     Route("GET", "/tasks"),
     Route("GET", "/tools"),
     Route("POST", "/call"),
 )
 """All that it answers. Requests are dispatched by it, and nothing else."""
 JSON = [(b"content-type", b"application/json"), (b"cache-control", b"no-store")]
+FILE = [(b"content-type", b"application/octet-stream"), (b"cache-control", b"no-store")]
 OPERATOR = Principal(name="operator", scheme="loopback")
 
 
@@ -133,13 +144,17 @@ class Api:
             "/guards": self._guards,
             "/guards/NAME/ACTION": self._act,
             "/memory/ACTION": self._memory,
+            "/state": self._state,
+            "/members/ACTION": self._members,
+            "/log": self._log,
+            "/snapshot": self._snapshot,
             "/tasks": self._tasks,
             "/tools": self._tools,
             "/call": self._call,
         }
         self._routes = {one.key: (one, answers[one.path]) for one in ROUTES}
 
-    async def handle(self, request: Request) -> Response:
+    async def handle(self, request: Request) -> Response | Stream:
         """Answer one request; never raises for what a client did."""
         refusal = self._refused(request)
         if refusal is not None:
@@ -177,7 +192,7 @@ class Api:
         self._host.requests.guards.admit(self._edge, principal, action, target)
         return principal
 
-    async def _route(self, request: Request) -> Response:
+    async def _route(self, request: Request) -> Response | Stream:
         parts = request.path.strip("/").split("/")
         found = self._routes.get((len(parts), parts[0]))
         if found is None or request.path != "/" + "/".join(parts):
@@ -268,6 +283,40 @@ class Api:
             raise NotThere(f"memory can be told {known}, not {parts[1][:100]!r}")
         return _json(await action(self._host, request.body))
 
+    async def _state(self, request: Request, parts: list[str]) -> Response:
+        del parts
+        await self._admit(request, "state")
+        return _json(api_state.show(self._host))
+
+    async def _members(self, request: Request, parts: list[str]) -> Response:
+        principal = await self._admit(request, f"members.{parts[1]}")
+        action = api_state.MEMBERS.get(parts[1])
+        if action is None:
+            known = ", ".join(api_state.MEMBERS)
+            raise NotThere(f"members can be told {known}, not {parts[1][:100]!r}")
+        body = api_state.checked(parts[1], request.body)
+        await action(api_state.state_of(self._host), body)
+        done = " ".join([*body.nodes, *(f"remove={name}" for name in body.remove)])
+        self._host.requests.guards.done(self._edge, principal, f"members.{parts[1]}", done)
+        return _json({"done": parts[1], **api_state.show(self._host)})
+
+    async def _log(self, request: Request, parts: list[str]) -> Response:
+        del parts
+        await self._admit(request, "log")
+        return _json(await api_state.log(self._host, request.body))
+
+    async def _snapshot(self, request: Request, parts: list[str]) -> Stream:
+        del parts
+        await self._admit(request, "snapshot")
+        api_state.state_of(self._host)  # or there is none, and that is the answer
+
+        async def run(send: Send) -> None:
+            async with api_state.saved(self._host) as pieces:
+                async for piece in pieces:
+                    await send(piece)
+
+        return Stream(200, FILE, run)
+
     async def _tasks(self, request: Request, parts: list[str]) -> Response:
         del parts
         await self._admit(request, "tasks")
@@ -335,7 +384,7 @@ class Api:
         )
 
 
-_Answer = Callable[[Request, list[str]], Awaitable[Response]]
+_Answer = Callable[[Request, list[str]], Awaitable[Response | Stream]]
 
 
 class NotThere(UnknownMethod):

@@ -7,12 +7,14 @@ import sqlite3
 import uuid
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
+from time import perf_counter
 
 import msgspec
 
 from flowcore.errors import StorageFailed, StorageFull, TooOld, UntrustedFile
 from flowcore.sqlite import Format, damaged, is_full, open_database, reading, row_hash, writing
 from flowcore.state import LogEntry, SnapshotInfo
+from flowcore.telemetry import Histogram
 
 FORMAT = Format(
     name="log",
@@ -40,6 +42,8 @@ class LogFile:
 
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
+        self.fsyncs = Histogram()
+        """How long each transaction took to be on disk: what it adds written, and the fsync."""
         self._connection = open_database(path, FORMAT, exclusive=True, synchronous="FULL")
         try:
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
@@ -96,6 +100,8 @@ class LogFile:
         try:
             with writing(self._connection):
                 yield
+                began = perf_counter()
+            self.fsyncs.record(perf_counter() - began)
         except sqlite3.Error as error:
             if is_full(error):
                 raise StorageFull(f"there is no room on the disk for {self._path}") from error

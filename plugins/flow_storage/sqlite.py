@@ -122,6 +122,7 @@ class SqliteStorage:
             "entries": self._entries,
             "commit_mean": round(self._seconds / self._commits, 6) if self._commits else 0.0,
             "commit_max": round(self._longest, 6),
+            "fsync_seconds": attrs.asdict(self._file.fsyncs.durations()),
         }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import pathlib
 from collections.abc import AsyncGenerator, Iterator
@@ -16,6 +17,7 @@ from flowcore import Flow, open_flow
 from flowcore.config import ConfigError
 from flowcore.errors import OutcomeUnknown, Overloaded, StateUnavailable
 from support.linked import certificates
+from support.node import BIN
 
 NAMES = ("alpha", "beta", "gamma")
 
@@ -43,11 +45,12 @@ def config(name: str, folder: pathlib.Path, seeds: list[str]) -> dict[str, Any]:
         },
         "consensus": {
             "type": "raft",
-            "voters": list(NAMES),
+            "voters": list(NAMES) if name in NAMES else [],  # who is to join has none
             "election": "1s",
             "heartbeat": "100ms",
         },
         "router": {},
+        "edge": {"api": {"type": "api", "bind": "127.0.0.1:0"}},
     }
 
 
@@ -124,6 +127,61 @@ async def test_what_one_node_keeps_every_node_has_also_when_one_is_lost(
         kept = await alpha.memory.get("shared", "train")
         assert kept is not None
         assert kept.text == "the train leaves at one"
+
+
+async def ctl(flow: Flow, *words: str) -> str:
+    """What flowctl says, asking a node; it must have done it."""
+    url = flow.endpoints["api"][0]
+    done = await trio.run_process(
+        [str(BIN / "flowctl"), "--url", url, *words], capture_stdout=True, capture_stderr=True
+    )
+    return done.stdout.decode()
+
+
+async def test_a_fourth_node_joins_and_replaces_one_without_a_stop(tmp_path: pathlib.Path) -> None:
+    """While somebody writes all the time; what was acknowledged is at the three that are left."""
+    written: list[str] = []
+    send, more = trio.open_memory_channel[None](0)
+
+    async def write(flow: Flow, scope: trio.CancelScope) -> None:
+        with scope:
+            while True:
+                key = f"key {len(written)}"
+                await keep(flow, key, "kept")
+                written.append(key)
+                with contextlib.suppress(trio.WouldBlock):
+                    send.send_nowait(None)
+
+    async with nodes(tmp_path) as made, trio.open_nursery() as nursery:
+        scope = trio.CancelScope()
+        nursery.start_soon(write, made.flows["beta"], scope)
+        await made.start("delta")
+        await ctl(made.flows["alpha"], "members", "add", "delta")
+        before = len(written)
+        said = await ctl(
+            made.flows["beta"],
+            "members",
+            "promote",
+            "delta",
+            "--remove",
+            "gamma",
+            "--timeout",
+            "60",
+        )
+        assert "gamma" not in said
+        await made.end("gamma")
+        assert len(written) >= before > 0
+        for _ in range(20):
+            await more.receive()
+        scope.cancel()
+        members = made.flows["delta"].status()["state"]["consensus"]
+        assert members["voters"] == ["alpha", "beta", "delta"]
+        assert not members["outgoing"]
+        await made.end("alpha")  # delta counts: two of three are a majority
+        await keep(made.flows["delta"], "last", "kept")
+        with trio.fail_after(30):
+            kept = await made.flows["delta"].state.list_patterns("shared", prefix="key ")
+        assert {*written} <= {one.key for one in kept.patterns}
 
 
 async def test_voters_without_a_swarm_are_refused_before_anything_opens(

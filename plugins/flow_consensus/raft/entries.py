@@ -35,6 +35,13 @@ def command_of(data: bytes) -> bytes:
     return data[1:] if data[:1] == _COMMAND else b""
 
 
+def described(data: bytes) -> str:
+    """What an entry of the engine's own is, for a person; empty for a command."""
+    if data[:1] == _COMMAND:
+        return ""
+    return f"members: {membership_of(data)}" if is_membership(data) else "a leader begins"
+
+
 def known(data: bytes) -> bool:
     """Whether this version knows what the data means."""
     return data[:1] in (NOTHING, _COMMAND, _MEMBERSHIP)

@@ -105,7 +105,9 @@ class Restored:
                 self._commit = max(self._commit, stored.commit)
         if snapshot is not None and snapshot.position >= start and (self.fresh or not held):
             held = True  # the log was let go of for it
-            base, membership = snapshot.position, _membership(snapshot.about)
+            base = snapshot.position
+            if snapshot.about or not self.fresh:  # else an operator has put it there: a new cluster
+                membership = _membership(snapshot.about)
             self.term = max(self.term, snapshot.term)
         if not held:
             raise UntrustedFile(

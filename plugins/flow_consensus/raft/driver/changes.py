@@ -82,6 +82,15 @@ class Changing:
 
     def _take(self, number: int, change: Change) -> AskAnswer:
         engine = self._node.engine
+        strangers = change.voters - engine.membership.members
+        if strangers and engine.role is Role.LEADER:
+            return AskAnswer(
+                number, 0, False, f"{sorted(strangers)} are no learners: add them first"
+            )
+        for name in sorted(change.voters & engine.progress.keys()):
+            behind = engine.log.commit - engine.progress[name].match
+            if behind > self._node.settings.batch:  # it would be counted on, and could not help
+                return AskAnswer(number, 0, True, f"{name} is {behind} entries behind, as yet")
         try:
             position = engine.change_voters(change)
         except Refused as refused:

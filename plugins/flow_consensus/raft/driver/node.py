@@ -39,7 +39,7 @@ from flow_consensus.raft.driver.wire import (
 )
 from flow_consensus.raft.effects import ChunkStored, ChunkWanted, LeaderChanged, Ready, RoleChanged
 from flow_consensus.raft.engine import Engine
-from flow_consensus.raft.entries import command_of
+from flow_consensus.raft.entries import command_of, described
 from flow_consensus.raft.membership import Change, ChangeRefused
 from flow_consensus.raft.messages import Append, BadMessage, Read, decode
 from flow_consensus.raft.restored import Restored
@@ -58,10 +58,13 @@ from flowcore.state import (
     Consensus,
     Installed,
     LogEntry,
+    Shown,
+    SnapshotInfo,
     SnapshotSource,
     Storage,
 )
 from flowcore.swarm import open_channel
+from flowcore.telemetry import Histogram
 
 _logger = logging.getLogger(__name__)
 
@@ -103,6 +106,8 @@ class Raft:
         self._barriers = Barriers(self)
         self._changing = Changing(self)
         self._writer = Writer(self, storage, self._was_reset)
+        self._given, self._taken_in = Histogram(), Histogram()
+        """How long snapshots took, to others and from them."""
         self._sent = self._unsent = self._bad = self._elections = self._leaders = 0
 
     # ---- the interface
@@ -202,11 +207,40 @@ class Raft:
         """Where snapshots of the state come from, for nodes that need what is compacted."""
         self._source = source
 
+    @property
+    def cluster(self) -> str:
+        """The name of the cluster that the log is of; empty where it has none."""
+        return self.engine.cluster
+
+    def describe(self, position: int) -> SnapshotInfo:
+        """As `Describes.describe`."""
+        return self.engine.describe(position)
+
+    async def entries(self, first: int, most: int) -> Sequence[Shown]:
+        """As `ShowsLog.entries`: what is in the storage."""
+        last = min(self._storage.last, first + most - 1)
+        if first > last:
+            await trio.lowlevel.checkpoint()
+            return ()
+        commit = self.engine.log.commit
+        return [
+            Shown(
+                position=one.position,
+                term=one.term,
+                committed=one.position <= commit,
+                data=command_of(one.data),
+                note=described(one.data),
+            )
+            for one in await self._storage.read(first, last)
+        ]
+
     def status(self) -> dict[str, Any]:
         """Where it is, what it did, whom it leads."""
         now = self.engine.status()
         return {
             "type": "raft",
+            "name": now.name,
+            "cluster": self.cluster,
             "role": str(now.role),
             "term": now.term,
             "leader": now.leader,
@@ -218,7 +252,12 @@ class Raft:
             "outgoing": sorted(now.membership.outgoing),
             "learners": sorted(now.membership.learners),
             "followers": {
-                name: {"phase": one.phase, "match": one.match, "active": one.active}
+                name: {
+                    "phase": one.phase,
+                    "match": one.match,
+                    "lag": now.last - one.match,
+                    "active": one.active,
+                }
                 for name, one in now.followers.items()
             },
             "stopped": self.stopped,
@@ -229,6 +268,10 @@ class Raft:
             "unsent": self._unsent,
             "bad_messages": self._bad,
             "refused_messages": now.refused,
+            "snapshots": {
+                "sent": attrs.asdict(self._given.durations()),
+                "taken": attrs.asdict(self._taken_in.durations()),
+            },
             **self._proposals.status(),
             "storage": self._storage.status(),
         }
@@ -427,7 +470,7 @@ class Raft:
             if self._source is None or wanted.number:
                 self.engine.report_snapshot(wanted.to, ok=False)
                 return
-            outgoing = Outgoing(wanted.to, self.engine, self._source, self.wake)
+            outgoing = Outgoing(wanted.to, self.engine, self._source, self.wake, self._given)
             self._outgoing[wanted.to] = outgoing
             nursery.start_soon(outgoing.run)
         outgoing.want(wanted)
@@ -436,7 +479,7 @@ class Raft:
         if chunk.number == 0:
             if self._incoming is not None:
                 self._incoming.scope.cancel()
-            self._incoming = Incoming(chunk, self.engine, self._storage, self.wake)
+            self._incoming = Incoming(chunk, self.engine, self._storage, self.wake, self._taken_in)
             nursery.start_soon(self._intake, self._incoming)
         elif self._incoming is not None:
             self._incoming.feed(chunk)

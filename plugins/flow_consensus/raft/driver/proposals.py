@@ -15,6 +15,7 @@ from flow_consensus.raft.driver.port import Node
 from flow_consensus.raft.driver.wire import Forward, ForwardAnswer
 from flowcore.errors import InvalidArguments, OutcomeUnknown, Overloaded, StateUnavailable, TooLarge
 from flowcore.state import LogEntry
+from flowcore.telemetry import Histogram
 
 LARGEST = 32 * 2**20
 """Bytes of one command."""
@@ -73,6 +74,7 @@ class Proposals:
         self._seen: dict[str, OrderedDict[int, ForwardAnswer]] = {}
         self._taken = self._refused = self._batches = self._forwarded = 0
         self._largest = 0
+        self._took = Histogram()
 
     def status(self) -> dict[str, Any]:
         return {
@@ -83,6 +85,7 @@ class Proposals:
             "batches": self._batches,
             "largest_batch": self._largest,
             "forwarded": self._forwarded,
+            "commit_seconds": attrs.asdict(self._took.durations()),
         }
 
     async def propose(self, command: bytes) -> int:
@@ -95,6 +98,7 @@ class Proposals:
         await proposal.done.wait()
         if proposal.error is not None:
             raise proposal.error()
+        self._took.record(trio.current_time() - proposal.since)
         return proposal.position
 
     def _admit(self, command: bytes) -> None:

@@ -13,6 +13,7 @@ from flow_consensus.raft.effects import ChunkStored, ChunkWanted
 from flow_consensus.raft.engine import Engine
 from flowcore.errors import StateUnavailable, StorageError
 from flowcore.state import SnapshotSource, Storage
+from flowcore.telemetry import Histogram
 
 _logger = logging.getLogger(__name__)
 
@@ -26,12 +27,19 @@ class Outgoing:
     """One follower's snapshot: a task reads it, a piece each time one is wanted."""
 
     def __init__(
-        self, to: str, engine: Engine, source: SnapshotSource, wake: Callable[[], None]
+        self,
+        to: str,
+        engine: Engine,
+        source: SnapshotSource,
+        wake: Callable[[], None],
+        took: Histogram,
     ) -> None:
+        """`took` is told how long one took until all of it was handed over."""
         self._to = to
         self._engine = engine
         self._source = source
         self._wake = wake
+        self._took = took
         self._send, self._receive = trio.open_memory_channel[ChunkWanted](math.inf)
         self.done = False
         self._whole = False
@@ -59,6 +67,7 @@ class Outgoing:
 
     async def _one(self, wanted: ChunkWanted, patience: trio.CancelScope) -> ChunkWanted | None:
         """One snapshot from its beginning; gives what is wanted anew, None once it was handed over."""
+        began = trio.current_time()
         async with self._source() as (position, frames), aclosing(_pieces(frames)) as pieces:
             if position < wanted.at_least:
                 return None
@@ -68,6 +77,7 @@ class Outgoing:
                 self._engine.chunk_read(self._to, info, number, data, last=last)
                 self._wake()
                 if last:
+                    self._took.record(trio.current_time() - began)
                     self._whole = True  # the engine keeps it until it is answered
                     return None
                 number += 1
@@ -95,12 +105,19 @@ class Incoming:
     """A snapshot from a leader: a task stores it, a piece at a time."""
 
     def __init__(
-        self, first: ChunkStored, engine: Engine, storage: Storage, wake: Callable[[], None]
+        self,
+        first: ChunkStored,
+        engine: Engine,
+        storage: Storage,
+        wake: Callable[[], None],
+        took: Histogram,
     ) -> None:
+        """`took` is told how long it took from its first piece until it was durable."""
         self.info = first.info
         self._engine = engine
         self._storage = storage
         self._wake = wake
+        self._took = took
         self._send, self._receive = trio.open_memory_channel[ChunkStored](1)
         self._send.send_nowait(first)
         self.scope = trio.CancelScope()
@@ -112,7 +129,7 @@ class Incoming:
     async def run(self) -> None:
         """Store them all. Raises StorageError."""
         with self.scope:
-            last = 0
+            began, last = trio.current_time(), 0
 
             async def chunks() -> AsyncGenerator[bytes]:
                 nonlocal last
@@ -125,5 +142,6 @@ class Incoming:
                     self._wake()
 
             await self._storage.save_snapshot(self.info, chunks())
+            self._took.record(trio.current_time() - began)
             self._engine.chunk_stored(self.info.position, last)
             self._wake()
