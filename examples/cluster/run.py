@@ -14,6 +14,7 @@ import pathlib
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from types import FrameType
 
@@ -21,6 +22,8 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(sys.executable).parent
 CONFIGS = ROOT / "configs" / "cluster"
 NODES = {"alpha": 7310, "beta": 7320, "gamma": 7330}
+LATER = {"delta": 7340}
+"""Who can join while they run."""
 USE = """
 Three nodes, one swarm. Each serves the agents of all:
 
@@ -38,7 +41,11 @@ In another terminal:
   flowctl --url http://127.0.0.1:7311 memory put 'the ferry leaves at noon' --as ferry
   flowctl --url http://127.0.0.1:7331 memory search 'when does the boat leave'
                                                           kept by all three
+  flowctl --url http://127.0.0.1:7311 state               who leads, and how far each of them is
   kill -9 {victim}                                        beta is gone: see `nodes` again
+  flowserve --config configs/cluster/delta.toml           and delta takes its place:
+  flowctl --url http://127.0.0.1:7311 members add delta
+  flowctl --url http://127.0.0.1:7311 members promote delta --remove beta
 
 Ctrl-C ends them.
 """
@@ -46,10 +53,30 @@ Ctrl-C ends them.
 
 def ctl(node: str, *words: str) -> subprocess.CompletedProcess[str]:
     """Run flowctl against a node."""
-    url = f"http://127.0.0.1:{NODES[node] + 1}"
+    url = f"http://127.0.0.1:{(NODES | LATER)[node] + 1}"
     return subprocess.run(
         [str(BIN / "flowctl"), "--url", url, *words], capture_output=True, text=True, check=False
     )
+
+
+def say(*words: str) -> None:
+    """Run flowctl against a node, and show it."""
+    print(
+        f"\n$ flowctl --url http://127.0.0.1:{(NODES | LATER)[words[0]] + 1} {' '.join(words[1:])}"
+    )
+    done = ctl(*words)
+    print(done.stdout, end="")
+    if done.returncode:
+        raise SystemExit(done.stderr)
+
+
+def start(name: str, folder: str | None) -> subprocess.Popen[bytes]:
+    """Start a node; with a folder, quietly, and its data are kept there."""
+    words = [str(BIN / "flowserve"), "--config", str(CONFIGS / f"{name}.toml")]
+    if folder is not None:
+        words += ["--set", f"node.data_dir={folder}/{name}"]
+    errors = None if folder is None else subprocess.DEVNULL
+    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
 
 
 def wait_for(node: str, what: str, *words: str) -> str:
@@ -63,19 +90,16 @@ def wait_for(node: str, what: str, *words: str) -> str:
     raise SystemExit(f"{node} does not say {what!r}:\n{done.stdout}{done.stderr}")
 
 
-def show(nodes: dict[str, subprocess.Popen[bytes]]) -> None:
+def show(nodes: dict[str, subprocess.Popen[bytes]], folder: str) -> None:
     """What one can see of them, before and after one is killed."""
     for words in (
         ("alpha", "nodes"),
         ("gamma", "call", "time.get_current_time", "timezone=Asia/Tokyo"),
         ("beta", "call", "text.count_words", "text=three small words"),
         ("alpha", "memory", "put", "the ferry leaves at noon", "--as", "ferry"),
+        ("alpha", "state"),
     ):
-        print(f"\n$ flowctl --url http://127.0.0.1:{NODES[words[0]] + 1} {' '.join(words[1:])}")
-        done = ctl(*words)
-        print(done.stdout, end="")
-        if done.returncode:
-            raise SystemExit(done.stderr)
+        say(*words)
     print("\n$ kill -9 beta")
     nodes["beta"].kill()
     nodes["beta"].wait()
@@ -84,10 +108,13 @@ def show(nodes: dict[str, subprocess.Popen[bytes]]) -> None:
         ("alpha", "call", "text.count_words", "text=still served"),
         ("gamma", "memory", "search", "when does the boat leave"),
     ):
-        done = ctl(*words)
-        print(done.stdout, end="")
-        if done.returncode:
-            raise SystemExit(done.stderr)
+        say(*words)
+    print("\n$ flowserve --config configs/cluster/delta.toml")
+    nodes["delta"] = start("delta", folder)
+    wait_for("delta", "delta", "nodes")
+    say("alpha", "members", "add", "delta")
+    say("gamma", "members", "promote", "delta", "--remove", "beta")
+    say("delta", "memory", "get", "ferry")
 
 
 def main() -> int:
@@ -95,25 +122,23 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--show", action="store_true", help="show what it does, and end")
     wanted = options.parse_args()
-    if not (CONFIGS / "certs").is_dir():
-        where = ["--dir", str(CONFIGS / "certs")]
-        subprocess.run([str(BIN / "flowctl"), "certs", "cluster", *NODES, *where], check=True)
+    if not (CONFIGS / "certs" / "delta.pem").exists():
+        names = [*NODES, *LATER, "--dir", str(CONFIGS / "certs")]
+        subprocess.run([str(BIN / "flowctl"), "certs", "cluster", *names], check=True)
     signal.signal(signal.SIGTERM, _end)
     nodes: dict[str, subprocess.Popen[bytes]] = {}
-    out = subprocess.DEVNULL if wanted.show else None
+    kept = tempfile.TemporaryDirectory() if wanted.show else None  # a show begins with nothing
+    folder = kept.name if kept else None
     try:
         for name in NODES:
-            config = str(CONFIGS / f"{name}.toml")
-            nodes[name] = subprocess.Popen(
-                [str(BIN / "flowserve"), "--config", config], stdout=subprocess.DEVNULL, stderr=out
-            )
+            nodes[name] = start(name, folder)
         for name in NODES:
             for tool in ("git.git_status", "text.count_words", "time.get_current_time", "units."):
                 wait_for(name, tool, "tools")
         urls = "   ".join(f"http://127.0.0.1:{port}/mcp" for port in NODES.values())
         print(USE.format(urls=urls, victim=nodes["beta"].pid), flush=True)
-        if wanted.show:
-            show(nodes)
+        if folder is not None:
+            show(nodes, folder)
         else:
             for process in nodes.values():
                 process.wait()
@@ -125,6 +150,8 @@ def main() -> int:
                 process.terminate()
         for process in nodes.values():
             process.wait(timeout=60)
+        if kept:
+            kept.cleanup()
     return 0
 
 

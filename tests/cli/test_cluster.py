@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -26,6 +27,10 @@ def test_three_nodes_are_one_and_one_of_them_may_die() -> None:
     assert "beta   dead" in done.stdout
     assert '{"still":1,"served":1}' in done.stdout
     assert "the ferry leaves at noon" in done.stdout.partition("kill -9 beta")[2]
+    taken = done.stdout.rpartition("--remove beta")[2]
+    assert re.search(r"^delta +(voter|leader) ", taken, re.MULTILINE)
+    assert not re.search(r"^beta ", taken, re.MULTILINE)
+    assert "the ferry leaves at noon" in taken
 
 
 def test_the_three_configurations_differ_in_what_a_node_is_alone() -> None:

@@ -176,7 +176,7 @@ def shipped(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     shutil.copytree(ROOT / "configs", folder / "configs", ignore=shutil.ignore_patterns("certs"))
     assert flowctl.run(["certs", "init", "--dir", str(folder / "certs")]) == 0
     nodes = ["--dir", str(folder / "configs" / "cluster" / "certs")]
-    assert flowctl.run(["certs", "cluster", "alpha", "beta", "gamma", *nodes]) == 0
+    assert flowctl.run(["certs", "cluster", "alpha", "beta", "gamma", "delta", *nodes]) == 0
     return folder / "configs"
 
 

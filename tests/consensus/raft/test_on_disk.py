@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import pathlib
+from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack
 
 import pytest
 import trio
 
 from flow_consensus.raft.driver.settings import RaftSettings
+from flow_storage.memory import MemoryLog
 from flow_storage.sqlite import SqliteStorage
 from flowcore.errors import StateUnavailable
-from flowcore.state import PutPattern, PutPatterns, ReadLevel, open_state
+from flowcore.state import PutPattern, PutPatterns, ReadLevel, SnapshotInfo, Storage, open_state
 from support.keeping import open_storage
 from support.raft.nodes import open_group
 
@@ -102,3 +104,29 @@ async def test_one_of_three_opens_alone(tmp_path: pathlib.Path) -> None:
                 await state.pattern("n", "k")
             with pytest.raises(StateUnavailable, match="no leader"):
                 await state.do(PutPatterns((PutPattern(namespace="n", key="k", text="no"),)))
+
+
+async def test_nodes_that_begin_with_a_snapshot_are_a_new_cluster_of_the_configured_voters() -> (
+    None
+):
+    """As `flowctl snapshot restore` leaves them: a snapshot that says nothing of who the voters are."""
+    storages: dict[str, Storage] = {}
+
+    async def pieces() -> AsyncGenerator[bytes]:
+        yield b"the state"
+
+    for name in ABC:
+        storages[name] = MemoryLog(name)
+        await storages[name].save_snapshot(SnapshotInfo(position=700, term=9), pieces())
+        await storages[name].reset(700, 9)
+    async with open_group(ABC, CALM, storages=storages) as group:
+        leader = await group.leader()
+        assert await group[leader].propose(b"next") == 702  # after what a leader begins with
+        assert await group.agree() == [b"next"]
+        assert group[leader].engine.term > 9
+        assert all(one.installed == [(700, [b"the state"])] for one in group.running.values())
+        await group.start("d", joins=True)
+        await group[leader].change_voters(add=["d"])
+        await group.agree()
+        await group[leader].change_voters(promote=["d"], remove=["a"])
+        assert group["d"].status()["voters"] == ["b", "c", "d"]
