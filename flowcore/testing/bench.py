@@ -37,6 +37,8 @@ class Bench:
     plugin: object | None
     """The plugin, where it is not installed and must be given to a flow."""
     trial: Trial
+    _folders: dict[str, int] = attrs.field(factory=dict, init=False)
+    """The numbers of those that were opened, by their folders."""
 
     @property
     def path(self) -> str:
@@ -49,6 +51,11 @@ class Bench:
     def made(self, **more: Any) -> Any:
         """The settings of the trial with some others. Raises ConfigError."""
         return self.read({**self.trial.settings, **more})
+
+    def _own(self, folder: pathlib.Path) -> Mapping[str, Any]:
+        """What the one in this folder has of its own."""
+        number = self._folders.setdefault(str(folder), len(self._folders))
+        return {} if self.trial.own is None else self.trial.own(number)
 
     def read(self, table: dict[str, Any]) -> Any:
         """Settings from a table as in TOML. Raises ConfigError."""
@@ -105,7 +112,7 @@ class Bench:
                 kind=self.factory.kind,
                 name=self.name,
                 factory=self.factory,
-                selection=self.selection(self.made()),
+                selection=self.selection(self.made(**self._own(folder))),
                 requires=tuple(handles),
             )
             opening = self.factory.open(component.selection.config, context(component))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pathlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import attrs
@@ -17,6 +17,9 @@ class Trial:
 
     settings: Mapping[str, Any] = attrs.field(factory=dict)
     """The table of the smallest configuration it works with, without `type`."""
+    own: Callable[[int], Mapping[str, Any]] | None = None
+    """Settings that each new one has of its own, by its number: for what is kept elsewhere than in its
+    folder, such as a name in a database. One that is opened again in the same folder has the same."""
     folder: pathlib.Path = attrs.field(factory=pathlib.Path)
     """What relative paths in the settings are relative to."""
     within: float = 30.0

@@ -1,0 +1,299 @@
+"""Writing: what waits goes out as one transaction, on condition that the log still ends where it did.
+
+The condition makes an answer that was lost harmless: the same transaction is sent again. Either it is done
+now, or the condition fails, and what stands in its place says by its id whether it was done the first time.
+Once the head has moved on, a transaction that is still on its way can never be done.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections import deque
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import attrs
+import trio
+
+from flow_consensus.etcd import messages
+from flow_consensus.etcd.failures import (
+    AnswerTooLarge,
+    Compacted,
+    NotSignedIn,
+    Refused,
+    Unanswered,
+)
+from flow_consensus.etcd.log import End, Log
+from flow_consensus.etcd.records import FORMAT, Batch, Head, decode_batch, encode, encode_batch
+from flow_consensus.etcd.settings import EtcdSettings
+from flowcore.errors import OutcomeUnknown, Overloaded, StateUnavailable, TooLarge, UntrustedFile
+
+_OVERHEAD = 16
+"""Bytes that an entry needs beside its own, about."""
+
+
+@attrs.define(eq=False)
+class _Proposal:
+    """A command that waits."""
+
+    data: bytes
+    done: trio.Event = attrs.field(factory=trio.Event)
+    position: int = 0
+    error: Callable[[], Exception] | None = None
+    flying: bool = False
+    """Whether it may be committed already."""
+
+
+class Writer:
+    """A queue, and one task that writes."""
+
+    def __init__(self, log: Log, settings: EtcdSettings) -> None:
+        self._log = log
+        self._settings = settings
+        self._queue: deque[_Proposal] = deque()
+        self._queued = 0
+        self._flying: list[_Proposal] = []
+        self._wake = trio.Event()
+        self._end: End | None = None
+        """Where the log ended when it was last seen; None if etcd is to be asked first."""
+        self._proposals = self._refused = self._unknown = 0
+        self._batches = self._largest = self._conflicts = self._found_again = 0
+
+    # ---- who proposes
+
+    async def propose(self, command: bytes) -> int:
+        """As `Consensus.propose`."""
+        self._take(command)
+        proposal = _Proposal(command)
+        self._queue.append(proposal)
+        self._queued += len(command)
+        self._wake.set()
+        with trio.move_on_after(self._settings.patience):
+            await proposal.done.wait()
+        if not proposal.done.is_set():
+            self._give_up(proposal)
+        if proposal.error is not None:
+            raise proposal.error()
+        return proposal.position
+
+    def _take(self, command: bytes) -> None:
+        """Raise if it is not taken."""
+        self._log.check()
+        settings = self._settings
+        if not command:
+            raise ValueError(
+                "a command is empty: that is what an entry that changes nothing looks like"
+            )
+        if len(command) > settings.command_size:
+            raise TooLarge(
+                f"the command has {len(command)} bytes, more than {settings.command_size}: split it",
+                data={"limit": settings.command_size},
+            )
+        if len(self._queue) >= settings.queue or (
+            self._queue and self._queued + len(command) > settings.queue_bytes
+        ):
+            self._refused += 1
+            raise Overloaded(
+                f"{len(self._queue)} commands, {self._queued} bytes, wait to be sent already",
+                data={"limit": "consensus"},
+                retry_after=0.1,
+            )
+
+    def _give_up(self, proposal: _Proposal) -> None:
+        """It has waited for too long."""
+        trouble = self._log.client.trouble or "etcd is slow"
+        proposal.done.set()
+        if proposal.flying:
+            self._unknown += 1
+            raise OutcomeUnknown(f"{trouble}: it may be committed, now or later")
+        self._refused += 1
+        if proposal in self._queue:
+            self._queue.remove(proposal)
+            self._queued -= len(proposal.data)
+        raise StateUnavailable(f"no commands are taken just now: {trouble}", retry_after=0.5)
+
+    # ---- the task
+
+    async def run(self) -> None:
+        """Write what is proposed, until cancelled. Raises UntrustedFile if the log cannot be believed."""
+        log = self._log
+        try:
+            while True:
+                if not self._queue:
+                    self._wake = trio.Event()
+                    await self._wake.wait()
+                if self._end is None:
+                    # so that what is proposed while etcd is away is refused for certain
+                    try:
+                        self._end = await log.client.until_answered(log.read_end)
+                    except (Refused, Compacted, AnswerTooLarge, NotSignedIn) as error:
+                        self._refuse(error)
+                        continue
+                batch = self._next_batch()
+                if batch:
+                    await self._commit(batch, self._end)
+        finally:
+            self.stop("the node is being stopped")
+
+    def stop(self, why: str) -> None:
+        """Nothing is written any more."""
+        self._log.stop(f"no commands are taken: {why}")
+        stopped = self._log.stopped
+        for one in self._queue:
+            _finish(one, lambda: StateUnavailable(stopped))
+        for one in self._flying:
+            if one.flying:
+                _finish(one, lambda: OutcomeUnknown(f"{why}: it may be committed, now or later"))
+            else:
+                _finish(one, lambda: StateUnavailable(stopped))
+        self._queue.clear()
+        self._flying = []
+        self._queued = 0
+
+    def _refuse(self, error: Exception) -> None:
+        """etcd says no to what is not even sent."""
+        why = f"no commands are taken just now: {self._log.client.endpoint}: {error}"
+        for one in self._queue:
+            _finish(one, lambda: StateUnavailable(why, retry_after=1.0))
+        self._queue.clear()
+        self._queued = 0
+
+    def _next_batch(self) -> list[_Proposal]:
+        batch: list[_Proposal] = []
+        size, settings = 0, self._settings
+        while self._queue and len(batch) < settings.batch:
+            size += len(self._queue[0].data) + _OVERHEAD
+            if batch and size > settings.command_size:
+                break
+            one = self._queue.popleft()
+            self._queued -= len(one.data)
+            if not one.done.is_set():
+                batch.append(one)
+        return batch
+
+    async def _commit(self, proposals: Sequence[_Proposal], end: End) -> None:
+        """Have these follow each other in the log, after what is there."""
+        log, keys = self._log, self._log.keys
+        self._flying = list(proposals)
+        identifier = secrets.token_bytes(16)
+        unsure = False
+        while self._flying:
+            if not unsure:  # else it must stay the very same transaction
+                self._flying = [one for one in self._flying if not one.done.is_set()]
+                if not self._flying:
+                    break
+                batch = Batch(FORMAT, identifier, [one.data for one in self._flying])
+            first, last = end.last + 1, end.last + len(batch.entries)
+            head = Head(last=last, batch=identifier.hex())
+            key = keys.log(first)
+            request = messages.txn(
+                [messages.unchanged(keys.head, end.revision), messages.unchanged(key, 0)],
+                [messages.put(key, encode_batch(batch)), messages.put(keys.head, encode(head))],
+                [messages.look(keys.head), messages.look(key)],
+            )
+            self._fly(True)
+            try:
+                answer = await log.client.write(request)
+                if answer.succeeded:
+                    self._committed(first, batch, answer.header.revision)
+                    return
+                there = answer.found(1)
+                now = log.end_of(answer.found(0), end.last)
+            except Unanswered as error:
+                self._end = None
+                unsure = unsure or error.sent
+                if not unsure:
+                    self._put_back()
+                    return
+                if all(one.done.is_set() for one in self._flying):
+                    self._flying = []
+                    return
+                await log.client.pause()
+                continue
+            except (Refused, NotSignedIn, Compacted, AnswerTooLarge) as error:
+                self._end = None
+                self._end_all(self._refusal(error, unsure))
+                return
+            if there is not None and decode_batch(key, there.value).id == identifier:
+                self._found_again += 1
+                self._committed(first, batch, there.mod_revision)
+                self._end = now
+                return
+            if there is None and unsure:
+                self._end = now
+                self._end_all(_unknown("what came of it is not kept any more"))
+                return
+            if now.revision == end.revision:
+                raise UntrustedFile(f"{key!r} in etcd lies beyond the end of the log, {end.last}")
+            unsure = False
+            self._conflicts += 1
+            self._fly(False)
+            end = now
+            await trio.lowlevel.checkpoint()
+
+    def _fly(self, flying: bool) -> None:
+        for one in self._flying:
+            one.flying = flying
+
+    def _put_back(self) -> None:
+        """It was not sent: they wait as before."""
+        self._fly(False)
+        for one in reversed(self._flying):
+            if not one.done.is_set():
+                self._queue.appendleft(one)
+                self._queued += len(one.data)
+        self._flying = []
+
+    def _committed(self, first: int, batch: Batch, revision: int) -> None:
+        log = self._log
+        self._end = End(first + len(batch.entries) - 1, revision)
+        if not log.add(first, batch):
+            log.jump(self._end.last)
+        self._batches += 1
+        self._proposals += len(batch.entries)
+        self._largest = max(self._largest, len(batch.entries))
+        for position, one in enumerate(self._flying, start=first):
+            one.position = position
+            one.done.set()
+        self._flying = []
+
+    def _refusal(self, error: Exception, unsure: bool) -> Callable[[], Exception]:
+        why = f"{self._log.client.endpoint}: {error}"
+        if unsure:
+            return _unknown(why)
+        if "too large" in str(error):
+            limit = self._settings.command_size
+            return lambda: TooLarge(
+                f"etcd takes no request of this size; its --max-request-bytes must be more than"
+                f" `command_size`, {limit}",
+                data={"limit": limit},
+            )
+        return lambda: StateUnavailable(f"nothing was written: {why}", retry_after=1.0)
+
+    def _end_all(self, error: Callable[[], Exception]) -> None:
+        for one in self._flying:
+            _finish(one, error)
+        self._flying = []
+
+    def status(self) -> dict[str, Any]:
+        """What it wrote and refused."""
+        return {
+            "waiting": len(self._queue) + len(self._flying),
+            "proposals": self._proposals,
+            "refused": self._refused,
+            "unknown": self._unknown,
+            "batches": self._batches,
+            "largest_batch": self._largest,
+            "conflicts": self._conflicts,
+            "found_again": self._found_again,
+        }
+
+
+def _finish(one: _Proposal, error: Callable[[], Exception]) -> None:
+    if not one.done.is_set():
+        one.error = error
+        one.done.set()
+
+
+def _unknown(why: str) -> Callable[[], Exception]:
+    return lambda: OutcomeUnknown(f"{why}: it may be committed, now or later")
