@@ -7,6 +7,7 @@ import ipaddress
 import os
 import pathlib
 import ssl
+from collections.abc import Sequence
 
 import attrs
 from cryptography import x509
@@ -52,17 +53,18 @@ class Authority:
     def issue(
         self,
         *names: str,
-        usage: x509.ObjectIdentifier = SERVER,
+        usage: x509.ObjectIdentifier | Sequence[x509.ObjectIdentifier] = SERVER,
         begins: datetime.timedelta = -DAY,
         ends: datetime.timedelta = DAY,
     ) -> Pair:
         """A certificate for addresses, host names, and URIs; its dates are counted from now."""
+        usages = [usage] if isinstance(usage, x509.ObjectIdentifier) else usage
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test")])
         certificate = (
             self._builder(subject, key.public_key(), begins, ends)
             .add_extension(x509.SubjectAlternativeName([_name(one) for one in names]), False)
-            .add_extension(x509.ExtendedKeyUsage([usage]), critical=False)
+            .add_extension(x509.ExtendedKeyUsage(usages), critical=False)
             .sign(self._key, SHA256())
         )
         return Pair(

@@ -7,11 +7,11 @@
 `messages` and `records` are sans-IO: what is said to etcd's JSON gateway, and what is kept in it.
 """
 
-from flow_consensus.etcd.engine import Etcd, open_etcd
+from flow_consensus.etcd.engine import Etcd, open_etcd, open_node
 from flow_consensus.etcd.settings import EtcdSettings
 from flowcore.hookspecs import Factory, Registry, hookimpl
 
-__all__ = ["Etcd", "EtcdSettings", "open_etcd"]
+__all__ = ["Etcd", "EtcdSettings", "open_node"]
 
 
 @hookimpl

@@ -11,7 +11,13 @@ import msgspec
 import trio
 
 from flow_consensus.etcd import messages
-from flow_consensus.etcd.failures import AnswerTooLarge, EtcdFailure, NotSignedIn, Refused, Unanswered
+from flow_consensus.etcd.failures import (
+    AnswerTooLarge,
+    EtcdFailure,
+    NotSignedIn,
+    Refused,
+    Unanswered,
+)
 from flow_consensus.etcd.messages import Header, RangeAnswer, Request, Token, TxnAnswer
 from flow_consensus.etcd.settings import EtcdSettings
 from flowcore.http import BodyTooLarge, Client, ConnectFailed, HttpError
@@ -227,7 +233,9 @@ class EtcdClient:
         except trio.TooSlowError:
             raise Unanswered(f"no answer within {self._settings.timeout:g} s") from None
         except BodyTooLarge as error:
-            raise AnswerTooLarge(str(error)) from error
+            if path == messages.RANGE:
+                raise AnswerTooLarge(str(error)) from error
+            raise Unanswered(str(error)) from error
         except HttpError as error:
             raise _unanswered(error) from error
         if answer.status != 200:

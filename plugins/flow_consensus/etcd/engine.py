@@ -7,6 +7,8 @@ etcd, or one that was put back from an older copy, is not taken for it; and a sn
 from __future__ import annotations
 
 import logging
+import pathlib
+import random
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
@@ -48,7 +50,7 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, tag="etcd", forbid_unknown
 
 
 class Etcd:
-    """One node on the log. Made by `open_etcd` only."""
+    """One node on the log. Made by `open_node` only."""
 
     durable = True
 
@@ -238,7 +240,7 @@ def read_mark(storage: Storage, prefix: str) -> Mark | None:
     """What the storage knows of the log; None if it has never seen one. Raises UntrustedFile for the storage
     of another engine."""
     kept = storage.hard_state
-    if not kept and storage.last == 0 and storage.snapshot is None:
+    if not kept and (restored(storage) or (storage.last == 0 and storage.snapshot is None)):
         return None
     try:
         mark = msgspec.json.decode(kept, type=Mark)
@@ -252,6 +254,17 @@ def read_mark(storage: Storage, prefix: str) -> Mark | None:
             f"the storage belongs to the log under {mark.prefix!r}, and `prefix` is {prefix!r}"
         )
     return mark
+
+
+def restored(storage: Storage) -> bool:
+    """Whether the storage begins with a snapshot that somebody has put there, and nothing else."""
+    found = storage.snapshot
+    return (
+        not storage.hard_state
+        and found is not None
+        and not found.about
+        and found.position == storage.last == storage.compacted[0]
+    )
 
 
 async def first_meeting(client: EtcdClient, keys: Keys, settings: EtcdSettings) -> tuple[str, int]:
@@ -268,33 +281,53 @@ async def first_meeting(client: EtcdClient, keys: Keys, settings: EtcdSettings) 
 
 
 @asynccontextmanager
-async def open_etcd(config: EtcdSettings, context: Context) -> AsyncGenerator[Consensus]:
-    """This node on the log. Raises StateUnavailable where it has never seen the log and etcd is away,
-    UntrustedFile, AssemblyError for files of TLS."""
-    from flowcore.assembly import Status
+async def open_node(
+    name: str,
+    config: EtcdSettings,
+    storage: Storage,
+    folder: pathlib.Path,
+    chance: random.Random,
+    tell: Callable[[str], None],
+) -> AsyncGenerator[Etcd]:
+    """A node on the log; files of TLS are relative to the folder, and `tell` is told of trouble with etcd.
 
-    def tell(trouble: str) -> None:
-        context.report(Status.DEGRADED if trouble else Status.OK, trouble)
-
-    storage: Storage = context.component("storage")
+    Raises StateUnavailable where it has never seen the log and etcd is away, UntrustedFile, AssemblyError for
+    files of TLS.
+    """
     mark = read_mark(storage, config.prefix)
-    tls = ClientCertificates(config.tls or ClientTlsSettings(), context.config_dir)
+    tls = ClientCertificates(config.tls or ClientTlsSettings(), folder)
     async with open_client(
         body=ANSWER, context=tls, server_name=tls.server_name, connect_timeout=config.timeout
     ) as http:
-        client = EtcdClient(config, http, context.random, tell)
+        client = EtcdClient(config, http, chance, tell)
         keys = Keys(config.prefix.encode())
         if mark is None:
             identity, last = await first_meeting(client, keys, config)
         else:
             identity, last = mark.identity, mark.position
         log = Log(client, keys, last)
-        etcd = Etcd(config, storage, log, identity, context.host.name)
+        etcd = Etcd(config, storage, log, identity, name)
+        if restored(storage) and storage.snapshot is not None:
+            await etcd.restore(storage.snapshot, storage.read_snapshot())
         if mark is None:
-            await etcd.mark(last)
+            await etcd.mark(log.last)
         async with trio.open_nursery() as nursery:
             nursery.start_soon(etcd.run, mark is None)
             yield etcd
             nursery.cancel_scope.cancel()
             with trio.CancelScope(shield=True):
                 await etcd.closed()
+
+
+@asynccontextmanager
+async def open_etcd(config: EtcdSettings, context: Context) -> AsyncGenerator[Consensus]:
+    """This node on the log, over the node's storage. Raises as `open_node`."""
+    from flowcore.assembly import Status
+
+    def tell(trouble: str) -> None:
+        context.report(Status.DEGRADED if trouble else Status.OK, trouble)
+
+    storage: Storage = context.component("storage")
+    name = context.host.name
+    async with open_node(name, config, storage, context.config_dir, context.random, tell) as etcd:
+        yield etcd

@@ -4,7 +4,7 @@
     ├── Unanswered       ask again, or another member; `sent`: it may have been done
     ├── NotSignedIn      no token, or not any more; nothing was done
     ├── Refused          it will not be done, whoever is asked; nothing was done
-    ├── AnswerTooLarge   what was asked for is too much for one answer
+    ├── AnswerTooLarge   the question, or what was asked for, is too much for one message; nothing was done
     ├── Compacted        the revision is not kept any more
     └── LeaseLost        a lease has ended while it was needed
 

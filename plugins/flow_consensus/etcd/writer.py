@@ -132,6 +132,10 @@ class Writer:
                 batch = self._next_batch()
                 if batch:
                     await self._commit(batch, self._end)
+        except UntrustedFile as error:
+            log.distrust(str(error))
+            self.stop(str(error))
+            raise
         finally:
             self.stop("the node is being stopped")
 
@@ -197,6 +201,7 @@ class Writer:
                 if answer.succeeded:
                     self._committed(first, batch, answer.header.revision)
                     return
+                self._fly(unsure)  # this one never will be
                 there = answer.found(1)
                 now = log.end_of(answer.found(0), end.last)
             except Unanswered as error:
@@ -261,7 +266,7 @@ class Writer:
         why = f"{self._log.client.endpoint}: {error}"
         if unsure:
             return _unknown(why)
-        if "too large" in str(error):
+        if "too large" in str(error) or isinstance(error, AnswerTooLarge):
             limit = self._settings.command_size
             return lambda: TooLarge(
                 f"etcd takes no request of this size; its --max-request-bytes must be more than"
