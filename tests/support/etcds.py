@@ -58,6 +58,7 @@ class Member:
                 *("--listen-client-urls", self.url, "--advertise-client-urls", self.url),
                 *("--listen-peer-urls", peer, "--initial-advertise-peer-urls", peer),
                 *("--initial-cluster-token", str(self.folder), "--logger", "zap"),
+                *("--heartbeat-interval", "50", "--election-timeout", "250"),
                 *self.arguments,
             ],
             stdout=log,
@@ -91,11 +92,13 @@ class Etcds:
     def urls(self) -> tuple[str, ...]:
         return tuple(one.url for one in self.members)
 
-    def ask(self, path: str, request: dict[str, Any]) -> Any:
+    def ask(self, path: str, request: dict[str, Any], token: str = "") -> Any:
         """What one that answers says; bytes are base64. Raises OSError."""
         for one in self.members:
             body = json.dumps(request).encode()
             asked = urllib.request.Request(one.url + path, data=body, method="POST")
+            if token:
+                asked.add_header("Authorization", token)
             try:
                 with urllib.request.urlopen(asked, timeout=5) as answer:
                     return json.load(answer)
