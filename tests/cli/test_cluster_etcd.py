@@ -1,0 +1,66 @@
+"""Nodes on an etcd: configs/cluster-etcd, and `make cluster-etcd`."""
+
+from __future__ import annotations
+
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+import tomli
+
+from support.etcds import open_etcds
+from support.needs import program
+from support.node import ROOT, free_ports, serving
+
+FOLDER = ROOT / "configs" / "cluster-etcd"
+NAMES = ("alpha", "beta", "gamma")
+
+
+def test_what_one_node_keeps_another_one_has(tmp_path: pathlib.Path) -> None:
+    with open_etcds(1, "--unsafe-no-fsync") as etcd:
+
+        def words(name: str) -> list[str]:
+            return [
+                *free_ports("mcp", "api"),
+                *("--set", f"node.data_dir={tmp_path}/{name}"),
+                *("--set", f"consensus.endpoints={json.dumps(etcd.urls)}"),
+                *("--set", 'consensus.patience="20s"'),
+            ]
+
+        with serving(FOLDER / "alpha.toml", *words("alpha")) as alpha:
+            put = alpha.ctl("memory", "put", "the ferry leaves at noon", "--as", "ferry")
+            assert put.returncode == 0, put.stderr
+            with serving(FOLDER / "beta.toml", *words("beta")) as beta:
+                found = beta.ctl("memory", "search", "the ferry")
+                assert "the ferry leaves at noon" in found.stdout, found.stderr
+                assert beta.end() == 0
+            assert alpha.end() == 0
+
+
+@pytest.mark.long
+def test_etcd_and_a_node_may_be_killed() -> None:
+    """What `make cluster-etcd` starts, with the show that it gives."""
+    program("etcd")
+    done = subprocess.run(
+        [sys.executable, str(ROOT / "examples" / "cluster_etcd" / "run.py"), "--show"],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    before, _, after = done.stdout.partition("kill -9 etcd")
+    assert "the ferry leaves at noon" in before
+    assert "no commands are taken just now" in after
+    assert "the train leaves at one" in after.partition("kill -9 beta")[2]
+
+
+def test_the_three_configurations_keep_the_same_in_the_same_etcd() -> None:
+    read = [tomli.loads((FOLDER / f"{name}.toml").read_text()) for name in NAMES]
+    assert [one["node"]["name"] for one in read] == list(NAMES)
+    for one in read:
+        assert one["consensus"] == read[0]["consensus"]
+        assert one["agent"] == read[0]["agent"]
+    assert len({one["node"]["data_dir"] for one in read}) == 3
