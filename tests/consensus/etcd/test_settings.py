@@ -25,7 +25,10 @@ def wrong(**table: Any) -> list[str]:
     [
         ({"endpoints": []}, "consensus.endpoints: expected 1 to 32 http or https URLs"),
         ({"endpoints": ["etcd:2379"]}, "expected an absolute http or https URL, not 'etcd:2379'"),
-        ({"endpoints": ["http://a:1/x"]}, "expected an endpoint without a path, not 'http://a:1/x'"),
+        (
+            {"endpoints": ["http://a:1/x"]},
+            "expected an endpoint without a path, not 'http://a:1/x'",
+        ),
         ({"endpoints": ["http://a:1", "http://a:1"]}, "expected each endpoint once"),
         ({"endpoints": ["http://a:1", "https://b:1"]}, "all endpoints to be http, or all https"),
         ({"prefix": "flowcore"}, "ends with a slash"),
@@ -33,7 +36,10 @@ def wrong(**table: Any) -> list[str]:
         ({"user": "flow"}, "expected user and password together"),
         ({"password": "flow"}, "a secret"),
         ({"tls": {}}, "expected tls only beside https endpoints"),
-        ({"tls": {"cert": "c.pem"}, "endpoints": ["https://a:1"]}, "expected cert and key together"),
+        (
+            {"tls": {"cert": "c.pem"}, "endpoints": ["https://a:1"]},
+            "expected cert and key together",
+        ),
         ({"patience": "0s"}, "consensus.patience: expected more than"),
         ({"backoff": "3s"}, "expected backoff_most to be at least backoff"),
         ({"command_size": "1B"}, "consensus.command_size: expected"),
@@ -48,7 +54,9 @@ def test_each_wrong_setting_is_said(table: dict[str, Any], said: str) -> None:
 
 def test_a_password_goes_over_https_or_stays_on_this_machine() -> None:
     secret: dict[str, Any] = {"user": "flow", "password": Secret("p")}
-    with pytest.raises(ValueError, match="expected https endpoints where a password is sent beyond"):
+    with pytest.raises(
+        ValueError, match="expected https endpoints where a password is sent beyond"
+    ):
         EtcdSettings(endpoints=("http://etcd.example:2379",), **secret)
     for url in ("http://127.0.0.1:2379", "http://[::1]:2379", "http://localhost:2379"):
         EtcdSettings(endpoints=(url,), **secret)
