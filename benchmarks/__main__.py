@@ -31,6 +31,8 @@ FAMILIES = (
     "index",
     "links",
     "gossip",
+    "commit",
+    "failover",
 )
 
 
