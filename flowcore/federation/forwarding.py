@@ -44,6 +44,8 @@ from flowcore.swarm import Lane, Overlay, Stream, pieces
 logger = logging.getLogger(__name__)
 
 SERVICE = "requests"
+_AGAIN = 0.25
+"""Seconds after which a request is tried again that had no way: there may be another one by then."""
 QUESTIONS = 16
 """Questions of one request that may wait for answers at a time."""
 
@@ -99,7 +101,7 @@ class Forwarding:
                 AgentUnavailable(
                     f"node {node!r} cannot be reached: {error}",
                     data={"agent": envelope.agent, "node": node},
-                    retry_after=1.0,
+                    retry_after=_AGAIN,
                 )
             ) from error
         try:
@@ -195,7 +197,7 @@ class Forwarding:
                 AgentUnavailable(
                     f"node {call.node!r} was lost before it began: {why}",
                     data={"node": call.node},
-                    retry_after=1.0,
+                    retry_after=_AGAIN,
                 )
             )
         self.unknown += 1

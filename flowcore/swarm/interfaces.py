@@ -123,6 +123,11 @@ class Link(Protocol):
         """
         ...
 
+    def doubt(self, *, grave: bool = False) -> None:
+        """Something suggests that the peer is not there (`grave`: its members are sure): ask it, and let the
+        link be dead soon if it does not answer. May be said any number of times."""
+        ...
+
     def status(self) -> dict[str, Any]: ...
 
 

@@ -12,7 +12,7 @@ import trio
 
 from flowcore.errors import AssemblyError
 from flowcore.swarm.identity import Identity
-from flowcore.swarm.interfaces import Member, Membership, Topology
+from flowcore.swarm.interfaces import Member, Membership, MemberState, Topology
 from flowcore.swarm.links import Audit, CannotListen, Node, connect_tcp, open_links, open_ports
 from flowcore.swarm.overlay import SwarmOverlay
 from flowcore.swarm.port import Port, Sorting
@@ -135,6 +135,9 @@ async def _taking_part(swarm: Swarm, overlay: SwarmOverlay, port: Port) -> Async
         if there != followed:  # most changes are of what a member tells of itself
             followed = there
             overlay.follow(there)
+        link = swarm.links.up().get(member.name)
+        if link is not None and member.state in (MemberState.SUSPECT, MemberState.DEAD):
+            link.doubt(grave=member.state is MemberState.DEAD)
         swarm.changed(member)
 
     async with trio.open_nursery() as nursery:

@@ -1,4 +1,8 @@
-"""flowserve processes that are a swarm on loopback: started, killed, stopped, started again."""
+"""flowserve processes that are a swarm: started, killed, stopped, cut off, started again.
+
+They are on loopback, or each on a host of its own (`support.namespaces`). What parts them is there a dropped
+packet, and on loopback rehearsed by the nodes themselves (`flowctl fault`).
+"""
 
 from __future__ import annotations
 
@@ -16,9 +20,26 @@ from typing import Any
 import attrs
 
 from support.linked import make_certificates
-from support.node import ROOT, Node, started
+from support.namespaces import Namespaces
+from support.node import ROOT, Node, run, started
 
 AGENTS = f"{ROOT}/tests/support/agents.py"
+OWN_AND_SHARED = f"""
+[agent.of-@name@]
+type = "python"
+target = "{AGENTS}"
+[agent.shared]
+type = "python"
+target = "{AGENTS}"
+"""
+REHEARSED = """
+[requests]
+guards = ["rehearsal"]
+[guard.rehearsal]
+type = "faults"
+stop = { errors = 1.0 }
+"""
+"""What each node has besides, where faults are rehearsed: they are not undone when requests fail of them."""
 
 
 def free_port() -> int:
@@ -40,9 +61,13 @@ class Cluster:
 
     folder: pathlib.Path
     names: tuple[str, ...]
+    agents: str
+    """TOML of the agents of each node, which is called `@name@` in it."""
     more: str
     """TOML that each node has besides."""
     topology: str
+    hosts: Namespaces | None = None
+    """Where they are; on loopback if nowhere else."""
     ports: dict[str, tuple[int, int]] = attrs.field(factory=dict)
     """Of the api and of links."""
     nodes: dict[str, Node] = attrs.field(factory=dict)
@@ -50,26 +75,24 @@ class Cluster:
 
     def prepare(self) -> None:
         make_certificates(self.folder / "certs", *self.names)
-        self.ports = {name: (free_port(), free_port()) for name in self.names}
-        seeds = json.dumps([f"127.0.0.1:{links}" for _, links in self.ports.values()])
-        for name, (api, links) in self.ports.items():
+        if self.hosts is None:
+            self.ports = {name: (free_port(), free_port()) for name in self.names}
+        else:
+            self.ports = dict.fromkeys(self.names, (7401, 7400))
+        seeds = json.dumps([self._address(name) for name in self.names])
+        for name, (api, _) in self.ports.items():
             (self.folder / f"{name}.toml").write_text(
                 f"""
 [node]
 name = "{name}"
 data_dir = "{self.folder}/data-{name}"
 [swarm]
-bind = "127.0.0.1:{links}"
+bind = "{self._address(name)}"
 seeds = {seeds}
 tls = {{ cert = "certs/{name}.pem", key = "certs/{name}.key", ca = "certs/ca.pem" }}
 topology = "{self.topology}"
 membership = {{ type = "swim", profile = "local" }}
-[agent.of-{name}]
-type = "python"
-target = "{AGENTS}"
-[agent.shared]
-type = "python"
-target = "{AGENTS}"
+{self.agents.replace("@name@", name)}
 [edge.api]
 type = "api"
 bind = "127.0.0.1:{api}"
@@ -77,15 +100,27 @@ bind = "127.0.0.1:{api}"
 """
             )
 
-    def start(self, name: str) -> None:
-        """Start a node; it may have been there before."""
-        stack = contextlib.ExitStack()
-        node = stack.enter_context(started(self.folder / f"{name}.toml"))
-        node.wait_for("ready in ")
-        # what it says from now on is read, so that it is never held by it
-        assert node.process.stdout is not None
-        threading.Thread(target=node.said.extend, args=(node.process.stdout,), daemon=True).start()
-        self.nodes[name], self._stacks[name] = node, stack
+    def _address(self, name: str) -> str:
+        """Where its links and its gossip are."""
+        host = "127.0.0.1" if self.hosts is None else self.hosts.host(name)
+        return f"{host}:{self.ports[name][1]}"
+
+    def start(self, *names: str) -> None:
+        """Start nodes, which may have been there before, all at once; wait until they serve."""
+        for name in names:
+            self._stacks[name] = stack = contextlib.ExitStack()
+            before = () if self.hosts is None else self.hosts.command(name)
+            self.nodes[name] = stack.enter_context(
+                started(self.folder / f"{name}.toml", before=before)
+            )
+        for name in names:
+            node = self.nodes[name]
+            node.wait_for("ready in ")
+            # what it says from now on is read, so that it is never held by it
+            assert node.process.stdout is not None
+            threading.Thread(
+                target=node.said.extend, args=(node.process.stdout,), daemon=True
+            ).start()
 
     def send(self, name: str, number: int) -> None:
         self.nodes[name].process.send_signal(number)
@@ -98,6 +133,26 @@ bind = "127.0.0.1:{api}"
         self._stacks.pop(name).close()
         return code
 
+    def cut(self, at: str, source: str) -> None:
+        """Nothing that `source` sends comes to `at` any more: half of a cable is cut."""
+        if self.hosts is not None:
+            self.hosts.cut(at, source)
+        else:
+            words = ("fault=partition", f'nodes=["{source}"]', "way=in", "duration=1h")
+            self._rehearse(at, "start", f"cut-{source}", *words)
+
+    def heal(self) -> None:
+        """Whatever was cut is whole again."""
+        if self.hosts is not None:
+            self.hosts.heal()
+        else:
+            for name in self.nodes:
+                self._rehearse(name, "stop")
+
+    def _rehearse(self, at: str, *words: str) -> None:
+        done = run("flowctl", "--url", f"http://127.0.0.1:{self.ports[at][0]}", "fault", *words)
+        assert done.returncode == 0, done.stderr
+
     def close(self) -> None:
         for name in tuple(self.nodes):
             with contextlib.suppress(ProcessLookupError):
@@ -106,8 +161,11 @@ bind = "127.0.0.1:{api}"
 
     def ask(self, name: str, path: str, body: Any = None, timeout: float = 30.0) -> Any:
         """What a node's api answers; raises OSError if it does not."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.ports[name][0], timeout=timeout)
+        port = self.ports[name][0]
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
         try:
+            if self.hosts is not None:
+                connection.sock = self.hosts.connect(name, port, timeout)
             if body is None:
                 connection.request("GET", path)
             else:
@@ -153,9 +211,13 @@ bind = "127.0.0.1:{api}"
 
     def complete(self, *names: str) -> None:
         """Wait until these nodes list the agents of each other."""
-        wanted = {f"of-{name}.echo" for name in names} | {"shared.echo"}
         for name in names:
-            self.until(lambda name=name: wanted <= self.tools(name))  # type: ignore[misc]
+            self.until(lambda name=name: set(names) <= self.owners(name))  # type: ignore[misc]
+
+    def owners(self, name: str) -> set[str]:
+        """The nodes whose own agent this one lists, of those that have one: `of-NODE`."""
+        agents = {one.partition(".")[0] for one in self.tools(name)}
+        return {one.removeprefix("of-") for one in agents if one.startswith("of-")}
 
 
 class Refused(Exception):
@@ -164,14 +226,18 @@ class Refused(Exception):
 
 @contextlib.contextmanager
 def cluster(
-    folder: pathlib.Path, *names: str, topology: str = "mesh", more: str = ""
+    folder: pathlib.Path,
+    *names: str,
+    topology: str = "mesh",
+    agents: str = OWN_AND_SHARED,
+    more: str = "",
+    hosts: Namespaces | None = None,
 ) -> Generator[Cluster]:
     """Nodes that know each other."""
-    made = Cluster(folder, names, more, topology)
+    made = Cluster(folder, names, agents, more, topology, hosts)
     made.prepare()
     try:
-        for name in names:
-            made.start(name)
+        made.start(*names)
         made.complete(*names)
         yield made
     finally:

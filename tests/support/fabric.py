@@ -227,6 +227,10 @@ class FabricLink:
                 self.owner.user.link_down(self, reason)
                 self.owner.news()
 
+    def doubt(self, *, grave: bool = False) -> None:
+        del grave
+        self.pair.doubt()
+
     def status(self) -> dict[str, Any]:
         return {}
 

@@ -9,7 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from typing import Any
 
 import attrs
@@ -101,9 +101,11 @@ def serving(config: pathlib.Path, *arguments: str, **settings: Any) -> Generator
 
 
 @contextlib.contextmanager
-def started(config: pathlib.Path, *arguments: str, **settings: Any) -> Generator[Node]:
-    """The same as it starts, before it has said anything."""
-    command = [str(BIN / "flowserve"), "--config", str(config), *arguments]
+def started(
+    config: pathlib.Path, *arguments: str, before: Sequence[str] = (), **settings: Any
+) -> Generator[Node]:
+    """The same as it starts, before it has said anything; `before` are words that run the command."""
+    command = [*before, str(BIN / "flowserve"), "--config", str(config), *arguments]
     with subprocess.Popen(
         command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **settings
     ) as process:

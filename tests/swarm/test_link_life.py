@@ -93,6 +93,30 @@ async def test_a_silent_link_is_dead_on_both_sides_after_its_time(
         await beta.user.until(lambda: ("down", "alpha") in beta.user.events)
 
 
+async def test_a_link_in_doubt_stands_if_its_peer_answers_and_is_dead_soon_if_not(
+    autojump_clock: MockClock,
+) -> None:
+    network = MemoryNetwork()
+    async with (
+        network.peer("alpha", settings=SETTINGS) as alpha,
+        network.peer("beta", settings=SETTINGS) as beta,
+    ):
+        alpha.links.want({"beta": beta.address})
+        link = await alpha.link("beta")
+        for _ in range(20):
+            link.doubt()
+            await trio.sleep(0.2)
+            link.doubt(grave=True)
+            await trio.sleep(0.2)
+        assert not link.down.is_set()
+        network.freeze()
+        began = trio.current_time()
+        link.doubt()
+        await link.down.wait()
+        assert trio.current_time() - began <= 1  # of a clock that nothing but this moves
+        link.doubt()  # of one that is dead it is known
+
+
 async def test_all_that_dial_each_other_at_once_have_one_link_each_that_stays(
     autojump_clock: MockClock,
 ) -> None:

@@ -11,7 +11,7 @@ from flowcore.swarm.links.roundtrip import RoundTrip
 
 
 def test_a_ping_is_due_at_its_interval_and_one_at_a_time() -> None:
-    trip = RoundTrip(1.0, 5.0, 10.0)
+    trip = RoundTrip(1.0, 5.0, 0.5, 10.0)
     assert trip.due(10.0) == 1
     assert trip.due(11.5) is None  # the first one is not answered
     assert not trip.answered(7, 11.5)
@@ -22,7 +22,7 @@ def test_a_ping_is_due_at_its_interval_and_one_at_a_time() -> None:
 
 
 def test_who_slept_itself_blames_nobody_and_measures_nothing() -> None:
-    trip = RoundTrip(1.0, 5.0, 0.0)
+    trip = RoundTrip(1.0, 5.0, 0.5, 0.0)
     assert trip.due(0.0) == 1
     assert trip.overdue(9.0)
     trip.slept(9.0)
@@ -31,6 +31,50 @@ def test_who_slept_itself_blames_nobody_and_measures_nothing() -> None:
     assert trip.smoothed is None
     assert trip.due(20.0) == 2
     assert trip.overdue(25.0)
+
+
+def test_who_is_doubted_is_asked_at_once_and_given_less_time() -> None:
+    trip = RoundTrip(1.0, 5.0, 0.5, 0.0)
+    assert trip.due(0.0) == 1
+    assert trip.answered(1, 0.0)
+    trip.doubt(0.2)
+    assert trip.due(0.2) == 2
+    trip.doubt(0.6)  # doubted already: that does not begin anew
+    assert not trip.overdue(0.69)
+    assert trip.overdue(0.7)
+    assert trip.waited(0.7) == pytest.approx(0.5)
+    trip.slept(1.0)
+    assert not trip.overdue(1.69)
+    assert trip.answered(2, 1.69)
+    assert trip.due(2.19) is None
+    assert trip.due(2.2) == 3  # one second after it was asked, for the time slept does not count
+    assert not trip.overdue(7.1)
+    assert trip.overdue(7.2)
+
+
+def test_who_is_doubted_while_it_is_asked_has_to_answer_that() -> None:
+    trip = RoundTrip(1.0, 5.0, 0.5, 0.0)
+    assert trip.due(0.0) == 1
+    trip.doubt(0.4)
+    assert trip.due(0.4) is None
+    assert not trip.overdue(0.89)
+    assert trip.overdue(0.9)
+
+
+def test_a_slow_link_has_longer_but_where_the_doubt_is_grave() -> None:
+    trip = RoundTrip(1.0, 5.0, 0.5, 0.0)
+    assert trip.due(0.0) == 1
+    assert trip.answered(1, 0.2)
+    assert trip.timeout == pytest.approx(0.6)
+    trip.doubt(1.0)
+    assert trip.due(1.0) == 2
+    assert not trip.overdue(2.0)
+    assert trip.overdue(2.25)
+    trip.doubt(1.5)
+    assert not trip.overdue(2.0)
+    trip.doubt(1.25, grave=True)
+    assert not trip.overdue(1.5)
+    assert trip.overdue(1.75)
 
 
 def test_waits_double_up_to_the_most_with_a_half_drawn_by_chance() -> None:

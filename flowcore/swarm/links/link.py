@@ -124,6 +124,12 @@ class LiveLink:
             raise StreamBroken(f"the link to {self.peer!r} is down: {self.reason}")
         return LinkStream(self.session.open(lane, head), self.peer)
 
+    def doubt(self, *, grave: bool = False) -> None:
+        """Something suggests that the peer is not there: ask it, and wait less long for its answer."""
+        if not self._down.is_set():
+            self.session.round_trip.doubt(trio.current_time(), grave=grave)
+            self.tick(trio.current_time())
+
     def status(self) -> dict[str, Any]:
         """What it is, has carried and holds; times in seconds, sizes in bytes."""
         session = self.session

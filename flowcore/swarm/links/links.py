@@ -359,7 +359,7 @@ class OpenLinks:
 
     async def keep_time(self) -> None:
         """Keep-alive, links that nobody wants, certificates that count no more; until cancelled."""
-        every = min(0.25, self._settings.keepalive / 4, self._settings.dead_after / 4)
+        every = min(0.1, self._settings.keepalive / 4, self._settings.dead_after / 4)
         checked, changes = -math.inf, self._identity.changes
         due = trio.current_time()
         while True:

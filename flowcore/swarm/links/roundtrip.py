@@ -8,10 +8,15 @@ import math
 class RoundTrip:
     """Pings at intervals, and what their answers say. Sans-IO: times are given, in seconds."""
 
-    def __init__(self, every: float, dead: float, now: float) -> None:
+    def __init__(self, every: float, dead: float, doubted: float, now: float) -> None:
+        """A ping each `every` seconds; without an answer for `dead` seconds, or for `doubted` while there is
+        doubt, nobody is there."""
         self._every = every
         self._dead = dead
+        self._doubted = doubted
         self._next = now
+        self._until = math.inf
+        """When doubt becomes certainty."""
         self._waits: tuple[int, float] | None = None
         self._measures = True
         self._numbers = 0
@@ -32,6 +37,7 @@ class RoundTrip:
         if self._waits is None or self._waits[0] != number:
             return False
         took = max(0.0, now - self._waits[1])
+        self._until = math.inf
         self._next = self._waits[1] + self._every
         self._waits = None
         if not self._measures:
@@ -43,15 +49,30 @@ class RoundTrip:
             self.smoothed += (took - self.smoothed) / 8
         return True
 
+    def doubt(self, now: float, *, grave: bool = False) -> None:
+        """Something else has had no answer: ask at once, and wait less long. Unless the doubt is grave, a
+        link has as much longer as its answers may take (RFC 6298)."""
+        late = 0.0 if grave or self.smoothed is None else self.timeout
+        if grave or self._until == math.inf:
+            self._until = min(self._until, now + self._doubted + late)
+            self._next = min(self._next, now)
+
     def slept(self, seconds: float) -> None:
         """This side did nothing for so long: what has come meanwhile is unread, and nobody to blame."""
+        self._until += seconds
         if self._waits is not None:
             self._waits = self._waits[0], self._waits[1] + seconds
             self._measures = False
 
     def overdue(self, now: float) -> bool:
         """Whether an answer is waited for for so long that the link is dead."""
-        return self._waits is not None and now - self._waits[1] >= self._dead
+        if self._waits is None:
+            return False
+        return now - self._waits[1] >= self._dead or now >= self._until
+
+    def waited(self, now: float) -> float:
+        """Seconds that an answer has been waited for."""
+        return 0.0 if self._waits is None else now - self._waits[1]
 
     @property
     def timeout(self) -> float:

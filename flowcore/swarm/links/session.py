@@ -83,7 +83,9 @@ class Session:
         self._rest = rest
         self._decoder: Decoder[Any] = Decoder(Spoken)
         self._outgoing = Outgoing(settings.lane_messages, settings.lane_bytes)
-        self.round_trip = RoundTrip(settings.keepalive, settings.dead_after, now)
+        self.round_trip = RoundTrip(
+            settings.keepalive, settings.dead_after, settings.doubted_after, now
+        )
         self._flows: dict[int, Flow] = {}
         self._unnumbered: set[Flow] = set()
         self._next_mine, self._last_theirs = (1, 0) if dialled else (2, -1)
@@ -166,7 +168,8 @@ class Session:
         """Let time pass. Raises LinkDead."""
         self._now = now
         if self.round_trip.overdue(now):
-            raise LinkDead(f"no answer for {self._settings.dead_after:g} s")
+            waited = min(self.round_trip.waited(now), self._settings.dead_after)
+            raise LinkDead(f"no answer for {waited:.2g} s")
         number = self.round_trip.due(now)
         if number is not None:
             self.own(encode(Ping(number)))

@@ -20,6 +20,12 @@ class LinkSettings:
     dead_after: Duration = setting(
         5.0, validator=v.gt(0), help="time without an answer after which a link is dead"
     )
+    doubted_after: Duration = setting(
+        0.5,
+        validator=v.gt(0),
+        help="the same while there is doubt: members suspect the neighbour, or a request over the link has"
+        " not been taken; unless they hold it for dead, what its answers may take is added",
+    )
     handshake_timeout: Duration = setting(
         5.0, validator=v.gt(0), help="time for TLS and the greeting"
     )

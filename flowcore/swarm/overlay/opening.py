@@ -50,6 +50,11 @@ class _Try:
     def over(self) -> bool:
         return self.answered or self.refused is not None or self.broken is not None
 
+    def doubt(self) -> None:
+        """It has been long without an answer: perhaps the neighbour is not there."""
+        if self.link is not None and not self.over:
+            self.link.doubt()
+
 
 @attrs.define(eq=False)
 class _Opening:
@@ -130,6 +135,7 @@ class Openings:
             opening.running.append(first)
             opening.look()
             if opening.taken is None:
+                first.doubt()
                 await self._race(opening, until)
             if opening.taken is not None:
                 return self._taken(opening, opening.taken)
@@ -197,12 +203,15 @@ class Openings:
                 while opening.taken is None and not (opening.settled and not opening.running):
                     now = trio.current_time()
                     opening.news = trio.Event()
+                    until = self._until(opening.node, until)
                     due = until if not opening.running else float("inf")
                     if len(opening.running) < _MOST_WAYS and not opening.settled:
                         hop = self._next_way(opening)
                         if opening.running and hop is not None and now < second_at:
                             due = second_at
                         elif hop is not None and (opening.running or now < until):
+                            for silent in opening.running:
+                                silent.doubt()
                             one = _Try(hop)
                             opening.running.append(one)
                             nursery.start_soon(self._run, opening, one)
@@ -230,6 +239,12 @@ class Openings:
             if one.stream is not None and not one.over:
                 one.stream.reset("given up before it was taken")
             opening.news.set()
+
+    def _until(self, node: str, until: float) -> float:
+        """Until when a way is waited for: longer, if all ways were lost while one was tried."""
+        if node in self._ways.routes.reachable:
+            return until
+        return max(until, self._since(node) + self._ways.settings.wait)
 
     def _next_way(self, opening: _Opening) -> str | None:
         routes = self._ways.routes

@@ -139,7 +139,7 @@ class Serving:
             ways.counters.relayed += 1
             ways.streams(way, +1)
             try:
-                await relay(stream, further)
+                await relay(stream, further, doubt=way.doubt, after=ways.settings.second_way)
             finally:
                 ways.streams(way, -1)
             return
