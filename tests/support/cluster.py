@@ -71,6 +71,8 @@ class Cluster:
     ports: dict[str, tuple[int, int]] = attrs.field(factory=dict)
     """Of the api and of links."""
     nodes: dict[str, Node] = attrs.field(factory=dict)
+    _rehearsing: set[str] = attrs.field(factory=set)
+    """Nodes that have been told to take nothing of others."""
     _stacks: dict[str, contextlib.ExitStack] = attrs.field(factory=dict)
 
     def prepare(self) -> None:
@@ -140,14 +142,15 @@ bind = "127.0.0.1:{api}"
         else:
             words = ("fault=partition", f'nodes=["{source}"]', "way=in", "duration=1h")
             self._rehearse(at, "start", f"cut-{source}", *words)
+            self._rehearsing.add(at)
 
     def heal(self) -> None:
         """Whatever was cut is whole again."""
         if self.hosts is not None:
             self.hosts.heal()
         else:
-            for name in self.nodes:
-                self._rehearse(name, "stop")
+            while self._rehearsing:
+                self._rehearse(self._rehearsing.pop(), "stop")
 
     def _rehearse(self, at: str, *words: str) -> None:
         done = run("flowctl", "--url", f"http://127.0.0.1:{self.ports[at][0]}", "fault", *words)

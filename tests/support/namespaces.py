@@ -192,7 +192,9 @@ def _held() -> Generator[_Held]:
 
 @functools.cache
 def hindrance() -> str:
-    """Why this machine lets us have no namespaces, tried once; empty if it does."""
+    """Why there can be no namespaces here, tried once; empty if there can. `FLOW_LOOPBACK` is a reason."""
+    if os.environ.get("FLOW_LOOPBACK"):
+        return "FLOW_LOOPBACK is set"
     try:
         with namespaces("one", "other"):
             pass
