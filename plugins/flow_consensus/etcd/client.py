@@ -29,6 +29,8 @@ ANSWER = 16 * 2**20
 """Bytes of an answer at most: 4 MiB of gRPC are less than 6 as JSON."""
 _LINE = 16 * 2**20
 """Bytes of one line of a stream at most."""
+_LARGE = 128 * 1024
+"""Bytes from which on JSON is read and written in a thread."""
 _JSON = ((b"content-type", b"application/json"),)
 
 
@@ -142,7 +144,7 @@ class EtcdClient:
     ) -> AsyncGenerator[AsyncGenerator[T]]:
         """The answers of a stream as they come, from the member whose turn it is. Raises EtcdFailure within
         the block."""
-        endpoint = self.endpoint
+        endpoint, token = self.endpoint, self._token
 
         async def answers() -> AsyncGenerator[T]:
             try:
@@ -161,7 +163,7 @@ class EtcdClient:
                             raise Unanswered(f"a line of a stream has more than {_LINE} bytes")
                         for line in lines:
                             if line:
-                                answer = messages.decode_line(line, type_)
+                                answer = await _off_loop(messages.decode_line, line, type_)
                                 self._belongs(answer)
                                 yield answer
                 raise Unanswered("a stream has ended")
@@ -172,7 +174,7 @@ class EtcdClient:
             async with aclosing(answers()) as stream:
                 yield stream
         except NotSignedIn:
-            await self._sign_in_again(self._token)
+            await self._sign_in_again(token)
             raise
         except Unanswered as error:
             self._has_failed(endpoint, error)
@@ -224,7 +226,7 @@ class EtcdClient:
 
     async def _ask(self, endpoint: str, path: str, request: Request, type_: type[T]) -> T:
         self._requests += 1
-        body = msgspec.json.encode(request)
+        body = await _encoded(request)
         try:
             with trio.fail_after(self._settings.timeout):
                 answer = await self._http.request(
@@ -240,10 +242,9 @@ class EtcdClient:
             raise _unanswered(error) from error
         if answer.status != 200:
             raise messages.failure(answer.status, answer.body)
-        line = answer.body
         if path == messages.KEEP_ALIVE:  # a stream, which ends after the one answer
-            return messages.decode_line(line, type_)
-        return messages.decode(line, type_)
+            return messages.decode_line(answer.body, type_)
+        return await _off_loop(messages.decode, answer.body, type_)
 
     def _belongs(self, answer: object) -> None:
         """Raises Unanswered for the answer of another etcd."""
@@ -272,6 +273,21 @@ class EtcdClient:
         if self.trouble:
             self.trouble = ""
             self._tell("")
+
+
+async def _off_loop(decode: Callable[[bytes, type[T]], T], body: bytes, type_: type[T]) -> T:
+    """What `decode` makes of it; of much, in a thread."""
+    if len(body) < _LARGE:
+        return decode(body, type_)
+    return await trio.to_thread.run_sync(decode, body, type_)
+
+
+async def _encoded(request: Request) -> bytes:
+    """A request as JSON; one that puts much, in a thread."""
+    puts = (one.get("request_put") for one in request.get("success", ()))
+    if sum(len(one["value"]) for one in puts if one is not None) < _LARGE:
+        return msgspec.json.encode(request)
+    return await trio.to_thread.run_sync(msgspec.json.encode, request)
 
 
 def _unanswered(error: HttpError) -> Unanswered:

@@ -29,10 +29,18 @@ from flow_consensus.etcd.reader import Reader
 from flow_consensus.etcd.records import FORMAT, Head, Keys, Meta, decode, decode_meta, encode
 from flow_consensus.etcd.settings import EtcdSettings
 from flow_consensus.etcd.writer import Writer
-from flowcore.errors import StateUnavailable, StorageError, UntrustedFile
+from flowcore.errors import StateUnavailable, StorageError, TooLarge, UntrustedFile
 from flowcore.hookspecs import Context
 from flowcore.http import ClientCertificates, ClientTlsSettings, open_client
-from flowcore.state import Committed, Consensus, Installed, SnapshotInfo, SnapshotSource, Storage
+from flowcore.state import (
+    Committed,
+    Consensus,
+    Installed,
+    Shown,
+    SnapshotInfo,
+    SnapshotSource,
+    Storage,
+)
 
 _logger = logging.getLogger(__name__)
 
@@ -99,6 +107,17 @@ class Etcd:
             "with consensus type 'etcd' the members of etcd decide: they are changed by `etcdctl member`"
         )
 
+    async def entries(self, first: int, most: int) -> Sequence[Shown]:
+        """As `ShowsLog.entries`: what is in etcd. The term is 1: etcd's own is of all that it keeps."""
+        found: list[Shown] = []
+        while len(found) < most and first + len(found) <= self._log.last:
+            found += (
+                Shown(position=one.position, term=1, committed=True, data=one.data)
+                for one in await self._reader.some(first + len(found) - 1)
+            )
+        await trio.lowlevel.checkpoint()
+        return found[:most]
+
     async def compact(self, position: int) -> None:
         if not self._log.stopped:
             await self.mark(position)
@@ -118,11 +137,12 @@ class Etcd:
         node = self._node.encode()
         try:
             done = await leases.holding(log.client, log.keys.lock, node, _RESTORE_TTL, work)
-        except EtcdFailure as error:
+            end = await log.read_end()
+        except (EtcdFailure, TooLarge) as error:
             raise StateUnavailable(f"nothing was restored: {error}") from error
         if not done:
             raise StateUnavailable("nothing was restored: another node stores a snapshot just now")
-        log.jump(info.position)
+        log.jump(end.last)
 
     def status(self) -> dict[str, Any]:
         """Where it is, what it did, who is there."""
@@ -130,6 +150,7 @@ class Etcd:
         return {
             "type": "etcd",
             "prefix": self._settings.prefix,
+            "commit": self._log.last,
             "last": self._log.last,
             "stopped": self._log.stopped,
             "nodes": list(self._presence.nodes),

@@ -29,12 +29,15 @@ class Follower:
     async def run(self) -> None:
         """Follow, until cancelled. Raises UntrustedFile if the log cannot be believed."""
         while True:
+            began = trio.current_time()
             try:
                 await self._once()
             except* EtcdFailure as group:
                 self.trouble = str(group.exceptions[0])
             # reads may be answered where watches are not: these wait by themselves
             settings = self._settings
+            if trio.current_time() - began > settings.backoff_most:
+                self._failures = 0
             longest = settings.backoff * 2.0 ** min(self._failures, 30)
             self._failures += 1
             await trio.sleep(min(settings.backoff_most, longest))

@@ -20,7 +20,7 @@ from flow_consensus.etcd.log import Log
 from flow_consensus.etcd.messages import Plain
 from flow_consensus.etcd.records import Base, Head, after_all, encode, new_digest
 from flow_consensus.etcd.settings import EtcdSettings
-from flowcore.errors import StateUnavailable, StorageError
+from flowcore.errors import StateUnavailable, StorageError, TooLarge
 from flowcore.state import SnapshotSource
 
 _logger = logging.getLogger(__name__)
@@ -41,6 +41,8 @@ class Keeper:
         self._settings = settings
         self._node = node
         self._durable = 0
+        self._too_large = 0
+        """The position at which the state was found to be too large; 0 if it is not."""
         self._wake = trio.Event()
         self.source: SnapshotSource | None = None
         self.position = 0
@@ -64,69 +66,96 @@ class Keeper:
             try:
                 if self.source is not None:
                     await self._once(self.source)
+            except TooLarge as error:
+                self._has_failed(error)
             except (EtcdFailure, StorageError, StateUnavailable) as error:
-                if str(error) != self.trouble:
-                    _logger.warning("no snapshot could be stored in etcd: %s", error)
-                self.trouble = str(error)
+                self._has_failed(error)
                 await trio.sleep(_AGAIN)
                 self._wake.set()
 
+    def _has_failed(self, error: Exception) -> None:
+        if str(error) != self.trouble:
+            _logger.warning("no snapshot could be stored in etcd: %s", error)
+        self.trouble = str(error)
+
     async def _once(self, source: SnapshotSource) -> None:
         """Store one, unless another node does or has."""
-        log, client, settings = self._log, self._log.client, self._settings
+        log, settings = self._log, self._settings
         base, _ = await log.read_base()
         if base is not None:
             self.position = base.position
-        if self._durable - self.position < settings.snapshot_every:
+        if self._durable - max(self.position, self._too_large) < settings.snapshot_every:
             return
+        if self._too_large:  # it is counted first: putting it there in vain is dear
+            async with source() as (position, frames):
+                size = 0
+                async with aclosing(frames):
+                    async for one in frames:
+                        size += len(one)
+                if size > settings.snapshot_most:
+                    self._too_large = position
+                    return
 
         async def work(lock: int) -> None:
             began = trio.current_time()
             async with source() as (position, frames):
-                if await self.store(position, frames, lock=lock):
-                    self.stored += 1
-                    self.seconds = trio.current_time() - began
-                    self.trouble = ""
+                try:
+                    stored = await self.store(position, frames, lock=lock)
+                except TooLarge:
+                    self._too_large = position
+                    raise
+            if stored:
+                self.stored += 1
+                self.seconds = trio.current_time() - began
+                self.trouble = ""
+                self._too_large = 0
 
-        await leases.holding(client, log.keys.lock, self._node.encode(), _TTL, work)
+        await leases.holding(log.client, log.keys.lock, self._node.encode(), _TTL, work)
 
     async def store(
         self, position: int, chunks: AsyncIterable[bytes], *, lock: int, restored: bool = False
     ) -> bool:
         """Store a snapshot and have it count; whether it does. `restored`: the log begins with it.
 
-        Raises EtcdFailure, StateUnavailable.
+        Raises EtcdFailure, TooLarge, StateUnavailable.
         """
         log, client, keys = self._log, self._log.client, self._log.keys
-        found = await client.read(messages.get(keys.base))
-        before, _ = await log.read_base()
-        base_revision = found.kvs[0].mod_revision if found.kvs else 0
-        await self._sweep("" if before is None else before.snapshot)
+        before, base_revision = await log.read_base()
+        kept = "" if before is None else before.snapshot
+        await self._sweep(kept)
         name = f"{position:016x}-{secrets.token_hex(4)}"
-        pieces, size, digest = await self._put_pieces(name, chunks)
-        begins = position if restored else await self._cut(position)
-        if before is not None:
-            begins = max(begins, before.begins)
-        base = Base(
-            position=position, begins=begins, snapshot=name, pieces=pieces, size=size, digest=digest
-        )
+        try:
+            pieces, size, digest = await self._put_pieces(name, chunks)
+        except TooLarge:
+            await self._sweep(kept)
+            raise
         conditions = [
             messages.unchanged(keys.lock, lock),
             messages.unchanged(keys.base, base_revision),
         ]
-        then = [messages.put(keys.base, encode(base))]
+        then = []
         if restored:
+            begins = position
             end = await log.read_end()
+            if before is not None and (before.position, before.digest) == (position, digest):
+                await self._sweep(kept)
+                return True  # it was, and whoever did it has not heard of it
             if end.last or before is not None:
-                await self._sweep("" if before is None else before.snapshot)
+                await self._sweep(kept)
                 raise StateUnavailable(
                     f"the log under {keys.prefix.decode()!r} in etcd has {end.last} entries: nothing was"
                     " restored"
                 )
             conditions.append(messages.unchanged(keys.head, end.revision))
             then.append(messages.put(keys.head, encode(Head(last=position))))
-        elif begins:
-            then.append(messages.remove(keys.all_log, keys.log(begins + 1)))
+        else:
+            begins = max(await self._cut(position), 0 if before is None else before.begins)
+            if begins:
+                then.append(messages.remove(keys.all_log, keys.log(begins + 1)))
+        base = Base(
+            position=position, begins=begins, snapshot=name, pieces=pieces, size=size, digest=digest
+        )
+        then.append(messages.put(keys.base, encode(base)))
         answer = await client.write(messages.txn(conditions, then, []))
         if not answer.succeeded:
             return False  # another node has been faster
@@ -144,7 +173,7 @@ class Keeper:
             async for piece in cut:
                 size += len(piece)
                 if size > most:
-                    raise StateUnavailable(
+                    raise TooLarge(
                         f"the state is larger than `snapshot_most`, {most} bytes: the log is kept whole"
                     )
                 digest.update(piece)

@@ -98,15 +98,16 @@ class Log:
         return End(head.last, found.mod_revision)
 
     async def read_base(self) -> tuple[Base | None, int]:
-        """The snapshot in the place of what is gone, None before the first; and the answer's revision."""
+        """The snapshot in the place of what is gone, and the revision at which it was put; (None, 0) before
+        the first. Raises EtcdFailure, UntrustedFile."""
         answer = await self.client.read(messages.get(self.keys.base))
         if not answer.kvs:
-            return None, answer.header.revision
+            return None, 0
         found = answer.kvs[0]
         base = decode(self.keys.base, found.value, Base)
         if not 0 <= base.begins <= base.position or base.pieces < 1:
             raise UntrustedFile(f"{self.keys.base!r} in etcd is damaged: {base}")
-        return base, answer.header.revision
+        return base, found.mod_revision
 
     # ---- the newest entries
 

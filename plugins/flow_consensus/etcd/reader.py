@@ -12,8 +12,10 @@ from flow_consensus.etcd.records import Base, after_all, decode_batch, new_diges
 from flowcore.errors import StateUnavailable, TooOld, UntrustedFile
 from flowcore.state import Committed, Installed, SnapshotInfo, Storage
 
-_PAGE = 64
-"""Batches that are asked for at a time; fewer where they are large."""
+_PAGE, _MOST = 16, 512
+"""Batches that are asked for at first, and at most; fewer where they are large."""
+_BYTES = 2**20
+"""Bytes of what is read at a time, about."""
 
 
 class Reader:
@@ -47,6 +49,17 @@ class Reader:
                 yield batch
                 after = batch[-1].position
 
+    async def some(self, after: int) -> Sequence[Committed]:
+        """Some entries after a position, which is before the end. Raises TooOld, UntrustedFile."""
+        while True:
+            batch = self._log.newest(after)
+            if batch is None:
+                batch = await self._from_etcd(after)
+            if batch is None:
+                raise TooOld(f"entry {after + 1} is not kept any more")
+            if batch:
+                return batch
+
     async def _from_etcd(self, after: int) -> Sequence[Committed] | None:
         """Some entries after a position; None where they are gone. Raises UntrustedFile."""
         log, keys = self._log, self._log.keys
@@ -59,6 +72,11 @@ class Reader:
         )
         if answer is None:
             return ()
+        size = sum(len(one.value) for one in answer.kvs)
+        if size > _BYTES:
+            self._page = max(1, self._page // 2)
+        elif size < _BYTES // 4 and len(answer.kvs) == self._page:
+            self._page = min(_MOST, 2 * self._page)
         expected = first
         for found in answer.kvs:
             at = keys.first_of(found.key)

@@ -71,7 +71,7 @@ class EtcdSettings:
         None, help="TLS 1.3 towards https endpoints; unset: believed are the system's CAs"
     )
     timeout: Duration = setting(
-        2.0,
+        1.0,
         validator=v.gt(0),
         help="how long one answer is waited for before another member is asked",
     )

@@ -27,6 +27,7 @@ from flow_consensus.etcd.log import End, Log
 from flow_consensus.etcd.records import FORMAT, Batch, Head, decode_batch, encode, encode_batch
 from flow_consensus.etcd.settings import EtcdSettings
 from flowcore.errors import OutcomeUnknown, Overloaded, StateUnavailable, TooLarge, UntrustedFile
+from flowcore.telemetry import Histogram
 
 _OVERHEAD = 16
 """Bytes that an entry needs beside its own, about."""
@@ -56,6 +57,7 @@ class Writer:
         self._wake = trio.Event()
         self._end: End | None = None
         """Where the log ended when it was last seen; None if etcd is to be asked first."""
+        self._took = Histogram()
         self._proposals = self._refused = self._unknown = 0
         self._batches = self._largest = self._conflicts = self._found_again = 0
 
@@ -68,12 +70,14 @@ class Writer:
         self._queue.append(proposal)
         self._queued += len(command)
         self._wake.set()
+        began = trio.current_time()
         with trio.move_on_after(self._settings.patience):
             await proposal.done.wait()
         if not proposal.done.is_set():
             self._give_up(proposal)
         if proposal.error is not None:
             raise proposal.error()
+        self._took.record(trio.current_time() - began)
         return proposal.position
 
     def _take(self, command: bytes) -> None:
@@ -291,6 +295,7 @@ class Writer:
             "largest_batch": self._largest,
             "conflicts": self._conflicts,
             "found_again": self._found_again,
+            "commit_seconds": attrs.asdict(self._took.durations()),
         }
 
 

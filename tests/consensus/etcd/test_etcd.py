@@ -187,14 +187,17 @@ async def test_a_damaged_snapshot_and_a_gap_are_refused(
         with trio.fail_after(20):
             while not node.status()["snapshots_stored"]:
                 await state.do(note("a", "again"))
+    base = f"{prefix}base".encode()
     (piece,) = [key for key in etcd.get(prefix.encode()) if b"/snapshot/" in key]
     whole = etcd.get(piece)[piece]
     for wrong in (whole[:-1], whole[:100] + b"!" + whole[101:]):
         etcd.put(piece, wrong)
+        etcd.put(base, etcd.get(base)[base])  # else it is read as it was before
         async with on_etcd(*etcd.urls, **more) as node, aclosing(node.committed(0)) as stream:
             with pytest.raises(UntrustedFile, match="damaged: its checksum"):
                 await anext(stream)
     etcd.put(piece, whole)
+    etcd.put(base, etcd.get(base)[base])
     async with on_etcd(*etcd.urls, **more) as node, aclosing(node.committed(0)) as stream:
         assert isinstance(await anext(stream), Installed)
     async with on_etcd(*etcd.urls, prefix=prefix) as node:
@@ -266,6 +269,22 @@ async def test_what_is_removed_while_it_runs_stops_it(etcd: Etcds) -> None:
         async with aclosing(node.committed(1)) as stream:
             with pytest.raises(UntrustedFile, match="somebody has removed the log"):
                 await anext(stream)
+
+
+async def test_the_log_can_be_shown(etcd: Etcds) -> None:
+    async with on_etcd(*etcd.urls, prefix=new_prefix()) as node:
+        assert await node.entries(1, 10) == []
+        for number in range(5):
+            await node.propose(b"%d" % number)
+        shown = await node.entries(2, 3)
+        assert [(one.position, one.data, one.committed) for one in shown] == [
+            (2, b"1", True),
+            (3, b"2", True),
+            (4, b"3", True),
+        ]
+        assert len(await node.entries(5, 10)) == 1
+        assert await node.entries(6, 10) == []
+        assert node.status()["commit_seconds"]["count"] == 5
 
 
 async def test_voters_are_etcds_own(etcd: Etcds) -> None:

@@ -129,6 +129,28 @@ async def test_users_sign_in_again_when_their_tokens_are_gone(tmp_path: pathlib.
             assert node.status()["snapshot_trouble"] == ""
 
 
+async def test_an_etcd_that_is_full_refuses_and_goes_on_when_there_is_room() -> None:
+    with open_etcds(1, "--unsafe-no-fsync", "--quota-backend-bytes", str(4 * 2**20)) as etcd:
+        etcd.put(b"other's", bytes(2**20))
+        async with on_etcd(*etcd.urls, prefix="test/", command_size=2**20) as node:
+            taken = 0
+            with pytest.raises(StateUnavailable, match="nothing was written: .*space exceeded"):
+                for _ in range(20):
+                    taken = await node.propose(bytes(2**19))
+            assert taken > 1
+            assert len(await read(node, taken)) == taken
+            with pytest.raises(StateUnavailable, match="space exceeded"):
+                await node.propose(b"small")
+            etcd.delete(b"other's")
+            revision = node.status()["revision"] + 1
+            etcd.ask("/v3/kv/compaction", {"revision": revision, "physical": True})
+            etcd.ask("/v3/maintenance/defragment", {})
+            (alarm,) = etcd.ask("/v3/maintenance/alarm", {"action": "GET"})["alarms"]
+            etcd.ask("/v3/maintenance/alarm", {"action": "DEACTIVATE", **alarm})
+            with trio.fail_after(20):
+                assert await node.propose(b"small") == taken + 1
+
+
 async def test_tls_shows_a_certificate_and_believes_its_own_ca_alone(
     tmp_path: pathlib.Path,
 ) -> None:
@@ -209,8 +231,12 @@ async def test_a_state_moves_there_and_back_by_snapshots(
     # started again it goes on, and does not restore twice
     async with on_etcd(*etcd.urls, prefix=prefix, storage=storage) as node:
         assert await node.read_barrier() == position + 1
+    # what was lost on the way is not done twice
+    same = await _restored(position, before)
+    async with on_etcd(*etcd.urls, prefix=prefix, storage=same, name="gamma") as node:
+        assert await node.read_barrier() == position + 1
     # what has entries takes none
-    again = await _restored(position, before)
+    again = await _restored(position + 1, after)
     with pytest.raises(StateUnavailable, match="entries: nothing was restored"):
         async with on_etcd(*etcd.urls, prefix=prefix, storage=again):
             raise AssertionError
