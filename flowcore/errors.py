@@ -114,7 +114,14 @@ class LinkFailed(SwarmError):
 
 
 class StreamBroken(SwarmError):
-    """A stream to another node has ended before it had said all: what it was for may have happened."""
+    """A stream to another node has ended before it had said all: what it was for may have happened.
+
+    Unless it is `unserved`: then nobody has begun with it, and nobody will.
+    """
+
+    def __init__(self, message: str, *, unserved: bool = False) -> None:
+        super().__init__(message)
+        self.unserved = unserved
 
 
 class Unreachable(SwarmError):

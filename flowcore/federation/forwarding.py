@@ -39,7 +39,7 @@ from flowcore.federation.wire import (
     heard,
     pack,
 )
-from flowcore.swarm import Lane, Overlay, Stream, pieces
+from flowcore.swarm import MOST_OPENING, Lane, Overlay, Stream, pieces
 
 logger = logging.getLogger(__name__)
 
@@ -93,9 +93,19 @@ class Forwarding:
 
     async def _ask(self, call: _Call) -> Reply:
         envelope, node = call.envelope, call.node
+        alone = not envelope.peer.capabilities  # nobody is asked anything: no task but this one
+        request = pack(asked(envelope))
+        head = request if len(request) <= MOST_OPENING else b""
+        if head:  # from here on nobody knows, until it has said
+            call.began = envelope.began = True
         try:
-            stream = await self._overlay.open(node, SERVICE, b"", Lane.REQUESTS)
-        except (Unreachable, StreamBroken) as error:
+            stream = await self._overlay.open(
+                node, SERVICE, head, Lane.REQUESTS, whole=alone and bool(head)
+            )
+        except StreamBroken as error:
+            raise self._lost(call, str(error)) from error
+        except Unreachable as error:
+            call.began = envelope.began = False
             self.failed += 1
             raise NodeFailed(
                 AgentUnavailable(
@@ -106,12 +116,13 @@ class Forwarding:
             ) from error
         try:
             async with stream:
-                if not envelope.peer.capabilities:  # nobody is asked anything: no task but this one
-                    await self._tell(call, stream)
-                    await stream.finish()
+                if not head:
+                    await self._tell(call, request, stream)
+                if alone:
+                    if not head:
+                        await stream.finish()
                     return await self._hear(call, stream, None)
                 async with trio.open_nursery() as nursery:
-                    await self._tell(call, stream)
                     reply = await self._hear(call, stream, nursery)
                     await stream.finish()
                     nursery.cancel_scope.cancel()
@@ -121,13 +132,12 @@ class Forwarding:
             raise self._lost(call, str(group.exceptions[0])) from group
         return reply
 
-    async def _tell(self, call: _Call, stream: Stream) -> None:
-        """Tell the request."""
-        envelope = call.envelope
-        *first, last = pieces(pack(asked(envelope)))
+    async def _tell(self, call: _Call, request: bytes, stream: Stream) -> None:
+        """Tell a request that is too large for a head."""
+        *first, last = pieces(request)
         for piece in first:
             await stream.send(pack(Part(piece)))
-        call.began = envelope.began = True  # from here on nobody knows, until it has said
+        call.began = call.envelope.began = True
         await stream.send(pack(End(data=last)))
 
     async def _hear(self, call: _Call, stream: Stream, nursery: trio.Nursery | None) -> Reply:

@@ -64,17 +64,16 @@ class Serving:
         self.served = self.refused = self.dropped = 0
 
     async def serve(self, node: str, head: bytes, stream: Stream) -> None:
-        """Do one request of another node: the handler of a stream, whose head says nothing."""
-        del head
+        """Do one request of another node: the handler of a stream, whose head is the request if it fits."""
         try:
             async with stream:
-                await self._serve(stream)
+                await self._serve(head, stream)
         except* StreamBroken as group:
             logger.debug("a request of node %s went away: %s", node, group.exceptions[0])
 
-    async def _serve(self, stream: Stream) -> None:
+    async def _serve(self, head: bytes, stream: Stream) -> None:
         try:
-            asked = await self._asked(stream)
+            asked = await self._asked(head, stream)
             envelope = self._envelope(asked)
         except WrongMessage as error:
             self.refused += 1
@@ -86,7 +85,11 @@ class Serving:
             self.served += 1
             await self._do(envelope, asked, stream)
 
-    async def _asked(self, stream: Stream) -> Asked:
+    async def _asked(self, head: bytes, stream: Stream) -> Asked:
+        if len(head) > self._most():
+            raise TooLarge(f"the request is larger than {self._most()} bytes")
+        if head:
+            return unpack(head, Asked)
         got: list[bytes] = []
         size = 0
         while True:
@@ -143,7 +146,9 @@ class Serving:
         """The work, with what it says and asks meanwhile; its caller's going away ends it."""
         async with trio.open_nursery() as nursery:
             peer = envelope.peer = _Asker(asked, envelope, stream, nursery, self)
-            nursery.start_soon(self._hear, stream, peer, nursery.cancel_scope)
+            stream.breaks(nursery.cancel_scope)  # who asked went away: it is for nobody
+            if peer.capabilities:
+                nursery.start_soon(self._hear, stream, peer, nursery.cancel_scope)
             outcome: Reply | Failed
             try:
                 outcome = await self._submit(envelope)
@@ -161,13 +166,9 @@ class Serving:
             nursery.cancel_scope.cancel()
 
     async def _hear(self, stream: Stream, peer: _Asker, scope: trio.CancelScope) -> None:
-        """Take the answers in; when whoever asked is gone, the work is for nobody."""
+        """Take the answers in."""
         try:
-            while True:
-                chunk = await stream.receive()
-                if chunk is None:  # it has nothing more to say, and may still go away
-                    await stream.broken.wait()
-                    raise StreamBroken("whoever asked went away")
+            while (chunk := await stream.receive()) is not None:
                 match said(chunk):
                     case Given() as given:
                         peer.given(given)

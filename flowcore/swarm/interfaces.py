@@ -75,11 +75,20 @@ class Stream(Protocol):
         """End it at once, both ways: the other side's calls raise StreamBroken with the reason."""
         ...
 
+    def breaks(self, scope: trio.CancelScope) -> None:
+        """Cancel a scope when it is broken: as a task that waits for `broken` would, without the task.
+
+        One scope at a time; the latest holds.
+        """
+        ...
+
 
 MOST_CHUNK = 64 * 1024
 """Bytes of one chunk of a stream, at most."""
 MOST_HEAD = 15 * 1024
-"""Bytes of a stream's head, at most."""
+"""Bytes of the head of a stream to a neighbour, at most."""
+MOST_OPENING = 13 * 1024
+"""Bytes of the head of a stream to any node, at most."""
 MOST_MESSAGE = 1024 * 1024
 """Bytes of one message without a stream, at most."""
 
@@ -116,10 +125,11 @@ class Link(Protocol):
         """
         ...
 
-    async def open(self, lane: Lane, head: bytes) -> Stream:
+    async def open(self, lane: Lane, head: bytes, *, whole: bool = False) -> Stream:
         """Open a stream. Raises StreamBroken if the link is down, or has too many of them.
 
-        The head is of at most `MOST_HEAD` bytes, else ValueError.
+        The head is of at most `MOST_HEAD` bytes, else ValueError. If it is all that this side has to say
+        (`whole`), this side has finished with it.
         """
         ...
 
@@ -381,11 +391,19 @@ class Overlay(Protocol):
         ...
 
     async def open(
-        self, node: str, service: str, head: bytes, lane: Lane = Lane.REQUESTS
+        self,
+        node: str,
+        service: str,
+        head: bytes,
+        lane: Lane = Lane.REQUESTS,
+        *,
+        whole: bool = False,
     ) -> Stream:
         """Open a stream to a service of another node; it has been taken there when this returns.
 
-        Raises Unreachable: nothing has begun there; StreamBroken: it may have. The head is of at most 13 KiB.
+        Raises Unreachable: nothing has begun there; StreamBroken: it may have. The head is of at most
+        `MOST_OPENING` bytes, else ValueError; it is served once, whichever ways it comes. If it is all that
+        this side has to say (`whole`), this side has finished with it.
         """
         ...
 

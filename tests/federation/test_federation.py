@@ -517,8 +517,8 @@ async def test_what_was_known_and_is_forgotten_meanwhile_is_asked_for_again(
         opened = node.open
         asked: list[str] = []
 
-        async def open_(to: str, *words: Any) -> Any:
-            stream = await opened(to, *words)
+        async def open_(to: str, *words: Any, **more: Any) -> Any:
+            stream = await opened(to, *words, **more)
             if to == "beta" and not asked:
                 asked.append(to)
                 finish = stream.finish

@@ -187,7 +187,7 @@ class FabricLink:
         if self.owner.alive:
             self.owner.user.message(self, lane, message)
 
-    async def open(self, lane: Lane, head: bytes) -> FabricStream:
+    async def open(self, lane: Lane, head: bytes, *, whole: bool = False) -> FabricStream:
         if len(head) > MOST_HEAD:
             raise ValueError("a head that is too large")
         await trio.lowlevel.checkpoint()
@@ -199,6 +199,8 @@ class FabricLink:
         key = (self.owner.name, self._next)
         stream = self.streams[key] = FabricStream(self, key, lane)
         stream.say(lambda: self.other.opened(key, lane, head))
+        if whole:
+            await stream.finish()
         return stream
 
     def opened(self, key: tuple[str, int], lane: Lane, head: bytes) -> None:
@@ -251,6 +253,7 @@ class FabricStream:
         self._lent = 0
         self._mine = self._theirs = self._unread = False
         self._news = trio.Event()
+        self._scope: trio.CancelScope | None = None
 
     def _other(self) -> FabricStream | None:
         return self._link.other.streams.get(self._key)
@@ -327,6 +330,9 @@ class FabricStream:
             self._tell("break_off", reason or "reset")
             self.break_off(reason or "reset")
 
+    def breaks(self, scope: trio.CancelScope) -> None:
+        self._scope = scope
+
     def take_data(self, chunk: bytes) -> None:
         self._held += len(chunk) + _OVERHEAD
         assert self._held <= WINDOW, "more than there was credit for"
@@ -357,6 +363,8 @@ class FabricStream:
             self._reason = reason
             self._inbox.clear()
             self.broken.set()
+            if self._scope is not None:
+                self._scope.cancel()
             self._changed()
             self._link.streams.pop(self._key, None)
 

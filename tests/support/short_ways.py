@@ -4,81 +4,14 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
-from typing import Any, Self
+from typing import Any
 
 import attrs
 import trio
 
 from flowcore.errors import StreamBroken, Unreachable
 from flowcore.swarm import Handler, Lane, Reached, Receiver, Stream, Topology
-
-
-class Wire:
-    """One end of a stream; each way holds a few chunks."""
-
-    def __init__(self, peer: str) -> None:
-        self.peer = peer
-        self.broken = trio.Event()
-        self.why = ""
-        self.other: Wire
-        self._send, self._receive = trio.open_memory_channel[bytes](4)
-
-    async def __aenter__(self) -> Self:
-        return self
-
-    async def __aexit__(self, *raised: object) -> None:
-        if raised[0] is not None or not self._finished:
-            self.reset("left")
-
-    _finished = False
-
-    async def send(self, chunk: bytes) -> None:
-        if self.broken.is_set():
-            raise StreamBroken(self.why)
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, nursery)
-            try:
-                await self.other._send.send(chunk)
-            except (trio.BrokenResourceError, trio.ClosedResourceError):
-                raise StreamBroken(self.why) from None
-            nursery.cancel_scope.cancel()
-        if self.broken.is_set():
-            raise StreamBroken(self.why)
-
-    async def _watch(self, nursery: trio.Nursery) -> None:
-        await self.broken.wait()
-        nursery.cancel_scope.cancel()
-
-    async def finish(self) -> None:
-        self._finished = True
-        self.other._send.close()
-        await trio.lowlevel.checkpoint()
-
-    async def receive(self) -> bytes | None:
-        got: bytes | None = None
-        async with trio.open_nursery() as nursery:
-            nursery.start_soon(self._watch, nursery)
-            try:
-                got = await self._receive.receive()
-            except trio.EndOfChannel:
-                got = None
-            nursery.cancel_scope.cancel()
-        if self.broken.is_set() and got is None:
-            raise StreamBroken(self.why)
-        return got
-
-    def reset(self, reason: str = "") -> None:
-        for one in (self, self.other):
-            if not one.broken.is_set():
-                one.why = reason
-                one.broken.set()
-
-
-def wires(one: str, other: str) -> tuple[Wire, Wire]:
-    """The two ends of a stream between two nodes: the end of `one` first."""
-    here, there = Wire(other), Wire(one)
-    here.other, there.other = there, here
-    return here, there
+from flowcore.swarm.overlay.streams import near_streams
 
 
 @attrs.define(eq=False)
@@ -88,7 +21,7 @@ class Net:
     nursery: trio.Nursery
     nodes: dict[str, Node] = attrs.field(factory=dict)
     cut: set[frozenset[str]] = attrs.field(factory=set)
-    streams: list[tuple[frozenset[str], Wire]] = attrs.field(factory=list)
+    streams: list[tuple[frozenset[str], Stream]] = attrs.field(factory=list)
 
     def add(self, name: str) -> Node:
         """A node's overlay."""
@@ -100,9 +33,9 @@ class Net:
         """Two nodes reach each other no more; streams between them break."""
         pair = frozenset((one, other))
         self.cut.add(pair)
-        for between, wire in self.streams:
+        for between, stream in self.streams:
             if between == pair:
-                wire.reset("the way is lost")
+                stream.reset("the way is lost")
         self.changed()
 
     def heal(self) -> None:
@@ -146,7 +79,13 @@ class Node:
             del self.services[service]
 
     async def open(
-        self, node: str, service: str, head: bytes, lane: Lane = Lane.REQUESTS
+        self,
+        node: str,
+        service: str,
+        head: bytes,
+        lane: Lane = Lane.REQUESTS,
+        *,
+        whole: bool = False,
     ) -> Stream:
         del lane
         await trio.lowlevel.checkpoint()
@@ -156,9 +95,19 @@ class Node:
         if handler is None:
             raise Unreachable(f"node {node} has no service {service}")
         self.opened += 1
-        here, there = wires(self.name, node)
+        here, there = near_streams(node, self.name)
+        if whole:
+            await here.finish()
         self.net.streams.append((frozenset((self.name, node)), here))
-        self.net.nursery.start_soon(handler, self.name, head, there)
+
+        async def serve() -> None:
+            try:
+                async with there:
+                    await handler(self.name, head, there)
+            except StreamBroken:
+                pass  # the opener knows
+
+        self.net.nursery.start_soon(serve)
         return here
 
     @asynccontextmanager

@@ -86,6 +86,8 @@ class Flow:
         self.watcher: Watcher | None = None
         self.broken: str | None = None
         """Why it is, if it is."""
+        self.unserved = False
+        """Whether it is broken, and the other side has not begun with it."""
         self.ringed = False
         self.turn = 0
         # out
@@ -272,9 +274,10 @@ class Flow:
         """Whether both directions have come to their end."""
         return self.finished and self.out in (Out.FINISHED, Out.STOPPED)
 
-    def break_off(self, reason: str) -> None:
+    def break_off(self, reason: str, *, unserved: bool = False) -> None:
         """It is no more: nothing is sent or received any more."""
         self.broken = reason
+        self.unserved = unserved
         self._outbox.clear()
         self._inbox.clear()
         self._partial.clear()

@@ -143,6 +143,8 @@ class Reset(Frame, tag=16, frozen=True):
 
     stream: int
     reason: str
+    unserved: bool = False
+    """Whether nobody has begun with it."""
 
 
 class Ping(Frame, tag=17, frozen=True):

@@ -117,12 +117,12 @@ class LiveLink:
         """Put a message on a lane; False, and counted, if it is full or the link is down."""
         return self.session.post(lane, message)
 
-    async def open(self, lane: Lane, head: bytes) -> Stream:
+    async def open(self, lane: Lane, head: bytes, *, whole: bool = False) -> Stream:
         """Open a stream. Raises StreamBroken."""
         await trio.lowlevel.checkpoint_if_cancelled()
         if self._down.is_set():
-            raise StreamBroken(f"the link to {self.peer!r} is down: {self.reason}")
-        return LinkStream(self.session.open(lane, head), self.peer)
+            raise StreamBroken(f"the link to {self.peer!r} is down: {self.reason}", unserved=True)
+        return LinkStream(self.session.open(lane, head, whole=whole), self.peer)
 
     def doubt(self, *, grave: bool = False) -> None:
         """Something suggests that the peer is not there: ask it, and wait less long for its answer."""

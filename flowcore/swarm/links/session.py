@@ -129,22 +129,27 @@ class Session:
         self._events.pending()
         return True
 
-    def open(self, lane: Lane, head: bytes) -> Flow:
-        """A new stream. Raises StreamBroken if there are too many, ValueError for too large a head."""
+    def open(self, lane: Lane, head: bytes, *, whole: bool = False) -> Flow:
+        """A new stream; if its head is the whole of it, this side has finished.
+
+        Raises StreamBroken if there are too many, ValueError for too large a head.
+        """
         if len(head) > MOST_HEAD:
             raise ValueError(f"expected a head of at most {MOST_HEAD} bytes, not {len(head)}")
         peer = self.agreed.peer
         if self.closing:
-            raise StreamBroken(f"the link to {peer.name!r} is being closed")
+            raise StreamBroken(f"the link to {peer.name!r} is being closed", unserved=True)
         if self._mine >= peer.streams:
             raise StreamBroken(
-                f"there are {self._mine} streams to {peer.name!r}, as many as may be"
+                f"there are {self._mine} streams to {peer.name!r}, as many as may be", unserved=True
             )
         flow = self._flow(lane)
         flow.head = head
         self._mine += 1
         self._unnumbered.add(flow)
         self.ready(flow)
+        if whole:
+            flow.finish()
         return flow
 
     def say_wanted(self, wanted: bool) -> None:
@@ -197,8 +202,10 @@ class Session:
     def fail(self, reason: str) -> None:
         """The link is no more: all streams break."""
         self.closing = self._failed = True
-        for flow in (*self._flows.values(), *self._unnumbered):
+        for flow in self._flows.values():
             flow.break_off(reason)
+        for flow in self._unnumbered:
+            flow.break_off(reason, unserved=True)
         self._flows.clear()
         self._unnumbered.clear()
 
@@ -221,10 +228,10 @@ class Session:
         self._unnumbered.discard(flow)
         self._flows[flow.ident] = flow
 
-    def reset(self, flow: Flow, reason: str) -> None:
+    def reset(self, flow: Flow, reason: str, *, unserved: bool = False) -> None:
         """End a stream at once, both ways."""
         if flow.ident:
-            self.own(encode(Reset(flow.ident, reason_text(reason))))
+            self.own(encode(Reset(flow.ident, reason_text(reason), unserved)))
         self._forget(flow)
         flow.break_off(reason or "reset")
 
@@ -307,7 +314,7 @@ class Session:
         self._flows[flow.ident] = flow
         self._theirs += 1
         if self.closing:
-            self.reset(flow, "the link is being closed")
+            self.reset(flow, "the link is being closed", unserved=True)
         else:
             self._events.opened(flow, frame.head)
 
@@ -345,7 +352,8 @@ class Session:
         flow = self._known(frame.stream)
         if flow is not None:
             self._forget(flow)
-            flow.break_off(reason_text(frame.reason) or "reset by the other side")
+            reason = reason_text(frame.reason) or "reset by the other side"
+            flow.break_off(reason, unserved=frame.unserved)
 
     def _take_ping(self, frame: Ping) -> None:
         self._pong = frame.number

@@ -19,12 +19,22 @@ from flowcore.swarm.links.flows import Flow, Out
 class LinkStream:
     """See `flowcore.swarm.Stream`."""
 
-    __slots__ = ("_broken", "_flow", "_peer", "_reading", "_to_read", "_to_write", "_writing")
+    __slots__ = (
+        "_broken",
+        "_flow",
+        "_peer",
+        "_reading",
+        "_scope",
+        "_to_read",
+        "_to_write",
+        "_writing",
+    )
 
     def __init__(self, flow: Flow, peer: str) -> None:
         self._flow = flow
         self._peer = peer
         self._broken: trio.Event | None = None
+        self._scope: trio.CancelScope | None = None
         self._to_read, self._to_write = Wakeup(), Wakeup()
         self._reading = self._writing = False
         flow.watcher = self
@@ -67,7 +77,7 @@ class LinkStream:
     def _check_sending(self) -> None:
         flow = self._flow
         if flow.broken is not None:
-            raise StreamBroken(flow.broken)
+            raise StreamBroken(flow.broken, unserved=flow.unserved)
         if flow.out is Out.STOPPED:
             raise StreamBroken("the other side takes nothing more")
         if flow.out is not Out.OPEN:
@@ -90,7 +100,7 @@ class LinkStream:
             await trio.lowlevel.checkpoint_if_cancelled()
             while True:
                 if flow.broken is not None:
-                    raise StreamBroken(flow.broken)
+                    raise StreamBroken(flow.broken, unserved=flow.unserved)
                 chunk = flow.receive()
                 if chunk is not None or flow.finished:
                     return chunk
@@ -101,6 +111,12 @@ class LinkStream:
     def reset(self, reason: str = "") -> None:
         """End it at once, both ways."""
         self._flow.reset(reason)
+
+    def breaks(self, scope: trio.CancelScope) -> None:
+        """Cancel a scope when it is broken."""
+        self._scope = scope
+        if self._flow.broken is not None:
+            scope.cancel()
 
     async def __aenter__(self) -> Self:
         return self
@@ -128,3 +144,5 @@ class LinkStream:
         self._to_write.set()
         if self._broken is not None:
             self._broken.set()
+        if self._scope is not None:
+            self._scope.cancel()

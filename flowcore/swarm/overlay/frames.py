@@ -20,14 +20,12 @@ import msgspec
 from msgspec import Meta
 
 from flowcore.errors import SwarmError
-from flowcore.swarm.interfaces import MOST_HEAD, MOST_MESSAGE
+from flowcore.swarm.interfaces import MOST_MESSAGE
 
 AROUND = 2048
 """Bytes that are kept free around what a user sends."""
 MOST_DATA = MOST_MESSAGE - AROUND
 """Bytes of a message through the overlay, at most."""
-MOST_OPENING = MOST_HEAD - AROUND
-"""Bytes of a stream's head through the overlay, at most."""
 MOST_HOPS = 255
 
 Name = Annotated[str, Meta(pattern=r"\A[a-z0-9][a-z0-9-]{0,62}\Z")]

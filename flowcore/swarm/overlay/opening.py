@@ -15,9 +15,8 @@ import attrs
 import trio
 
 from flowcore.errors import StreamBroken, Unreachable
-from flowcore.swarm.interfaces import Lane, Link, Stream
+from flowcore.swarm.interfaces import MOST_OPENING, Lane, Link, Stream
 from flowcore.swarm.overlay.frames import (
-    MOST_OPENING,
     Accepted,
     Call,
     Malformed,
@@ -63,6 +62,7 @@ class _Opening:
     node: str
     lane: Lane
     body: bytes
+    whole: bool
     tried: set[str] = attrs.field(factory=set)
     running: list[_Try] = attrs.field(factory=list)
     taken: _Try | None = None
@@ -111,7 +111,9 @@ class Openings:
         for opening in self._racing:
             opening.news.set()
 
-    async def open(self, node: str, service: str, head: bytes, lane: Lane) -> Stream:
+    async def open(
+        self, node: str, service: str, head: bytes, lane: Lane, *, whole: bool
+    ) -> Stream:
         """Open a stream. Raises Unreachable: nothing has begun there; StreamBroken: it may have."""
         if len(head) > MOST_OPENING:
             raise ValueError(f"expected a head of at most {MOST_OPENING} bytes, not {len(head)}")
@@ -122,7 +124,7 @@ class Openings:
             boot = await self._wait_reachable(node, until, boot)
             number = self._numbers.next(node)
             body = encode(Call(ways.boot, boot, number, service, head))
-            opening = _Opening(node, lane, body)
+            opening = _Opening(node, lane, body, whole)
             first = _Try(ways.routes.next_hops(node)[0])
             await self._start(opening, first)
             if first.stream is not None:
@@ -170,7 +172,7 @@ class Openings:
             one.refused = Refused("way", f"there is no link to {one.hop!r}")
             return
         try:
-            one.stream = await link.open(opening.lane, head)
+            one.stream = await link.open(opening.lane, head, whole=opening.whole)
         except StreamBroken as error:
             one.refused = Refused("way", str(error))
 
@@ -181,7 +183,13 @@ class Openings:
         try:
             chunk = await stream.receive()
             answer = read_answer(b"" if chunk is None else chunk)
-        except (StreamBroken, Malformed) as error:
+        except StreamBroken as error:
+            if error.unserved:
+                one.refused = Refused("way", str(error))
+            else:
+                one.broken = str(error)
+            return
+        except Malformed as error:
             one.broken = str(error)
             stream.reset("no answer that can be read")
             return
@@ -265,4 +273,4 @@ class Openings:
             self._count(-1)
             ways.streams(link, -1)
 
-        return FarStream(opening.node, one.stream, ended)
+        return FarStream(opening.node, one.stream, ended, whole=opening.whole)

@@ -198,13 +198,19 @@ class SwarmOverlay:
         return _entered(self._serving.serving(service, handler))
 
     async def open(
-        self, node: str, service: str, head: bytes, lane: Lane = Lane.REQUESTS
+        self,
+        node: str,
+        service: str,
+        head: bytes,
+        lane: Lane = Lane.REQUESTS,
+        *,
+        whole: bool = False,
     ) -> Stream:
         """Open a stream to a service of another node. Raises Unreachable: nothing has begun there;
         StreamBroken if that is not known."""
         if node == self.name:
-            return await self._serving.open_here(service, head)
-        return await self._openings.open(node, service, head, lane)
+            return await self._serving.open_here(service, head, whole=whole)
+        return await self._openings.open(node, service, head, lane, whole=whole)
 
     def listen(self, topic: str, receiver: Receiver) -> AbstractAsyncContextManager[None]:
         """Take messages of a topic, as long as the block lasts."""

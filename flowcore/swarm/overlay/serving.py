@@ -145,13 +145,15 @@ class Serving:
             return
         await _refuse(stream, "way", f"no way leads from {ways.name!r} to {opening.target!r}")
 
-    async def open_here(self, service: str, head: bytes) -> Stream:
+    async def open_here(self, service: str, head: bytes, *, whole: bool) -> Stream:
         """Open a stream of the node to itself. Raises Unreachable."""
         handler = self._services.get(service)
         await trio.lowlevel.checkpoint()
         if handler is None or self.nursery is None:
             raise Unreachable(f"{self._ways.name!r} has no service {service!r}")
         mine, other = near_streams(self._ways.name)
+        if whole:
+            await mine.finish()
 
         async def serve() -> None:
             try:

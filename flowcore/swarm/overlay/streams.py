@@ -18,12 +18,14 @@ _OVERHEAD = 32
 class FarStream:
     """A stream to a node that may be far, over the stream to the neighbour that leads there."""
 
-    def __init__(self, peer: str, way: Stream, ended: Callable[[], None]) -> None:
-        """`ended` is called once, when nothing goes over it any more."""
+    def __init__(
+        self, peer: str, way: Stream, ended: Callable[[], None], *, whole: bool = False
+    ) -> None:
+        """`ended` is called once, when nothing goes over it any more; `whole`: this side has finished."""
         self._peer = peer
         self._way = way
         self._ended: Callable[[], None] | None = ended
-        self._done = 0
+        self._done = int(whole)
 
     @property
     def peer(self) -> str:
@@ -73,6 +75,10 @@ class FarStream:
         self._way.reset(reason)
         self._end()
 
+    def breaks(self, scope: trio.CancelScope) -> None:
+        """Cancel a scope when it is broken."""
+        self._way.breaks(scope)
+
     def _half(self) -> None:
         self._done += 1
         if self._done == 2:
@@ -107,6 +113,7 @@ class _Shared:
         self.halves = (_Half(), _Half())
         self.reason: str | None = None
         self.broken = trio.Event()
+        self.scopes: dict[int, trio.CancelScope] = {}
 
 
 class NearStream:
@@ -115,12 +122,13 @@ class NearStream:
     def __init__(self, peer: str, shared: _Shared, side: int) -> None:
         self._peer = peer
         self._shared = shared
+        self._side = side
         self._out = shared.halves[side]
         self._in = shared.halves[1 - side]
 
     @property
     def peer(self) -> str:
-        """This node."""
+        """The node at the other end."""
         return self._peer
 
     @property
@@ -132,7 +140,9 @@ class NearStream:
         return self
 
     async def __aexit__(self, *raised: object) -> None:
-        if not self._out.finished:
+        if raised and isinstance(raised[1], trio.Cancelled):
+            self.reset("cancelled")
+        elif not self._out.finished:
             self.reset("left before its end")
         else:
             self._in.unread = True
@@ -192,12 +202,20 @@ class NearStream:
             return
         shared.reason = reason or "reset"
         shared.broken.set()
+        for scope in shared.scopes.values():
+            scope.cancel()
         for half in shared.halves:
             half.chunks.clear()
             half.change()
 
+    def breaks(self, scope: trio.CancelScope) -> None:
+        """Cancel a scope when it is broken."""
+        self._shared.scopes[self._side] = scope
+        if self._shared.reason is not None:
+            scope.cancel()
 
-def near_streams(name: str) -> tuple[NearStream, NearStream]:
-    """Both ends of a stream from a node to itself."""
+
+def near_streams(other: str, one: str = "") -> tuple[NearStream, NearStream]:
+    """Both ends of a stream within a process: from a node to itself; or from `one` to another."""
     shared = _Shared()
-    return NearStream(name, shared, 0), NearStream(name, shared, 1)
+    return NearStream(other, shared, 0), NearStream(one or other, shared, 1)

@@ -14,7 +14,7 @@ import trio.testing
 
 from flow_topologies.star import Star, StarConfig
 from flowcore.errors import StreamBroken, Unreachable
-from flowcore.swarm import Lane, Link, Stream
+from flowcore.swarm import MOST_OPENING, Lane, Link, Stream
 from flowcore.swarm.overlay import SwarmOverlay, frames
 from flowcore.swarm.overlay.proofs import Proofs
 from support.swarms import Swarm, open_swarm
@@ -462,7 +462,7 @@ async def test_callers_are_told_what_cannot_be_sent(autojump_clock: object) -> N
             with pytest.raises(ValueError, match=words):
                 await left.broadcast(topic, message, deadline=trio.current_time() + 1)
         with pytest.raises(ValueError, match="a head of at most 13312 bytes"):
-            await left.open("right", "s", bytes(frames.MOST_OPENING + 1))
+            await left.open("right", "s", bytes(MOST_OPENING + 1))
         with pytest.raises(Unreachable, match="'nobody' is no member"):
             await left.open("nobody", "s", b"")
         with pytest.raises(Unreachable, match="'nobody' is no member"):
@@ -476,8 +476,8 @@ async def test_callers_are_told_what_cannot_be_sent(autojump_clock: object) -> N
         heard = Heard()
         async with heard.setup(swarm, "right", swarm["right"]):
             await left.send("right", "t", b"x" * frames.MOST_DATA)
-            async with await left.open("right", "s", b"x" * frames.MOST_OPENING) as stream:
+            async with await left.open("right", "s", b"x" * MOST_OPENING) as stream:
                 await stream.finish()
                 assert await stream.receive() is None
         assert len(heard.messages[0]) > frames.MOST_DATA
-        assert len(heard.streams[0]) > frames.MOST_OPENING
+        assert len(heard.streams[0]) > MOST_OPENING
