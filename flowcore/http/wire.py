@@ -40,8 +40,11 @@ class Wire(Protocol):
         """
         ...
 
-    async def send(self, data: bytes) -> None:
-        """Send all of it; no checkpoint if that takes no waiting. Raises trio.BrokenResourceError."""
+    async def send(self, data: bytes) -> bool:
+        """Send all of it; no checkpoint if that takes no waiting. Raises trio.BrokenResourceError.
+
+        True if it surely took none: the network keeps up.
+        """
         ...
 
     def send_end(self) -> bool:
@@ -99,15 +102,17 @@ class SocketWire:
             except OSError as error:
                 raise trio.BrokenResourceError(f"the connection was lost: {error}") from error
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> bool:
         try:
             sent = self._socket.send(data)
         except BlockingIOError:
             sent = 0
         except OSError as error:
             raise trio.BrokenResourceError(f"the connection was lost: {error}") from error
-        if sent != len(data):
-            await self._send_rest(memoryview(data)[sent:])
+        if sent == len(data):
+            return True
+        await self._send_rest(memoryview(data)[sent:])
+        return False
 
     async def _send_rest(self, rest: memoryview) -> None:
         self.blocked_since = trio.current_time()
@@ -174,11 +179,12 @@ class StreamWire:
         buffer[: len(data)] = data
         return len(data)
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> bool:
         try:
             for start in range(0, len(data), PROGRESS):
                 self.blocked_since = trio.current_time()
                 await self._stream.send_all(data[start : start + PROGRESS])
+            return False
         finally:
             self.blocked_since = math.inf
 

@@ -121,7 +121,7 @@ class Wire(Protocol):
 
     async def receive(self) -> bytes: ...
     async def records(self) -> list[bytes]: ...
-    async def send(self, data: bytes) -> None: ...
+    async def send(self, data: bytes) -> bool: ...
     async def close(self, *, polite: bool) -> None: ...
 
 
@@ -172,17 +172,17 @@ class Weathered:
             except Exception as error:
                 self._failure = error
 
-    async def send(self, data: bytes) -> None:
+    async def send(self, data: bytes) -> bool:
         """As the wire does, later."""
         if self._failure is not None:
             raise self._failure
         if self._outgoing is None:
             if self._weather.fair:
-                await self._wire.send(data)
-                return
+                return await self._wire.send(data)
             self._outgoing, receive = trio.open_memory_channel[tuple[float, bytes]](_ON_THE_WAY)
             self._nursery.start_soon(self._send_out, receive)
         await self._outgoing.send((self._weather.due(self._node, "out", trio.current_time()), data))
+        return False
 
     async def _send_out(self, receive: trio.MemoryReceiveChannel[tuple[float, bytes]]) -> None:
         with self._scopes[1], receive:

@@ -8,9 +8,10 @@ import pytest
 
 from flowcore.errors import StreamBroken
 from flowcore.swarm import MOST_CHUNK, MOST_HEAD, MOST_MESSAGE, Lane
-from flowcore.swarm.links.flows import OVERHEAD, Flow
+from flowcore.swarm.links.flows import GROWN, OVERHEAD, Flow
 from flowcore.swarm.links.frames import (
     MOST_FRAME,
+    RECORD,
     BrokenProtocol,
     Credit,
     Data,
@@ -58,7 +59,7 @@ def test_what_is_urgent_waits_behind_one_piece_at_most() -> None:
     for lane in reversed(Lane):
         assert session.post(lane, b"urgent")
     data = pair.take(0)
-    assert len(data) <= MOST_FRAME
+    assert len(data) <= RECORD
     said = frames(data)
     assert [(one.lane, one.data) for one in said[:4]] == [(lane, b"urgent") for lane in range(4)]
 
@@ -113,6 +114,99 @@ def test_a_stream_that_nobody_reads_stops_at_its_window_and_others_go_on() -> No
         assert unread.receive() == bytes(10_000)
         got += 1
     assert slow.waiting == 0
+
+
+def test_a_window_grows_where_its_reader_keeps_up_and_has_a_bound() -> None:
+    pair = Pair()
+    window = LinkSettings().window
+    ours, theirs = opened(pair)
+
+    def fill() -> int:
+        """How many bytes go out at once, while nobody reads."""
+        sent = 0
+        while ours.covered:
+            ours.send(bytes(10_000))
+            sent += 10_000 + OVERHEAD
+        pair.settle()
+        return sent - ours.waiting
+
+    def read() -> None:
+        while ours.waiting or theirs._inbox or theirs._lent:
+            theirs.receive()
+            pair.settle()
+
+    windows = []
+    for _ in range(6):
+        windows.append(fill())
+        read()
+    assert windows[0] <= window
+    assert (GROWN / 2) * window <= max(windows) <= GROWN * window
+
+    slow, unread = opened(pair)
+    for _ in range(300):  # something is always left
+        while slow.covered:
+            slow.send(bytes(10_000))
+        pair.settle()
+        unread.receive()
+        held = sum(len(one) + OVERHEAD for one in unread._inbox) + unread.partial
+        assert 0 < held <= window
+
+
+def test_where_the_network_is_fast_a_chunk_is_one_frame() -> None:
+    pair = Pair()
+    flow, _ = opened(pair, Lane.BULK)
+    session = pair.sides[0].session
+    flow.send(bytes(MOST_CHUNK))
+    flow.send(bytes(MOST_CHUNK))
+    (whole,) = frames(session.take(0, MOST_FRAME))
+    assert whole == Data(flow.ident, False, bytes(MOST_CHUNK))
+    first = session.take(0)
+    assert len(first) <= RECORD
+    (piece,) = frames(first)
+    assert piece.more
+
+
+@pytest.mark.parametrize("size", [100, RECORD - 64, RECORD, MOST_CHUNK, MOST_CHUNK + 1])
+@pytest.mark.parametrize("room", [RECORD, MOST_FRAME])
+def test_a_message_of_any_size_arrives_in_any_room(size: int, room: int) -> None:
+    pair = Pair()
+    session = pair.sides[0].session
+    assert session.post(Lane.GOSSIP, bytes(size))
+    while data := session.take(0, room):
+        assert len(data) <= room
+        pair.sides[1].session.feed(data, 0.0)
+    assert pair.sides[1].messages[Lane.GOSSIP] == [bytes(size)]
+
+
+def test_a_stream_whose_head_is_all_of_it_is_opened_and_finished_at_once() -> None:
+    pair = Pair()
+    session = pair.sides[0].session
+    ours = session.open(Lane.REQUESTS, b"all", whole=True)
+    said = session.take(0)
+    assert frames(said) == [Open(ours.ident, Lane.REQUESTS, b"all"), Finish(ours.ident)]
+    pair.sides[1].session.feed(said, 0.0)
+    ((theirs, head),) = pair.sides[1].flows
+    assert (head, theirs.finished, theirs.receive()) == (b"all", True, None)
+    theirs.send(b"answer")
+    theirs.finish()
+    pair.settle()
+    assert ours.receive() == b"answer"
+    assert session.idle
+    assert pair.sides[1].session.idle
+
+
+def test_a_stream_to_one_who_is_closing_or_never_heard_of_it_is_known_not_to_have_begun() -> None:
+    pair = Pair()
+    pair.sides[1].session.closing = True
+    refused = pair.sides[0].session.open(Lane.REQUESTS, b"head")
+    pair.settle()
+    assert (refused.broken, refused.unserved) == ("the link is being closed", True)
+    pair = Pair()
+    begun, _ = opened(pair)
+    unsent = pair.sides[0].session.open(Lane.REQUESTS, b"head")
+    pair.sides[0].session.fail("the link is down")
+    assert (begun.broken, begun.unserved) == ("the link is down", False)
+    assert (unsent.broken, unsent.unserved) == ("the link is down", True)
 
 
 def test_a_full_lane_drops_and_counts_and_the_others_do_not() -> None:

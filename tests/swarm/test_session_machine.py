@@ -12,9 +12,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 
 from flowcore.errors import StreamBroken
 from flowcore.swarm import MOST_CHUNK, MOST_MESSAGE, Lane
-from flowcore.swarm.links.flows import OVERHEAD, Flow, Out
+from flowcore.swarm.links.flows import GROWN, OVERHEAD, Flow, Out
 from flowcore.swarm.links.frames import (
-    MOST_FRAME,
+    RECORD,
     Data,
     Decoder,
     First,
@@ -149,7 +149,7 @@ class TwoSides(RuleBasedStateMachine):
     def take(self, side: int) -> None:
         session = self.pair.sides[side].session
         data = self.pair.take(side)
-        assert len(data) <= MOST_FRAME
+        assert len(data) <= RECORD
         lanes = [self.lane_of(session, frame) for frame in Decoder[Any](Spoken).feed(data)]
         said = [lane for lane in lanes if lane is not None]
         assert said == sorted(said)
@@ -194,7 +194,7 @@ class TwoSides(RuleBasedStateMachine):
         for side in (0, 1):
             for flow, _ in self.pair.sides[side].flows:
                 held = sum(len(chunk) + OVERHEAD for chunk in flow._inbox) + flow.partial
-                assert held <= SETTINGS.window
+                assert held <= GROWN * SETTINGS.window
             assert max(self.pair.sides[side].session.streams) <= SETTINGS.streams
 
     @invariant()

@@ -1,8 +1,10 @@
 """A stream's two directions, each with its credit. Sans-IO: the engine behind a link's streams.
 
 A chunk costs its bytes and `OVERHEAD`, so that many small ones are bounded, too. The receiver holds at most a
-window's worth, and gives back a quarter of it at a time. The sender waits while it has next to none; as a
-window is at least two chunks, so much of it is then in whole chunks that reading these brings a quarter back.
+window's worth, and gives back a third of it at a time. The sender waits while it has next to none; as a
+window is at least two chunks, so much of it is then in whole chunks that reading these brings a third back.
+Where all that came was read when credit is given back, the window was the bound, not the reader: it grows, up
+to `GROWN` times what it was.
 """
 
 from __future__ import annotations
@@ -26,6 +28,8 @@ from flowcore.swarm.links.greeting import MOST_WINDOW
 
 OVERHEAD = 32
 """What each chunk costs beside its bytes."""
+GROWN = 4
+"""How much larger than at first a stream's window becomes where its reader keeps up."""
 _AROUND = 32
 _LEAST = 1024
 
@@ -103,6 +107,7 @@ class Flow:
         self.partial = 0
         """Bytes of a chunk that is not whole yet."""
         self._window = window
+        self._most = min(GROWN * window, MOST_WINDOW)
         self._allowed = window  # credit that the other side has, or has used on the way
         self._owed = 0
         self._lent = 0  # what the chunk that was given last cost
@@ -204,7 +209,11 @@ class Flow:
         if self._lent:
             self._owed += self._lent
             self._lent = 0
-        if not self.finished and self._owed >= self._window // 4:
+        if not self.finished and self._owed >= self._window // 3:
+            if not self._inbox and self._window < self._most:
+                more = min(self._window, self._most - self._window)
+                self._window += more
+                self._owed += more
             self._allowed += self._owed
             self._carrier.own(encode(Credit(self.ident, self._owed)))
             self._owed = 0

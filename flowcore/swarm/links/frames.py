@@ -3,8 +3,8 @@
 The first bit of the four says that whoever does not know the frame may skip it, so that a newer node can say
 more to an older one; the others are the length of what follows. The array begins with the frame's number.
 Nothing is allocated for a length: a frame is decoded once all of it has come, and none is longer than
-`MOST_FRAME`, its length included. With the 16 KiB of a TLS record (RFC 8446 section 5.1), that is the most
-that anything urgent ever waits behind.
+`MOST_FRAME`, its length included. Where the network does not take them at once they are no longer than
+`RECORD`, as is a TLS record (RFC 8446 section 5.1): the most that anything urgent then waits behind.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from flowcore.errors import LinkFailed
+from flowcore.swarm.interfaces import MOST_CHUNK
 
-MOST_FRAME = 16 * 1024
+RECORD = 16 * 1024
+"""Bytes that are sent at once, at most, where the network is slow."""
+MOST_FRAME = MOST_CHUNK + 64
 """Bytes of one frame with its length, at most."""
 PIECE = MOST_FRAME - 64
 """Bytes of a large message or chunk that go in one frame, at most."""
@@ -214,26 +217,35 @@ class Decoder(Generic[_T]):
         self._decode = msgspec.msgpack.Decoder(of).decode
         self._known = frozenset(one.__struct_config__.tag for one in of.__args__)
         self._most = most
-        self._rest = b""
+        self._rest: list[bytes] = []
+        self._needed = 0  # bytes of the rest from which on there may be a whole frame in it
+        self._held = 0
         self.skipped = 0
         """Frames that were not known, and did not need to be."""
 
     @property
     def rest(self) -> bytes:
         """What has come and is not decoded yet."""
-        return self._rest
+        return b"".join(self._rest)
 
     def keep(self, data: bytes) -> None:
         """Take bytes in that somebody else will decode (`rest`)."""
-        self._rest += data
+        self._rest.append(data)
+        self._held += len(data)
 
     def feed(self, data: bytes) -> Iterator[_T]:
         """The frames that are whole now. Raises BrokenProtocol, after those that were right."""
-        rest = self._rest + data if self._rest else data
-        view, at, end = memoryview(rest), 0, len(rest)
+        if self._rest:
+            self.keep(data)
+            if self._held < self._needed:
+                return
+            data = b"".join(self._rest)
+            self._rest.clear()
+        view, at, end = memoryview(data), 0, len(data)
+        self._needed = HEADER
         try:
             while end - at >= HEADER:
-                head = int.from_bytes(rest[at : at + HEADER], "big")
+                head = int.from_bytes(data[at : at + HEADER], "big")
                 size = head & ~_IGNORABLE
                 if size > self._most - HEADER:
                     raise BrokenProtocol(
@@ -241,6 +253,7 @@ class Decoder(Generic[_T]):
                     )
                 begin = at + HEADER
                 if end - begin < size:
+                    self._needed = HEADER + size
                     break
                 at = begin + size
                 try:
@@ -252,7 +265,9 @@ class Decoder(Generic[_T]):
                     continue
                 yield frame
         finally:
-            self._rest = rest[at:]
+            self._held = end - at
+            if self._held:
+                self._rest.append(data[at:])
 
     def _unknown(self, body: memoryview) -> bool:
         """Whether it is an array with the number of a frame that is not known here."""

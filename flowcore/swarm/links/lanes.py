@@ -1,7 +1,7 @@
 """What waits to be sent, by lane: who goes next. Sans-IO.
 
-A batch is at most one TLS record. Within it strict priority: a lane gets room only when those before it have
-nothing. On one lane messages and streams take turns, a piece each, so that none of them holds up another.
+Within a batch there is strict priority: a lane gets room only when those before it have nothing. On one lane
+messages and streams take turns, a piece each, so that none of them holds up another.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from collections import deque
 from typing import Protocol
 
 from flowcore.swarm.interfaces import Lane
-from flowcore.swarm.links.frames import MOST_FRAME, PIECE, First, Message, More, encode
+from flowcore.swarm.links.frames import PIECE, RECORD, First, Message, More, encode
 
 _LEAST = 1024
 """Room for less than this of something large is not worth a frame."""
 _AROUND = 32
 """Bytes of a frame around its data, at most."""
+_TURN = RECORD - 64
+"""Bytes after which the next one has its turn."""
 
 
 class Source(Protocol):
@@ -53,7 +55,7 @@ class Messages:
         if len(self._waiting) >= self._most or self.bytes + size > self._most_bytes:
             self.dropped += 1
             return False
-        if size <= PIECE:
+        if size <= _TURN:
             frame = encode(Message(self._lane, message))
             self._waiting.append(frame)
             self.bytes += len(frame)
@@ -83,6 +85,8 @@ class Messages:
         self.bytes -= count
         if large.sent == size:
             self._waiting.popleft()
+        if count == size:
+            return encode(Message(self._lane, piece))
         return encode(More(self._lane, piece) if at else First(self._lane, size, piece))
 
 
@@ -100,21 +104,18 @@ class Ring:
     """The sources of one lane that have something to send, by turns."""
 
     def __init__(self) -> None:
-        self._sources: deque[Source] = deque()
-
-    def __bool__(self) -> bool:
-        return bool(self._sources)
+        self.sources: deque[Source] = deque()
 
     def add(self, source: Source) -> None:
         """It has something to send now."""
         if not source.ringed:
             source.ringed = True
             source.turn = 0
-            self._sources.append(source)
+            self.sources.append(source)
 
     def fill(self, batch: list[bytes], room: int) -> int:
         """Put frames into a batch; the room that is left, 0 if something did not find enough."""
-        sources = self._sources
+        sources = self.sources
         while sources:
             source = sources[0]
             frame = source.next_frame(room)
@@ -128,7 +129,7 @@ class Ring:
             size = len(frame)
             room -= size
             source.turn += size
-            if source.turn >= PIECE:
+            if source.turn >= _TURN:
                 source.turn = 0
                 sources.rotate(-1)
         return room
@@ -150,7 +151,7 @@ class Outgoing:
     @property
     def busy(self) -> bool:
         """Whether a message or a stream has something to send."""
-        return any(self._rings)
+        return any(ring.sources for ring in self._rings)
 
     @property
     def own(self) -> int:
@@ -174,17 +175,16 @@ class Outgoing:
         """A stream of this lane has something to send."""
         self._rings[lane].add(source)
 
-    def take(self) -> bytes:
-        """The next bytes for the wire, at most `MOST_FRAME`; b"" if there is nothing to send."""
+    def take(self, room: int) -> bytes:
+        """The next bytes for the wire, at most so many; b"" if there is nothing to send."""
         batch: list[bytes] = []
-        room = MOST_FRAME
         own = self._own
         while own and len(own[0]) <= room:
             batch.append(own[0])
             room -= len(own.popleft())
         if not own:
             for ring in self._rings:
-                if ring:
+                if ring.sources:
                     room = ring.fill(batch, room)
                     if room <= _AROUND:
                         break

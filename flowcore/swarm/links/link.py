@@ -13,7 +13,7 @@ from flowcore.http.wakeup import Wakeup
 from flowcore.swarm.authorities import NodeCertificate
 from flowcore.swarm.interfaces import Lane, LinkUser, Stream
 from flowcore.swarm.links.flows import Flow
-from flowcore.swarm.links.frames import BrokenProtocol
+from flowcore.swarm.links.frames import MOST_FRAME, RECORD, BrokenProtocol
 from flowcore.swarm.links.greeting import Agreed
 from flowcore.swarm.links.session import LinkDead, Session
 from flowcore.swarm.links.settings import LinkSettings
@@ -226,13 +226,14 @@ class LiveLink:
 
     async def _write(self) -> None:
         session, wire = self.session, self._wire
-        sent = 0
+        sent, most = 0, RECORD
         if self._begin:
             await wire.send(self._begin)
         while True:
-            data = session.take(trio.current_time())
+            data = session.take(trio.current_time(), most)
             if data:
-                await wire.send(data)
+                # where the network takes it at once, more of it is no longer a wait for what is urgent
+                most = MOST_FRAME if await wire.send(data) else RECORD
                 sent += len(data)
                 if sent >= _TURN:  # others come in between
                     sent = 0

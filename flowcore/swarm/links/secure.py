@@ -72,13 +72,16 @@ class SecureWire:
             raise HandshakeFailed("the other side has shown no certificate")
         return certificate
 
-    async def send(self, data: bytes) -> None:
-        """Send all of it; no checkpoint if that takes no waiting. Raises trio.BrokenResourceError."""
+    async def send(self, data: bytes) -> bool:
+        """Send all of it; no checkpoint if that takes no waiting. Raises trio.BrokenResourceError.
+
+        True if it surely took none.
+        """
         try:
             self._tls.write(data)
         except ssl.SSLError as error:
             raise trio.BrokenResourceError(said(error)) from error
-        await self._wire.send(self._outgoing.read())
+        return await self._wire.send(self._outgoing.read())
 
     async def receive(self) -> bytes:
         """Some bytes, as many as have come; b"" at the end. Raises as `records` does."""

@@ -13,6 +13,7 @@ from flowcore.errors import LinkFailed, StreamBroken
 from flowcore.swarm.interfaces import MOST_HEAD, MOST_MESSAGE, Lane
 from flowcore.swarm.links.flows import Flow
 from flowcore.swarm.links.frames import (
+    RECORD,
     BrokenProtocol,
     Credit,
     Data,
@@ -160,12 +161,12 @@ class Session:
         """Say that this side closes the link."""
         self.own(encode(Goodbye(reason_text(reason))))
 
-    def take(self, now: float) -> bytes:
-        """The next bytes for the wire; b"" if there is nothing to send."""
+    def take(self, now: float, most: int = RECORD) -> bytes:
+        """The next bytes for the wire, at most so many; b"" if there is nothing to send."""
         if self._pong is not None:
             self.own(encode(Pong(self._pong)))
             self._pong = None
-        data = self._outgoing.take()
+        data = self._outgoing.take(most)
         self.bytes_out += len(data)
         return data
 
