@@ -11,10 +11,12 @@ import pytest
 import trio
 
 from flow_storage.memory import MemoryLog
+from flowcore.assembly import read as read_configured
 from flowcore.config import Secret
 from flowcore.errors import OutcomeUnknown, Overloaded, StateUnavailable, UntrustedFile
+from flowcore.flow import Flow, open_flow, restore
 from flowcore.http import ClientTlsSettings
-from flowcore.state import SnapshotInfo, open_state
+from flowcore.state import About, SnapshotInfo, open_state, packed
 from support.canary import CANARY
 from support.certificates import CLIENT, SERVER, Authority
 from support.etcds import Etcds, open_etcds, text
@@ -130,12 +132,12 @@ async def test_users_sign_in_again_when_their_tokens_are_gone(tmp_path: pathlib.
 
 
 async def test_an_etcd_that_is_full_refuses_and_goes_on_when_there_is_room() -> None:
-    with open_etcds(1, "--unsafe-no-fsync", "--quota-backend-bytes", str(4 * 2**20)) as etcd:
+    with open_etcds(1, "--unsafe-no-fsync", "--quota-backend-bytes", str(8 * 2**20)) as etcd:
         etcd.put(b"other's", bytes(2**20))
         async with on_etcd(*etcd.urls, prefix="test/", command_size=2**20) as node:
             taken = 0
             with pytest.raises(StateUnavailable, match="nothing was written: .*space exceeded"):
-                for _ in range(20):
+                for _ in range(40):
                     taken = await node.propose(bytes(2**19))
             assert taken > 1
             assert len(await read(node, taken)) == taken
@@ -248,6 +250,40 @@ async def test_a_state_moves_there_and_back_by_snapshots(
     ):
         assert [one async for one in state.snapshot()] == after
         assert (await state.do(note("k0", "back"))).position == position + 2
+
+
+async def _saved(flow: Flow, path: pathlib.Path) -> int:
+    """Save the state as `flowctl snapshot save` does; its position."""
+    async with flow.state.open_snapshot() as (position, pieces):
+        about = About(cluster="", node="flow", position=position, term=1, time=0.0, flowcore="test")
+        parts = [one async for one in packed(about, pieces)]
+    await trio.Path(path).write_bytes(b"".join(parts))
+    return position
+
+
+async def test_nodes_move_from_raft_to_etcd_and_back(etcd: Etcds, tmp_path: pathlib.Path) -> None:
+    """As docs/etcd.md says."""
+    on_one: dict[str, Any] = {"type": "raft", "voters": ["flow"]}
+    shared: dict[str, Any] = {
+        "type": "etcd",
+        "endpoints": list(etcd.urls),
+        "prefix": new_prefix(),
+        "patience": "20s",
+    }
+    position = last = 0
+    for turn, consensus in enumerate((on_one, shared, on_one)):
+        config = {"node": {"data_dir": str(tmp_path / str(turn))}, "consensus": consensus}
+        if turn:
+            about = await restore(read_configured(config), tmp_path / f"saved{turn - 1}")
+            assert about.position == position
+        async with open_flow(config) as flow:
+            if turn:
+                found = await flow.state.pattern("notes", "a")
+                assert found is not None
+                assert (found.text, found.version) == (f"turn {turn - 1}", last)
+            last = (await flow.state.do(note("a", f"turn {turn}"))).position
+            assert last > position
+            position = await _saved(flow, tmp_path / f"saved{turn}")
 
 
 async def test_a_damaged_snapshot_is_not_restored_as_a_state(
