@@ -62,6 +62,8 @@ class EngineLine(msgspec.Struct):
     voters: list[str] = []
     outgoing: list[str] = []
     learners: list[str] = []
+    nodes: list[str] = []
+    """Who is there, where others than the nodes decide."""
     followers: dict[str, FollowerLine] = {}
     elections: int = 0
     stopped: str = ""
@@ -204,13 +206,15 @@ def _told(one: StateAnswer) -> str:
         )
     said = (engine.stopped, engine.trouble, applied.trouble)
     lines += [f"note: {why}" for why in said if why]
-    if engine.voters:
+    if engine.voters or engine.nodes:
         lines += ["", _members(one)]
     return "\n".join(lines)
 
 
 def _members(one: StateAnswer) -> str:
     engine = one.consensus
+    if engine.nodes:
+        return f"consensus type {engine.type!r}: its members decide; on it are {', '.join(engine.nodes)}"
     if not engine.voters:
         return f"consensus type {engine.type!r}: this node decides alone"
     rows = []

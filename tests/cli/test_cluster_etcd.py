@@ -35,6 +35,7 @@ def test_what_one_node_keeps_another_one_has(tmp_path: pathlib.Path) -> None:
             with serving(FOLDER / "beta.toml", *words("beta")) as beta:
                 found = beta.ctl("memory", "search", "the ferry")
                 assert "the ferry leaves at noon" in found.stdout, found.stderr
+                assert "its members decide; on it are alpha" in beta.ctl("members").stdout
                 assert beta.end() == 0
             assert alpha.end() == 0
 

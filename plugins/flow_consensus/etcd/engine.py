@@ -29,7 +29,7 @@ from flow_consensus.etcd.reader import Reader
 from flow_consensus.etcd.records import FORMAT, Head, Keys, Meta, decode, decode_meta, encode
 from flow_consensus.etcd.settings import EtcdSettings
 from flow_consensus.etcd.writer import Writer
-from flowcore.errors import StateUnavailable, StorageError, TooLarge, UntrustedFile
+from flowcore.errors import StateUnavailable, StorageError, TooLarge, TooOld, UntrustedFile
 from flowcore.hookspecs import Context
 from flowcore.http import ClientCertificates, ClientTlsSettings, open_client
 from flowcore.state import (
@@ -77,6 +77,8 @@ class Etcd:
         self._keeper = Keeper(log, settings, node)
         self._presence = Presence(log, node)
         self._met = trio.Event()
+        self._begins = 0
+        """Up to where the log was gone when that was last looked at."""
 
     # ---- the interface
 
@@ -113,10 +115,18 @@ class Etcd:
         while len(found) < most and first + len(found) <= self._log.last:
             found += (
                 Shown(position=one.position, term=1, committed=True, data=one.data)
-                for one in await self._reader.some(first + len(found) - 1)
+                for one in await self._some(first + len(found) - 1)
             )
         await trio.lowlevel.checkpoint()
         return found[:most]
+
+    async def _some(self, after: int) -> Sequence[Committed]:
+        try:
+            return await self._reader.some(after)
+        except TooOld:
+            base, _ = await self._log.client.until_answered(self._log.read_base)
+            self._begins = 0 if base is None else base.begins
+            raise
 
     async def compact(self, position: int) -> None:
         if not self._log.stopped:
@@ -163,7 +173,11 @@ class Etcd:
             "snapshot_trouble": keeper.trouble,
             **self._log.client.status(),
             **self._writer.status(),
-            "storage": self._storage.status(),
+            "storage": {
+                **self._storage.status(),
+                "first": self._begins + 1,
+                "last": self._log.last,
+            },
         }
 
     # ---- running

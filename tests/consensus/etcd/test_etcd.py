@@ -11,7 +11,7 @@ import pytest
 import trio
 
 from flow_storage.memory import MemoryLog
-from flowcore.errors import OutcomeUnknown, StateUnavailable, TooLarge, UntrustedFile
+from flowcore.errors import OutcomeUnknown, StateUnavailable, TooLarge, TooOld, UntrustedFile
 from flowcore.state import (
     Installed,
     OpenSession,
@@ -150,6 +150,11 @@ async def test_a_newcomer_and_a_latecomer_begin_with_the_snapshot(
     kept = etcd.get(prefix.encode())
     names = {key.split(b"/")[3] for key in kept if b"/snapshot/" in key}
     assert len(names) == 1
+    async with on_etcd(*etcd.urls, name="new", **more) as node:
+        with pytest.raises(TooOld, match="entry 1 is not kept any more"):
+            await node.entries(1, 5)
+        begins = node.status()["storage"]["first"]
+        assert (await node.entries(begins, 1))[0].position == begins
     log = sorted(key for key in kept if b"/log/" in key)
     assert int(log[0].rpartition(b"/")[2], 16) > 30
     assert prefix.encode() + b"lock" not in kept
