@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pathlib
 import sqlite3
+import struct
 import uuid
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
@@ -11,6 +12,7 @@ from time import perf_counter
 
 import msgspec
 
+from flow_storage.sealing import PLAIN, Seals
 from flowcore.errors import StorageFailed, StorageFull, TooOld, UntrustedFile
 from flowcore.sqlite import Format, damaged, is_full, open_database, reading, row_hash, writing
 from flowcore.state import LogEntry, SnapshotInfo
@@ -21,7 +23,7 @@ FORMAT = Format(
     application_id=0x464C4F47,  # "FLOG"
     version=1,
     schema=(
-        # `key` numbers the key that `data` is encrypted with; 0: none
+        # `key` numbers the key that `data` is sealed with (`sealing`); 0: none
         'CREATE TABLE log (position INTEGER PRIMARY KEY, term INTEGER NOT NULL, "key" INTEGER NOT NULL,'
         " data BLOB NOT NULL, hash INTEGER NOT NULL)",
         "CREATE TABLE kept (name TEXT PRIMARY KEY, value BLOB NOT NULL, hash INTEGER NOT NULL) WITHOUT ROWID",
@@ -31,8 +33,12 @@ FORMAT = Format(
 )
 _SLICE = 2000
 """Entries that one transaction of `compact` lets go of."""
+_RESEALED = 500
+"""Entries that one transaction seals again."""
 _WAL_PAGES = 4000
 """Pages of the write-ahead log after which they are moved into the file, by the commit that is there then."""
+
+_KEY = struct.Struct(">I")
 
 _encode = msgspec.msgpack.encode
 
@@ -40,13 +46,17 @@ _encode = msgspec.msgpack.encode
 class LogFile:
     """The file, open. Every method but the properties blocks; one thread at a time."""
 
-    def __init__(self, path: pathlib.Path) -> None:
+    def __init__(self, path: pathlib.Path, seals: Seals | None = None) -> None:
+        """`seals` has the keys, if what it holds is, or is to be, encrypted."""
         self._path = path
+        self._seals = Seals() if seals is None else seals
         self.fsyncs = Histogram()
         """How long each transaction took to be on disk: what it adds written, and the fsync."""
         self._connection = open_database(path, FORMAT, exclusive=True, synchronous="FULL")
         try:
             self._connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
+            if self._seals:  # what was in the clear is not to be found where it stood
+                self._connection.execute("PRAGMA secure_delete = ON")
             with reading(path):
                 self._load()
         except BaseException:
@@ -69,7 +79,10 @@ class LogFile:
             raise UntrustedFile(f"{self._path} does not say what it is: it is damaged") from error
         self.compacted = (position, term)
         self.hard_state = kept.get("hard_state", b"")
-        self._slot, self.snapshot, self._chunks = _snapshot_of(kept.get("snapshot"), self._path)
+        self._use(kept.get("keys"), empty="snapshot" not in kept and self._ends() == (None, None))
+        self._slot, self.snapshot, self._chunks, self._sealed = _snapshot_of(
+            kept.get("snapshot"), self._path
+        )
         first, last = self._ends()
         count = self._connection.execute("SELECT count(*) FROM log").fetchone()[0]
         self.last = position if last is None else last
@@ -77,6 +90,24 @@ class LogFile:
             raise UntrustedFile(
                 f"{self._path} has {count} entries from {first} to {last}, after {position}: some are missing"
             )
+
+    def _use(self, stored: bytes | None, *, empty: bool) -> None:
+        """Make sure that all keys are there, and note the one that is used from now on."""
+        try:
+            used = [] if stored is None else msgspec.msgpack.decode(stored, type=list[int])
+        except ValueError as error:
+            raise UntrustedFile(
+                f"{self._path} does not say what it is encrypted with: it is damaged"
+            ) from error
+        self._seals.check([one for one in used if one != PLAIN], self._path)
+        self.keys: list[int] = used
+        """The keys that something in it is sealed with, and `PLAIN`; none: nothing was ever sealed."""
+        if not self._seals or self._seals.current in used:
+            return
+        plain = [] if used or empty else [PLAIN]
+        self.keys = [*plain, *used, self._seals.current]
+        with writing(self._connection):
+            self._keep("keys", _encode(self.keys))
 
     def _kept(self) -> Generator[tuple[str, bytes]]:
         for name, value, hash_ in self._connection.execute("SELECT name, value, hash FROM kept"):
@@ -119,16 +150,7 @@ class LogFile:
                     "DELETE FROM log WHERE position >= ?", (entries[0].position,)
                 )
             self._connection.executemany(
-                "INSERT INTO log VALUES (?, ?, 0, ?, ?)",
-                (
-                    (
-                        one.position,
-                        one.term,
-                        one.data,
-                        row_hash(one.position, one.term, 0, one.data),
-                    )
-                    for one in entries
-                ),
+                "INSERT INTO log VALUES (?, ?, ?, ?, ?)", map(self._row, entries)
             )
             if hard_state is not None:
                 self._keep("hard_state", hard_state)
@@ -136,6 +158,13 @@ class LogFile:
             self.last = entries[-1].position
         if hard_state is not None:
             self.hard_state = hard_state
+
+    def _row(self, one: LogEntry) -> tuple[int, int, int, bytes, int]:
+        """An entry as it stands in the file."""
+        data, key = one.data, self._seals.current
+        if key:
+            data = self._seals.seal(data, self.identity, "entry", one.position, one.term)
+        return one.position, one.term, key, data, row_hash(one.position, one.term, key, data)
 
     def _check(self, entries: Sequence[LogEntry]) -> None:
         first = entries[0].position
@@ -162,6 +191,8 @@ class LogFile:
                     raise damaged("log", position)
                 if position != first + len(taken):
                     raise UntrustedFile(f"entry {first + len(taken)} of {self._path} is missing")
+                if key:
+                    data = self._seals.open(data, key, self.identity, "entry", position, term)
                 limit -= len(data)
                 if taken and limit < 0:
                     break
@@ -196,17 +227,24 @@ class LogFile:
 
     def put_chunk(self, slot: int, number: int, data: bytes) -> None:
         with self._writing():
-            self._connection.execute(
-                "INSERT INTO chunks VALUES (?, ?, ?, ?)",
-                (slot, number, data, row_hash(slot, number, data)),
-            )
+            self._put_chunk(slot, number, data)
+
+    def _put_chunk(self, slot: int, number: int, data: bytes) -> None:
+        if self._seals:
+            sealed = self._seals.seal(data, self.identity, "piece", slot, number)
+            data = _KEY.pack(self._seals.current) + sealed
+        self._connection.execute(
+            "INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?)",
+            (slot, number, data, row_hash(slot, number, data)),
+        )
 
     def end_snapshot(self, slot: int, info: SnapshotInfo, chunks: int) -> None:
-        value = _encode((slot, info.position, info.term, info.about, chunks))
+        sealed = bool(self._seals)
+        value = _encode(_Snapshot(slot, info.position, info.term, info.about, chunks, sealed))
         with self._writing():
             self._keep("snapshot", value)
             self._connection.execute("DELETE FROM chunks WHERE slot <> ?", (slot,))
-        self._slot, self.snapshot, self._chunks = slot, info, chunks
+        self._slot, self.snapshot, self._chunks, self._sealed = slot, info, chunks, sealed
 
     def snapshot_slot(self) -> int:
         if self.snapshot is None:
@@ -228,7 +266,49 @@ class LogFile:
         data: bytes = found[0]
         if row_hash(slot, number, data) != found[1]:
             raise damaged("chunks", number)
-        return data
+        if not self._sealed:
+            return data
+        (key,) = _KEY.unpack_from(data)
+        return self._seals.open(data[_KEY.size :], key, self.identity, "piece", slot, number)
+
+    # ---- keys
+
+    def reseal(self, after: int) -> int | None:
+        """Seal some entries after a position again that are not sealed with the first key; how far it came.
+
+        None at the end, with the snapshot done too: then nothing is sealed with another key any more.
+        """
+        rows = self._connection.execute(
+            'SELECT position FROM log WHERE position > ? AND "key" <> ? ORDER BY position LIMIT ?',
+            (after, self._seals.current, _RESEALED),
+        ).fetchall()
+        entries = [entry for (at,) in rows for entry in self.read(at, at, 0)]
+        if entries:
+            with self._writing():
+                self._connection.executemany(
+                    "INSERT OR REPLACE INTO log VALUES (?, ?, ?, ?, ?)", map(self._row, entries)
+                )
+            return entries[-1].position
+        if self.snapshot is not None:
+            self._reseal_snapshot(self.snapshot)
+        with self._writing():
+            self._keep("keys", _encode([self._seals.current]))
+        self.keys = [self._seals.current]
+        return None
+
+    def _reseal_snapshot(self, info: SnapshotInfo) -> None:
+        """In its place, in one transaction."""
+        pieces = range(self._chunks)
+        with self._writing():
+            for number in pieces:
+                piece = self.chunk(self._slot, number)
+                assert piece is not None
+                self._put_chunk(self._slot, number, piece)
+            value = _Snapshot(
+                self._slot, info.position, info.term, info.about, self._chunks, sealed=True
+            )
+            self._keep("snapshot", _encode(value))
+        self._sealed = True
 
     # ----
 
@@ -241,14 +321,27 @@ class LogFile:
         self._connection.close()
 
 
-def _snapshot_of(value: bytes | None, path: pathlib.Path) -> tuple[int, SnapshotInfo | None, int]:
-    """The slot that is whole, what it holds, and its chunks."""
+class _Snapshot(msgspec.Struct, array_like=True, forbid_unknown_fields=True):
+    """The snapshot that is whole."""
+
+    slot: int
+    position: int
+    term: int
+    about: bytes
+    chunks: int
+    sealed: bool = False
+    """Whether each piece begins with the number of the key that it is sealed with."""
+
+
+def _snapshot_of(
+    value: bytes | None, path: pathlib.Path
+) -> tuple[int, SnapshotInfo | None, int, bool]:
+    """The slot that is whole, what it holds, its pieces, and whether they are sealed."""
     if value is None:
-        return 1, None, 0
+        return 1, None, 0, False
     try:
-        slot, position, term, about, chunks = msgspec.msgpack.decode(
-            value, type=tuple[int, int, int, bytes, int]
-        )
+        one = msgspec.msgpack.decode(value, type=_Snapshot)
     except ValueError as error:
         raise UntrustedFile(f"{path} does not say which snapshot it has: it is damaged") from error
-    return slot, SnapshotInfo(position=position, term=term, about=about), chunks
+    info = SnapshotInfo(position=one.position, term=one.term, about=one.about)
+    return one.slot, info, one.chunks, one.sealed

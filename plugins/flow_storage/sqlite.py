@@ -3,10 +3,18 @@
 Write-ahead logging with `synchronous = FULL`: a transaction is one fsync of what it adds. Each entry carries
 a hash of itself. The file is opened by one process alone; one that is damaged, of a newer version, or not a
 log is refused with the reason. What a failed disk leaves behind is not read and not written any more.
+
+    [storage]
+    type = "sqlite"
+    key = { file = "keys/log.key" }
+
+With a key, what entries and snapshots hold is encrypted (`sealing`). Its file has one key a line; the first
+one is used, and what was written with another one, or with none, is written again with it after the start.
 """
 
 from __future__ import annotations
 
+import logging
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
@@ -17,16 +25,30 @@ import attrs
 import trio
 
 from flow_storage.log_file import LogFile
-from flowcore.errors import StorageFailed
+from flow_storage.sealing import PLAIN, named, seals_of
+from flowcore.config import Secret, setting
+from flowcore.errors import StorageError, StorageFailed
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
+from flowcore.secrets import read_seal_keys
 from flowcore.state import LogEntry, SnapshotInfo, Storage
 
+_logger = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
 @attrs.frozen(kw_only=True)
 class SqliteConfig:
     """A log in one SQLite file, `log.sqlite`, in the component's folder."""
+
+    key: Secret | None = setting(
+        None,
+        help="encrypts what entries and snapshots hold: keys, one a line, of which the first is used and the"
+        " others still open what they sealed (flowctl seal --new-key FILE, --add-key FILE)",
+    )
+
+    def __attrs_post_init__(self) -> None:
+        if self.key is not None:
+            read_seal_keys(self.key.reveal())
 
 
 class SqliteStorage:
@@ -94,6 +116,12 @@ class SqliteStorage:
             yield chunk
             number += 1
 
+    async def reseal(self) -> None:
+        """Seal with the first key what is not, some at a time, beside what else is written."""
+        after: int | None = 0
+        while after is not None and len(self._file.keys) > 1:
+            after = await self._write(partial(self._file.reseal, after))
+
     async def _write(self, work: Callable[[], T]) -> T:
         if self._failed:
             raise StorageFailed(self._failed)
@@ -122,6 +150,7 @@ class SqliteStorage:
             "entries": self._entries,
             "commit_mean": round(self._seconds / self._commits, 6) if self._commits else 0.0,
             "commit_max": round(self._longest, 6),
+            "keys": ["none" if one == PLAIN else named(one) for one in self._file.keys],
             "fsync_seconds": attrs.asdict(self._file.fsyncs.durations()),
         }
 
@@ -131,14 +160,25 @@ async def open_sqlite(config: SqliteConfig, context: Context) -> AsyncGenerator[
     """The log as it was left. Raises UntrustedFile, StorageFailed, StorageFull."""
     from flowcore.assembly import Status
 
-    del config
     path = context.data_dir / "log.sqlite"
-    file = await trio.to_thread.run_sync(LogFile, path)
+    seals = seals_of(None if config.key is None else config.key.reveal())
+    file = await trio.to_thread.run_sync(LogFile, path, seals)
     try:
-        yield SqliteStorage(file, lambda reason: context.report(Status.FAILED, reason))
+        storage = SqliteStorage(file, lambda reason: context.report(Status.FAILED, reason))
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(_resealed, storage)
+            yield storage
+            nursery.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True):
             await trio.to_thread.run_sync(file.close)
+
+
+async def _resealed(storage: SqliteStorage) -> None:
+    try:
+        await storage.reseal()
+    except StorageError as error:  # whoever writes or reads next is told the same
+        _logger.error("not all of the log could be encrypted with the first key: %s", error)
 
 
 @hookimpl
