@@ -23,6 +23,8 @@ BAR = 50.0
 DEEP = 100_000
 FULL = 16 << 20
 """Bytes of a body that is as large as may be."""
+RICH = b'a,\\"[{\\\\\\n]} %b' % (b"nutrfb/" * 7)
+"""Some of each mark, three escapes, and letters that can be escaped."""
 CONFIG = """
 [agent.talk]
 type = "python"
@@ -141,6 +143,10 @@ def _framing() -> Iterator[Bad]:
     yield Bad("16 MiB in chunks of one byte", 400, _chunked(b"{" * FULL, 1))
     yield Bad("16 MiB in chunks of 1 kB", 400, _chunked(b"{" * FULL, 1000))
     yield Bad("16 MiB in chunks of 1 MB", 400, _chunked(b"{" * FULL, 1_000_000))
+    rich = _around(b'["%b\xff",%b]' % (_filled(RICH, FULL - 1000), _deep(100)))
+    yield Bad(
+        "16 MiB in chunks of 1,030 bytes: rich text, then bad UTF-8", 400, _chunked(rich, 1030)
+    )
     chunk = b"100000\r\n" + b" " * (1 << 20) + b"\r\n"
     yield Bad("endless chunks", 413, chunked + chunk * 17)
     yield Bad("flood of tiny chunks", 400, chunked + b"1\r\n \r\n" * 20_000)
@@ -213,6 +219,7 @@ def _large_json() -> Iterator[Bad]:
     ):
         yield Bad(f"16 MiB: {name}", 400, _http(body), code)
     yield from _large_texts()
+    yield from _mixtures()
     batch = b"[" + b"1," * (FULL // 2 - 2) + b"1]"
     old = _http(batch, HANDSHAKE, MCP_Protocol_Version="2025-03-26")
     yield Bad("16 MiB: a batch of numbers (2025-03-26)", 400, old, -32700)
@@ -220,24 +227,30 @@ def _large_json() -> Iterator[Bad]:
     batch = b"[" + b",".join([one] * 100) + b"]"
     old = _http(batch, HANDSHAKE, MCP_Protocol_Version="2025-03-26")
     yield Bad("16 MiB: a batch of calls without a name (2025-03-26)", 200, old, -32602)
+    one = _around(b'"%b"' % _filled(RICH, FULL // 100 - 100))
+    old = _http(b"[" + b",".join([one] * 100) + b"]", HANDSHAKE, MCP_Protocol_Version="2025-03-26")
+    yield Bad("16 MiB: a batch of rich calls without a name (2025-03-26)", 200, old, -32602)
 
 
 def _large_texts() -> Iterator[Bad]:
     """Texts of 16 MiB, and other things as long, in every place of a message."""
     call = request_of(MODERN, "echo")[1]
-    for name, unit in (
-        ("letters", b"a"),
-        ("escaped quotes", b'\\"'),
-        ("escaped backslashes", b"\\\\"),
-        ("escaped line breaks", b"\\n"),
-        ("escaped zeros", b"\\u0000"),
-        ("lone surrogates", b"\\ud800"),
-        ("Cyrillic", "я".encode()),
-        ("emoji", "😀".encode()),
+    for name, unit, refused in (
+        ("letters", b"a", False),
+        ("commas", b",", False),
+        ("escaped quotes", b'\\"', True),
+        ("escaped backslashes", b"\\\\", True),
+        ("escaped line breaks", b"\\n", True),
+        ("escaped zeros", b"\\u0000", True),
+        ("lone surrogates", b"\\ud800", True),
+        ("quotes among letters", b'\\"nutrfb/', False),
+        ("rich text", RICH, False),
+        ("Cyrillic", "я".encode(), False),
+        ("emoji", "😀".encode(), False),
+        ("rich text and emoji", RICH[:12] + "😀".encode() * 500, False),
     ):
-        text = b'"%b"' % (unit * ((FULL - 1000) // len(unit)))
-        wrong = -32700 if name == "lone surrogates" else -32602
-        none = -32700 if name == "lone surrogates" else -32600
+        text = b'"%b"' % _filled(unit, FULL - 1000)
+        wrong, none, other = (-32700, -32700, -32700) if refused else (-32602, -32600, -32020)
         deep = b"[%b,%b]" % (text, _deep(200))
         for place, body, code in (
             ("in params", _around(text), wrong),
@@ -249,19 +262,20 @@ def _large_texts() -> Iterator[Bad]:
             ("as the version", b'{"jsonrpc":%b,"id":1,"method":"x"}' % text, none),
             ("as a member's name", b'{"jsonrpc":"2.0","id":1,"method":"x",%b:1}' % text, wrong),
             ("as a param's name", _around(b"1,%b:1" % text), wrong),
-            ("as the tool's name", call.replace(b'"echo"', text), min(wrong, -32602)),
+            ("as the tool's name", call.replace(b'"echo"', text), other),
+            ("as an error's message", _failing(text), none),
         ):
-            if place == "as the tool's name" and wrong == -32602:
-                code = -32020
             yield Bad(f"16 MiB: {name} {place}", 400, _http(body), code)
-        if wrong == -32602:
-            arguments = call.replace(b'"text": "hello"', b'"wrong": %b' % text)
-            yield Bad(f"16 MiB: {name} as an argument of a wrong name", 200, _http(arguments))
+        arguments = call.replace(b'"text": "hello"', b'"wrong": %b' % text)
+        status, code = (400, -32700) if refused else (200, None)
+        yield Bad(f"16 MiB: {name} as an argument of a wrong name", status, _http(arguments), code)
     for name, value in (
         ("a number", b"9" * (FULL - 1000)),
         ("a fraction", b"0." + b"9" * (FULL - 1000)),
         ("an exponent", b"1e" + b"9" * (FULL - 1000)),
         ("99,000 fractions", b"[%b1]" % (b"0.123456789," * 99_000)),
+        ("99,000 long integers", b"[%b1]" % (b"%b," % (b"9" * 160) * 99_000)),
+        ("99,000 exponents", b"[%b1]" % (b"%be-999," % (b"9" * 150) * 99_000)),
         ("99,000 texts", b"[%b1]" % (b'"%b",' % (b"a" * 160) * 99_000)),
         ("49,000 objects", b"[%b1]" % (b'{"a":"b"},' * 49_000)),
     ):
@@ -269,9 +283,70 @@ def _large_texts() -> Iterator[Bad]:
         yield Bad(f"16 MiB: {name} as an argument that is a text", 200, _http(arguments))
 
 
-def _members(count: int = 1_000_000, size: int = 0) -> bytes:
+def _mixtures() -> Iterator[Bad]:
+    """Some of all that costs something, up to what is allowed of it, and what is wrong at the end."""
+    deep, call = _deep(200), request_of(MODERN, "echo")[1]
+    pieces = _filled(b'\\"' * 200 + b"," + b"a" * 3000, FULL - 1000)
+    texts = b'"a,\\"b":"c,\\"d",' * 49_000
+    rich = _filled(RICH + "😀".encode() * 50, FULL - len(texts) - 1000)
+    emoji = "😀".encode() * 500_000
+    for name, body, code in (
+        (
+            "quotes and 5,000 commas, then 200 levels",
+            _around(b'["%b",%b]' % (pieces, deep)),
+            -32700,
+        ),
+        (
+            "33,000 commas among quotes, then 200 levels",
+            _around(b'["%b",%b]' % (_filled(b'\\"' * 50 + b"," + b"a" * 380, FULL - 1000), deep)),
+            -32700,
+        ),
+        (
+            "99,000 escaped texts with 900,000 commas, then 200 levels",
+            _around(b"[%b%b]" % (b'"%b",' % (b"a\\n,b" * 9 + b"a" * 100) * 98_000, deep)),
+            -32700,
+        ),
+        (
+            "49,000 names and texts, rich text, bad UTF-8 in 100 levels",
+            _around(b'[{%b"a":%b"%b\xff"%b}]' % (texts, b"[" * 100, rich, b"]" * 100)),
+            -32700,
+        ),
+        ("texts without commas between", _around(b"[%b]" % (b'",,,,[[" ' * (FULL // 10))), -32700),
+        (
+            "letters and emoji as a param's name",
+            _around(b'1,"%b":1' % (b"a" * 14_000_000 + emoji)),
+            -32602,
+        ),
+        (
+            "99,000 members of params, Cyrillic",
+            _around(b"0,%b" % _members(99_000, 20, "я".encode() * 22)[1:-1]),
+            -32602,
+        ),
+        (
+            "a param that is said 99,000 times",
+            _around(b"0" + b',"a":"%b"' % (b"a" * 150) * 99_000),
+            -32602,
+        ),
+        (
+            "99,000 members of _meta",
+            call.replace(b'"_meta": {', b'"_meta": {%b,' % _members(98_000, 140)[1:-1]),
+            None,
+        ),
+    ):
+        yield Bad(f"16 MiB: {name}", 400, _http(body), code)
+
+
+def _filled(unit: bytes, size: int) -> bytes:
+    return unit * (size // len(unit))
+
+
+def _failing(message: bytes) -> bytes:
+    return b'{"jsonrpc":"2.0","id":1,"error":{"code":1,"message":%b}}' % message
+
+
+def _members(count: int = 1_000_000, size: int = 0, before: bytes = b"") -> bytes:
     """An object with so many members, whose names have so many characters at least."""
-    return b"{" + b",".join(b'"%0*x":%d' % (size, n, n) for n in range(count)) + b"}"
+    return b"{" + b",".join(b'"%b%0*x":%d' % (before, size, n, n) for n in range(count)) + b"}"
 
 
 def _said(times: int) -> bytes:

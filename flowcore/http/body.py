@@ -17,11 +17,11 @@ _WHOLE = re.compile(rb"([1-9A-Fa-f][0-9A-Fa-f]{0,7})\r\n")
 _LINE = 4096
 """Most bytes of a chunk's size line, of all extensions together, and of all trailers together."""
 _CHUNKS = 16384
-"""Most chunks of a body, besides one for each so many bytes of it."""
+"""Most chunks of a body, unless they are large."""
 EACH = 64
-"""These bytes in the answers of servers, where a chunk is an event."""
-EACH_OF_REQUEST = 2048
-"""And in requests, where a chunk costs more work than its bytes."""
+"""Bytes of a large chunk in the answers of servers, where one is an event."""
+EACH_OF_REQUEST = 1024
+"""And in requests, where a chunk costs as much work as so many bytes of it."""
 
 
 class _Expects(enum.Enum):
@@ -43,7 +43,7 @@ class BodyReader:
     """Takes bytes in, gives the body's bytes out, and knows where the body ends.
 
     `length` is a number of bytes, CHUNKED or UNTIL_CLOSE; a body of more than `limit` bytes is refused, and
-    one of chunks that have fewer than `each` bytes on average, if there are more than some thousand.
+    one of more than some thousand chunks that have fewer than `each` bytes on average.
     """
 
     def __init__(self, length: int, limit: float, each: int = EACH) -> None:
@@ -52,7 +52,7 @@ class BodyReader:
         self._left = max(length, 0)
         self._buffer = b""  # of chunks: a part of a line
         self._expects = _Expects.SIZE
-        self._chunks = _CHUNKS
+        self._chunks = 0
         self._each = each
         self._overhead = _LINE
         self.size = 0
@@ -130,25 +130,25 @@ class BodyReader:
 
     def _whole_chunks(self, data: bytes, at: int, take: Take) -> int:
         """Take the chunks that are whole, with nothing but a size; where the next one begins."""
-        match, size, most = _WHOLE.match, self.size, len(data) - 2
+        match, count, size, most = _WHOLE.match, self._count, self.size, len(data) - 2
         while (line := match(data, at)) is not None:
             start = line.end()
             stop = start + int(line[1], 16)
             if stop > most or not data.startswith(b"\r\n", stop):
                 break
-            self._count(size, stop - start)
-            take(data[start:stop])
             size += stop - start
+            count(size)
+            take(data[start:stop])
             at = stop + 2
         self.size = size
         return at
 
-    def _count(self, size: int, more: int) -> None:
-        """One more chunk, of so many bytes. Raises BadMessage if that is too much."""
-        if size + more > self._limit:
+    def _count(self, size: int) -> None:
+        """One more chunk, with which the body has so many bytes. Raises BadMessage if that is too much."""
+        if size > self._limit:
             raise too_large(self._limit)
-        self._chunks -= 1
-        if self._chunks < 0 and self._chunks + size // self._each < 0:
+        self._chunks = chunks = self._chunks + 1
+        if chunks > _CHUNKS and chunks * self._each > size:
             raise BadMessage(400, "the body comes in too many small chunks")
 
     def _size(self, line: bytes) -> int:
@@ -163,7 +163,7 @@ class BodyReader:
         if len(digits) > 16:
             raise too_large(self._limit)
         size = int(digits, 16)
-        self._count(self.size, size)
+        self._count(self.size + size)
         return size
 
     def _trailer(self, line: bytes) -> None:

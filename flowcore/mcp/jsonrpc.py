@@ -15,7 +15,7 @@ from msgspec import UNSET, Raw, UnsetType
 
 from flowcore.errors import InvalidArguments, InvalidRequest
 from flowcore.mcp.codes import ParseError
-from flowcore.mcp.extent import LARGE, MAX_DEPTH, at_most, check_text, count, lies_deep, nests
+from flowcore.mcp.extent import LARGE, MAX_DEPTH, check_extent, check_text
 
 _T = TypeVar("_T")
 
@@ -26,16 +26,14 @@ _MARGIN = 1 << 16
 """Bytes of white space around a large message from which on it is refused."""
 _SPACE = b" \t\r\n"
 
-_COMMAS = 1000
-"""Most commas in a batch for each message allowed: splitting one of nothing but commas costs a second."""
-
-_LINES = 1 << 22
-"""Bytes of white space up to which a large message is laid out to see how deep it is."""
+_VALUES = 1000
+"""Most values in a batch for each message allowed: splitting one of nothing but commas costs a second."""
 
 _LONG = 1 << 16
-"""Most bytes of the id, the method and the version in a large message."""
+"""Most bytes of what is short in a right message (id, method, version, an error's message) in a large one."""
 
 _WRONG = "a message that is not valid JSON-RPC 2.0"
+_BATCH = "batches are not supported"
 
 EMPTY: Final = Raw(b"{}")
 
@@ -87,6 +85,12 @@ class _Frame(msgspec.Struct, gc=False):
 _Name = Annotated[str, msgspec.Meta(max_length=64)]
 
 
+class _LargeError(msgspec.Struct, gc=False):
+    code: int
+    message: Raw
+    data: Raw | UnsetType = UNSET
+
+
 class _LargeFrame(msgspec.Struct, gc=False):
     """What is short in a right message is left as it is, until it proves to be; names of params must be."""
 
@@ -95,7 +99,7 @@ class _LargeFrame(msgspec.Struct, gc=False):
     method: Raw | UnsetType = UNSET
     params: dict[_Name, Raw] | UnsetType = UNSET
     result: Raw | UnsetType = UNSET
-    error: ErrorObject | UnsetType = UNSET
+    error: _LargeError | UnsetType = UNSET
 
 
 class _Named(msgspec.Struct, gc=False):
@@ -110,22 +114,27 @@ class _Outline(msgspec.Struct, gc=False):
 
 _decode_frame = msgspec.json.Decoder(_Frame).decode
 _decode_large = msgspec.json.Decoder(_LargeFrame).decode
+_decode_text = msgspec.json.Decoder(str).decode
 _decode_named = msgspec.json.Decoder(_Named).decode
 _decode_outline = msgspec.json.Decoder(_Outline).decode
 _decode_batch = msgspec.json.Decoder(list[Raw]).decode
 _encode = msgspec.json.encode
 
 
-def decode(data: bytes, *, depth: int = MAX_DEPTH, values: float = math.inf) -> Message:
-    """The message in `data`, with up to so many values (by its commas and brackets; with those in texts, up
-    to ten times as many).
+def decode(
+    data: bytes, *, depth: int = MAX_DEPTH, values: float = math.inf, escapes: float = math.inf
+) -> Message:
+    """The message in `data`, with up to so many values (by its commas and brackets) and escapes in texts.
 
     Raises ParseError (not JSON, not UTF-8, nested too deeply, too many), InvalidRequest (not a JSON-RPC
     message, a batch included) or InvalidArguments (`params` is no object); `failed_id` tells whom to answer.
     """
-    decoder = _decode_frame if len(data) <= LARGE else _large_frame
+    large = len(data) > LARGE
+    if large and _bounds(data) == b"[]":
+        raise InvalidRequest(_BATCH)  # whoever takes batches reads it as one
+    decoder = _large_frame if large else _decode_frame
     try:
-        frame = _parse(decoder, data, depth, values)
+        frame = _parse(decoder, data, depth, values, escapes)
     except msgspec.ValidationError as problem:
         raise _invalid(data, problem) from None
     return _classify(frame)
@@ -137,22 +146,19 @@ def is_batch(data: bytes) -> bool:
 
 
 def decode_batch(
-    data: bytes, *, limit: int, depth: int = MAX_DEPTH, values: float = math.inf
+    data: bytes,
+    *,
+    limit: int,
+    depth: int = MAX_DEPTH,
+    values: float = math.inf,
+    escapes: float = math.inf,
 ) -> list[Message | InvalidRequest | InvalidArguments]:
     """The messages of a batch, and an error in the place of each that is none.
 
     Raises ParseError if the whole is not JSON, InvalidRequest if it is empty or longer than `limit`.
     """
-    commas = count(data, b",")
-    # no need to take apart what is far too long
-    if commas > 10 * limit and data.count(b'"jsonrpc"') > 10 * limit:
-        raise InvalidRequest(f"a batch holds at most {limit} messages")
-    if commas > limit * _COMMAS:
-        raise InvalidRequest(
-            f"a batch holds at most {limit} messages, and {limit * _COMMAS} commas"
-        )
     try:
-        parts = _parse(_decode_batch, data, depth, values)
+        parts = _parse(_decode_batch, data, depth, min(values, limit * _VALUES), escapes)
     except msgspec.ValidationError:
         raise InvalidRequest("a batch is an array of messages") from None
     if not parts:
@@ -223,32 +229,29 @@ def one_line(data: bytes) -> bytes:
     return data
 
 
-def _parse(decoder: Callable[[bytes], _T], data: bytes, depth: int, values: float) -> _T:
+def _parse(
+    decoder: Callable[[bytes], _T], data: bytes, depth: int, values: float, escapes: float
+) -> _T:
     """What the decoder makes of the bytes; its ValidationError is left to the caller.
 
-    The decoder itself stops at Python's recursion limit, so that the exact and dearer look at the depth
-    is taken only at JSON that is whole, unless there is a cheaper one. It also leaves the text within Raw
-    unlooked at.
+    It leaves the text within Raw unlooked at. Of a large message what is cheap to see comes first.
     """
     large = len(data) > LARGE
     if large and _bounds(data) not in (b"{}", b"[]"):
         raise ParseError("not valid JSON: neither an object nor an array, or not whole")
-    if not data.isascii():
+    if not large:
         check_text(data)
-    containers, most = at_most(data, values)
-    laid_out = large and containers > depth and most * depth <= _LINES and b"\\" in data
-    if laid_out and lies_deep(data, depth):
-        raise ParseError(f"nested more than {depth} levels deep")
+    check_extent(data, depth=depth, values=values, escapes=escapes)
     try:
         value = decoder(data)
     except msgspec.ValidationError:
         raise
-    except msgspec.DecodeError as problem:
+    except (msgspec.DecodeError, UnicodeDecodeError) as problem:
         raise ParseError(f"not valid JSON: {problem}") from None
     except RecursionError:
         raise ParseError(f"nested more than {depth} levels deep") from None
-    if containers > depth and not laid_out and nests(data, depth):
-        raise ParseError(f"nested more than {depth} levels deep")
+    if large:
+        check_text(data)
     return value
 
 
@@ -259,12 +262,19 @@ def _large_frame(data: bytes | Raw) -> _Frame:
     for name in ("jsonrpc", "id", "method"):
         part = getattr(large, name)
         if part is not UNSET:
-            if len(memoryview(part)) > _LONG:
-                raise InvalidRequest(f"{_WRONG}: {name!r} has more than {_LONG} bytes")
-            short.append(b'"%b":%b' % (name.encode(), part))
+            short.append(b'"%b":%b' % (name.encode(), _short(name, part)))
     frame = _decode_frame(b"{%b}" % b",".join(short))
-    frame.params, frame.result, frame.error = large.params, large.result, large.error
+    frame.params, frame.result = large.params, large.result
+    if large.error is not UNSET:
+        message = _decode_text(_short("error.message", large.error.message))
+        frame.error = ErrorObject(large.error.code, message, large.error.data)
     return frame
+
+
+def _short(name: str, part: Raw) -> Raw:
+    if len(memoryview(part)) > _LONG:
+        raise InvalidRequest(f"{_WRONG}: {name!r} has more than {_LONG} bytes")
+    return part
 
 
 def _bounds(data: bytes) -> bytes:
@@ -295,7 +305,7 @@ def _classify(frame: _Frame) -> Message:
 
 def _invalid(data: bytes, problem: msgspec.ValidationError) -> InvalidRequest | InvalidArguments:
     if is_batch(data):
-        return InvalidRequest("batches are not supported")
+        return InvalidRequest(_BATCH)
     if len(data) > LARGE:
         kind = InvalidArguments if "$.params" in str(problem) else InvalidRequest
         return kind(f"{_WRONG}: {problem}")

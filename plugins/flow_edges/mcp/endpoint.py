@@ -115,14 +115,19 @@ class Endpoint:
 
     async def _post(self, request: Request, said: Outline, caller: Caller) -> Response | Stream:
         meta, introduction = _NONE, None
-        knock = self._service.knock
+        knock, limits = self._service.knock, self._limits
         if len(request.body) > _LONG:
             try:
                 knock(caller)
             except CallError as error:
                 return failed(None, error)
         try:
-            message = decode(request.body, depth=self._limits.nesting, values=self._limits.values)
+            message = decode(
+                request.body,
+                depth=limits.nesting,
+                values=limits.values,
+                escapes=limits.escapes,
+            )
             if type(message) is Asked:
                 meta, introduction = self._introductions.take(message.params)
         except CallError as error:

@@ -213,6 +213,7 @@ class HandshakeHttp:
                 limit=self._limits.batch,
                 depth=self._limits.nesting,
                 values=self._limits.values,
+                escapes=self._limits.escapes,
             )
         except CallError as error:
             return failed(None, error, status=400)

@@ -37,11 +37,11 @@ def check_mirrors(said: Outline, message: Request, version: str) -> None:
         return  # refused as a missing parameter
     if said.name is None:
         raise HeaderMismatch("the header Mcp-Name is missing")
-    if said.quoted == bytes(raw):
-        return
     mismatch = HeaderMismatch(f"the header Mcp-Name does not match params.{method.subject}")
     if len(memoryview(raw)) > _PER_BYTE * len(said.name) + 2:
         raise mismatch
+    if said.quoted == bytes(raw):
+        return
     try:
         subject = msgspec.json.decode(raw, type=str)
     except (msgspec.MsgspecError, UnicodeDecodeError):

@@ -64,7 +64,12 @@ class LimitSettings:
     values: int = setting(
         100_000,
         validator=v.ge(100),
-        help="most values in a message, by its commas and brackets; with those in texts, ten times as many",
+        help="most values in a message, by its commas and brackets (those in texts do not count)",
+    )
+    escapes: int = setting(
+        2_000_000,
+        validator=v.ge(1000),
+        help="most escapes in a message's texts, such as a quote's and a line break's",
     )
     batch: int = setting(
         100, validator=v.ge(1), help="most messages in a batch (version 2025-03-26 only)"
