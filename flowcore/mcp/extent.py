@@ -28,7 +28,7 @@ _BLOCK = 64
 _EACH = 8
 """Marks for each quote among them up to which it pays to look for texts that have none."""
 
-_MARKS = b'",[]{}'
+_MARKS = b'",:[]{}'
 _ESCAPES = b"bfnrtu/"
 """What may follow a backslash, besides a quote and a backslash (RFC 8259, section 7)."""
 
@@ -60,16 +60,16 @@ def check_text(data: bytes) -> None:
 
 
 def check_extent(data: bytes, *, depth: int, values: float, escapes: float) -> None:
-    """Raise ParseError if there are more `values` in JSON (by its commas and brackets outside of texts), or
-    `escapes` in its texts, or arrays and objects that are nested more than `depth` levels.
+    """Raise ParseError if there are more `values` in JSON (by its commas, colons and opening brackets outside
+    of texts), or `escapes` in its texts, or arrays and objects that are nested more than `depth` levels.
 
-    For valid JSON it is exact.
+    For valid JSON it is exact, but that an escaped quote or backslash counts as two escapes.
     """
     if len(data) <= min(values, escapes, LARGE) and _openers(data) <= depth:
         return  # few brackets cannot nest deeply
     found = level = 0
     for outside in _structure(data, values, escapes):
-        steps = outside.translate(_AS_STEPS, b",")
+        steps = outside.translate(_AS_STEPS, b",:")
         opened = steps.count(b"\x01")
         found += len(outside) - len(steps) + opened
         if found > values:
@@ -110,26 +110,27 @@ def _climbs(steps: bytes, room: int) -> bool:
 
 
 def _structure(data: bytes, values: float = math.inf, escapes: float = math.inf) -> Iterator[bytes]:
-    """The commas and brackets of JSON, without those in texts, piece by piece.
+    """The commas, colons and brackets of JSON, without those in texts, piece by piece.
 
-    Raises ParseError for more texts than so many `values` and their names can be, or too many escapes.
+    Raises ParseError for more texts than so many values can be and have as names, or too many escapes.
     """
     within, quotes, escaped = False, 0, 0
     for piece in _pieces(data):
         if b"\\" in piece:
             parts = piece.translate(_AS_LINES, _NO_PARTS)
             lines = a2b_qp(parts)
-            escaped += parts.count(b"\n") - lines.count(b"\n") + lines.count(b"=")
+            marks = lines.translate(_AS_QUOTES, b".")
+            escaped += len(parts) - len(lines) + marks.count(b"=")
             if escaped > escapes:
                 raise ParseError(f"more than {escapes} escapes in texts")
-            marks = lines.translate(_AS_QUOTES, b"=.")
+            marks = marks.translate(None, b"=")
         elif any(mark in piece for mark in _MARKS):
             marks = piece.translate(None, _NO_MARKS)
         else:
             continue
         here = marks.count(b'"')
         quotes += here
-        if quotes > 4 * values + 4:
+        if quotes > 2 * values + 2:
             raise ParseError(f"more than {values} values")
         if _EACH * here > len(marks):
             marks = marks.replace(b'""', b"")  # what follows is as much within a text as it was

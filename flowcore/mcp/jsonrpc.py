@@ -124,7 +124,7 @@ _encode = msgspec.json.encode
 def decode(
     data: bytes, *, depth: int = MAX_DEPTH, values: float = math.inf, escapes: float = math.inf
 ) -> Message:
-    """The message in `data`, with up to so many values (by its commas and brackets) and escapes in texts.
+    """The message in `data`, with up to so many values and escapes in texts, as `check_extent` counts them.
 
     Raises ParseError (not JSON, not UTF-8, nested too deeply, too many), InvalidRequest (not a JSON-RPC
     message, a batch included) or InvalidArguments (`params` is no object); `failed_id` tells whom to answer.

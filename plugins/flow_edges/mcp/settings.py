@@ -64,12 +64,13 @@ class LimitSettings:
     values: int = setting(
         100_000,
         validator=v.ge(100),
-        help="most values in a message, by its commas and brackets (those in texts do not count)",
+        help="most values in a message and names they have, by its commas, colons and opening brackets"
+        " (those in texts do not count)",
     )
     escapes: int = setting(
-        2_000_000,
+        2_500_000,
         validator=v.ge(1000),
-        help="most escapes in a message's texts, such as a quote's and a line break's",
+        help="most escapes in a message's texts; one of a quote or a backslash counts as two",
     )
     batch: int = setting(
         100, validator=v.ge(1), help="most messages in a batch (version 2025-03-26 only)"
