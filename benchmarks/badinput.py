@@ -159,7 +159,7 @@ def _wrong_json() -> Iterator[Bad]:
         ("no JSON", b"not json", -32700),
         ("half a message", b'{"jsonrpc":"2.0","id":1,"method":', -32700),
         ("bad UTF-8", _around(b'"\xff\xfe"'), -32700),
-        (f"{DEEP:,} levels of arrays", _deep(DEEP), -32600),
+        (f"{DEEP:,} levels of arrays", _deep(DEEP), -32700),
         (f"{DEEP:,} levels of objects", b'{"a":' * DEEP + b"1" + b"}" * DEEP, -32700),
         (f"{DEEP:,} levels within params", _around(_deep(DEEP)), -32700),
         ("200 levels within params", _around(_deep(200)), -32700),
@@ -309,6 +309,11 @@ def _mixtures() -> Iterator[Bad]:
         (
             "49,000 names and texts, rich text, bad UTF-8 in 100 levels",
             _around(b'[{%b"a":%b"%b\xff"%b}]' % (texts, b"[" * 100, rich, b"]" * 100)),
+            -32700,
+        ),
+        (
+            "rich texts of 3 kB each, then 200 levels",
+            _around(b"[%b%b]" % (_filled(b'"%b",' % (RICH * 50), FULL - 1000), deep)),
             -32700,
         ),
         ("texts without commas between", _around(b"[%b]" % (b'",,,,[[" ' * (FULL // 10))), -32700),

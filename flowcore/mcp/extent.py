@@ -14,6 +14,9 @@ from collections.abc import Iterator
 from itertools import accumulate
 from typing import Final
 
+from msgspec import DecodeError, Raw
+from msgspec.json import Decoder
+
 from flowcore.mcp.codes import ParseError
 
 MAX_DEPTH: Final = 128
@@ -25,6 +28,7 @@ LARGE: Final = 1 << 20
 _PIECE = 1 << 16
 """Bytes that are looked at together: so many stay in a core's cache."""
 _BLOCK = 64
+_decode_raw = Decoder(Raw).decode
 _EACH = 8
 """Marks for each quote among them up to which it pays to look for texts that have none."""
 
@@ -60,10 +64,10 @@ def check_text(data: bytes) -> None:
 
 
 def check_extent(data: bytes, *, depth: int, values: float, escapes: float) -> None:
-    """Raise ParseError if there are more `values` in JSON (by its commas, colons and opening brackets outside
-    of texts), or `escapes` in its texts, or arrays and objects that are nested more than `depth` levels.
+    """Raise ParseError if JSON has more `values` (by its commas, colons and opening brackets outside of texts)
+    or `escapes` (by its backslashes), or arrays and objects that are nested more than `depth` levels.
 
-    For valid JSON it is exact, but that an escaped quote or backslash counts as two escapes.
+    For valid JSON it is exact.
     """
     if len(data) <= min(values, escapes, LARGE) and _openers(data) <= depth:
         return  # few brackets cannot nest deeply
@@ -112,18 +116,20 @@ def _climbs(steps: bytes, room: int) -> bool:
 def _structure(data: bytes, values: float = math.inf, escapes: float = math.inf) -> Iterator[bytes]:
     """The commas, colons and brackets of JSON, without those in texts, piece by piece.
 
-    Raises ParseError for more texts than so many values can be and have as names, or too many escapes.
+    Raises ParseError for more texts than so many values can be and have as names, or too many backslashes.
     """
-    within, quotes, escaped = False, 0, 0
+    within, quotes, backslashes = False, 0, 0
     for piece in _pieces(data):
-        if b"\\" in piece:
+        escaping = b"\\" in piece
+        if escaping:
+            backslashes += piece.count(b"\\")
+            if backslashes > escapes:
+                raise ParseError(f"more than {escapes} backslashes")
+        if within and (b'"' not in piece or (escaping and _is_text(piece))):
+            continue
+        if escaping:
             parts = piece.translate(_AS_LINES, _NO_PARTS)
-            lines = a2b_qp(parts)
-            marks = lines.translate(_AS_QUOTES, b".")
-            escaped += len(parts) - len(lines) + marks.count(b"=")
-            if escaped > escapes:
-                raise ParseError(f"more than {escapes} escapes in texts")
-            marks = marks.translate(None, b"=")
+            marks = a2b_qp(parts).translate(_AS_QUOTES, b"=.")
         elif any(mark in piece for mark in _MARKS):
             marks = piece.translate(None, _NO_MARKS)
         else:
@@ -138,6 +144,15 @@ def _structure(data: bytes, values: float = math.inf, escapes: float = math.inf)
         if outside := b"".join(texts[within::2]):
             yield outside
         within ^= len(texts) % 2 == 0
+
+
+def _is_text(piece: bytes) -> bool:
+    """Whether this is the inside of a text. The decoder tells that faster than quotes can be told apart."""
+    try:
+        _decode_raw(b'"%b"' % piece)
+    except DecodeError:
+        return False
+    return True
 
 
 def _pieces(data: bytes) -> Iterator[bytes]:

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
 from unittest.mock import patch
 
 import msgspec
@@ -265,7 +264,7 @@ def test_texts_are_told_from_what_is_around_them_wherever_a_piece_ends(
     value: object, piece: int, ascii_only: bool
 ) -> None:
     data = json.dumps(value, ensure_ascii=ascii_only).encode()
-    escapes = len(re.findall(rb"\\.", data)) + len(re.findall(rb'\\["\\]', data))
+    escapes = data.count(b"\\")
     with patch.object(extent, "_PIECE", piece):
         assert containers(data) == containers_of(value)
         for limit, fits in ((values_of(value), True), (values_of(value) - 1, False)):
@@ -347,12 +346,12 @@ def test_a_large_text_is_one_value(text: str) -> None:
     assert len(bytes(request.params["x"])) == len(json.dumps(text))
 
 
-@pytest.mark.parametrize(("escape", "counts"), [(b"n", 1), (b"u0041", 1), (b'"', 2), (b"\\", 2)])
+@pytest.mark.parametrize(("escape", "counts"), [(b"n", 1), (b"u0041", 1), (b'"', 1), (b"\\", 2)])
 def test_a_message_has_only_so_many_escapes(escape: bytes, counts: int) -> None:
     message = b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"x":"%b"}}'
     most = 2_500_000 // counts
     assert isinstance(decode(message % (b"\\%b" % escape * most), **LIMITS), Request)
-    with pytest.raises(ParseError, match="more than 2500000 escapes"):
+    with pytest.raises(ParseError, match="more than 2500000 backslashes"):
         decode(message % (b"\\%b" % escape * (most + 1)), **LIMITS)
 
 

@@ -70,7 +70,7 @@ class LimitSettings:
     escapes: int = setting(
         2_500_000,
         validator=v.ge(1000),
-        help="most escapes in a message's texts; one of a quote or a backslash counts as two",
+        help="most escapes in a message's texts, by its backslashes",
     )
     batch: int = setting(
         100, validator=v.ge(1), help="most messages in a batch (version 2025-03-26 only)"
