@@ -260,15 +260,18 @@ def _large_texts() -> Iterator[Bad]:
             ("as the id", b'{"jsonrpc":"2.0","id":%b,"method":"x"}' % text, none),
             ("as the method", b'{"jsonrpc":"2.0","id":1,"method":%b}' % text, none),
             ("as the version", b'{"jsonrpc":%b,"id":1,"method":"x"}' % text, none),
-            ("as a member's name", b'{"jsonrpc":"2.0","id":1,"method":"x",%b:1}' % text, wrong),
-            ("as a param's name", _around(b"1,%b:1" % text), wrong),
+            ("as a member's name", b'{"jsonrpc":"2.0","id":1,"method":"x",%b:1}' % text, -32700),
+            ("as a param's name", _around(b"1,%b:1" % text), -32700),
             ("as the tool's name", call.replace(b'"echo"', text), other),
             ("as an error's message", _failing(text), none),
         ):
             yield Bad(f"16 MiB: {name} {place}", 400, _http(body), code)
         arguments = call.replace(b'"text": "hello"', b'"wrong": %b' % text)
-        status, code = (400, -32700) if refused else (200, None)
-        yield Bad(f"16 MiB: {name} as an argument of a wrong name", status, _http(arguments), code)
+        place = "as an argument of a wrong name"
+        if refused:
+            yield Bad(f"16 MiB: {name} {place}", 400, _http(arguments), -32700)
+        else:
+            yield Bad(f"16 MiB: {name} {place}", 200, _http(arguments))
     for name, value in (
         ("a number", b"9" * (FULL - 1000)),
         ("a fraction", b"0." + b"9" * (FULL - 1000)),
@@ -320,7 +323,7 @@ def _mixtures() -> Iterator[Bad]:
         (
             "letters and emoji as a param's name",
             _around(b'1,"%b":1' % (b"a" * 14_000_000 + emoji)),
-            -32602,
+            -32700,
         ),
         (
             "49,000 members of params, Cyrillic",

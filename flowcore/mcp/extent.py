@@ -51,8 +51,6 @@ _AS_STEPS = bytes.maketrans(b"[{]}", b"\x01\x01\xff\xff")  # which closes which,
 
 def check_text(data: bytes) -> None:
     """Raise ParseError if the bytes are not UTF-8. Piece by piece, so that nothing large is made of them."""
-    if data.isascii():
-        return
     view, at = memoryview(data), 0
     while at < len(data):
         end = at + _PIECE
@@ -64,10 +62,11 @@ def check_text(data: bytes) -> None:
 
 
 def check_extent(data: bytes, *, depth: int, values: float, escapes: float) -> None:
-    """Raise ParseError if JSON has more `values` (by its commas, colons and opening brackets outside of texts)
-    or `escapes` (by its backslashes), or arrays and objects that are nested more than `depth` levels.
+    """Raise ParseError if JSON has more `values` (by its commas, colons and opening brackets outside of
+    texts) or `escapes` (by its backslashes), or arrays and objects nested more than `depth` levels.
 
-    For valid JSON it is exact.
+    For valid JSON it is exact. Where values are bounded, a member's name of more than 64 KiB is refused too,
+    where it is seen: it would be read before it is found to be too long.
     """
     if len(data) <= min(values, escapes, LARGE) and _openers(data) <= depth:
         return  # few brackets cannot nest deeply
@@ -116,9 +115,10 @@ def _climbs(steps: bytes, room: int) -> bool:
 def _structure(data: bytes, values: float = math.inf, escapes: float = math.inf) -> Iterator[bytes]:
     """The commas, colons and brackets of JSON, without those in texts, piece by piece.
 
-    Raises ParseError for more texts than so many values can be and have as names, or too many backslashes.
+    Raises ParseError for more texts than so many values can be and have as names, a long name, or too many
+    backslashes.
     """
-    within, quotes, backslashes = False, 0, 0
+    within, long, quotes, backslashes = False, False, 0, 0
     for piece in _pieces(data):
         escaping = b"\\" in piece
         if escaping:
@@ -126,6 +126,7 @@ def _structure(data: bytes, values: float = math.inf, escapes: float = math.inf)
             if backslashes > escapes:
                 raise ParseError(f"more than {escapes} backslashes")
         if within and (b'"' not in piece or (escaping and _is_text(piece))):
+            long = True
             continue
         if escaping:
             parts = piece.translate(_AS_LINES, _NO_PARTS)
@@ -142,6 +143,9 @@ def _structure(data: bytes, values: float = math.inf, escapes: float = math.inf)
             marks = marks.replace(b'""', b"")  # what follows is as much within a text as it was
         texts = marks.split(b'"')  # every other
         if outside := b"".join(texts[within::2]):
+            if long and outside.startswith(b":") and values < math.inf:
+                raise ParseError(f"a name has more than {_PIECE} bytes")
+            long = False
             yield outside
         within ^= len(texts) % 2 == 0
 

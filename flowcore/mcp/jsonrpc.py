@@ -236,10 +236,11 @@ def _parse(
 
     It leaves the text within Raw unlooked at. Of a large message what is cheap to see comes first.
     """
-    large = len(data) > LARGE
-    if large and _bounds(data) not in (b"{}", b"[]"):
-        raise ParseError("not valid JSON: neither an object nor an array, or not whole")
-    if not large:
+    large, ascii_only = len(data) > LARGE, data.isascii()
+    if large:
+        if _bounds(data) not in (b"{}", b"[]"):
+            raise ParseError("not valid JSON: neither an object nor an array, or not whole")
+    elif not ascii_only:
         check_text(data)
     check_extent(data, depth=depth, values=values, escapes=escapes)
     try:
@@ -250,7 +251,7 @@ def _parse(
         raise ParseError(f"not valid JSON: {problem}") from None
     except RecursionError:
         raise ParseError(f"nested more than {depth} levels deep") from None
-    if large:
+    if large and not ascii_only:
         check_text(data)
     return value
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import math
 from unittest.mock import patch
 
 import msgspec
@@ -267,19 +268,10 @@ def test_texts_are_told_from_what_is_around_them_wherever_a_piece_ends(
     escapes = data.count(b"\\")
     with patch.object(extent, "_PIECE", piece):
         assert containers(data) == containers_of(value)
-        for limit, fits in ((values_of(value), True), (values_of(value) - 1, False)):
-            if limit >= 0:
-                assert is_within(data, values=limit, escapes=escapes) == fits
+        check_extent(data, depth=1000, values=math.inf, escapes=escapes)
         if escapes:
-            assert not is_within(data, values=values_of(value), escapes=escapes - 1)
-
-
-def is_within(data: bytes, *, values: int, escapes: int) -> bool:
-    try:
-        check_extent(data, depth=1000, values=values, escapes=escapes)
-    except ParseError:
-        return False
-    return True
+            with pytest.raises(ParseError, match=f"more than {escapes - 1} backslashes"):
+                check_extent(data, depth=1000, values=math.inf, escapes=escapes - 1)
 
 
 def containers_of(node: object) -> int:
@@ -353,6 +345,17 @@ def test_a_message_has_only_so_many_escapes(escape: bytes, counts: int) -> None:
     assert isinstance(decode(message % (b"\\%b" % escape * most), **LIMITS), Request)
     with pytest.raises(ParseError, match="more than 2500000 backslashes"):
         decode(message % (b"\\%b" % escape * (most + 1)), **LIMITS)
+
+
+@pytest.mark.parametrize("escape", [b"", b'\\"'])
+def test_a_name_is_no_long_text(escape: bytes) -> None:
+    message = b'{"jsonrpc":"2.0","id":1,"method":"m","params":{"x":{"%b":"%b"}}}'
+    text = (b"a" * 14 + escape) * (LARGE // 16)
+    assert isinstance(decode(message % (b"n" * 65_000, text), **LIMITS), Request)
+    with pytest.raises(ParseError, match="a name has more than 65536 bytes"):
+        decode(message % (text, text), **LIMITS)
+    assert isinstance(decode(message % (text, text)), Request)
+    assert not too_deep(b'{"%b":[%b]}' % (text, b"[]," * 200 + b"0"))
 
 
 def test_the_message_of_an_error_is_short_where_it_is_large() -> None:
