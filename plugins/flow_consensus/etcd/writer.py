@@ -19,6 +19,7 @@ from flow_consensus.etcd import messages
 from flow_consensus.etcd.failures import (
     AnswerTooLarge,
     Compacted,
+    EtcdFailure,
     NotSignedIn,
     Refused,
     Unanswered,
@@ -221,14 +222,17 @@ class Writer:
                 continue
             except (Refused, NotSignedIn, Compacted, AnswerTooLarge) as error:
                 self._end = None
-                self._end_all(self._refusal(error, unsure))
+                if not unsure or await self._fenced(end, batch):
+                    self._end_all(self._refusal(error))
+                else:
+                    self._end_all(_unknown(f"{log.client.endpoint}: {error}"))
                 return
             if there is not None and decode_batch(key, there.value).id == identifier:
                 self._found_again += 1
                 self._committed(first, batch, there.mod_revision)
                 self._end = now
                 return
-            if there is None and unsure:
+            if there is None and unsure and now.last >= first:
                 self._end = now
                 self._end_all(_unknown("what came of it is not kept any more"))
                 return
@@ -239,6 +243,34 @@ class Writer:
             self._fly(False)
             end = now
             await trio.lowlevel.checkpoint()
+
+    async def _fenced(self, end: End, batch: Batch) -> bool:
+        """Whether a batch that was sent, and is refused when it is sent again, surely is not committed, and
+        never will be: the head is put anew, so that what is still on its way finds it changed."""
+        log, keys = self._log, self._log.keys
+        first = end.last + 1
+        key = keys.log(first)
+        request = messages.txn(
+            [messages.unchanged(keys.head, end.revision)],
+            [messages.put(keys.head, encode(Head(last=end.last)))],
+            [messages.look(keys.head), messages.look(key)],
+        )
+        try:
+            answer = await log.client.write(request)
+            if answer.succeeded:
+                return True
+            there = answer.found(1)
+            now = log.end_of(answer.found(0), end.last)
+        except EtcdFailure:
+            return False
+        if there is None:
+            return now.last < first
+        if decode_batch(key, there.value).id != batch.id:
+            return True
+        self._found_again += 1
+        self._committed(first, batch, there.mod_revision)
+        self._end = now
+        return True
 
     def _fly(self, flying: bool) -> None:
         for one in self._flying:
@@ -266,10 +298,8 @@ class Writer:
             one.done.set()
         self._flying = []
 
-    def _refusal(self, error: Exception, unsure: bool) -> Callable[[], Exception]:
+    def _refusal(self, error: Exception) -> Callable[[], Exception]:
         why = f"{self._log.client.endpoint}: {error}"
-        if unsure:
-            return _unknown(why)
         if "too large" in str(error) or isinstance(error, AnswerTooLarge):
             limit = self._settings.command_size
             return lambda: TooLarge(

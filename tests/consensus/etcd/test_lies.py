@@ -10,9 +10,12 @@ import trio
 
 from flow_consensus.etcd import Etcd
 from flow_storage.memory import MemoryLog
-from flowcore.errors import OutcomeUnknown, StateUnavailable
+from flowcore.errors import OutcomeUnknown, StateUnavailable, TooLarge
+from flowcore.http import Request, Response
 from support.etcds import Etcds, free_ports, open_etcds
 from support.liar import (
+    JSON,
+    Liar,
     changed,
     done_but,
     done_but_cut,
@@ -75,6 +78,49 @@ async def test_an_answer_that_was_lost_is_found_again_and_nothing_is_done_twice(
         assert await read(node, 60) == commands
         assert node.status()["found_again"] > 5
         assert node.status()["unknown"] == 0
+
+
+REFUSED = b'{"code":3,"message":"etcdserver: request is too large"}'
+
+
+async def test_what_is_refused_when_it_is_sent_again_is_told_truly(etcd: Etcds) -> None:
+    async with open_liar(etcd.urls[0]) as liar, on_etcd(liar.url, prefix=new_prefix()) as node:
+        # it was not done, and the head is put anew so that it never will be
+        liar.will(TXN, instead(503, b""), instead(400, REFUSED))
+        with pytest.raises(TooLarge):
+            await node.propose(b"a")
+        # it was done the first time
+        liar.will(TXN, done_but(503, b""), instead(400, REFUSED))
+        assert await node.propose(b"b") == 1
+        # nobody says so
+        liar.will(TXN, done_but(503, b""), instead(400, REFUSED), instead(503, b""))
+        with pytest.raises(OutcomeUnknown, match="too large: it may be committed"):
+            await node.propose(b"c")
+        liar.will(TXN, instead(400, b'{"code":7,"message":"etcdserver: permission denied"}'))
+        with pytest.raises(StateUnavailable, match="nothing was written: .*permission denied"):
+            await node.propose(b"d")
+        assert await node.propose(b"e") == 3
+        assert await read(node, 3) == [b"b", b"c", b"e"]
+
+
+async def test_another_one_took_the_place_of_what_was_refused(etcd: Etcds) -> None:
+    prefix = new_prefix()
+    async with (
+        open_liar(etcd.urls[0]) as liar,
+        on_etcd(liar.url, prefix=prefix) as node,
+        on_etcd(*etcd.urls, prefix=prefix, name="other") as other,
+    ):
+        await node.propose(b"a")
+
+        async def taken(liar: Liar, request: Request) -> Response:
+            await other.propose(b"other's")
+            return Response(503, JSON, b"")
+
+        liar.will(TXN, taken, instead(400, REFUSED))
+        with pytest.raises(TooLarge):
+            await node.propose(b"b")
+        assert await node.propose(b"c") == 3
+        assert await read(node, 3) == [b"a", b"other's", b"c"]
 
 
 async def test_two_nodes_of_which_one_is_lied_to_agree(etcd: Etcds) -> None:
