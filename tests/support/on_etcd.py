@@ -30,11 +30,13 @@ async def on_etcd(
     told: list[str] | None = None,
     **settings: Any,
 ) -> AsyncGenerator[Etcd]:
-    """A node, patient enough for a machine that is busy."""
+    """A node, patient enough for a machine that is busy; it asks for what nobody has told only where a test
+    says so (`silence`)."""
     made = EtcdSettings(
         **{
             "endpoints": urls,
             "patience": 20.0,
+            "silence": 30.0,
             "backoff": 0.01,
             "backoff_most": 0.05,
             **settings,

@@ -20,7 +20,7 @@ from flow_consensus.etcd.failures import (
 )
 from flow_consensus.etcd.messages import Header, RangeAnswer, Request, Token, TxnAnswer
 from flow_consensus.etcd.settings import EtcdSettings
-from flowcore.http import BodyTooLarge, Client, ConnectFailed, HttpError
+from flowcore.http import BodyTooLarge, Client, ClientStream, ConnectFailed, HttpError
 
 T = TypeVar("T")
 Answer = TypeVar("Answer", RangeAnswer, TxnAnswer)
@@ -156,16 +156,11 @@ class EtcdClient:
                 ) as stream:
                     if stream.status != 200:
                         raise messages.failure(stream.status, await stream.read(64 * 1024))
-                    held = b""
-                    while piece := await stream.receive():
-                        *lines, held = (held + piece if held else piece).split(b"\n")
-                        if len(held) > _LINE:
-                            raise Unanswered(f"a line of a stream has more than {_LINE} bytes")
-                        for line in lines:
-                            if line:
-                                answer = await _off_loop(messages.decode_line, line, type_)
-                                self._belongs(answer)
-                                yield answer
+                    async with aclosing(_lines(stream)) as lines:
+                        async for line in lines:
+                            answer = await _off_loop(messages.decode_line, line, type_)
+                            self._belongs(answer)
+                            yield answer
                 raise Unanswered("a stream has ended")
             except HttpError as error:
                 raise _unanswered(error) from error
@@ -273,6 +268,24 @@ class EtcdClient:
         if self.trouble:
             self.trouble = ""
             self._tell("")
+
+
+async def _lines(stream: ClientStream) -> AsyncGenerator[bytes]:
+    """The lines of a stream, without those that are empty. Raises Unanswered for one that is too long."""
+    held: list[bytes] = []
+    size = 0
+    while piece := await stream.receive():
+        first, *others = piece.split(b"\n")
+        held.append(first)
+        size += len(first)
+        if size > _LINE:
+            raise Unanswered(f"a line of a stream has more than {_LINE} bytes")
+        if others:
+            *lines, rest = (b"".join(held), *others)
+            held, size = [rest], len(rest)
+            for line in lines:
+                if line:
+                    yield line
 
 
 async def _off_loop(decode: Callable[[bytes, type[T]], T], body: bytes, type_: type[T]) -> T:

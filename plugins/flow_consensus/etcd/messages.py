@@ -23,7 +23,8 @@ T = TypeVar("T")
 
 Request = dict[str, Any]
 
-RANGE, TXN, COMPACTION = "/v3/kv/range", "/v3/kv/txn", "/v3/kv/compaction"
+RANGE, TXN, PUT = "/v3/kv/range", "/v3/kv/txn", "/v3/kv/put"
+COMPACTION = "/v3/kv/compaction"
 WATCH, AUTHENTICATE = "/v3/watch", "/v3/auth/authenticate"
 GRANT, KEEP_ALIVE, REVOKE = "/v3/lease/grant", "/v3/lease/keepalive", "/v3/lease/revoke"
 

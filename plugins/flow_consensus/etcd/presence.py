@@ -7,6 +7,7 @@ import trio
 from flow_consensus.etcd import leases, messages
 from flow_consensus.etcd.failures import EtcdFailure
 from flow_consensus.etcd.log import Log
+from flow_consensus.etcd.messages import Plain
 from flow_consensus.etcd.records import after_all
 
 _TTL = 15
@@ -38,8 +39,8 @@ class Presence:
         client, keys = self._log.client, self._log.keys
         if not lease or not await leases.keep_alive(client, lease):
             lease = await leases.grant(client, _TTL)
-            key = keys.node(self._node)
-            await client.write(messages.txn([], [messages.put(key, b"", lease=lease)], []))
+            request = {"key": keys.node(self._node), "value": b"", "lease": lease}
+            await client.ask(messages.PUT, request, Plain)
         all_nodes = keys.all_nodes
         answer = await client.read(
             messages.get_all(all_nodes, after_all(all_nodes), limit=1000, keys_only=True)
