@@ -84,7 +84,7 @@ from flowcore.state.results import (
     TaskTold,
     Touched,
 )
-from flowcore.state.settings import StateSettings
+from flowcore.state.settings import StateSettings, WorkSettings
 from flowcore.state.state import State, open_state
 from flowcore.state.work import (
     AcquireLease,
@@ -94,6 +94,7 @@ from flowcore.state.work import (
     EndTask,
     ProgressTask,
     ReleaseLease,
+    RenewClaims,
     RenewLease,
     ReserveKey,
     Revoke,
@@ -150,6 +151,7 @@ __all__ = [
     "ReleaseLease",
     "RemovePatterns",
     "Removed",
+    "RenewClaims",
     "RenewLease",
     "ReserveKey",
     "Result",
@@ -181,6 +183,7 @@ __all__ = [
     "WorkCommand",
     "WorkLimits",
     "check_archive",
+    "WorkSettings",
     "decode_entry",
     "encode_entry",
     "line_of",

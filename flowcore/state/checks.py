@@ -34,6 +34,7 @@ from flowcore.state.work import (
     EndTask,
     ProgressTask,
     ReleaseLease,
+    RenewClaims,
     RenewLease,
     ReserveKey,
     Revoke,
@@ -105,6 +106,10 @@ def _work(command: WorkCommand) -> None:
             if command.ttl is not None:
                 _number("ttl", command.ttl, 0, 1e11)
             _number("attempts", command.attempts, 0, 1e9)
+            if command.holder:
+                _holds(command.holder, command.seconds)
+        case RenewClaims():
+            _holds(command.holder, command.seconds)
         case ClaimTask():
             _name("the queue", command.queue)
             _holds(command.holder, command.seconds)

@@ -62,13 +62,16 @@ def reserve_key(tables: Tables, command: ReserveKey) -> KeyTold:
             size=0,
         )
         texts = (*command.owner, command.scope, command.key)
-        _grow(tables, key, 1, OVERHEAD + sum(len(text.encode()) for text in texts))
+        size = OVERHEAD + sum(len(text.encode()) for text in texts)
+        _make_room(tables, command.owner, size)
+        _grow(tables, key, 1, size)
     else:
         if key.fingerprint != command.fingerprint:
             raise IdempotencyConflict(
                 f"the key {command.key!r:.100} came with another request before"
             )
-        if not (key.state == "unknown" and command.repeatable):
+        again = key.state == "running" and key.holder == command.holder
+        if not again and not (key.state == "unknown" and command.repeatable):
             return _told(tables, key)
         _drop_outcome(tables, key)
     key.state, key.holder, key.fence = "running", command.holder, meta.position
@@ -174,6 +177,30 @@ def _grow(tables: Tables, key: _Key, number: int, size: int) -> None:
     room(tables, "keys", None, number, size, most=(limits.keys, limits.key_bytes))
     key.size += size
     count(tables, "keys", owner, number, size)
+
+
+def _make_room(tables: Tables, owner: Owner, size: int) -> None:
+    """A new key takes the place of its owner's oldest that is settled, before anybody else's."""
+    limits = work_limits(tables)
+    own = (limits.owner_keys, limits.owner_key_bytes)
+    for whose, most in ((owner, own), (None, (limits.keys, limits.key_bytes))):
+        for _ in range(ONCE):
+            try:
+                room(tables, "keys", whose, 1, size, most=most)
+                break
+            except QuotaExceeded:
+                if not _forget_oldest(tables, whose):
+                    raise
+
+
+def _forget_oldest(tables: Tables, owner: Owner | None) -> bool:
+    """Let go of the settled key that goes next by itself, of an owner or of all; whether there is one."""
+    whose = "" if owner is None else "scheme = ? AND owner = ? AND "
+    where = f"WHERE {whose}state = 'settled' ORDER BY expires, number LIMIT 1"
+    numbers = tables.column(f"SELECT number FROM keys {where}", owner or ())  # noqa: S608 # nosec B608
+    for number in numbers:
+        _remove(tables, _Key(*_row(tables, number)))
+    return bool(numbers)
 
 
 def _drop_outcome(tables: Tables, key: _Key) -> None:

@@ -206,14 +206,17 @@ class Readable:
 
     async def list_tasks(
         self,
-        owner: Owner,
+        owner: Owner | None,
         *,
         states: Sequence[str] = (),
         cursor: int | None = None,
         limit: int = 100,
         level: ReadLevel = ReadLevel.LINEARIZABLE,
     ) -> TaskPage:
-        """Tasks of an owner as they were submitted: in these states, or in any. Raises InvalidArguments."""
+        """Tasks of an owner, or of all, as they were submitted: in these states, or in any.
+
+        Raises InvalidArguments.
+        """
         _limited(limit)
         work_reads.check_states(states)
         now = self._clock()
@@ -223,6 +226,20 @@ class Readable:
                 one, owner, states=states, cursor=cursor, limit=limit, now=now, level=level
             ),
         )
+
+    async def claims(
+        self, holder: str, *, level: ReadLevel = ReadLevel.STALE
+    ) -> list[work_reads.Claim]:
+        """The tasks that a holder has claimed, and which of them somebody wishes to be cancelled."""
+        return await self._read(level, lambda one: work_reads.claims(one, holder))
+
+    async def queues(self, *, level: ReadLevel = ReadLevel.STALE) -> list[str]:
+        """The queues that tasks wait in."""
+        return await self._read(level, work_reads.queues)
+
+    async def holders(self, *, level: ReadLevel = ReadLevel.STALE) -> list[str]:
+        """Whoever holds a task, a key or a lease."""
+        return await self._read(level, work_reads.holders)
 
     async def key(
         self,

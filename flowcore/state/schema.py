@@ -93,6 +93,8 @@ _WORK = (
     "CREATE INDEX keys_holder ON keys (holder, number) WHERE state = 'running'",
     "CREATE INDEX keys_until ON keys (until, number) WHERE until IS NOT NULL",
     "CREATE INDEX keys_expires ON keys (expires, number) WHERE expires IS NOT NULL",
+    "CREATE INDEX keys_settled ON keys (expires, number) WHERE state = 'settled'",
+    "CREATE INDEX keys_owner ON keys (scheme, owner, expires, number) WHERE state = 'settled'",
     "CREATE TABLE leases (name TEXT PRIMARY KEY, holder TEXT NOT NULL, fence INTEGER NOT NULL,"
     " since REAL NOT NULL, until REAL NOT NULL, hash INTEGER NOT NULL) WITHOUT ROWID",
     "CREATE INDEX leases_holder ON leases (holder, name)",

@@ -48,6 +48,8 @@ from flowcore.state.records import ReadLevel
 from flowcore.state.results import Refusal, Result
 from flowcore.state.settings import StateSettings
 from flowcore.state.snapshot import Intake
+from flowcore.state.usage import totals, work_limits
+from flowcore.state.work import SetWorkLimits, WorkCommand
 from flowcore.state.working import work_due
 
 _logger = logging.getLogger(__name__)
@@ -61,6 +63,15 @@ _SOME, _PAUSE = 500, 0.05
 """Rows looked at in one go, and seconds until the next."""
 _TIDY = 1.0
 """Seconds between two looks at what has expired."""
+
+
+WorkWatcher = Callable[[Command | None], None]
+
+
+def of_work(command: Command) -> bool:
+    """Whether a command may change tasks, keys, leases or revocations; time changes them with any other,
+    too, and a `Tidy` comes where it has."""
+    return isinstance(command, WorkCommand | Tidy)
 
 
 @attrs.define(eq=False)
@@ -93,6 +104,8 @@ class State(Readable):
         self._opening = trio.Event()
         self._closed = self._limited = False
         self._meta = attrs.evolve(self._machine.tables.meta)
+        self._work = totals(file.writer)
+        self._watchers: list[WorkWatcher] = []
 
     # ---- commands
 
@@ -161,6 +174,7 @@ class State(Readable):
             "feedback": meta.feedback,
             "sessions": meta.sessions,
             "removed": meta.removed,
+            "work": self._work,
             "disk": self._file.size(),
             "commands": self._commands,
             "refused": self._refused,
@@ -209,7 +223,7 @@ class State(Readable):
         while True:
             began = perf_counter()
             try:
-                applied = await self._write(lambda: self._machine.apply(batch))
+                applied, work = await self._write(partial(self._applied, batch))
             except sqlite3.Error as error:
                 if not is_full(error):
                     raise StorageFailed(f"the state cannot be written: {error}") from error
@@ -220,9 +234,18 @@ class State(Readable):
         self._trouble = self._stuck = ""
         self._seconds += perf_counter() - began
         self._batches += 1
+        self._work = self._work if work is None else work
         for one in applied:
             self._tell(one)
         self._moved()
+
+    def _applied(
+        self, batch: Sequence[Committed]
+    ) -> tuple[list[Applied], dict[str, dict[str, int]] | None]:
+        """Apply a batch; how much work is kept then, where that may have changed."""
+        applied = self._machine.apply(batch)
+        moved = any(one.entry is not None and of_work(one.entry.command) for one in applied)
+        return applied, totals(self._file.writer) if moved else None
 
     def _stick(self, why: str) -> None:
         """What is committed has to wait: whoever waits for it is told, and what is read is of before."""
@@ -242,6 +265,21 @@ class State(Readable):
             if waiter is not None:
                 waiter.result = one.result
                 waiter.done.set()
+        if self._watchers and one.entry is not None and of_work(one.entry.command):
+            self._tell_watchers(one.entry.command)
+
+    def _tell_watchers(self, command: Command | None) -> None:
+        for watcher in tuple(self._watchers):
+            watcher(command)
+
+    def watch_work(self, told: WorkWatcher) -> Callable[[], None]:
+        """Call `told` with each command that may have changed work, once it is applied here, until the
+        returned function is called; None: a snapshot took the place of all that was here.
+
+        It is called before whoever proposed the command goes on, must be quick, and must not raise.
+        """
+        self._watchers.append(told)
+        return lambda: self._watchers.remove(told)
 
     def _moved(self) -> None:
         self._position = self._machine.position
@@ -285,8 +323,10 @@ class State(Readable):
                 await self._write(partial(intake.abandon, error))
             raise
         self._machine = Machine(self._file.writer)
+        self._work = await self._write(partial(totals, self._file.writer))
         self._durable = 0
         self._moved()
+        self._tell_watchers(None)
 
     # ---- beside that
 
@@ -305,10 +345,13 @@ class State(Readable):
             with contextlib.suppress(Overloaded, StateUnavailable, OutcomeUnknown):  # again later
                 await self.do(command)
 
-    def _due(self) -> SetLimits | Tidy | None:
-        meta = self._machine.tables.meta
-        if not self._limited and meta.limits != self._settings.limits:
-            return SetLimits(self._settings.limits)
+    def _due(self) -> SetLimits | SetWorkLimits | Tidy | None:
+        meta, settings = self._machine.tables.meta, self._settings
+        if not self._limited:
+            if meta.limits != settings.limits:
+                return SetLimits(settings.limits)
+            if work_limits(self._machine.tables) != settings.work.limits:
+                return SetWorkLimits(settings.work.limits)
         self._limited = True  # others may set them otherwise from now on
         now = self._clock()
         (due,) = self._file.writer.execute(

@@ -14,7 +14,14 @@ from flowcore.state.limits import ONCE, OVERHEAD
 from flowcore.state.results import TaskClaimed, TaskTold
 from flowcore.state.tables import Row, Tables
 from flowcore.state.usage import count, room, work_limits
-from flowcore.state.work import CancelTask, ClaimTask, EndTask, ProgressTask, SubmitTask
+from flowcore.state.work import (
+    CancelTask,
+    ClaimTask,
+    EndTask,
+    ProgressTask,
+    RenewClaims,
+    SubmitTask,
+)
 
 
 @attrs.define
@@ -70,6 +77,8 @@ def submit_task(tables: Tables, command: SubmitTask) -> TaskTold:
         expires=None if command.ttl is None else meta.time + command.ttl,
         size=0,
     )
+    if command.holder:
+        _claim(tables, made, command.holder, command.seconds)
     texts = (command.id, command.queue, *command.owner)
     size = OVERHEAD + sum(len(text.encode()) for text in texts) + len(command.payload)
     _grow(tables, made, 1, size)
@@ -89,9 +98,7 @@ def claim_task(tables: Tables, command: ClaimTask) -> TaskClaimed:
     if row is None:
         return TaskClaimed(position=meta.position, task=None)
     task = _Task(*row)
-    task.state, task.holder, task.fence = "running", command.holder, meta.position
-    task.until, task.changed = meta.time + command.seconds, meta.time
-    task.attempt += 1
+    _claim(tables, task, command.holder, command.seconds)
     tables.put("tasks", task.row())
     return TaskClaimed(
         position=meta.position,
@@ -100,8 +107,21 @@ def claim_task(tables: Tables, command: ClaimTask) -> TaskClaimed:
         payload=_content(tables, task)[1],
         owner=(task.scheme, task.owner),
         attempt=task.attempt,
-        until=task.until,
+        until=task.until or 0.0,
     )
+
+
+def renew_claims(tables: Tables, command: RenewClaims) -> None:
+    """All claims of a holder begin anew, but for those that are over."""
+    now = tables.meta.time
+    numbers = tables.column(
+        "SELECT number FROM tasks WHERE holder = ? AND state = 'running' AND until > ? ORDER BY number",
+        (command.holder, now),
+    )
+    for number in numbers:
+        task = _Task(*_row(tables, number))
+        task.until = now + command.seconds
+        tables.put("tasks", task.row())
 
 
 def progress_task(tables: Tables, command: ProgressTask) -> TaskTold:
@@ -172,6 +192,13 @@ def expire_tasks(tables: Tables) -> None:
 
 
 # ---- one task
+
+
+def _claim(tables: Tables, task: _Task, holder: str, seconds: float) -> None:
+    meta = tables.meta
+    task.state, task.holder, task.fence = "running", holder, meta.position
+    task.until, task.changed = meta.time + seconds, meta.time
+    task.attempt += 1
 
 
 def _row(tables: Tables, number: int) -> Row:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sqlite3
+
 import msgspec
 
 from flowcore.errors import QuotaExceeded
@@ -52,6 +54,15 @@ def room(
         raise QuotaExceeded(
             f"the {kind} of {whose} hold {held} of {most[1]} bytes: {size} more do not fit"
         )
+
+
+def totals(connection: sqlite3.Connection) -> dict[str, dict[str, int]]:
+    """How many there are of each kind, and their bytes."""
+    rows = connection.execute(
+        "SELECT kind, count, bytes FROM usage WHERE kind >= ? AND kind < ? ORDER BY kind",
+        (_ALL, _ALL + "~"),
+    )
+    return {kind[len(_ALL) :]: {"count": count, "bytes": size} for kind, count, size in rows}
 
 
 def _place(kind: str, owner: Owner | None) -> tuple[str, str, str]:

@@ -18,14 +18,15 @@ Owner = tuple[str, str]
 
 
 class WorkLimits(Struct, frozen=True, kw_only=True, array_like=True):
-    """How much of it is kept: counts, bytes, seconds. What would exceed it is refused."""
+    """How much of it is kept: counts, bytes, seconds. What would exceed it is refused, but for keys: a new
+    one takes the place of its owner's oldest that is settled, or else of anybody's."""
 
     tasks: int = 100_000
     owner_tasks: int = 10_000
     """Of each owner."""
     task_bytes: int = 1 * GIB
     owner_task_bytes: int = 1 * GIB
-    task_keep: float = 7 * 86400.0
+    task_keep: float = 86400.0
     """After a task has ended."""
     keys: int = 1_000_000
     owner_keys: int = 100_000
@@ -33,7 +34,7 @@ class WorkLimits(Struct, frozen=True, kw_only=True, array_like=True):
     """Of outcomes; beyond it a key says that its outcome was not kept."""
     owner_key_bytes: int = 1 * GIB
     leases: int = 10_000
-    revocations: int = 1_000_000
+    revocations: int = 100_000
 
 
 # ---- tasks
@@ -55,6 +56,10 @@ class SubmitTask(Struct, frozen=True, kw_only=True, tag="submit_task", array_lik
     """Whether it is queued again when its claimer is lost; else it ends *unknown*."""
     attempts: int = 0
     """Claims at most: when the last claimer is lost, it ends *unknown*. 0: any number."""
+    holder: str = ""
+    """Who claims it in the same breath, with the position of this command as fence; empty: nobody."""
+    seconds: float = 0.0
+    """As in `ClaimTask`."""
 
 
 class ClaimTask(Struct, frozen=True, kw_only=True, tag="claim_task", array_like=True):
@@ -64,6 +69,13 @@ class ClaimTask(Struct, frozen=True, kw_only=True, tag="claim_task", array_like=
     holder: str
     seconds: float
     """Without progress, after that the claimer is taken for lost."""
+
+
+class RenewClaims(Struct, frozen=True, kw_only=True, tag="renew_claims", array_like=True):
+    """Whoever holds these is there: all of its claims begin anew. Gives `Done`."""
+
+    holder: str
+    seconds: float
 
 
 class ProgressTask(Struct, frozen=True, kw_only=True, tag="progress_task", array_like=True):
@@ -105,6 +117,7 @@ class CancelTask(Struct, frozen=True, kw_only=True, tag="cancel_task", array_lik
 class ReserveKey(Struct, frozen=True, kw_only=True, tag="reserve_key", array_like=True):
     """Reserve a key before its work begins. Gives `KeyTold`: only who `reserved` it is to do the work.
 
+    A holder that asks again for a key that it holds has it, under a new fence: it was not told of the first.
     Raises IdempotencyConflict for another fingerprint than before, QuotaExceeded.
     """
 
@@ -193,6 +206,7 @@ class SetWorkLimits(Struct, frozen=True, tag="work_limits", array_like=True):
 WorkCommand = (
     SubmitTask
     | ClaimTask
+    | RenewClaims
     | ProgressTask
     | EndTask
     | CancelTask

@@ -85,7 +85,7 @@ def task(connection: sqlite3.Connection, id_: str, now: float) -> Task | None:
 
 def tasks(
     connection: sqlite3.Connection,
-    owner: Owner,
+    owner: Owner | None,
     *,
     states: Sequence[str],
     cursor: int | None,
@@ -93,9 +93,10 @@ def tasks(
     now: float,
     level: ReadLevel,
 ) -> TaskPage:
-    """Tasks of an owner in the order they were submitted, a page at a time."""
-    where = "WHERE scheme = ? AND owner = ? AND number > ? AND (expires IS NULL OR expires > ?)"
-    arguments: tuple[Any, ...] = (*owner, -1 if cursor is None else cursor, now)
+    """Tasks of an owner, or of all, in the order they were submitted, a page at a time."""
+    whose = "" if owner is None else "scheme = ? AND owner = ? AND "
+    where = f"WHERE {whose}number > ? AND (expires IS NULL OR expires > ?)"
+    arguments: tuple[Any, ...] = (*(owner or ()), -1 if cursor is None else cursor, now)
     if states:
         where += f" AND state IN ({', '.join('?' * len(states))})"
         arguments += tuple(states)
@@ -107,6 +108,41 @@ def tasks(
         position=read_meta(connection).position,
         level=level,
     )
+
+
+@attrs.frozen
+class Claim:
+    """A task that somebody has claimed, as far as its claimer must know."""
+
+    id: str
+    fence: int
+    cancel: bool
+
+
+def claims(connection: sqlite3.Connection, holder: str) -> list[Claim]:
+    """The tasks that a holder has claimed."""
+    rows = connection.execute(
+        "SELECT id, fence, cancel FROM tasks WHERE holder = ? AND state = 'running' ORDER BY number",
+        (holder,),
+    )
+    return [Claim(id_, fence, bool(cancel)) for id_, fence, cancel in rows]
+
+
+def queues(connection: sqlite3.Connection) -> list[str]:
+    """The queues that tasks wait in."""
+    rows = connection.execute(
+        "SELECT DISTINCT queue FROM tasks WHERE state = 'queued' ORDER BY queue"
+    )
+    return [name for (name,) in rows]
+
+
+def holders(connection: sqlite3.Connection) -> list[str]:
+    """Whoever holds a task, a key or a lease."""
+    rows = connection.execute(
+        "SELECT holder FROM tasks WHERE state = 'running' UNION"
+        " SELECT holder FROM keys WHERE state = 'running' UNION SELECT holder FROM leases ORDER BY 1"
+    )
+    return [name for (name,) in rows]
 
 
 def key(

@@ -23,6 +23,7 @@ from flowcore.state.tasks import (
     expire_tasks,
     lose_tasks,
     progress_task,
+    renew_claims,
     submit_task,
 )
 from flowcore.state.usage import set_work_limits
@@ -34,6 +35,7 @@ from flowcore.state.work import (
     EndTask,
     ProgressTask,
     ReleaseLease,
+    RenewClaims,
     RenewLease,
     ReserveKey,
     Revoke,
@@ -60,6 +62,8 @@ def do_work(tables: Tables, command: WorkCommand) -> Result:
             return submit_task(tables, command)
         case ClaimTask():
             return claim_task(tables, command)
+        case RenewClaims():
+            renew_claims(tables, command)
         case ProgressTask():
             return progress_task(tables, command)
         case EndTask():

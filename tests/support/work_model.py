@@ -21,6 +21,7 @@ from flowcore.state import (
     LeaseTold,
     ProgressTask,
     ReleaseLease,
+    RenewClaims,
     RenewLease,
     ReserveKey,
     Revoke,
@@ -80,6 +81,7 @@ class AKey:
     owner: tuple[str, str]
     place: tuple[str, str]
     fingerprint: bytes
+    number: int
     state: str = "unknown"
     fence: int = 0
     holder: str = ""
@@ -195,15 +197,26 @@ class WorkModel:
         task = ATask(self.position, one, None if one.ttl is None else self.time + one.ttl)
         self.task_room(one.owner, 1, task.size)
         self.tasks[one.id] = task
+        if one.holder:
+            self.claim(task, one.holder, one.seconds)
         return self.told(task)
+
+    def claim(self, task: ATask, holder: str, seconds: float) -> None:
+        task.state, task.holder, task.fence = "running", holder, self.position
+        task.until = self.time + seconds
+        task.attempt += 1
+
+    def RenewClaims(self, one: RenewClaims) -> Any:
+        for task in self.tasks.values():
+            if task.state == "running" and task.holder == one.holder:
+                task.until = self.time + one.seconds
+        return Done(position=self.position)
 
     def ClaimTask(self, one: ClaimTask) -> Any:
         for task in sorted(self.tasks.values(), key=lambda task: task.number):
             expired = task.expires is not None and task.expires <= self.time
             if task.state == "queued" and task.command.queue == one.queue and not expired:
-                task.state, task.holder, task.fence = "running", one.holder, self.position
-                task.until = self.time + one.seconds
-                task.attempt += 1
+                self.claim(task, one.holder, one.seconds)
                 return TaskClaimed(
                     position=self.position,
                     task=task.command.id,
@@ -211,7 +224,7 @@ class WorkModel:
                     payload=task.command.payload,
                     owner=task.command.owner,
                     attempt=task.attempt,
-                    until=task.until,
+                    until=task.until or 0.0,
                 )
         return TaskClaimed(position=self.position, task=None)
 
@@ -258,16 +271,39 @@ class WorkModel:
             outcome=key.outcome,
         )
 
+    def key_place(self, owner: Any, size: int, most: tuple[int, int]) -> bool:
+        some = [one for one in self.keys.values() if owner in (None, one.owner)]
+        held = sum(one.size for one in some)
+        return len(some) + 1 <= most[0] and held + size <= most[1]
+
+    def forget_oldest(self, owner: Any) -> bool:
+        settled = [
+            (one.expires, one.number, at)
+            for at, one in self.keys.items()
+            if one.state == "settled" and owner in (None, one.owner)
+        ]
+        if settled:
+            del self.keys[min(settled)[2]]
+        return bool(settled)
+
     def ReserveKey(self, one: ReserveKey) -> Any:
         at = (one.owner, one.scope, one.key)
         key = self.keys.get(at)
         if key is None:
-            key = AKey(one.owner, (one.scope, one.key), one.fingerprint)
-            if not self.key_fits(one.owner, 1, key.size):
-                raise No(QUOTA)
+            key = AKey(one.owner, (one.scope, one.key), one.fingerprint, self.position)
+            before = dict(self.keys)
+            limits = self.limits
+            own = (limits.owner_keys, limits.owner_key_bytes)
+            for whose, most in ((one.owner, own), (None, (limits.keys, limits.key_bytes))):
+                while not self.key_place(whose, key.size, most):
+                    if not self.forget_oldest(whose):
+                        self.keys = before
+                        raise No(QUOTA)
             self.keys[at] = key
         elif key.fingerprint != one.fingerprint:
             raise No(OTHER)
+        elif key.state == "running" and key.holder == one.holder:
+            pass
         elif key.state != "unknown" or not one.repeatable:
             return self.key_told(key, key.state)
         key.state, key.holder, key.fence = "running", one.holder, self.position
@@ -392,7 +428,10 @@ WORK: st.SearchStrategy[Command] = st.one_of(
         ttl=TTLS,
         repeatable=st.booleans(),
         attempts=st.integers(0, 2),
+        holder=st.sampled_from(("", "", "n1")),
+        seconds=SECONDS,
     ),
+    st.builds(RenewClaims, holder=HOLDERS, seconds=SECONDS),
     st.builds(ClaimTask, queue=QUEUES, holder=HOLDERS, seconds=SECONDS),
     st.builds(
         ProgressTask,
