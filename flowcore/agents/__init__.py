@@ -1,6 +1,6 @@
 """Agents: who can do what, the pool of workers of each, and its life."""
 
-from flowcore.agents.agent import Agent, open_agent
+from flowcore.agents.agent import FENCE, Agent, open_agent
 from flowcore.agents.catalog import EMPTY, Catalog, Prompt, Resource, Template, Tool
 from flowcore.agents.directory import Directory, Listed, Listing, Member, Offer, Target
 from flowcore.agents.events import (
@@ -24,6 +24,7 @@ from flowcore.agents.watch import Watchers
 
 __all__ = [
     "EMPTY",
+    "FENCE",
     "AccessDenied",
     "Agent",
     "AgentSettings",

@@ -35,12 +35,12 @@ from flowcore.agents.state import FOLLOWS, State
 from flowcore.agents.statistics import AgentStatistics, Came, Tally
 from flowcore.agents.watch import Watchers
 from flowcore.envelope import Envelope, Principal, Reply
-from flowcore.errors import (
-    AgentUnavailable,
-)
+from flowcore.errors import AgentUnavailable
 
 logger = logging.getLogger(__name__)
 
+FENCE = "io.flowcore/fence"
+"""The member of `_meta` that tells a singleton the number it runs under."""
 STDERR_LINES = 50
 """How many of the last lines its workers wrote to stderr are kept."""
 
@@ -80,6 +80,11 @@ class Agent:
         self.tally = Tally()
         self._lives = Lives(self, self._become, open_source, open_balancer, chance)
         self._orders = self._lives.orders
+        self.fence = 0
+        """Of a singleton: the number under which it runs here, greater than any before; 0: it does not."""
+        if settings.singleton:
+            self._orders.standby = "it is not known yet which node runs it"
+            self._orders.drain_by = trio.current_time()
         self.numbers = itertools.count(1)
         """The next worker's number; none is given twice, in all lives."""
 
@@ -94,6 +99,11 @@ class Agent:
     def reason(self) -> str:
         """Why it is in that state, for a person; empty if there is nothing to say."""
         return self._reason
+
+    @property
+    def standing_by(self) -> bool:
+        """Whether it is a singleton that is another node's to run."""
+        return bool(self._orders.standby)
 
     @property
     def load(self) -> float:
@@ -137,6 +147,7 @@ class Agent:
             "state": self._state.value,
             "reason": self._reason,
             "since": round(now - self._since, 3),
+            "fence": self.fence,
             "trouble": self._lives.life.trouble if self._lives.life is not None else None,
             "retry_after": self.retry_after,
             "description": self.settings.description,
@@ -175,6 +186,8 @@ class Agent:
             self.tally.refuse()
             raise unavailable(self)
         now = self._now()
+        if self.fence:
+            envelope.meta = {**envelope.meta, FENCE: Raw(b"%d" % self.fence)}
         if self._state is State.IDLE:
             self._stir(State.BUSY, now)
         return life.calls.do(envelope, now)
@@ -205,8 +218,13 @@ class Agent:
         """End this life, letting its calls finish within `shutdown`, and begin another one.
 
         Calls that wait for a worker are refused: they never began. A failed agent tries again at once; one
-        that was drained starts again.
+        that was drained starts again. Raises AgentUnavailable for a singleton that another node runs.
         """
+        if self._orders.standby:
+            raise AgentUnavailable(
+                f"agent {self.name!r} is a singleton: {self._orders.standby}",
+                data={"agent": self.name},
+            )
         self._orders.restart = True
         self._orders.drain_by = None
         self._lives.heed()
@@ -233,6 +251,28 @@ class Agent:
         while self._state is not State.STOPPED and orders.stops:
             await self._moves()
         return orders.stops and self.tally.came[Came.LOST] == before
+
+    def take_over(self, fence: int) -> None:
+        """Run here from now on: a singleton whose lease this node holds, under this number."""
+        self.fence = fence
+        self._orders.standby = ""
+        self._orders.drain_by = None
+        self._orders.restart = True
+        self._lives.heed()
+
+    async def stand_by(self, reason: str, seconds: float = 0.0) -> None:
+        """Stop, and stay so until `take_over`; calls under way have so many seconds to end."""
+        orders = self._orders
+        if orders.standby == reason:
+            return
+        was, orders.standby = orders.standby, reason
+        orders.restart = False
+        if was:
+            self._reason = reason
+            self._changed(self)
+            return
+        await self.drain(seconds)
+        self.fence = 0
 
     async def stop(self) -> bool:
         """Drain within the settings' `shutdown`."""

@@ -119,7 +119,7 @@ class Lives:
         """Drained: be stopped until told to start again, or to end."""
         if self._agent.state is not State.DRAINING:
             self._become(State.DRAINING)
-        self._become(State.STOPPED)
+        self._become(State.STOPPED, self.orders.standby)
         while not (self.orders.end or self.orders.restart):
             await self._nudge_comes()
         if self.orders.restart:

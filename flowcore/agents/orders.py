@@ -21,6 +21,8 @@ class Orders:
     """To fail, as if by itself, and of what; for who rehearses failure."""
     end: bool = False
     """To stop for good."""
+    standby: str = ""
+    """Why it is to be stopped until it is told to take over; empty if it is not."""
 
     @property
     def stops(self) -> bool:

@@ -112,3 +112,12 @@ class AgentSettings:
     shutdown: Duration = setting(
         5.0, validator=v.ge(0), help="how long its calls may go on when it is stopped"
     )
+    singleton: bool = setting(
+        False, help="run it at one node of the swarm at a time, whichever holds its lease"
+    )
+    lease: Duration = setting(
+        5.0,
+        validator=v.ge(1),
+        help="how long a singleton's lease holds from each time that it is renewed: its node being lost,"
+        " another one runs it after that",
+    )

@@ -87,6 +87,7 @@ def make_plan(config: FlowConfig, registry: FactoryRegistry) -> Plan:
         *plan_problems(chosen, registry),
         *_not_there(config, chosen, registry),
         *_taken_names(config),
+        *_not_single(config, chosen),
         *_unused(chosen, config),
     ]
     if problems:
@@ -103,7 +104,25 @@ DEFAULTS = {"storage": "sqlite", "consensus": "single"}
 def needs_state(config: FlowConfig) -> bool:
     """Whether the configuration has something that keeps what must not be forgotten."""
     asked = (config.router, config.state, config.consensus, config.storage)
-    return any(one is not None for one in asked)
+    return any(one is not None for one in asked) or any(_singletons(config))
+
+
+def _singletons(config: FlowConfig) -> Iterator[Selection]:
+    for one in config.agent.values():
+        if isinstance(one.common, AgentSettings) and one.common.singleton:
+            yield one
+
+
+def _not_single(config: FlowConfig, chosen: Sequence[Selection]) -> Iterator[Problem]:
+    """Singletons of nodes that have no state in common: each would run its own."""
+    types = [one.type for one in chosen if one.path == "consensus"]
+    if config.swarm is not None and types == ["single"]:
+        for one in _singletons(config):
+            text = (
+                "a singleton of a swarm needs a state that its nodes share, and consensus is 'single':"
+                ' say [consensus] type = "raft"'
+            )
+            yield _problem(one, text)
 
 
 def chosen_components(config: FlowConfig, registry: FactoryRegistry) -> list[Selection]:

@@ -29,6 +29,7 @@ from flowcore.agents import Agent, AgentSettings, LinkChanged, State, open_agent
 from flowcore.agents.incarnation import OpenBalancer, OpenSource
 from flowcore.agents.reasons import reason_of
 from flowcore.assembly import BUILTIN, MEMORY, Component, OpenContext, Status, lacks
+from flowcore.durable import Durable, open_durable, open_single
 from flowcore.errors import AssemblyError, PluginError
 from flowcore.federation import Federation
 from flowcore.flow.builtin import open_builtin, open_memory
@@ -149,6 +150,26 @@ class _Building:
             yield federation
 
     @asynccontextmanager
+    async def open_durable(self) -> AsyncGenerator[Durable]:
+        """What requests leave beyond this node's life: tasks, keys, revocations."""
+        flow = self.flow
+        async with open_durable(
+            flow.state,
+            flow.requests,
+            holder=flow.holder,
+            doers=flow.roster.doers,
+            swarm=flow.swarm if flow.linked else None,
+            revoked=flow.revoked,
+            draining=flow.draining.is_set,
+            chance=random.Random(flow.random.getrandbits(64)),
+        ) as durable:
+            flow.outlive_in(durable)
+            try:
+                yield durable
+            finally:
+                flow.outlive_in(None)
+
+    @asynccontextmanager
     async def open_router(self) -> AsyncGenerator[Router]:
         """The router, over the embedder, index and gate that the plan has."""
         flow, settings = self.flow, self.flow.config.router
@@ -263,14 +284,39 @@ class _Building:
             if child not in self._candidates:
                 flow.roster.join(agent)
             try:
-                yield agent
+                async with self._single(agent):
+                    yield agent
             finally:
                 if flow.agents.get(name) is agent:
                     flow.roster.leave(name)
 
+    @asynccontextmanager
+    async def _single(self, agent: Agent) -> AsyncGenerator[None]:
+        """Have an agent run here only while this node holds its lease, if it is a singleton."""
+        flow, settings = self.flow, agent.settings
+        if not settings.singleton:
+            yield
+            return
+        async with open_single(
+            agent,
+            flow.state,
+            flow.holder,
+            seconds=settings.lease,
+            shutdown=settings.shutdown,
+            chance=flow.random,
+        ) as single:
+            flow.singletons[agent.name] = single
+            try:
+                yield
+            finally:
+                if flow.singletons.get(agent.name) is single:
+                    del flow.singletons[agent.name]
+
     def _tell(self, agent: Agent) -> None:
         flow, name = self.flow, agent.name
         status = AGENT_STATUS[agent.state.value]
+        if agent.standing_by:
+            status = Status.OK  # it is as it should be: another node's
         flow.board.set(f"agent.{name}", flow.type_of(name), status, agent.reason)
         flow.directory.changed()
 
@@ -423,6 +469,7 @@ class _Building:
             self._child("requests", self.open_requests),
             self._branch("agents", self.agents),
             *(self._child("federation", self.open_federation) for _ in plan.of_kind("membership")),
+            *(self._child("durable", self.open_durable) for _ in plan.of_kind("consensus")),
             *(
                 self._branch("routing", self.routing, Strategy.REST_FOR_ONE)
                 for _ in plan.of_kind("gate")
@@ -470,7 +517,7 @@ class _Building:
         """Turn what supervision sees into the status of edges; agents tell their own."""
         path = f"edge.{happening.child}" if happening.supervisor == "edges" else happening.child
         parts = ("edge.", "auth.", "guard.", "router.", "swarm.")
-        alone = ("storage", "consensus", "state", "router", "swarm", "federation")
+        alone = ("storage", "consensus", "state", "router", "swarm", "federation", "durable")
         if (not path.startswith(parts) and path not in alone) or happening.what is What.GAVE_UP:
             return
         status = {
@@ -481,7 +528,7 @@ class _Building:
             What.OVERDUE: Status.STOPPING,
         }[happening.what]
         reason = "" if happening.error is None else reason_of(happening.error)
-        own = path in ("state", "router", "swarm", "federation")
+        own = path in ("state", "router", "swarm", "federation", "durable")
         type_ = path if own else self.flow.plan.find(path).factory.type
         self.flow.board.set(path, type_, status, reason)
 

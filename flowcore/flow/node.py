@@ -24,6 +24,7 @@ from flowcore.assembly import (
     read_config,
 )
 from flowcore.config import ConfigError
+from flowcore.durable import Durable, Revocations, Single, holder_of
 from flowcore.errors import (
     AgentUnavailable,
     AssemblyError,
@@ -76,6 +77,13 @@ class Flow(Calling):
         self._router: Router | None = None
         self._swarm: Swarm | None = None
         self._federation: Federation | None = None
+        self.holder = holder_of(config.node.name)
+        """This node, in this life, to the hard state."""
+        self.revoked = Revocations()
+        """What is good no more."""
+        self._durable: Durable | None = None
+        self.singletons: dict[str, Single] = {}
+        """The agents that run at one node at a time, by name."""
         self.weather = Weather(self.random)
         """What links and gossip fare in: fair, but where somebody rehearses failure."""
         self.root: Supervisor | None = None
@@ -162,6 +170,17 @@ class Flow(Calling):
     def keep_in(self, state: HardState | None) -> None:
         """This is the hard state now; None: it is closed."""
         self._state = state
+
+    def outlive_in(self, durable: Durable | None) -> None:
+        """What requests leave outlives this node by this now; None: no more."""
+        self._durable = durable
+
+    async def revoke(self, ids: Sequence[str], seconds: float | None = None) -> None:
+        """These are good no more at any node, for so many seconds or for ever; see `access.revocation_id`.
+
+        Raises AssemblyError without a hard state, QuotaExceeded, InvalidArguments.
+        """
+        await self.revoked.revoke(self.state, tuple(ids), seconds)
 
     @property
     def remembers(self) -> bool:
@@ -278,6 +297,8 @@ class Flow(Calling):
             "swarm": None if self._swarm is None else self._swarm.status(),
             "federation": None if self._federation is None else self._federation.status(),
             "elsewhere": self.elsewhere(),
+            "durable": None if self._durable is None else self._durable.status(),
+            "singletons": {name: one.status() for name, one in sorted(self.singletons.items())},
             "state": None if self._state is None else self._state.status(),
             "requests": attrs.asdict(self.requests.statistics()),
             "tasks": attrs.asdict(self.requests.tasks.statistics()),
@@ -337,6 +358,8 @@ class Flow(Calling):
 
     async def cut(self) -> int:
         """End what a drain has left under way, as if its deadline had come; how many requests that were."""
+        if self._durable is not None:
+            await self._durable.leave()
         return await self.requests.cut()
 
     def hurry(self) -> None:

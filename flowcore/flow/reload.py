@@ -92,7 +92,12 @@ def steps(old: FlowConfig, new: FlowConfig) -> Steps:
         if before is not None and all(reloadable for _, reloadable in paths):
             done["retuned"].append(name)
             applied += [path for path, _ in paths]
-        elif old.plugins != new.plugins or not all(_there(after, old, new)):
+        elif (
+            old.plugins != new.plugins
+            or not all(_there(after, old, new))
+            or _single(before)
+            or _single(after)
+        ):
             fixed += [path for path, _ in paths]
             continue
         else:
@@ -106,6 +111,11 @@ def steps(old: FlowConfig, new: FlowConfig) -> Steps:
         fixed=tuple(fixed),
         **{what: tuple(names) for what, names in done.items()},
     )
+
+
+def _single(agent: Selection | None) -> bool:
+    """Whether it is a singleton: two of it, one coming and one going, would be one too many."""
+    return agent is not None and bool(getattr(agent.common, "singleton", False))
 
 
 def _there(agent: Selection, old: FlowConfig, new: FlowConfig) -> Iterator[bool]:

@@ -9,6 +9,7 @@ import attrs
 import msgspec
 from msgspec import Raw
 
+from flowcore.agents import FENCE
 from flowcore.envelope import Envelope, Principal
 from flowcore.errors import InvalidArguments
 from flowcore.native.agent import LogLevel, NativeAgent, in_trio
@@ -61,6 +62,13 @@ class CallContext:
     def meta(self) -> dict[str, Any]:
         """The request's `_meta`, decoded."""
         return {key: msgspec.json.decode(raw) for key, raw in self._envelope.meta.items()}
+
+    @property
+    def fence(self) -> int:
+        """The number under which a singleton runs here: what it acts upon should refuse a smaller one than it
+        has seen. 0 for an agent that is no singleton."""
+        raw = self._envelope.meta.get(FENCE)
+        return 0 if raw is None else msgspec.json.decode(raw, type=int)
 
     @property
     def capabilities(self) -> dict[str, Any]:

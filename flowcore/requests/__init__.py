@@ -17,9 +17,11 @@ from flowcore.envelope import (
 from flowcore.requests.guards import Guard, Guards
 from flowcore.requests.idempotency import META_KEY as IDEMPOTENCY_META
 from flowcore.requests.idempotency import KeyStatistics
+from flowcore.requests.outside import HeldKey, Keeper, KeptTask, SharedKeys
 from flowcore.requests.pipeline import Doer, Requests, open_requests
+from flowcore.requests.retry import repeatable
 from flowcore.requests.rounds import asks_back, complete, key_of_round
-from flowcore.requests.settings import RequestSettings
+from flowcore.requests.settings import DurableSettings, RequestSettings
 from flowcore.requests.tasks import Question, Task, Tasks, TaskState, TaskStatistics
 from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
 
@@ -29,10 +31,14 @@ __all__ = [
     "IDEMPOTENCY_META",
     "LOCAL",
     "Doer",
+    "DurableSettings",
     "Entry",
     "Envelope",
     "Guard",
     "Guards",
+    "HeldKey",
+    "Keeper",
+    "KeptTask",
     "KeyStatistics",
     "Outcome",
     "Owner",
@@ -45,6 +51,7 @@ __all__ = [
     "RequestSettings",
     "RequestStatistics",
     "Requests",
+    "SharedKeys",
     "Task",
     "TaskState",
     "TaskStatistics",
@@ -55,5 +62,6 @@ __all__ = [
     "key_of_round",
     "new_request_id",
     "open_requests",
+    "repeatable",
     "tool_params",
 ]

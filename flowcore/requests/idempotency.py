@@ -197,8 +197,10 @@ class Keys:
         *,
         reply: Reply | None = None,
         error: CallError | None = None,
+        keep: bool = True,
     ) -> None:
-        """Store the outcome, and call who waits. What never began is no outcome: the key is free again."""
+        """Store the outcome, and call who waits. What never began is no outcome: the key is free again, as it
+        is without `keep`, where somebody else knows the outcome."""
         key = reservation.key
         del self._running[key]
         owned = self._owned[key[0]]
@@ -207,7 +209,7 @@ class Keys:
         reservation.since = now
         reservation.error = None if error is None else fresh(error)
         reservation.reply = None if reply is None else Reply(reply.result.copy(), reply.modern)
-        if error is None or error.began:
+        if keep and (error is None or error.began):
             self._settled[key] = owned.settled[key] = reservation
             if reply is not None:
                 owned.results[key] = reservation

@@ -29,6 +29,7 @@ from flowcore.errors import (
 )
 from flowcore.requests.guards import Guard, Guards
 from flowcore.requests.idempotency import Keys, Reservation
+from flowcore.requests.outside import SharedKeys
 from flowcore.requests.retry import Retries, repeatable
 from flowcore.requests.schema import SchemaChecks, ToolCheck
 from flowcore.requests.settings import RequestSettings
@@ -36,6 +37,9 @@ from flowcore.requests.tasks import Tasks
 from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
 
 logger = logging.getLogger(__name__)
+
+SWARM = "swarm"
+"""The edge by which requests of other nodes come: whoever sent one has reserved its key among all."""
 
 
 class Doer(Protocol):
@@ -87,6 +91,8 @@ class Requests:
             each=settings.idempotency.each,
             most_bytes=settings.idempotency.keep_bytes,
         )
+        self.shared: SharedKeys | None = None
+        """Keys that other nodes know, too, if there are any."""
         self._retries = Retries(settings.retry, chance)
         self._tools: dict[str, tuple[Catalog, dict[str, ToolCheck]]] = {}
         self._now = (
@@ -259,6 +265,8 @@ class Requests:
                 envelope, trio.current_time(), repeatable=repeatable(tool)
             )
             if first:
+                if self.shared is not None and envelope.edge != SWARM:
+                    return await self._work_shared(reservation, agent, envelope, tool, self.shared)
                 return await self._work_first(reservation, agent, envelope, tool)
             await self._settled(reservation, envelope)
             if reservation.error is None or reservation.error.began:
@@ -278,11 +286,49 @@ class Requests:
             raise
         finally:
             if reply is None and error is None:
-                error = OutcomeUnknown(
-                    "the request with this idempotency key was cut off: its outcome is unknown",
-                    began=envelope.began,
-                )
+                error = _cut_off(envelope)
             self.keys.settle(reservation, trio.current_time(), reply=reply, error=error)
+        return reply
+
+    async def _work_shared(
+        self,
+        reservation: Reservation,
+        agent: Doer,
+        envelope: Envelope,
+        tool: Tool | None,
+        shared: SharedKeys,
+    ) -> Reply:
+        """The same where other nodes may have done it, or be about to: it is reserved among all first."""
+        try:
+            held = await shared.reserve(
+                envelope,
+                reservation.fingerprint,
+                join=self.settings.idempotency.running == "join",
+                repeatable=repeatable(tool),
+            )
+        except BaseException as failure:
+            error = failure if isinstance(failure, CallError) else _cut_off(envelope)
+            # not remembered here: what others know of it may change
+            self.keys.settle(reservation, trio.current_time(), error=error, keep=False)
+            self.tracker.replayed += error.began
+            raise
+        if isinstance(held, Reply):
+            self.keys.settle(reservation, trio.current_time(), reply=held, keep=False)
+            self.tracker.replayed += 1
+            return held
+        settled = False
+        try:
+            reply = await self._work_first(reservation, agent, envelope, tool)
+            settled = True
+            await held.settle(reply, None)
+        except CallError as error:
+            if not settled:
+                settled = True
+                await held.settle(None, error)
+            raise
+        finally:
+            if not settled:
+                held.give_up(began=envelope.began)
         return reply
 
     async def _settled(self, reservation: Reservation, envelope: Envelope) -> None:
@@ -350,6 +396,13 @@ class Requests:
     def statistics(self) -> RequestStatistics:
         """Counts since the flow opened."""
         return self.tracker.statistics()
+
+
+def _cut_off(envelope: Envelope) -> OutcomeUnknown:
+    return OutcomeUnknown(
+        "the request with this idempotency key was cut off: its outcome is unknown",
+        began=envelope.began,
+    )
 
 
 def _outcome_of(error: CallError) -> Outcome:

@@ -68,6 +68,28 @@ class IdempotencySettings:
 
 
 @attrs.frozen(kw_only=True)
+class DurableSettings:
+    """Tasks and idempotency keys that outlive this node: kept in the hard state, where that is durable."""
+
+    enabled: bool = setting(
+        True, help="keep them there; else, and where there is no such state, in this node's memory"
+    )
+    claim: Duration = setting(
+        30.0,
+        validator=v.ge(1),
+        help="a node that does not say for so long that it is at work on its tasks is taken for lost",
+    )
+    attempts: int = setting(
+        3,
+        validator=v.ge(1),
+        help="how often a task is begun whose tool may be repeated, when nodes are lost that do it",
+    )
+    progress: Duration = setting(
+        2.0, validator=v.gt(0), help="how often other nodes hear how far a task is, at most"
+    )
+
+
+@attrs.frozen(kw_only=True)
 class RequestSettings:
     """How requests are taken, and how long what came of them is kept."""
 
@@ -126,4 +148,7 @@ class RequestSettings:
     retry: RetrySettings = setting(factory=RetrySettings, help="when a request is tried again")
     idempotency: IdempotencySettings = setting(
         factory=IdempotencySettings, help="how idempotency keys are met"
+    )
+    durable: DurableSettings = setting(
+        factory=DurableSettings, help="tasks and idempotency keys that outlive this node"
     )

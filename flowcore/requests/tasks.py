@@ -1,7 +1,8 @@
 """Tasks: requests whose caller does not wait. What the MCP extension `io.modelcontextprotocol/tasks` needs.
 
 A task belongs to the principal that began it, that is its scheme and its name; to anybody else it does not
-exist. It lives in the memory of its node.
+exist. It lives in the memory of its node and, where there is a `Keeper`, from its hand-over on also there:
+then its end is told only when that is kept.
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from flowcore.errors import (
     fresh,
 )
 from flowcore.mcp import MissingCapability, lacking, question_for
+from flowcore.requests.outside import Keeper, KeptTask
 from flowcore.requests.settings import RequestSettings
 
 logger = logging.getLogger(__name__)
@@ -87,6 +89,14 @@ class Task:
     changed: trio.Event = attrs.field(factory=trio.Event)
     """Set with the next change of state or message; then there is another one here."""
     scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
+    kept: KeptTask | None = None
+    """How it is kept beyond this node, if it is."""
+    keeping: trio.Event | None = None
+    """Set once it is known whether it is."""
+    lost: bool = False
+    """Whether it is another node's by now."""
+    where: str = ""
+    """The node that does it, where that is another one."""
 
     @property
     def final(self) -> bool:
@@ -145,6 +155,8 @@ class Tasks:
         self._settings = settings
         self._submit = submit
         self._nursery = nursery
+        self.keeper: Keeper | None = None
+        """Where tasks are kept that outlive this node, if anywhere."""
         self._running: dict[str, Task] = {}
         self._of: Counter[Owner] = Counter()
         """How many of those run, by whose they are."""
@@ -176,7 +188,7 @@ class Tasks:
         """
         settings = self._settings
         owner = envelope.principal.owner
-        if len(self._running) >= settings.tasks:
+        if not self.room:
             raise self._full(f"{len(self._running)} tasks")
         if self._of[owner] >= settings.tasks_each:
             raise self._full(f"{self._of[owner]} tasks of {owner[1]!r}")
@@ -196,33 +208,55 @@ class Tasks:
             created=today,
             updated=today,
         )
+        self._begin(task, envelope, submit or self._submit)
+        return task
+
+    @property
+    def room(self) -> bool:
+        """Whether another task may run."""
+        return len(self._running) < self._settings.tasks
+
+    def resume(self, task: Task, envelope: Envelope, submit: Submit) -> None:
+        """Go on with a task that another node, or an earlier life of this one, was lost with."""
+        self._begin(task, envelope, submit)
+
+    def _begin(self, task: Task, envelope: Envelope, submit: Submit) -> None:
         # a last resort: the request's own deadline comes first, unless it waits for an answer
-        task.scope.deadline = task.until + settings.grace
+        task.scope.deadline = task.until + self._settings.grace
         self._running[task.id] = task
-        self._of[owner] += 1
+        self._of[task.owner] += 1
         self._begun += 1
         envelope.peer = _TaskPeer(task, envelope)
-        self._nursery.start_soon(self._run, task, envelope, submit or self._submit)
-        return task
+        self._nursery.start_soon(self._run, task, envelope, submit)
 
     async def _run(self, task: Task, envelope: Envelope, submit: Submit) -> None:
         reply: Reply | None = None
         error: CallError | None = None
         try:
-            with task.scope:
-                reply = await submit(envelope)
-        except CallError as failure:
-            error = fresh(failure)
-        except Exception:
-            logger.exception("task %s (request %s) failed", task.id, task.request)
-            error = InternalError("the task failed", data={"request": task.request})
+            try:
+                with task.scope:
+                    reply = await submit(envelope)
+            except CallError as failure:
+                error = fresh(failure)
+            except Exception:
+                logger.exception("task %s (request %s) failed", task.id, task.request)
+                error = InternalError("the task failed", data={"request": task.request})
+            error = error or _overdue(task, reply)
+            if task.keeping is not None:
+                await task.keeping.wait()
+            if task.kept is not None:
+                task.lost = not await task.kept.settle(reply, error)
         finally:
             self._end(task, reply, error)
 
     def _end(self, task: Task, reply: Reply | None, error: CallError | None) -> None:
-        """Give a task its final state; without a reply or an error it was cancelled, or took too long."""
-        if reply is None and error is None and trio.current_time() >= task.until:
-            error = DeadlineExceeded("the task did not end before its deadline")
+        """Give a task its final state; without a reply or an error it was cancelled."""
+        del self._running[task.id]
+        self._of[task.owner] -= 1
+        if not self._of[task.owner]:
+            del self._of[task.owner]
+        if task.lost:  # what came of it here is not what came of it
+            return
         if not task.final:
             if reply is not None:
                 task.reply = Reply(reply.result.copy(), reply.modern)
@@ -237,10 +271,6 @@ class Tasks:
         task.ended = trio.current_time()
         task.questions.clear()
         self._counts[task.state] += 1
-        del self._running[task.id]
-        self._of[task.owner] -= 1
-        if not self._of[task.owner]:
-            del self._of[task.owner]
         self._ended[task.id] = task
         self._bytes += _size(task)
         kept = self._kept.setdefault(task.owner, _Kept())
@@ -260,12 +290,51 @@ class Tasks:
             raise UnknownTarget("there is no such task", data={"taskId": id_[:200]})
         return task
 
+    async def keep(self, task: Task, envelope: Envelope) -> None:
+        """Its caller is about to be told of a task: from now on it outlives this node, where there is a
+        keeper. Raises what `Keeper.keep` does; then it is as it was."""
+        if self.keeper is None or task.keeping is not None:
+            return
+        over = task.ended is not None
+        task.keeping = trio.Event()
+        try:
+            task.kept = await self.keeper.keep(task, envelope)
+        except BaseException:
+            task.keeping.set()
+            task.keeping = None
+            raise
+        task.keeping.set()
+        if over:
+            await task.kept.settle(task.reply, task.error)
+
+    async def look(self, id_: str, owner: Owner) -> Task:
+        """A task of this owner, wherever it is done. Raises UnknownTarget, StateUnavailable."""
+        try:
+            return self.find(id_, owner)
+        except UnknownTarget:
+            if self.keeper is None:
+                raise
+            return await self.keeper.find(id_, owner)
+
+    async def stop(self, id_: str, owner: Owner) -> None:
+        """Ask a task to end, wherever it is done. A final one stays as it is.
+
+        Raises UnknownTarget, StateUnavailable.
+        """
+        here = self._running.get(id_) or self._ended.get(id_)
+        if self.keeper is not None and (here is None or here.kept is not None):
+            await self.keeper.cancel(id_, owner)
+            if here is None:
+                return
+        self.cancel(id_, owner)
+
     def cancel(self, id_: str, owner: Owner) -> Task:
         """Ask a task to end. A final one stays as it is. Raises UnknownTarget."""
         task = self.find(id_, owner)
         if not task.final:
             task.scope.cancel()
-            task.become(TaskState.CANCELLED, "cancelled by its owner")
+            if task.kept is None:
+                task.become(TaskState.CANCELLED, "cancelled by its owner")
         return task
 
     def answer(self, id_: str, owner: Owner, answers: dict[str, Raw]) -> Task:
@@ -330,6 +399,13 @@ class Tasks:
 
     def _give_way(self, kept: _Kept) -> None:
         self.discard(next(iter(kept.tasks.values())))
+
+
+def _overdue(task: Task, reply: Reply | None) -> CallError | None:
+    """Why a task that came to nothing did: None where it was cancelled."""
+    if reply is None and trio.current_time() >= task.until:
+        return DeadlineExceeded("the task did not end before its deadline")
+    return None
 
 
 def _size(task: Task) -> int:

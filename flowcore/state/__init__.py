@@ -56,7 +56,7 @@ from flowcore.state.interfaces import (
     TakesRestored,
     TakesSnapshots,
 )
-from flowcore.state.limits import Limits
+from flowcore.state.limits import VALUE_SIZE, Limits
 from flowcore.state.records import (
     Changes,
     Counts,
@@ -104,14 +104,16 @@ from flowcore.state.work import (
     WorkCommand,
     WorkLimits,
 )
-from flowcore.state.work_reads import KeyState, Lease, Task, TaskPage
+from flowcore.state.work_reads import Claim, KeyState, Lease, Revocation, Task, TaskPage
 
 __all__ = [
     "STATE_FILE",
     "About",
+    "VALUE_SIZE",
     "AcquireLease",
     "CancelTask",
     "Changes",
+    "Claim",
     "ClaimTask",
     "CloseSession",
     "Command",
@@ -156,6 +158,7 @@ __all__ = [
     "ReserveKey",
     "Result",
     "Retrain",
+    "Revocation",
     "Revoke",
     "SessionOpened",
     "SetLimits",

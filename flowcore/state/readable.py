@@ -18,7 +18,7 @@ from flowcore.state.records import Changes, Counts, Lessons, Page, Pattern, Read
 from flowcore.state.snapshot import frames
 from flowcore.state.tables import read_meta
 from flowcore.state.work import Owner
-from flowcore.state.work_reads import KeyState, Lease, Task, TaskPage
+from flowcore.state.work_reads import KeyState, Lease, Revocation, Task, TaskPage
 
 T = TypeVar("T")
 Clock = Callable[[], float]
@@ -273,7 +273,7 @@ class Readable:
 
     async def revocations(
         self, after: str = "", limit: int = PAGE, *, level: ReadLevel = ReadLevel.STALE
-    ) -> list[str]:
+    ) -> list[Revocation]:
         """Revoked ids in their order, those after one: ask again after the last."""
         _limited(limit)
         now = self._clock()

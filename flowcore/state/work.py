@@ -184,6 +184,8 @@ class DeclareLost(Struct, frozen=True, tag="declare_lost", array_like=True):
     """A holder is gone: its tasks are queued again, its keys unknown, its leases free. Gives `HolderLost`."""
 
     holder: str
+    leases: bool = True
+    """Whether its leases are free now; else when their time is over: it may still go by them."""
 
 
 # ---- revocations

@@ -115,17 +115,19 @@ class Claim:
     """A task that somebody has claimed, as far as its claimer must know."""
 
     id: str
+    number: int
     fence: int
+    """The same as the number, where it was claimed as it was submitted."""
     cancel: bool
 
 
 def claims(connection: sqlite3.Connection, holder: str) -> list[Claim]:
     """The tasks that a holder has claimed."""
     rows = connection.execute(
-        "SELECT id, fence, cancel FROM tasks WHERE holder = ? AND state = 'running' ORDER BY number",
+        "SELECT id, number, fence, cancel FROM tasks WHERE holder = ? AND state = 'running' ORDER BY number",
         (holder,),
     )
-    return [Claim(id_, fence, bool(cancel)) for id_, fence, cancel in rows]
+    return [Claim(id_, number, fence, bool(cancel)) for id_, number, fence, cancel in rows]
 
 
 def queues(connection: sqlite3.Connection) -> list[str]:
@@ -188,13 +190,25 @@ def revoked(connection: sqlite3.Connection, ids: Sequence[str], now: float) -> l
     return found
 
 
-def revocations(connection: sqlite3.Connection, after: str, limit: int, now: float) -> list[str]:
+@attrs.frozen
+class Revocation:
+    """An id that is good no more. Times are seconds since 1970."""
+
+    id: str
+    since: float
+    expires: float | None
+    """When it would have expired by itself; None: never."""
+
+
+def revocations(
+    connection: sqlite3.Connection, after: str, limit: int, now: float
+) -> list[Revocation]:
     """Revoked ids in their order, those after one."""
     rows = connection.execute(
         select("revocations", "WHERE id > ? AND (expires IS NULL OR expires > ?)") + " LIMIT ?",
         (after, now, limit),
     )
-    return [checked("revocations", row)[0] for row in rows]
+    return [Revocation(*checked("revocations", row)) for row in rows]
 
 
 STATES = ("queued", "running", "completed", "failed", "cancelled", "unknown")

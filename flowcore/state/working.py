@@ -92,7 +92,7 @@ def do_work(tables: Tables, command: WorkCommand) -> Result:
 def _declare_lost(tables: Tables, command: DeclareLost) -> HolderLost:
     tasks = lose_tasks(tables, command.holder)
     keys = lose_keys(tables, command.holder)
-    leases = lose_leases(tables, command.holder)
+    leases = lose_leases(tables, command.holder) if command.leases else 0
     return HolderLost(
         position=tables.meta.position,
         tasks=tasks,

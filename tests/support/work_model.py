@@ -372,7 +372,7 @@ class WorkModel:
         keys = [key for key in keys if key.holder == one.holder]
         for key in keys:
             self.lose_key(key)
-        names = [name for name, held in self.leases.items() if held[0] == one.holder]
+        names = [name for name, held in self.leases.items() if one.leases and held[0] == one.holder]
         for name in names:
             del self.leases[name]
         return HolderLost(
@@ -471,7 +471,7 @@ WORK: st.SearchStrategy[Command] = st.one_of(
     st.builds(AcquireLease, name=NAMES, holder=HOLDERS, seconds=SECONDS),
     st.builds(RenewLease, name=NAMES, fence=FENCES, seconds=SECONDS),
     st.builds(ReleaseLease, name=NAMES, fence=FENCES),
-    st.builds(DeclareLost, HOLDERS),
+    st.builds(DeclareLost, HOLDERS, st.booleans()),
     st.builds(Revoke, ids=st.lists(IDS, min_size=1, max_size=2).map(tuple), ttl=TTLS),
     st.sampled_from((SetWorkLimits(WorkLimits()), SetWorkLimits(SMALL_WORK))),
     st.just(Tidy()),

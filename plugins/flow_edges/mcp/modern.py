@@ -115,7 +115,7 @@ async def answer(
     if method == "server/discover":
         return service.discovery()
     if method.startswith("tasks/"):
-        return service.tasks.answer(method, params, client)
+        return await service.tasks.answer(method, params, client)
     raise UnknownMethod(f"unknown method {method!r}", data={"method": method})
 
 

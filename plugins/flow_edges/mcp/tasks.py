@@ -17,7 +17,7 @@ from flow_edges.mcp.client import Client
 from flow_edges.mcp.results import Results, explained
 from flow_edges.mcp.tools import KnownTools
 from flowcore.agents import Tool
-from flowcore.errors import CallError, InvalidArguments, SchemaViolation
+from flowcore.errors import AgentUnavailable, CallError, InvalidArguments, SchemaViolation
 from flowcore.interfaces import Host
 from flowcore.mcp import METHODS, MissingCapability, error_for, has_extension, text_member
 from flowcore.mcp.meta import TASKS
@@ -82,10 +82,14 @@ class TaskFace:
             with trio.move_on_after(_GRACE if declared else self._after):
                 while not task.final and task.state is not TaskState.INPUT_REQUIRED:
                     await task.changed.wait()
+            inline = task.final and (not declared or _asks(task))
+            if not inline:
+                handed = True
+                inline = not await self._keep(task, envelope, tool)
         except trio.Cancelled:
             tasks.cancel(task.id, task.owner)
             raise
-        if task.final and (not declared or (task.reply is not None and asks_back(task.reply))):
+        if inline:
             tasks.discard(task)
             if task.error is not None:
                 raise task.error
@@ -93,10 +97,26 @@ class TaskFace:
             return self._results.modern(
                 task.reply, METHODS["tools/call"], envelope.peer.capabilities
             )
-        handed = True
         return self.created(task)
 
-    def answer(self, method: str, params: dict[str, Raw], client: Client) -> bytes:
+    async def _keep(self, task: Task, envelope: Envelope, tool: Tool | None) -> bool:
+        """Have a task outlive this node before its client is told of it, where it keeps any that do.
+
+        False: that cannot be, so it stayed a call, and is final now. Raises CallError if its tool is none to
+        be waited for, or asks what only a task can be asked.
+        """
+        try:
+            await self._host.requests.tasks.keep(task, envelope)
+        except CallError:
+            while not task.final:
+                if self._support_of(tool) == "required" or task.state is TaskState.INPUT_REQUIRED:
+                    self._host.requests.tasks.cancel(task.id, task.owner)
+                    raise
+                await task.changed.wait()
+            return False
+        return True
+
+    async def answer(self, method: str, params: dict[str, Raw], client: Client) -> bytes:
         """The result of `tasks/get`, `tasks/update` or `tasks/cancel`. Raises CallError."""
         if not has_extension(client.capabilities):
             raise required()
@@ -105,11 +125,19 @@ class TaskFace:
             raise InvalidArguments("params.taskId is missing")
         tasks, owner = self._host.requests.tasks, client.principal.owner
         if method == "tasks/get":
-            return self._results.stamp.modern(_encode(self.detailed(tasks.find(task_id, owner))))
+            found = await tasks.look(task_id, owner)
+            return self._results.stamp.modern(_encode(self.detailed(found)))
         if method == "tasks/update":
-            tasks.answer(task_id, owner, _answers(params))
+            answers = _answers(params)
+            found = await tasks.look(task_id, owner)
+            if found.where:
+                raise AgentUnavailable(
+                    f"node {found.where!r} does this task, and takes the answers to its questions",
+                    data={"taskId": task_id, "node": found.where},
+                )
+            tasks.answer(task_id, owner, answers)
         else:
-            tasks.cancel(task_id, owner)
+            await tasks.stop(task_id, owner)
         return self._results.stamp.modern(b"{}")
 
     def created(self, task: Task) -> bytes:
@@ -143,6 +171,10 @@ class TaskFace:
             return self._host.requests.tasks.find(task_id, client.principal.owner)
         except CallError:
             return None
+
+
+def _asks(task: Task) -> bool:
+    return task.reply is not None and asks_back(task.reply)
 
 
 def _outline(task: Task) -> dict[str, Any]:
