@@ -40,6 +40,9 @@ class Principal:
     scheme: str = "anonymous"
     roles: frozenset[str] = frozenset()
     scopes: frozenset[str] = frozenset()
+    credentials: tuple[str, ...] = attrs.field(default=(), eq=False, repr=False)
+    """What it was recognised by, as what may be revoked: `jti:ID`, `key:ID`, `token:SHA-256`. It stays at the
+    edge that it came in by."""
 
     @property
     def owner(self) -> Owner:

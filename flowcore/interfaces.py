@@ -18,7 +18,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -328,6 +328,26 @@ class Host(Protocol):
 
     def guard(self, name: str) -> Guard:
         """A guard by name, to have it do something. Raises UnknownTarget."""
+        ...
+
+    @property
+    def revoked(self) -> Container[str]:
+        """Credentials and principals that are good no more, as `access.revocation_id` names them."""
+        ...
+
+    async def revoke(self, ids: Sequence[str], seconds: float | None = None) -> None:
+        """These are good no more at any node, for so many seconds or for ever.
+
+        Raises AgentUnavailable without a hard state, QuotaExceeded, InvalidArguments.
+        """
+        ...
+
+    async def kept_tasks(self, most: int) -> list[dict[str, Any]]:
+        """The tasks that outlive nodes, latest first, as plain data without their ids; [] without any."""
+        ...
+
+    async def revocations(self) -> list[dict[str, Any]]:
+        """What is revoked, as plain data. Raises AgentUnavailable without a hard state."""
         ...
 
     def status(self) -> dict[str, Any]:

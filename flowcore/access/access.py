@@ -8,9 +8,10 @@ nothing.
 
 from __future__ import annotations
 
+import hashlib
 import ipaddress
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import trio
@@ -50,8 +51,11 @@ class Access:
         settings: EdgeSettings,
         schemes: Sequence[AuthScheme],
         emit: Callable[[Event], None],
+        revoked: Container[str] = frozenset(),
     ) -> None:
+        """`revoked` has what is good no more, as `revocation_id` names it."""
         self._edge = edge
+        self._revoked = revoked
         self._schemes = tuple(schemes)
         self._emit = emit
         self._anonymous = settings.anonymous
@@ -113,10 +117,21 @@ class Access:
                 logger.debug("%s", failed, exc_info=error)
                 raise Unauthenticated("the credentials could not be checked") from None
             if principal is not None:
+                self._refuse_revoked(principal)
                 return principal
         if any(name in self._carriers for name in request.headers):
             raise Unauthenticated("the credentials are of no kind that is taken here")
         return None
+
+    def _refuse_revoked(self, principal: Principal) -> None:
+        """Raises Unauthenticated for credentials, or a principal, that are good no more on any node."""
+        whole = revocation_id(principal.scheme, "principal", principal.name)
+        if whole in self._revoked:
+            raise Unauthenticated("the principal was revoked")
+        for one in principal.credentials:
+            what, _, id_ = one.partition(":")
+            if revocation_id(principal.scheme, what, id_) in self._revoked:
+                raise Unauthenticated("the credentials were revoked")
 
     def _is_here(self, request: Request, address: str) -> bool:
         """Whether somebody on this machine asks, and not a proxy for somebody else, known to us or not."""
@@ -163,6 +178,19 @@ class Access:
 
     def _deny(self, address: str, error: CallError) -> None:
         self._emit(AccessDenied(self._edge, address, type(error).__name__, error.message))
+
+
+_LONGEST_ID = 400
+
+
+def revocation_id(scheme: str, what: str, id_: str) -> str:
+    """How something that may be revoked is named: of an authentication scheme, such as `idp`, what it is
+    (`jti`, `key`, `token`, `certificate`, `principal`), and its own id, or the digest of a long one."""
+    text = f"{scheme}:{what}:{id_}"
+    data = text.encode("utf-8", "surrogatepass")
+    if len(data) <= _LONGEST_ID:
+        return text
+    return f"{scheme[:100]}:{what}:sha256:{hashlib.sha256(data).hexdigest()}"
 
 
 def is_local(address: str) -> bool:

@@ -115,6 +115,8 @@ class Incarnation:
                 self.pool.retire(slot)
                 slot.owner.life.leave()
             for _ in range(plan.start):
+                if self._leaving:  # nobody would tell it to leave any more
+                    return
                 await self._start()
             if not plan.start and not plan.dismiss:
                 with trio.move_on_at(plan.again):

@@ -60,7 +60,7 @@ class OpenContext:
         if not isinstance(settings, EdgeSettings):
             settings = EdgeSettings()
         schemes = [self.component("auth", name) for name in settings.auth]
-        access = Access(self._component.name, settings, schemes, self.host.emit)
+        access = Access(self._component.name, settings, schemes, self.host.emit, self.host.revoked)
         if schemes:
             self._accesses[self._component.name] = access
         return access

@@ -191,12 +191,47 @@ class TaskCounts(msgspec.Struct):
     kept: int
 
 
+class KeptTaskLine(msgspec.Struct):
+    """A task that outlives its node, of `GET /tasks`."""
+
+    number: int
+    agent: str
+    name: str
+    state: str
+    node: str
+    attempt: int
+    seconds: float | None
+    principal: str
+    message: str
+
+
 class TasksAnswer(msgspec.Struct):
     """What flowctl shows of `GET /tasks`."""
 
     requests: list[RequestLine]
     tasks: list[TaskLine]
     statistics: TaskCounts
+    kept: list[KeptTaskLine] = []
+
+
+class Revoked(msgspec.Struct):
+    """The answer to `POST /revocations/add`."""
+
+    revoked: str
+
+
+class RevocationLine(msgspec.Struct):
+    """One of `GET /revocations`."""
+
+    id: str
+    ago: float
+    left: float | None
+
+
+class RevocationsAnswer(msgspec.Struct):
+    """What flowctl shows of `GET /revocations`."""
+
+    revocations: list[RevocationLine]
 
 
 class CallResult(msgspec.Struct, rename="camel"):

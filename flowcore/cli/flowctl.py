@@ -21,6 +21,7 @@ from flowcore.cli import (
     memory,
     nodes,
     offline,
+    revoking,
     routing,
     seal,
 )
@@ -28,6 +29,7 @@ from flowcore.cli.answers import (
     AgentLine,
     AgentsAnswer,
     CallAnswer,
+    KeptTaskLine,
     RequestLine,
     StateCounts,
     StatusAnswer,
@@ -92,6 +94,7 @@ def parser() -> argparse.ArgumentParser:
     nodes.add_command(commands, common)
     hard_state.add_commands(commands, common)
     fault.add_command(commands, common)
+    revoking.add_commands(commands, common)
     commands.add_parser("tools", parents=[common], help="the public names of all tools")
     commands.add_parser(
         "tasks",
@@ -375,10 +378,20 @@ def _tasks(options: argparse.Namespace, node: NodeClient) -> int:
     if listed.tasks:
         rows = [_request_row(one.request, one, one.message) for one in listed.tasks]
         print(table(["task of request", *columns], rows, state=3))
+    if listed.kept:
+        print("\n" + table(KEPT_COLUMNS, [_kept_row(one) for one in listed.kept], state=3))
     print()
     rows = [_request_row(one.id, one, one.error) for one in listed.requests]
     print(table(["request", *columns], rows, state=3))
     return EXIT_OK
+
+
+KEPT_COLUMNS = ("kept task", "agent", "name", "state", "node", "attempt", "took", "by", "")
+
+
+def _kept_row(one: KeptTaskLine) -> list[str]:
+    where = (one.node or "-", str(one.attempt), seconds(one.seconds))
+    return [str(one.number), one.agent, one.name, one.state, *where, one.principal, one.message]
 
 
 def _request_row(id_: str, one: RequestLine | TaskLine, said: str) -> list[str]:
@@ -404,6 +417,8 @@ COMMANDS: dict[str, Command] = {
     "log": _told(hard_state.log),
     "snapshot": _told(hard_state.snapshot),
     "fault": _told(_fault),
+    "revoke": _told(revoking.revoke),
+    "revocations": _told(revoking.revocations),
     "tools": _tools,
     "tasks": _tasks,
 }

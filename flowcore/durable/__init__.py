@@ -8,6 +8,7 @@ from flowcore.durable.holders import holder_of, node_of
 from flowcore.durable.opening import Durable, open_durable
 from flowcore.durable.revocations import Revocations
 from flowcore.durable.singleton import Single, open_single
+from flowcore.durable.views import told_of
 
 __all__ = [
     "Durable",
@@ -17,4 +18,5 @@ __all__ = [
     "node_of",
     "open_durable",
     "open_single",
+    "told_of",
 ]

@@ -48,6 +48,15 @@ def view_of(row: Row, owner: Owner) -> Task:
         )
 
 
+def told_of(row: Row) -> tuple[str, str]:
+    """The tool of a task, and how far it is, for a person; "" for what is not at hand."""
+    try:
+        name = unpack_request(row.payload).asked.name if row.payload else ""
+        return name, unpack_progress(row.progress).message
+    except WrongMessage:
+        return "", ""
+
+
 def _view(row: Row, owner: Owner) -> Task:
     kept = unpack_request(row.payload)
     told = unpack_progress(row.progress)

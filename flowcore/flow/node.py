@@ -33,6 +33,7 @@ from flowcore.errors import (
 from flowcore.federation import Federation, Placed
 from flowcore.flow.broadcasting import Broadcast, Broadcasting, Want
 from flowcore.flow.calling import Calling
+from flowcore.flow.outliving import kept_tasks, revocations
 from flowcore.flow.reload import AgentChanges, Reloaded, Steps, placed, places, steps
 from flowcore.flow.roster import Roster
 from flowcore.requests import (
@@ -178,9 +179,22 @@ class Flow(Calling):
     async def revoke(self, ids: Sequence[str], seconds: float | None = None) -> None:
         """These are good no more at any node, for so many seconds or for ever; see `access.revocation_id`.
 
-        Raises AssemblyError without a hard state, QuotaExceeded, InvalidArguments.
+        Raises AgentUnavailable without a hard state, QuotaExceeded, InvalidArguments.
         """
-        await self.revoked.revoke(self.state, tuple(ids), seconds)
+        await self.revoked.revoke(self._keeping(), tuple(ids), seconds)
+
+    async def revocations(self) -> list[dict[str, Any]]:
+        """What is revoked, as plain data. Raises AgentUnavailable without a hard state."""
+        return await revocations(self._keeping())
+
+    async def kept_tasks(self, most: int = 100) -> list[dict[str, Any]]:
+        """The tasks that outlive nodes, latest first, as plain data; [] where there are none such."""
+        return [] if self._state is None else await kept_tasks(self._state, most)
+
+    def _keeping(self) -> HardState:
+        if self._state is None:
+            raise AgentUnavailable("this node keeps no hard state: it needs a [state] table")
+        return self._state
 
     @property
     def remembers(self) -> bool:

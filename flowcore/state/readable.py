@@ -227,6 +227,14 @@ class Readable:
             ),
         )
 
+    async def task_lines(
+        self, limit: int = 100, *, level: ReadLevel = ReadLevel.STALE
+    ) -> list[Task]:
+        """The latest tasks of all owners, for a person to see: without results and large payloads."""
+        _limited(limit)
+        now = self._clock()
+        return await self._read(level, lambda one: work_reads.task_lines(one, limit, now))
+
     async def claims(
         self, holder: str, *, level: ReadLevel = ReadLevel.STALE
     ) -> list[work_reads.Claim]:

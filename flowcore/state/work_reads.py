@@ -110,6 +110,16 @@ def tasks(
     )
 
 
+def task_lines(connection: sqlite3.Connection, limit: int, now: float) -> list[Task]:
+    """The latest tasks of all, latest first, for a person to see: without results and large payloads."""
+    rows = connection.execute(
+        f"SELECT {', '.join(TASK)}, hash FROM tasks WHERE expires IS NULL OR expires > ?"  # noqa: S608 # nosec B608
+        " ORDER BY number DESC LIMIT ?",
+        (now, limit),
+    ).fetchall()
+    return [_task(connection, _named(TASK, checked("tasks", row)), whole=False) for row in rows]
+
+
 @attrs.frozen
 class Claim:
     """A task that somebody has claimed, as far as its claimer must know."""
@@ -228,11 +238,8 @@ def _tasks(
     return [_task(connection, _named(TASK, checked("tasks", row))) for row in narrow]
 
 
-def _task(connection: sqlite3.Connection, one: dict[str, Any]) -> Task:
-    row = connection.execute(
-        select("task_contents", "WHERE number = ?"), (one["number"],)
-    ).fetchone()
-    _, payload, progress, result = checked("task_contents", row)
+def _task(connection: sqlite3.Connection, one: dict[str, Any], *, whole: bool = True) -> Task:
+    payload, progress, result = (_contents if whole else _outline)(connection, one["number"])
     same = ("number", "id", "queue", "state", "holder", "fence", "until", "attempt", "submitted")
     return Task(
         **{name: one[name] for name in (*same, "changed", "expires")},
@@ -242,6 +249,21 @@ def _task(connection: sqlite3.Connection, one: dict[str, Any]) -> Task:
         progress=progress,
         result=result,
     )
+
+
+def _contents(connection: sqlite3.Connection, number: int) -> tuple[bytes, bytes, bytes]:
+    query = select("task_contents", "WHERE number = ?")
+    _, *contents = checked("task_contents", connection.execute(query, (number,)).fetchone())
+    return contents[0], contents[1], contents[2]
+
+
+def _outline(connection: sqlite3.Connection, number: int) -> tuple[bytes, bytes, bytes]:
+    row = connection.execute(
+        "SELECT CASE WHEN length(payload) <= 65536 THEN payload ELSE x'' END, progress"
+        " FROM task_contents WHERE number = ?",
+        (number,),
+    ).fetchone()
+    return row[0], row[1], b""
 
 
 def _named(columns: Sequence[str], row: Row) -> dict[str, Any]:

@@ -135,7 +135,13 @@ class HmacScheme:
             raise Unauthenticated("the request was made before: its nonce is used")
 
     def _principal(self, key: Key) -> Principal:
-        return Principal(name=key.principal, scheme=self._name, roles=key.roles, scopes=key.scopes)
+        return Principal(
+            name=key.principal,
+            scheme=self._name,
+            roles=key.roles,
+            scopes=key.scopes,
+            credentials=(f"key:{key.id}",),
+        )
 
     # ---- the form of RFC 9421
 

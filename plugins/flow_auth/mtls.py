@@ -5,6 +5,7 @@ The edge's TLS has verified the chain; which of its CA's certificates may come i
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -75,7 +76,8 @@ class MtlsScheme:
             return None
         principal = self._known.get(certificate)
         if principal is None:
-            principal = self._principal(uri_of(certificate))
+            print_ = f"certificate:{hashlib.sha256(certificate).hexdigest()}"
+            principal = attrs.evolve(self._principal(uri_of(certificate)), credentials=(print_,))
             if len(self._known) >= _REMEMBERED:
                 self._known.clear()
             self._known[certificate] = principal

@@ -162,6 +162,7 @@ class TokenScheme:
                     scheme=self._name,
                     roles=frozenset(one.roles),
                     scopes=frozenset(one.scopes),
+                    credentials=(f"token:{one.sha256}",),
                 ),
             )
             for one in tokens

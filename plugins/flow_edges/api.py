@@ -16,6 +16,8 @@
 | `POST /log` | entries of this node's log, readable: `{"first": .., "most": 20}` |
 | `POST /snapshot` | the whole state as a file |
 | `GET /tasks` | tasks and requests under way, and those that ended lately |
+| `GET /revocations` | credentials and principals that no node lets in any more |
+| `POST /revocations/add` | revoke one: `{"scheme": "idp", "what": "jti", "id": .., "seconds": ..}` |
 | `GET /tools` | the public names of all tools |
 | `POST /call` | call a tool: `{"tool": .., "arguments": {..}, "deadline": SECONDS, "idempotencyKey": .., \
 "priority": "low", "affinity": ..}`, all but the tool optional |
@@ -26,6 +28,11 @@ guards of the edge are asked about the actions `status`, `tasks`, `agents` and `
 `remove`, `promote`), `log`, `snapshot`, `guards` and `guards.ACTION`, whose target is the guard; calls pass
 them as any request does. A browser's page cannot use it: a request with an Origin header, or for another host
 than the one it listens on, is refused.
+guards of the edge are asked about the actions `status`, `tasks`, `revocations`, `revocations.add`, `agents`
+and `agents.pause` (or `resume`, `restart`), whose target is the agent, `memory.export` (or `import`,
+`reembed`), `guards` and `guards.ACTION`, whose target is the guard; calls pass them as any request does. A
+browser's page cannot use it: a request with an Origin header, or for another host than the one it listens on,
+is refused.
 """
 
 from __future__ import annotations
@@ -40,6 +47,7 @@ import msgspec
 import trio
 
 from flow_edges import api_memory, api_state
+from flow_edges import api_access, api_memory
 from flow_edges.resource import Resource, host_of
 from flow_edges.routes import Route
 from flowcore.access import Access, is_local
@@ -76,6 +84,8 @@ ROUTES = (
     Route("POST", "/log"),
     Route("POST", "/snapshot"),
     Route("GET", "/tasks"),
+    Route("GET", "/revocations"),
+    Route("POST", "/revocations/ACTION"),
     Route("GET", "/tools"),
     Route("POST", "/call"),
 )
@@ -149,6 +159,8 @@ class Api:
             "/log": self._log,
             "/snapshot": self._snapshot,
             "/tasks": self._tasks,
+            "/revocations": self._revocations,
+            "/revocations/ACTION": self._revoke,
             "/tools": self._tools,
             "/call": self._call,
         }
@@ -329,9 +341,24 @@ class Api:
         body = {
             "requests": entries,
             "tasks": [_task(one, now) for one in tasks.list()[:1000]],
+            "kept": await self._host.kept_tasks(1000),
             "statistics": attrs.asdict(tasks.statistics()),
         }
         return _json(body)
+
+    async def _revocations(self, request: Request, parts: list[str]) -> Response:
+        del parts
+        await self._admit(request, "revocations")
+        return _json({"revocations": await self._host.revocations()})
+
+    async def _revoke(self, request: Request, parts: list[str]) -> Response:
+        principal = await self._admit(request, f"revocations.{parts[1]}")
+        if parts[1] != "add":
+            raise NotThere(f"revocations can be told add, not {parts[1][:100]!r}")
+        done, id_ = await api_access.revoke(self._host, request.body)
+        guards = self._host.requests.guards
+        guards.done(self._edge, principal, "revocations.add", id_)
+        return _json(done)
 
     async def _tools(self, request: Request, parts: list[str]) -> Response:
         del parts

@@ -102,7 +102,11 @@ class Verifier:
         if not key.Algorithm.verify(signed, key.key, _decoded(parts[2])):
             raise Unauthenticated("the token's signature is wrong")
         claims = _object(_decoded(parts[1]), "payload")
-        return self._believe(claims, audience, now, revoked)
+        verified = self._believe(claims, audience, now, revoked)
+        kid = header.get("kid")
+        marks = ("" if verified.id is None else f"jti:{verified.id}", f"key:{kid}" if kid else "")
+        principal = attrs.evolve(verified.principal, credentials=tuple(filter(None, marks)))
+        return attrs.evolve(verified, principal=principal)
 
     def _key(self, header: dict[str, Any], keys: KeySet) -> PyJWK:
         algorithm, kind, kid = header.get("alg"), header.get("typ"), header.get("kid")
