@@ -1,0 +1,216 @@
+"""Real nodes that share a state, killed one after the other: tasks, keys, singletons and revocations hold."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import pathlib
+import signal
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+
+from support.cluster import Cluster, Refused
+from support.node import ROOT
+
+NAMES = ("alpha", "beta", "gamma")
+LABORIOUS = f"{ROOT}/tests/support/laborious.py"
+MORE = f"""
+[consensus]
+type = "raft"
+voters = ["alpha", "beta", "gamma"]
+election = "500ms"
+heartbeat = "100ms"
+[agent.job]
+type = "python"
+target = "{LABORIOUS}"
+[agent.cron]
+type = "python"
+target = "{LABORIOUS}"
+singleton = true
+lease = "2s"
+[edge.mcp]
+type = "mcp"
+bind = "127.0.0.1:0"
+"""
+META = {
+    "io.modelcontextprotocol/protocolVersion": "2026-07-28",
+    "io.modelcontextprotocol/clientCapabilities": {
+        "extensions": {"io.modelcontextprotocol/tasks": {}}
+    },
+}
+
+
+class Swarm:
+    """Three nodes, and an MCP client that knows tasks."""
+
+    def __init__(self, nodes: Cluster, folder: pathlib.Path) -> None:
+        self.nodes = nodes
+        self.folder = folder
+
+    def ask(self, node: str, method: str, subject: str = "", **params: Any) -> dict[str, Any]:
+        """The answer of a node's MCP edge. Raises OSError."""
+        url = urlsplit(self.nodes.nodes[node].mcp)
+        body = {"jsonrpc": "2.0", "id": 1, "method": method, "params": {**params, "_meta": META}}
+        headers = {
+            "Content-Type": "application/json",
+            "Accept": "application/json, text/event-stream",
+            "MCP-Protocol-Version": "2026-07-28",
+            "Mcp-Method": method,
+            **({"Mcp-Name": subject} if subject else {}),
+        }
+        connection = http.client.HTTPConnection(url.hostname or "", url.port, timeout=30)
+        try:
+            connection.request("POST", url.path, json.dumps(body), headers)
+            said = connection.getresponse().read().decode()
+        except http.client.HTTPException as error:
+            raise ConnectionError(str(error)) from error
+        finally:
+            connection.close()
+        if not said.startswith("{"):
+            said = [line[6:] for line in said.splitlines() if line.startswith("data: {")][-1]
+        answer: dict[str, Any] = json.loads(said)
+        return answer
+
+    def submit(self, name: str, tool: str, folder: pathlib.Path) -> str:
+        """A task's id."""
+        folder.mkdir(exist_ok=True)
+        answer = self.ask(name, "tools/call", tool, name=tool, arguments={"folder": str(folder)})
+        assert answer["result"]["resultType"] == "task", answer
+        return str(answer["result"]["taskId"])
+
+    def task(self, name: str, id_: str) -> dict[str, Any]:
+        """A task as a node tells it."""
+        answer = self.ask(name, "tasks/get", id_, taskId=id_)
+        if "error" in answer and answer["error"]["code"] in (-31063, -31050, -31054):
+            return {"status": "nobody knows"}  # there is no leader just now
+        assert "result" in answer, answer
+        task: dict[str, Any] = answer["result"]
+        return task
+
+    def ended(self, name: str, id_: str) -> dict[str, Any]:
+        """The same once it is final."""
+        found: dict[str, Any] = {}
+
+        def final() -> bool:
+            found.update(self.task(name, id_))
+            return found["status"] in ("completed", "failed", "cancelled")
+
+        self.nodes.until(final)
+        return found
+
+    def begun(self, folder: pathlib.Path) -> list[tuple[str, int]]:
+        """What was begun, by which process, in order."""
+        try:
+            lines = (folder / "begun").read_text().splitlines()
+        except FileNotFoundError:
+            return []
+        return [(line.split()[0], int(line.split()[1])) for line in lines]
+
+    def of(self, process: int) -> str:
+        """The node of a process; empty if it is none any more."""
+        return next(
+            (name for name, one in self.nodes.nodes.items() if one.process.pid == process), ""
+        )
+
+    def call(self, name: str, tool: str, key: str, **arguments: Any) -> str:
+        """The text of a call with an idempotency key. Raises Refused."""
+        body = {"tool": tool, "arguments": arguments, "idempotencyKey": key, "deadline": 20.0}
+        status, answer = self.nodes.ask(name, "/call", body)
+        if status != 200:
+            raise Refused(status, answer)
+        return str(answer["result"]["content"][0]["text"])
+
+
+@pytest.fixture
+def swarm(tmp_path: pathlib.Path) -> Iterator[Swarm]:
+    nodes = Cluster(tmp_path, NAMES, MORE, "mesh")
+    nodes.prepare()
+    try:
+        all_at_once(nodes)
+        nodes.complete(*NAMES)
+        yield Swarm(nodes, tmp_path)
+    finally:
+        nodes.close()
+
+
+def all_at_once(nodes: Cluster) -> None:
+    """Start all of them: alone, the first one would wait for a majority."""
+    threads = [threading.Thread(target=nodes.start, args=(name,)) for name in NAMES]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+
+
+def test_a_task_and_a_key_outlive_the_node_that_took_them(swarm: Swarm) -> None:
+    work, keyed = swarm.folder / "work", swarm.folder / "keyed"
+    keyed.mkdir()
+    id_ = swarm.submit("alpha", "job.again", work)
+    once = swarm.submit("alpha", "job.once", work)
+    first = swarm.call("alpha", "job.count", "k", folder=str(keyed))
+    swarm.nodes.until(lambda: len(swarm.begun(work)) == 2)
+    assert swarm.task("beta", id_)["status"] == "working"
+    swarm.nodes.end("alpha", signal.SIGKILL)
+    swarm.nodes.until(lambda: len(swarm.begun(work)) == 3)
+    (work / "go").touch()
+    for name in ("beta", "gamma"):
+        assert swarm.ended(name, id_)["status"] == "completed"
+        lost = swarm.ended(name, once)
+        assert (lost["status"], lost["error"]["code"]) == ("failed", -31054)
+        assert swarm.call(name, "job.count", "k", folder=str(keyed)) == first
+        with pytest.raises(Refused, match="another request"):
+            swarm.call(name, "job.count", "k", folder="elsewhere")
+    assert Counter(what for what, _ in swarm.begun(work)) == {"again": 2, "once": 1}
+    assert len(swarm.begun(keyed)) == 1
+    listed = swarm.nodes.nodes["beta"].ctl_json("tasks")["kept"]
+    assert {(one["name"], one["state"]) for one in listed} == {
+        ("again", "completed"),
+        ("once", "unknown"),
+    }
+
+
+def test_a_singleton_moves_when_its_node_is_killed(swarm: Swarm) -> None:
+    fences: list[int] = []
+    for _ in range(2):
+        told: list[str] = []
+
+        def runs(told: list[str] = told) -> bool:
+            try:
+                told[:] = [
+                    swarm.nodes.call(name, "cron.fence")["content"][0]["text"]
+                    for name in swarm.nodes.nodes
+                ]
+            except Refused:
+                return False
+            return not fences or int(told[0].split()[0]) > fences[-1]
+
+        swarm.nodes.until(runs)
+        assert len(set(told)) == 1  # whichever node is asked, it is the same one
+        fence, process = map(int, told[0].split())
+        fences.append(fence)
+        if len(fences) == 1:
+            swarm.nodes.end(swarm.of(process), signal.SIGKILL)
+    assert fences[0] < fences[1]
+
+
+@pytest.mark.long
+def test_a_task_outlives_every_node_killed_in_turn(swarm: Swarm) -> None:
+    work = swarm.folder / "work"
+    id_ = swarm.submit("alpha", "job.again", work)
+    for number in range(2):
+        swarm.nodes.until(lambda number=number: len(swarm.begun(work)) == number + 1)  # type: ignore[misc]
+        name = swarm.of(swarm.begun(work)[-1][1])
+        swarm.nodes.end(name, signal.SIGKILL)
+        swarm.nodes.until(lambda number=number: len(swarm.begun(work)) == number + 2)  # type: ignore[misc]
+        swarm.nodes.start(name)
+    for name in NAMES:
+        swarm.nodes.end(name, signal.SIGKILL)  # all of them
+    all_at_once(swarm.nodes)
+    (work / "go").touch()
+    for name in NAMES:
+        assert swarm.ended(name, id_)["status"] in ("completed", "failed")
