@@ -82,9 +82,7 @@ class Agent:
         self._orders = self._lives.orders
         self.fence = 0
         """Of a singleton: the number under which it runs here, greater than any before; 0: it does not."""
-        if settings.singleton:
-            self._orders.standby = "it is not known yet which node runs it"
-            self._orders.drain_by = trio.current_time()
+        self._orders.undecided = settings.singleton
         self.numbers = itertools.count(1)
         """The next worker's number; none is given twice, in all lives."""
 
@@ -254,10 +252,10 @@ class Agent:
 
     def take_over(self, fence: int) -> None:
         """Run here from now on: a singleton whose lease this node holds, under this number."""
+        orders = self._orders
         self.fence = fence
-        self._orders.standby = ""
-        self._orders.drain_by = None
-        self._orders.restart = True
+        orders.restart = not orders.undecided
+        orders.undecided, orders.standby, orders.drain_by = False, "", None
         self._lives.heed()
 
     async def stand_by(self, reason: str, seconds: float = 0.0) -> None:
@@ -266,7 +264,7 @@ class Agent:
         if orders.standby == reason:
             return
         was, orders.standby = orders.standby, reason
-        orders.restart = False
+        orders.restart = orders.undecided = False
         if was:
             self._reason = reason
             self._changed(self)

@@ -98,6 +98,8 @@ class Lives:
 
     async def _one_after_another(self) -> None:
         failures = 0
+        while self.orders.undecided and not self.orders.end:
+            await self._nudge_comes()
         while not self.orders.end:
             if self.orders.stops:
                 await self._stopped()

@@ -21,6 +21,8 @@ class Orders:
     """To fail, as if by itself, and of what; for who rehearses failure."""
     end: bool = False
     """To stop for good."""
+    undecided: bool = False
+    """To wait, starting, until it is known whether it is to run here."""
     standby: str = ""
     """Why it is to be stopped until it is told to take over; empty if it is not."""
 
