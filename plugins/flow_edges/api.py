@@ -23,16 +23,11 @@
 "priority": "low", "affinity": ..}`, all but the tool optional |
 
 It listens on loopback only, unless `auth` says who may come in; then all but the first two ask who it is. The
-guards of the edge are asked about the actions `status`, `tasks`, `agents` and `agents.pause` (or `resume`,
-`restart`), whose target is the agent, `memory.export` (or `import`, `reembed`), `state`, `members.add` (or
-`remove`, `promote`), `log`, `snapshot`, `guards` and `guards.ACTION`, whose target is the guard; calls pass
-them as any request does. A browser's page cannot use it: a request with an Origin header, or for another host
-than the one it listens on, is refused.
 guards of the edge are asked about the actions `status`, `tasks`, `revocations`, `revocations.add`, `agents`
 and `agents.pause` (or `resume`, `restart`), whose target is the agent, `memory.export` (or `import`,
-`reembed`), `guards` and `guards.ACTION`, whose target is the guard; calls pass them as any request does. A
-browser's page cannot use it: a request with an Origin header, or for another host than the one it listens on,
-is refused.
+`reembed`), `state`, `members.add` (or `remove`, `promote`), `log`, `snapshot`, `guards` and `guards.ACTION`,
+whose target is the guard; calls pass them as any request does. A browser's page cannot use it: a request with
+an Origin header, or for another host than the one it listens on, is refused.
 """
 
 from __future__ import annotations
@@ -46,8 +41,7 @@ import attrs
 import msgspec
 import trio
 
-from flow_edges import api_memory, api_state
-from flow_edges import api_access, api_memory
+from flow_edges import api_access, api_memory, api_state
 from flow_edges.resource import Resource, host_of
 from flow_edges.routes import Route
 from flowcore.access import Access, is_local

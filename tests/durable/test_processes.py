@@ -6,7 +6,6 @@ import http.client
 import json
 import pathlib
 import signal
-import threading
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -14,7 +13,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from support.cluster import Cluster, Refused
+from support.cluster import Cluster, Refused, cluster
 from support.node import ROOT
 
 NAMES = ("alpha", "beta", "gamma")
@@ -148,23 +147,8 @@ class Swarm:
 
 @pytest.fixture
 def swarm(tmp_path: pathlib.Path) -> Iterator[Swarm]:
-    nodes = Cluster(tmp_path, NAMES, MORE, "mesh")
-    nodes.prepare()
-    try:
-        all_at_once(nodes)
-        nodes.complete(*NAMES)
+    with cluster(tmp_path, *NAMES, more=MORE) as nodes:
         yield Swarm(nodes, tmp_path)
-    finally:
-        nodes.close()
-
-
-def all_at_once(nodes: Cluster) -> None:
-    """Start all of them: alone, the first one would wait for a majority."""
-    threads = [threading.Thread(target=nodes.start, args=(name,)) for name in NAMES]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
 
 
 def test_a_killed_node_leaves_its_tasks_keys_and_singletons_to_others(swarm: Swarm) -> None:
@@ -210,7 +194,7 @@ def test_a_task_outlives_every_node_killed_in_turn(swarm: Swarm) -> None:
         swarm.nodes.start(name)
     for name in NAMES:
         swarm.nodes.end(name, signal.SIGKILL)  # all of them
-    all_at_once(swarm.nodes)
+    swarm.nodes.start(*NAMES)
     (work / "go").touch()
     for name in NAMES:
         assert swarm.ended(name, id_)["status"] == "completed"
