@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from contextlib import AsyncExitStack
+from typing import Any
 
 import pytest
 import trio
@@ -22,6 +23,7 @@ async def test_members_die_and_nothing_acknowledged_is_lost_or_done_twice() -> N
     acknowledged: dict[int, bytes] = {}
     unknown: set[bytes] = set()
     refused: set[bytes] = set()
+    looked: list[int] = []
     ended = False
     with open_etcds(3) as etcd:
         async with AsyncExitStack() as stack:
@@ -56,6 +58,18 @@ async def test_members_die_and_nothing_acknowledged_is_lost_or_done_twice() -> N
                         assert position not in acknowledged
                         acknowledged[position] = command
 
+            async def look(node: Etcd) -> None:
+                """What was acknowledged anywhere before is before a barrier, wherever it is asked."""
+                while not ended:
+                    known = max(acknowledged, default=0)
+                    try:
+                        barrier = await node.read_barrier()
+                    except StateUnavailable:
+                        await trio.lowlevel.checkpoint()
+                    else:
+                        assert barrier >= known
+                        looked.append(barrier)
+
             async def more(count: int) -> None:
                 aim = len(acknowledged) + count
                 with trio.fail_after(120):
@@ -65,6 +79,8 @@ async def test_members_die_and_nothing_acknowledged_is_lost_or_done_twice() -> N
             async with trio.open_nursery() as nursery:
                 for number in range(9):
                     nursery.start_soon(work, nodes[number % 3], number)
+                for node in nodes:
+                    nursery.start_soon(look, node)
                 for turn in range(30):
                     await more(50)
                     victim = chance.choice(etcd.members)
@@ -78,6 +94,7 @@ async def test_members_die_and_nothing_acknowledged_is_lost_or_done_twice() -> N
                         victim.start()
                 await more(50)
                 ended = True
+            assert len(looked) > 100
             last = await nodes[0].propose(b"the end")
             found = await read(nodes[0], last)
             assert len(found) == len(set(found))
@@ -89,3 +106,32 @@ async def test_members_die_and_nothing_acknowledged_is_lost_or_done_twice() -> N
             for node in nodes[1:]:
                 await node.read_barrier()
                 assert await read(node, last) == found
+
+
+@pytest.mark.long
+async def test_without_a_majority_nothing_is_taken_and_afterwards_all_is() -> None:
+    with open_etcds(3) as etcd:
+        prefix = new_prefix()
+        settings: dict[str, Any] = {"patience": 0.9, "timeout": 0.5, "silence": 0.2}
+        async with on_etcd(*etcd.urls, prefix=prefix, **settings) as node:
+            await node.propose(b"a")
+            for member in etcd.members[:2]:
+                member.pause()
+            for _ in range(5):
+                with pytest.raises((StateUnavailable, OutcomeUnknown)):
+                    await node.propose(b"perhaps")
+                with pytest.raises(StateUnavailable):
+                    await node.read_barrier()
+            for member in etcd.members[:2]:
+                member.go_on()
+            with trio.fail_after(60):
+                while True:
+                    try:
+                        last = await node.propose(b"b")
+                    except (StateUnavailable, OutcomeUnknown):
+                        continue
+                    break
+            found = await read(node, last)
+            assert found[0] == b"a"
+            assert found[-1] == b"b"
+            assert found.count(b"perhaps") <= 5
