@@ -55,7 +55,7 @@ ABOUT = 100
 
 def run(*, quick: bool = False) -> list[Figure]:
     """Costs and joins on sockets, then the campaign."""
-    measured = trio.run(_measured, 3.0 if quick else SECONDS, 2 if quick else JOINS)
+    measured = on_sockets(3.0 if quick else SECONDS, 2 if quick else JOINS)
     return [*measured, *_simulated(campaign(QUICK if quick else SEEDS, keep=KEEP))]
 
 
@@ -73,6 +73,11 @@ def setup() -> dict[str, str]:
 
 
 # ---- on sockets
+
+
+def on_sockets(seconds: float, joins: int) -> list[Figure]:
+    """What gossip costs, measured for so long, and how soon who joins is known, the median of so many."""
+    return trio.run(_measured, seconds, joins)
 
 
 @attrs.define(eq=False)

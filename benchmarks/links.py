@@ -22,6 +22,7 @@ from typing import Any
 
 import attrs
 
+from benchmarks import broadcasts, gossip
 from benchmarks.contenders import PEERS, PROGRAMS
 from benchmarks.load import MODERN, closed_loop, wait_ready
 from benchmarks.report import Figure, Peer, absent, beside
@@ -31,7 +32,7 @@ from flowcore.certs import CertFolder, Kind, Wanted
 GRPC, HTTP, TLS = "gRPC (grpcio)", "HTTP/1.1 (flowcore.http)", "TLS alone (trio)"
 _PYTHON = PEERS / "links" / "bin" / "python"
 _ABSENT = "is not installed: make peers"
-_SMALL, _LARGE = 100, 1
+_SMALL, _LARGE = 50, 1
 """Small messages, and chunks of 64 KiB, for each call that is measured."""
 
 
@@ -78,6 +79,8 @@ def run() -> list[Figure]:
             *_forwarded(folder / "ed25519", calls, rounds, found),
             *_hops(found),
             *_loads(kinds, calls, rounds),
+            *gossip.on_sockets(calls / 600, rounds),
+            *broadcasts.measure(times=max(2, calls // 100)),
         ]
 
 
@@ -94,6 +97,8 @@ def setup() -> dict[str, str]:
         GRPC: "a unary call, generic handlers without protobuf, synchronous on both sides; certificates of"
         " P-256, since its TLS takes none of Ed25519",
         TLS: "the same chunks of 64 KiB by trio's SSLStream, which nothing stands on",
+        "gossip and joins": "64 nodes in one process, UDP on loopback, profile `local`; as in `gossip`",
+        "broadcast": "256 bytes over links with TLS on loopback; all 61 nodes in one process",
         "small messages": "64 bytes, one way; of one core: by the CPU time that both sides took together",
     }
 
