@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from flowcore.state import State as HardState
     from flowcore.swarm.swarm import Swarm
     from flowcore.swarm.weather import Weather
+    from flowcore.wall import WallClock
 
 
 class Worker(Protocol):
@@ -314,6 +315,11 @@ class Host(Protocol):
     @property
     def weather(self) -> Weather:
         """What links and gossip fare in, for who rehearses failure."""
+        ...
+
+    @property
+    def wall(self) -> WallClock:
+        """The wall clock: what expires, and what is stamped, goes by it."""
         ...
 
     @property

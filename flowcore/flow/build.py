@@ -102,7 +102,7 @@ class _Building:
         flow = self.flow
         consensus = self.handles["consensus"]
         path = flow.config.node.data_dir / STATE_FILE
-        async with open_state(consensus, path, flow.config.state) as state:
+        async with open_state(consensus, path, flow.config.state, clock=flow.wall) as state:
             flow.keep_in(state)
             try:
                 yield state
@@ -130,6 +130,7 @@ class _Building:
             chance=random.Random(flow.random.getrandbits(64)),
             audit=self._link_told,
             weather=flow.weather,
+            wall=flow.wall,
         ) as swarm:
             flow.link_by(swarm)
             try:

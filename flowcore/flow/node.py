@@ -49,6 +49,7 @@ from flowcore.routing import Router
 from flowcore.state import State as HardState
 from flowcore.supervise import Supervisor
 from flowcore.swarm import Swarm, Weather
+from flowcore.wall import WallClock
 
 Kind = Literal["tools", "resources", "prompts"]
 
@@ -85,6 +86,8 @@ class Flow(Calling):
         self._durable: Durable | None = None
         self.singletons: dict[str, Single] = {}
         """The agents that run at one node at a time, by name."""
+        self.wall = WallClock()
+        """What time it is: the machine's, but where somebody rehearses that it is wrong."""
         self.weather = Weather(self.random)
         """What links and gossip fare in: fair, but where somebody rehearses failure."""
         self.root: Supervisor | None = None

@@ -19,6 +19,7 @@ from flowcore.swarm.port import Port, Sorting
 from flowcore.swarm.settings import SwarmSettings
 from flowcore.swarm.swarm import Swarm
 from flowcore.swarm.weather import Weather, WeatheredDatagrams
+from flowcore.wall import WallClock
 
 logger = logging.getLogger(__name__)
 
@@ -39,13 +40,14 @@ async def open_swarm(
     chance: random.Random,
     audit: Audit,
     weather: Weather,
+    wall: WallClock,
 ) -> AsyncGenerator[Swarm]:
     """Be a node of a swarm as long as the block lasts; leaving it says farewell.
 
     Entering waits for nobody else. Raises AssemblyError if the identity cannot be used, or the address not
     be listened on.
     """
-    identity = Identity(settings.tls, config_dir)
+    identity = Identity(settings.tls, config_dir, wall.moment)
     if identity.name != name:
         raise AssemblyError(
             f"{settings.tls.cert!r} is the certificate of node {identity.name!r}, and this is {name!r}:"

@@ -246,7 +246,8 @@ async def open_hmac(config: HmacConfig, context: Context) -> AsyncGenerator[Hmac
         raise AssemblyError(
             f"the form of RFC 9421 needs http-message-signatures: {error}"
         ) from None
-    yield HmacScheme(config, context.name.partition(".")[2], _ring(config.keys))
+    name = context.name.partition(".")[2]
+    yield HmacScheme(config, name, _ring(config.keys), clock=context.host.wall)
 
 
 def _ring(keys: pathlib.Path | Secret) -> Callable[[], KeyRing]:

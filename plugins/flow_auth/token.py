@@ -198,7 +198,8 @@ async def open_token(config: TokenConfig, context: Context) -> AsyncGenerator[To
     file = None
     if config.file is not None:
         file = WatchedFile(config.file, read_tokens(config.file), "token file").get
-    yield TokenScheme(config, context.name.partition(".")[2], file=file)
+    name = context.name.partition(".")[2]
+    yield TokenScheme(config, name, file=file, clock=context.host.wall)
 
 
 @hookimpl

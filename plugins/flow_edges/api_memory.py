@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from typing import Any, TypeVar
 
 import msgspec
@@ -44,7 +43,7 @@ async def export(host: Host, body: bytes) -> dict[str, Any]:
 async def take(host: Host, body: bytes) -> dict[str, Any]:
     """Take patterns in. Raises CallError."""
     patterns = _read(body, _Import).patterns
-    return {"count": await host.router.porting.take(patterns, time.time())}
+    return {"count": await host.router.porting.take(patterns, host.wall())}
 
 
 async def reembed(host: Host, body: bytes) -> dict[str, Any]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
 from typing import Any, TypeVar
@@ -172,7 +171,7 @@ async def saved(host: Host) -> AsyncGenerator[AsyncGenerator[bytes]]:
             node=host.name,
             position=position,
             term=term,
-            time=time.time(),
+            time=host.wall(),
             flowcore=version(),
         )
         async with aclosing(packed(about, pieces)) as made:

@@ -84,15 +84,17 @@ def read_revoked(data: bytes) -> frozenset[str]:
 async def open_scheme(config: JwtConfig, context: Context) -> AsyncGenerator[JwtScheme]:
     """Keys from where the configuration says. Raises AssemblyError for files that cannot be used."""
     name = context.name.partition(".")[2]
-    revoked = None
+    wall, revoked = context.host.wall, None
     if config.revoked is not None:
         revoked = WatchedFile(config.revoked, read_revoked, "revocation list")
     if config.secret is not None:
-        yield JwtScheme(config, name, FixedKeys(secret_key(config.secret.reveal())), revoked)
+        yield JwtScheme(
+            config, name, FixedKeys(secret_key(config.secret.reveal())), revoked, clock=wall
+        )
         return
     if config.keys is not None:
         source = FileKeys(config.keys, config.believed)
-        yield JwtScheme(config, name, source, revoked)
+        yield JwtScheme(config, name, source, revoked, clock=wall)
         return
     assert config.jwks_url is not None
     tls = None
@@ -108,5 +110,5 @@ async def open_scheme(config: JwtConfig, context: Context) -> AsyncGenerator[Jwt
             refresh=config.refresh,
             stale=config.stale,
         )
-        yield JwtScheme(config, name, fetched, revoked)
+        yield JwtScheme(config, name, fetched, revoked, clock=wall)
         nursery.cancel_scope.cancel()

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import datetime
 import hashlib
 import logging
-import time
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -86,6 +84,10 @@ class Audit(Guard):
             record["error"] = type(error).__name__
         self._put(record)
 
+    def _now(self) -> str:
+        moment = self._context.host.wall.moment()
+        return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
     def stray(self, envelope: Envelope, error: CallError) -> None:
         """Write down what somebody wanted that is not there: whoever tries names leaves lines, too."""
         self.leave(envelope, trio.current_time(), error)
@@ -105,7 +107,7 @@ class Audit(Guard):
         if isinstance(event, FaultInjected):
             self._put(
                 {
-                    "time": _now(),
+                    "time": self._now(),
                     "what": "fault",
                     "experiment": event.experiment[:_TEXT],
                     "fault": event.fault,
@@ -117,11 +119,11 @@ class Audit(Guard):
             )
         elif isinstance(event, LinkChanged):
             told = {key: str(text)[:_TEXT] for key, text in event.details.items()}
-            self._put({"time": _now(), "what": event.what, **told})
+            self._put({"time": self._now(), "what": event.what, **told})
         elif isinstance(event, AccessDenied):
             self._put(
                 {
-                    "time": _now(),
+                    "time": self._now(),
                     "what": "denied",
                     "edge": event.edge,
                     "address": event.address[:_TEXT],
@@ -132,11 +134,11 @@ class Audit(Guard):
 
     def note(self, what: str, **more: Any) -> None:
         """Write down something of the log itself."""
-        self._put({"time": _now(), "what": what, **more})
+        self._put({"time": self._now(), "what": what, **more})
 
     def _of(self, what: str, principal: Principal) -> dict[str, Any]:
         return {
-            "time": _now(),
+            "time": self._now(),
             "what": what,
             "principal": principal.name[:_TEXT],
             "scheme": principal.scheme,
@@ -177,7 +179,7 @@ class Audit(Guard):
         waiting, chain = self._waiting, self._chain
         if self._lost:
             lost, self._lost = self._lost, 0
-            waiting.append({"time": _now(), "what": "lost", "lines": lost})
+            waiting.append({"time": self._now(), "what": "lost", "lines": lost})
         count, first = min(_BATCH, len(waiting)), chain.seq + 1
         lines = b"".join([chain.line(waiting.popleft()) for _ in range(count)])
         return _Batch(lines, first, count) if count else None
@@ -219,11 +221,6 @@ def outcome_of(error: CallError | None) -> str:
     if error is None:
         return "result"
     return "error" if error.began else "refused"
-
-
-def _now() -> str:
-    moment = datetime.datetime.fromtimestamp(time.time(), datetime.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @asynccontextmanager

@@ -86,6 +86,9 @@ class Faults(Guard):
             return
         if kind in OF_LINKS:
             self._host.weather.set(running.name, _rule(experiment))
+        elif kind == "clock":
+            offset = -experiment.offset if experiment.behind else experiment.offset
+            self._host.wall.set(running.name, offset)
         elif kind == "crash_agent":
             for name in experiment.agents:
                 self._crash(running, name)
@@ -127,6 +130,7 @@ class Faults(Guard):
         logger.info("rehearsal %r is undone: %s", running.name, why)
         if running.experiment.fault in OF_LINKS and not running.experiment.dry_run:
             self._host.weather.lift(running.name)
+        self._host.wall.lift(running.name)
         scope = self._scopes.get(running.name)
         if scope is not None:
             scope.cancel()
@@ -248,7 +252,7 @@ def _given(experiment: Experiment) -> dict[str, Any]:
     """Its settings, as somebody might have written them."""
     given: dict[str, Any] = {}
     for key, value in attrs.asdict(experiment).items():
-        if key in ("delay", "jitter", "after", "duration"):
+        if key in ("delay", "jitter", "offset", "after", "duration"):
             given[key] = f"{round(1e6 * value)}us"
         elif key in ("size", "leave"):
             given[key] = f"{value}B"

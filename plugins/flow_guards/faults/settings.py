@@ -20,6 +20,7 @@ Fault = Literal[
     "processor",
     "memory",
     "disk",
+    "clock",
 ]
 OF_REQUESTS = frozenset({"latency", "error"})
 OF_LINKS = frozenset({"link_latency", "link_loss", "partition"})
@@ -32,7 +33,8 @@ class Experiment:
 
     fault: Fault = setting(
         help="`latency` and `error` of requests; `link_latency`, `link_loss` and `partition` of links and"
-        " gossip; `crash_agent`, `crash_node`; `processor`, `memory` and `disk` of this machine"
+        " gossip; `crash_agent`, `crash_node`; `processor`, `memory` and `disk` of this machine;"
+        " `clock` of this node"
     )
     agents: tuple[str, ...] = setting(
         (), help="whose requests, or who is to crash; unset: the requests of all"
@@ -54,6 +56,10 @@ class Experiment:
     leave: Size = setting(
         0, validator=v.ge(0), help="bytes of the disk that are left free; 0 is a full disk"
     )
+    offset: Duration = setting(
+        0.0, validator=v.ge(0), help="how far ahead this node's wall clock is"
+    )
+    behind: bool = setting(False, help="whether the clock is behind by `offset` instead")
     cores: int = setting(1, validator=v.in_range(1, 64), help="processors that are kept busy")
     after: Duration = setting(
         0.0, validator=v.ge(0), help="how long after the start, or after `flowctl fault start`"
@@ -71,6 +77,10 @@ class Experiment:
             raise ValueError("expected the agents that are to crash")
         if kind in ("memory", "disk") and not self.size:
             raise ValueError(f"expected a size for {kind!r}: the bytes that it takes at most")
+        if kind == "clock" and not self.offset:
+            raise ValueError("expected an offset for 'clock': how far it is off")
+        if (self.offset or self.behind) and kind != "clock":
+            raise ValueError(f"expected offset and behind only for 'clock', not {kind!r}")
         if self.agents and kind not in OF_AGENTS:
             raise ValueError(f"expected no agents for {kind!r}")
         if (self.nodes or self.way != "both") and kind not in OF_LINKS:
