@@ -33,6 +33,7 @@ FAMILIES = (
     "gossip",
     "commit",
     "failover",
+    "recovery",
 )
 
 

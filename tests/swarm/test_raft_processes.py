@@ -14,7 +14,6 @@ from flowcore.testing import History, check_linearizable, read_history
 from support.cluster import Cluster
 from support.raft_processes import NAMES, Clients, kept, under_load
 
-
 KILLS = int(os.environ.get("FLOW_KILLS", "100"))
 
 
@@ -74,7 +73,7 @@ def test_three_kills_under_load_lose_nothing(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.long
 def test_a_hundred_kills_pauses_and_cuts_under_load_lose_nothing(tmp_path: pathlib.Path) -> None:
-    """At 100 to 200 calls a second; the history is left in the folder of the test. `FLOW_KILLS`: how often."""
+    """At 100 to 200 calls a second; the history is left in the folder of the test."""
     chance = random.Random(7)
     path = tmp_path / "history.jsonl"
     with path.open("wb") as file:

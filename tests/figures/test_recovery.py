@@ -1,0 +1,21 @@
+"""The benchmark of recovery runs, small."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks import recovery
+
+
+def test_the_family_measures_a_start_over_a_log_and_what_is_held(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("FLOW_RECOVERY_MB", "20")
+    monkeypatch.setenv("FLOW_RECOVERY_COMMANDS", "300")
+    figures = {one.name: one for one in recovery.run()}
+    back = figures["a log of 20 MB: back after"]
+    assert back.value
+    assert back.bar == 10.0
+    for what in ("memory", "disk"):
+        assert figures[f"{what} after 300 commands over after a tenth"].value
+    assert {"node", "a log", "memory", "disk"} <= recovery.setup().keys()
