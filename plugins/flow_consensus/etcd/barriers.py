@@ -8,7 +8,7 @@ import trio
 from flow_consensus.etcd.failures import EtcdFailure, Unanswered
 from flow_consensus.etcd.log import Log
 from flow_consensus.etcd.settings import EtcdSettings
-from flowcore.errors import StateUnavailable
+from flowcore.errors import StateUnavailable, UntrustedFile
 
 
 @attrs.define(eq=False)
@@ -40,7 +40,7 @@ class Barriers:
             await mine.done.wait()
         if mine.position is not None:
             return mine.position
-        why = mine.why or self._log.client.trouble or "etcd is slow"
+        why = mine.why or self._log.stopped or self._log.client.trouble or "etcd is slow"
         raise StateUnavailable(f"nobody says what is committed: {why}", retry_after=0.5)
 
     async def run(self) -> None:
@@ -71,6 +71,10 @@ class Barriers:
                 except EtcdFailure as error:
                     now.why = str(error)
                     break
+                except UntrustedFile as error:
+                    now.why = str(error)
+                    now.done.set()
+                    raise
                 else:
                     now.position = end.last
                     break

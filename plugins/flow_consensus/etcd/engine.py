@@ -112,13 +112,20 @@ class Etcd:
     async def entries(self, first: int, most: int) -> Sequence[Shown]:
         """As `ShowsLog.entries`: what is in etcd. The term is 1: etcd's own is of all that it keeps."""
         found: list[Shown] = []
+        with trio.move_on_after(self._settings.timeout):
+            await self._show(first, most, found)
+            return found[:most]
+        raise StateUnavailable(
+            f"the log cannot be read: {self._log.client.trouble or 'etcd is slow'}"
+        )
+
+    async def _show(self, first: int, most: int, found: list[Shown]) -> None:
         while len(found) < most and first + len(found) <= self._log.last:
             found += (
                 Shown(position=one.position, term=1, committed=True, data=one.data)
                 for one in await self._some(first + len(found) - 1)
             )
         await trio.lowlevel.checkpoint()
-        return found[:most]
 
     async def _some(self, after: int) -> Sequence[Committed]:
         try:

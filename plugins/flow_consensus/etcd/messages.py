@@ -127,9 +127,9 @@ class Streamed(Struct, frozen=True):
 # ---- requests
 
 
-def get(key: bytes, *, revision: int = 0) -> Request:
+def get(key: bytes) -> Request:
     """One key, linearizable."""
-    return {"key": key, "revision": revision} if revision else {"key": key}
+    return {"key": key}
 
 
 def get_all(

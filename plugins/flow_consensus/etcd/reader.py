@@ -6,7 +6,7 @@ from collections.abc import AsyncGenerator, Sequence
 from functools import partial
 
 from flow_consensus.etcd import messages
-from flow_consensus.etcd.failures import AnswerTooLarge, Compacted, EtcdFailure, Refused, Unanswered
+from flow_consensus.etcd.failures import AnswerTooLarge, EtcdFailure, Refused
 from flow_consensus.etcd.log import Log
 from flow_consensus.etcd.records import Base, after_all, decode_batch, new_digest
 from flowcore.errors import StateUnavailable, TooOld, UntrustedFile
@@ -123,7 +123,7 @@ class Reader:
         """Take the snapshot in the place of what is gone into the storage. Raises TooOld, UntrustedFile."""
         client, log = self._log.client, self._log
         while True:
-            base, revision = await client.until_answered(log.read_base)
+            base, _ = await client.until_answered(log.read_base)
             if base is None or base.position <= after:
                 raise TooOld(
                     f"the state has applied {after}, and the log in etcd begins later: what is between is"
@@ -131,26 +131,32 @@ class Reader:
                 )
             info = SnapshotInfo(position=base.position, term=1, about=self._identity)
             try:
-                await self._storage.save_snapshot(info, self._pieces(base, revision))
-            except (Compacted, Unanswered):
-                continue  # another snapshot has taken its place meanwhile
+                await self._storage.save_snapshot(info, self._pieces(base))
+            except _PieceGone as error:
+                if (await client.until_answered(log.read_base))[0] == base:
+                    raise UntrustedFile(f"{error} of the snapshot is gone from etcd") from None
             except EtcdFailure as error:
                 raise StateUnavailable(f"the snapshot cannot be read: {error}") from error
-            self.installed += 1
-            return base
+            else:
+                self.installed += 1
+                return base
 
-    async def _pieces(self, base: Base, revision: int) -> AsyncGenerator[bytes]:
-        """Its pieces as they were at a revision, though others remove them meanwhile."""
+    async def _pieces(self, base: Base) -> AsyncGenerator[bytes]:
+        """Its pieces; no other snapshot ever has the same keys."""
         client, keys = self._log.client, self._log.keys
         digest, size = new_digest(), 0
         for number in range(base.pieces):
-            request = messages.get(keys.piece(base.snapshot, number), revision=revision)
+            request = messages.get(keys.piece(base.snapshot, number))
             answer = await client.until_answered(partial(client.read, request))
             if not answer.kvs:
-                raise UntrustedFile(f"piece {number} of the snapshot is gone from etcd")
+                raise _PieceGone(f"piece {number}")
             piece = answer.kvs[0].value
             digest.update(piece)
             size += len(piece)
             yield piece
         if size != base.size or digest.hexdigest() != base.digest:
             raise UntrustedFile("the snapshot in etcd is damaged: its checksum is another")
+
+
+class _PieceGone(Exception):
+    """Another snapshot may have taken the place of this one meanwhile."""

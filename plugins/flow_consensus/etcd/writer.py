@@ -227,11 +227,14 @@ class Writer:
                 else:
                     self._end_all(_unknown(f"{log.client.endpoint}: {error}"))
                 return
-            if there is not None and decode_batch(key, there.value).id == identifier:
-                self._found_again += 1
-                self._committed(first, batch, there.mod_revision)
-                self._end = now
-                return
+            if there is not None:
+                other = decode_batch(key, there.value)
+                if other.id == identifier:
+                    self._found_again += 1
+                    self._committed(first, batch, there.mod_revision)
+                    self._end = now
+                    return
+                log.add(first, other)
             if there is None and unsure and now.last >= first:
                 self._end = now
                 self._end_all(_unknown("what came of it is not kept any more"))
@@ -286,10 +289,10 @@ class Writer:
         self._flying = []
 
     def _committed(self, first: int, batch: Batch, revision: int) -> None:
-        log = self._log
         self._end = End(first + len(batch.entries) - 1, revision)
-        if not log.add(first, batch):
-            log.jump(self._end.last)
+        self._log.add(
+            first, batch
+        )  # or, where others' are missing before it, when the watch gives them
         self._batches += 1
         self._proposals += len(batch.entries)
         self._largest = max(self._largest, len(batch.entries))

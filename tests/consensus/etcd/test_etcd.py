@@ -21,7 +21,7 @@ from flowcore.state import (
     open_state,
 )
 from flowcore.testing import Trial, check_plugin
-from support.etcds import Etcds, open_etcds
+from support.etcds import Etcds, open_etcds, text
 from support.keeping import keeping, note
 from support.on_etcd import new_prefix, on_etcd, read
 
@@ -192,17 +192,20 @@ async def test_a_damaged_snapshot_and_a_gap_are_refused(
         with trio.fail_after(20):
             while not node.status()["snapshots_stored"]:
                 await state.do(note("a", "again"))
-    base = f"{prefix}base".encode()
     (piece,) = [key for key in etcd.get(prefix.encode()) if b"/snapshot/" in key]
     whole = etcd.get(piece)[piece]
     for wrong in (whole[:-1], whole[:100] + b"!" + whole[101:]):
         etcd.put(piece, wrong)
-        etcd.put(base, etcd.get(base)[base])  # else it is read as it was before
         async with on_etcd(*etcd.urls, **more) as node, aclosing(node.committed(0)) as stream:
             with pytest.raises(UntrustedFile, match="damaged: its checksum"):
                 await anext(stream)
+    etcd.delete(piece)
+    async with on_etcd(*etcd.urls, **more) as node, aclosing(node.committed(0)) as stream:
+        with pytest.raises(UntrustedFile, match="piece 0 of the snapshot is gone"):
+            await anext(stream)
     etcd.put(piece, whole)
-    etcd.put(base, etcd.get(base)[base])
+    revision = etcd.ask("/v3/kv/range", {"key": text(piece)})["header"]["revision"]
+    etcd.ask("/v3/kv/compaction", {"revision": revision})  # history is not needed
     async with on_etcd(*etcd.urls, **more) as node, aclosing(node.committed(0)) as stream:
         assert isinstance(await anext(stream), Installed)
     async with on_etcd(*etcd.urls, prefix=prefix) as node:

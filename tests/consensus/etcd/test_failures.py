@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import pathlib
 from collections.abc import Callable, Generator
 from functools import partial
@@ -14,10 +16,11 @@ from flow_consensus.etcd import Etcd, keeper, leases
 from flow_consensus.etcd.failures import LeaseLost
 from flowcore.config import Secret
 from flowcore.errors import Overloaded, StateUnavailable, UntrustedFile
+from flowcore.http import Request, Response, Stream
 from flowcore.state import StateSettings, open_state
 from support.etcds import Etcds, free_ports, open_etcds
 from support.keeping import note
-from support.liar import instead, open_liar, silence, truly
+from support.liar import Liar, instead, open_liar, silence, truly
 from support.on_etcd import new_prefix, on_etcd, opens, read, says
 
 TXN, RANGE, WATCH, GRANT = "/v3/kv/txn", "/v3/kv/range", "/v3/watch", "/v3/lease/grant"
@@ -270,3 +273,45 @@ async def test_reading_copes_with_answers_that_are_too_large(etcd: Etcds) -> Non
             liar.will(RANGE, *[TOO_LARGE] * 20)
             with pytest.raises(UntrustedFile, match="a batch in etcd cannot be read"):
                 await read(node, 40)
+
+
+async def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_anew(
+    etcd: Etcds, tmp_path: pathlib.Path
+) -> None:
+    prefix = new_prefix()
+    more: dict[str, Any] = {"prefix": prefix, "snapshot_every": 5, "keep": 0, "command_size": 1024}
+
+    async with (
+        open_liar(etcd.urls[0]) as liar,
+        on_etcd(*etcd.urls, **more) as node,
+        open_state(node, tmp_path / "state", StateSettings(compact_after=5)) as state,
+    ):
+        for number in range(9):  # more than one piece
+            await state.do(note(f"k{number}", "x" * 300))
+        while node.status()["snapshots_stored"] < 2:
+            await state.do(note("a", "x" * 300))
+
+        async def replaced(liar: Liar, request: Request) -> Response | Stream:
+            before = node.status()["snapshots_stored"]
+            while node.status()["snapshots_stored"] == before:
+                await state.do(note("a", "y" * 300))
+            return await liar.truth(request)
+
+        asked = {"x": 0}
+
+        async def counted(liar: Liar, request: Request) -> Response | Stream:
+            """The second piece that is asked for."""
+            asked["x"] += b"/snapshot/" in base64.b64decode(json.loads(request.body)["key"])
+            if asked["x"] == 2:
+                return await replaced(liar, request)
+            liar.will(RANGE, counted)
+            return await liar.truth(request)
+
+        async with on_etcd(liar.url, **more) as newcomer:
+            await until(lambda: newcomer.status()["watches"])
+            liar.will(RANGE, counted)
+            async with open_state(newcomer, tmp_path / "new") as copy:
+                assert asked["x"] >= 2
+                found = await copy.pattern("notes", "a")
+                assert found is not None
+                assert found.text == "y" * 300
