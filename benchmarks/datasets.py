@@ -22,7 +22,7 @@ import trio
 from benchmarks.minilm import MINILM, open_minilm
 from flow_embedders.projection import Hashed
 from flowcore.routing import Embedder, Expert, Identity
-from flowcore.routing.experts import texts_said
+from flowcore.routing.experts import embedded, texts_said, vectors_of
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -163,12 +163,13 @@ class Vectorised:
         """Experts with the vectors of what they say."""
         if not said:
             return []
-        vectors = self([text for texts in said.values() for text in texts])
+        vectors = self([text for texts in said.values() for text in embedded(texts)])
         made, at = [], 0
         for name, texts in said.items():
-            own = vectors[at : at + len(texts)]
+            end = at + len(embedded(texts))
+            own = vectors_of(texts, vectors[at:end])
             made.append(Expert(name=name, texts=texts, vectors=own, side_effects=side_effects))
-            at += len(texts)
+            at = end
         return made
 
     def _opened(self) -> AbstractAsyncContextManager[Embedder]:

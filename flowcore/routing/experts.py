@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import attrs
 import msgspec
@@ -15,10 +15,14 @@ from flowcore.agents.directory import Directory
 from flowcore.agents.offers import Listed, Listing
 from flowcore.routing.interfaces import Embedder, Expert
 
+if TYPE_CHECKING:
+    from flowcore.routing.interfaces import Vectors
+
 EXAMPLES = "io.flowcore/examples"
 """The member of a tool's `_meta` that lists tasks it is for, in a user's words."""
 LONGEST = 4000
 """Characters of each text of an expert; what a tool writes beyond them is not looked at."""
+_REQUEST = "i want to ask about {}"
 _MOST_EXAMPLES = 64
 _MOST_PARAMETERS = 64
 _RUNS = re.compile(r"[^\W_]+")
@@ -66,6 +70,21 @@ def texts_said(name: str, definition: Mapping[str, Any], about_agent: str = "") 
     texts = [words, described, both, _parameters(definition), about_agent]
     texts += _examples(definition)
     return tuple(text[:LONGEST] for text in texts if text)
+
+
+def embedded(texts: tuple[str, ...]) -> tuple[str, ...]:
+    """What is embedded of an expert: its texts, and a bare name also as a request has it.
+
+    A bare name is no sentence, and lies apart from those that users write: a prompt around it brings it
+    nearer (as for class names in Radford et al., "Learning Transferable Visual Models From Natural Language
+    Supervision", 2021, section 3.1.4).
+    """
+    return texts if len(texts) > 1 else (*texts, *(_REQUEST.format(text) for text in texts))
+
+
+def vectors_of(texts: tuple[str, ...], vectors: Vectors) -> Vectors:
+    """One vector for each text, of those of what is embedded: a bare name has the sum of its two."""
+    return vectors if len(texts) > 1 else vectors.sum(axis=0, keepdims=True)
 
 
 def _described(definition: Mapping[str, Any]) -> str:
@@ -187,15 +206,15 @@ class Experts:
                 known[listed.name] = old
             else:
                 new.append((listed, about, texts_of(listed, about)))
-        vectors = await self._embedder.embed([text for *_, texts in new for text in texts])
+        vectors = await self._embedder.embed([text for *_, texts in new for text in embedded(texts)])
         start = 0
         for listed, about, texts in new:
-            end = start + len(texts)
+            end = start + len(embedded(texts))
             assert isinstance(listed.offer, Tool)
             expert = Expert(
                 name=listed.name,
                 texts=texts,
-                vectors=vectors[start:end],
+                vectors=vectors_of(texts, vectors[start:end]),
                 side_effects=not listed.offer.read_only,
             )
             known[listed.name] = Known(listed, about, expert)
