@@ -1,7 +1,8 @@
 """The data sets of the routing benchmarks, and the vectors of their texts.
 
 They lie in `../shared/data`, beside the checkout: see its README for where each comes from. Vectors are made
-by flowcore's own embedders and kept in `.models/vectors`, by a hash of the texts and the embedder's identity.
+by flowcore's own embedders, each once, and kept in `.models/vectors`, a file for each embedder: a run that is
+cut short goes on from there.
 """
 
 from __future__ import annotations
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
 ROOT = pathlib.Path(__file__).parents[1]
 KEPT = ROOT / ".models" / "vectors"
 EMBEDDERS = ("hashed", "MiniLM")
+TOGETHER = 4096
+"""Texts after whose vectors all are kept."""
 
 
 @attrs.frozen(kw_only=True)
@@ -144,20 +147,34 @@ class Vectorised:
             raise FileNotFoundError("all-MiniLM-L6-v2 is missing: `make models` brings it")
         self.name = name
         self.identity: Identity = trio.run(self._ask)
+        digest = blake2b(str(self.identity).encode(), digest_size=12).hexdigest()
+        self._path = KEPT / f"{name}-{digest}.npz"
+        self._rows: dict[bytes, int] = {}
+        self._vectors: Vectors = np.zeros((0, self.identity.dimensions), np.float32)
+        if self._path.is_file():
+            with np.load(self._path) as kept:
+                self._rows = {key: row for row, key in enumerate(kept["keys"].tolist())}
+                self._vectors = kept["vectors"]
 
     def __call__(self, texts: Sequence[str]) -> Vectors:
         """Shape (n, 384)."""
-        digest = blake2b(str(self.identity).encode(), digest_size=12)
-        for text in texts:
-            digest.update(text.encode("utf-8", "surrogatepass") + b"\x00")
-        path = KEPT / f"{self.name}-{digest.hexdigest()}.npy"
-        if path.is_file():
-            kept: Vectors = np.load(path)
-            return kept
-        made = trio.run(self._embed, list(texts))
+        keys = [_key(text) for text in texts]
+        new = {key: text for key, text in zip(keys, texts, strict=True) if key not in self._rows}
+        ordered = sorted(new, key=lambda key: len(new[key]))  # those of one length make one batch
+        for at in range(0, len(ordered), TOGETHER):
+            some = ordered[at : at + TOGETHER]
+            made = trio.run(self._embed, [new[key] for key in some])
+            for key in some:
+                self._rows[key] = len(self._rows)
+            self._vectors = np.concatenate([self._vectors, made])
+            self._keep()
+        return self._vectors[[self._rows[key] for key in keys]]
+
+    def _keep(self) -> None:
         KEPT.mkdir(parents=True, exist_ok=True)
-        np.save(path, made)
-        return made
+        unfinished = self._path.with_suffix(".new.npz")
+        np.savez(unfinished, keys=np.array([*self._rows]), vectors=self._vectors)
+        unfinished.replace(self._path)
 
     def experts(self, said: dict[str, tuple[str, ...]], side_effects: bool = True) -> list[Expert]:
         """Experts with the vectors of what they say."""
@@ -183,8 +200,14 @@ class Vectorised:
         async with self._opened() as embedder:
             return np.concatenate(
                 [await embedder.embed(texts[at : at + 1024]) for at in range(0, len(texts), 1024)]
-                or [np.zeros((0, self.identity.dimensions), np.float32)]
             )
+
+
+def _key(text: str) -> bytes:
+    """In hexadecimal, for numpy cuts zeros off the end of bytes."""
+    return (
+        blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).hexdigest().encode("ascii")
+    )
 
 
 @asynccontextmanager

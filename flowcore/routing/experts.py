@@ -79,12 +79,12 @@ def embedded(texts: tuple[str, ...]) -> tuple[str, ...]:
     nearer (as for class names in Radford et al., "Learning Transferable Visual Models From Natural Language
     Supervision", 2021, section 3.1.4).
     """
-    return texts if len(texts) > 1 else (*texts, *(_REQUEST.format(text) for text in texts))
+    return texts if len(texts) != 1 else (*texts, _REQUEST.format(*texts))
 
 
 def vectors_of(texts: tuple[str, ...], vectors: Vectors) -> Vectors:
     """One vector for each text, of those of what is embedded: a bare name has the sum of its two."""
-    return vectors if len(texts) > 1 else vectors.sum(axis=0, keepdims=True)
+    return vectors if len(texts) != 1 else vectors.sum(axis=0, keepdims=True)
 
 
 def _described(definition: Mapping[str, Any]) -> str:
@@ -206,7 +206,9 @@ class Experts:
                 known[listed.name] = old
             else:
                 new.append((listed, about, texts_of(listed, about)))
-        vectors = await self._embedder.embed([text for *_, texts in new for text in embedded(texts)])
+        vectors = await self._embedder.embed(
+            [text for *_, texts in new for text in embedded(texts)]
+        )
         start = 0
         for listed, about, texts in new:
             end = start + len(embedded(texts))

@@ -19,7 +19,7 @@ from zlib import crc32
 import numpy as np
 import numpy.typing as npt
 
-from flowcore.text.letters import COMMON, words
+from flowcore.text.letters import COMMON, FREQUENT, words
 
 BUCKETS = 1 << 14
 """How many buckets there are unless it is said."""
@@ -34,7 +34,7 @@ _FEW = 2_000
 
 _WORD, _PAIR, _BEGINNING, _SHORT, _LONG, _END = range(6)
 _KINDS = 6
-"""What a hash is of; as many more on top for those of a common word."""
+"""What a hash is of; as many more on top for those of a common word, and twice as many of a frequent one."""
 _OF_PAIR = bytes([_PAIR])
 _LENGTH = 4
 """Bytes of a hash."""
@@ -55,6 +55,8 @@ class Weights(NamedTuple):
     """A run with which a word ends."""
     common: float = 1.0
     """A common word of English, and its runs, beside those of another."""
+    frequent: float = 1.0
+    """Another frequent word of English, and its runs."""
 
 
 _USUAL = Weights()
@@ -138,10 +140,10 @@ def _joined(hashes: list[bytes], kinds: list[bytes]) -> _Hashes:
 
 @functools.lru_cache(maxsize=64)
 def _table(weights: Weights) -> npt.NDArray[np.float64]:
-    """What each kind counts, shape (2 kinds,)."""
-    runs = [weights.beginnings, weights.short, weights.long, weights.ends]
-    common = [weights.common * one for one in (1.0, *runs)]
-    return np.array([1.0, weights.pairs, *runs, common[0], weights.pairs, *common[1:]])
+    """What each kind counts, shape (3 kinds,): of words that tell much, common ones, frequent ones."""
+    own = np.array([1.0, weights.beginnings, weights.short, weights.long, weights.ends])
+    parts = [factor * own for factor in (1.0, weights.common, weights.frequent)]
+    return np.concatenate([np.insert(part, _PAIR, weights.pairs) for part in parts])
 
 
 def _features(found: _Hashes, buckets: int, table: npt.NDArray[np.float64]) -> Features:
@@ -179,9 +181,9 @@ def _hash(word: str) -> tuple[bytes, bytes, bytes, int]:
             run = marked[start : start + length]
             hashes.append(crc32(run.encode("utf-8", "surrogatepass")))
             kinds.append(_BEGINNING if start == 0 else _END if start == last else inside)
-    common = _KINDS if word in COMMON else 0
+    more = _KINDS if word in COMMON else 2 * _KINDS if word in FREQUENT else 0
     packed = b"".join(one.to_bytes(_LENGTH, "little") for one in hashes)
-    return encoded, packed, bytes(kind + common for kind in kinds), crc32(b"b%b " % encoded)
+    return encoded, packed, bytes(kind + more for kind in kinds), crc32(b"b%b " % encoded)
 
 
 _hashed = functools.lru_cache(maxsize=8192)(_hash)

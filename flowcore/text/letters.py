@@ -25,6 +25,18 @@ COMMON = frozenset(
 )
 """Words of English that say how other words belong together, rather than what a text is about."""
 
+FREQUENT = frozenset(
+    """able also always another anybody anything around ask asked back become best better big call called
+    came case come currently day different even every everything fact feel find first found gave getting
+    give given go going gone good got great hand help high keep kind know known knows large last leave
+    life little long look looking lot made make makes making man many maybe mean much name need needed
+    needs never new next number okay old one part people place point possible put really right said saw
+    say says see seem seen set show small someone something sort start still sure take taken takes talk
+    tell thing think three time today told tomorrow took try trying turn two use used using wants way week
+    well went work working world year yes""".split()  # noqa: SIM905 - as above
+)
+"""Other words of English that are in texts about anything: they tell less than rare ones."""
+
 
 def words(text: str) -> list[str]:
     """The words, in lower case, in their order: runs of letters, marks, numbers and `_`.

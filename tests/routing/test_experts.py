@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import msgspec
+import numpy as np
 import pytest
 from msgspec import Raw
 
 from flowcore.agents import Listed, Tool
-from flowcore.routing.experts import LONGEST, texts_of, words_of
+from flowcore.routing.experts import LONGEST, embedded, texts_of, vectors_of, words_of
 
 
 def listed(name: str, **definition: Any) -> Listed:
@@ -76,3 +77,18 @@ def test_what_is_too_long_is_cut() -> None:
 def test_no_json_at_all_leaves_the_name() -> None:
     tool = Tool(name="b", definition=Raw(b"\xff nonsense"))
     assert texts_of(Listed("a.b", "a", tool)) == ("a b",)
+
+
+def test_a_bare_name_is_embedded_as_a_request_has_it_too() -> None:
+    bare = texts_of(listed("bank.balance"))
+    assert embedded(bare) == ("bank balance", "i want to ask about bank balance")
+    rows = np.array([[1.0, 0.0], [0.0, 1.0]], np.float32)
+    assert vectors_of(bare, rows).tolist() == [[1.0, 1.0]]
+
+
+@pytest.mark.parametrize("definition", [{"description": "How much money there is"}, None])
+def test_what_says_more_or_nothing_is_embedded_as_it_is(definition: Any) -> None:
+    texts = () if definition is None else texts_of(listed("bank.balance", **definition))
+    rows = np.ones((len(texts), 2), np.float32)
+    assert embedded(texts) == texts
+    assert vectors_of(texts, rows) is rows

@@ -108,3 +108,14 @@ def test_who_asks_second_for_a_text_gets_what_the_first_would_have() -> None:
     other = features(text, 1 << 10, Weights(pairs=0.5))
     assert fingerprint(features(text, 1 << 16, Weights(common=0.125))) == fingerprint(first)
     as_described(other, plainly(text, 1 << 10, Weights(pairs=0.5)))
+
+
+def test_frequent_words_count_as_much_as_is_said_and_all_others_as_before() -> None:
+    found = dict(zip(*features("make time", 1 << 20, Weights(pairs=0.0)), strict=True))
+    halved = Weights(pairs=0.0, frequent=0.5)
+    mixed = dict(zip(*features("make zebra", 1 << 20, halved), strict=True))
+    alone = features("make time", 1 << 20, halved)
+    assert dict(zip(*alone, strict=True)) == pytest.approx(found)  # all alike: the same direction
+    of_make = found.keys() & mixed.keys()
+    (word,) = (max(values[one] for one in of_make) for values in [mixed])
+    assert word**2 == pytest.approx(max(mixed.values()) ** 2 / 2, rel=1e-5)

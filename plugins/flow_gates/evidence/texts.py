@@ -6,7 +6,9 @@ from collections import OrderedDict
 
 from flowcore.text import BUCKETS, Features, Weights, features
 
-WEIGHTS = Weights(pairs=1.0, beginnings=3 / 2, short=1 / 2, long=1 / 4, ends=1 / 2, common=1 / 4)
+WEIGHTS = Weights(
+    pairs=1.0, beginnings=3 / 2, short=1 / 2, long=1 / 4, ends=1 / 2, common=1 / 4, frequent=1 / 2
+)
 """Beginnings of words count most, for they are what other forms of a word have too. Long runs within a word
 are rare, so that inverse frequency alone makes much of them: they count less. Chosen with embedders of both
 kinds."""

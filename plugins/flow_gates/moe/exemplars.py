@@ -9,11 +9,11 @@ and what is added to its logit for the vector x of a query
 
     3 c (k / (k + n))^2 (m . x - |m|^2 / 2):
 
-up to a factor how much likelier x is around m than around nothing, 0, where all spread alike (the nearest mean
-of prototypical networks, Snell et al. 2017). An expert without lessons has none of it, and it fades: gradient
-descent needs some dozens of lessons to know an expert better than their mean does. It counts for choosing, and
-lessons are learned as if it were not there, as with patterns near by: two that judge in different ways are
-right more often than one that is fitted to the other.
+up to a factor how much likelier x is around m than around nothing, 0, where all spread alike (the nearest
+mean of prototypical networks, Snell et al. 2017). An expert without lessons has none of it, and it fades:
+gradient descent needs some dozens of lessons to know an expert better than their mean does. It counts for
+choosing, and lessons are learned as if it were not there, as with patterns near by: two that judge in
+different ways are right more often than one that is fitted to the other.
 """
 
 from __future__ import annotations
@@ -59,18 +59,17 @@ class Exemplars:
         self.sums[place] += vector
         return True
 
-    def parts(self, places: Places | slice, said: Floats) -> tuple[Floats, Floats]:
-        """What is multiplied with a query's vector, shape (n, dimensions), and what is added, shape (n,).
-
-        `said` has C for these rows.
-        """
-        counts = self.counts[places].astype(np.float32)
-        means = (said + self.sums[places]) / (1.0 + counts)[:, np.newaxis]
-        lasting = (counts > 0) & (counts < self._most)
-        factors = np.where(lasting, self._factor * (self._fades / (self._fades + counts)) ** 2, 0.0)
-        squares = np.einsum("ij,ij->i", means, means)
-        rows: Floats = means * factors.astype(np.float32)[:, np.newaxis]
-        return rows, (-0.5 * factors * squares).astype(np.float32)
+    def part(self, place: int, said: Floats) -> tuple[Floats, float]:
+        """What is multiplied with a query's vector, shape (dimensions,), and what is added; `said` is C."""
+        count = int(self.counts[place])
+        if not 0 < count < self._most:
+            return np.zeros_like(said), 0.0
+        factor = self._factor * (self._fades / (self._fades + count)) ** 2
+        mean = said + self.sums[place]
+        mean *= np.float32(1.0 / (1.0 + count))
+        offset = -0.5 * factor * float(mean.dot(mean))
+        mean *= np.float32(factor)
+        return mean, offset
 
     def forget(self, place: int) -> None:
         """Know nothing of a row."""

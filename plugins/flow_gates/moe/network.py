@@ -121,13 +121,17 @@ class Network:
         self._closed = len(there) < self._used
         self._said = np.float32(self.of_vectors) * described.vectors
         self._together = self._said + self.weights
-        self._shown, self._offset = self.exemplars.parts(slice(None), described.vectors)
-        self._choosing = self._together + self._shown
+        self._choosing = self._together.copy()
+        for place in self.exemplars.counts.nonzero()[0].tolist():
+            self._place_shown(place, described)
+            give_way()
 
     def clear(self, place: int) -> None:
         """Forget a row."""
         self.weights[place] = 0.0
-        self._together[place] = self._shown[place] = self._choosing[place] = self._offset[place] = 0.0
+        self._together[place] = self._shown[place] = self._choosing[place] = self._offset[place] = (
+            0.0
+        )
         self.exemplars.forget(place)
         self.words[self.written, place] = 0.0
         self._shut[place] = self._free[place] = -np.inf
@@ -221,11 +225,14 @@ class Network:
 
     def show(self, place: int, vector: Floats) -> None:
         """A lesson says that a request is for an expert."""
-        if self.described is not None and self.exemplars.add(place, vector):
-            here = slice(place, place + 1)
-            said = self.described.vectors[here]
-            self._shown[here], self._offset[here] = self.exemplars.parts(here, said)
-            self._choosing[place] = self._together[place] + self._shown[place]
+        if self.exemplars.add(place, vector) and self.described is not None:
+            self._place_shown(place, self.described)
+
+    def _place_shown(self, place: int, described: Described) -> None:
+        row, self._offset[place] = self.exemplars.part(place, described.vectors[place])
+        self._shown[place] = row
+        row += self._together[place]
+        self._choosing[place] = row
 
     def of_shown(self, places: Places, vector: Floats) -> Floats:
         """Shape (n,): what first lessons are for some experts."""
