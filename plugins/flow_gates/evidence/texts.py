@@ -7,11 +7,11 @@ from collections import OrderedDict
 from flowcore.text import BUCKETS, Features, Weights, features
 
 WEIGHTS = Weights(
-    pairs=1.0, beginnings=3 / 2, short=1 / 2, long=1 / 4, ends=1 / 2, common=1 / 4, frequent=1 / 2
+    pairs=1.0, beginnings=3 / 2, short=1 / 2, long=1 / 4, ends=0.0, common=1 / 4, frequent=1 / 2
 )
 """Beginnings of words count most, for they are what other forms of a word have too. Long runs within a word
-are rare, so that inverse frequency alone makes much of them: they count less. Chosen with embedders of both
-kinds."""
+are rare, so that inverse frequency alone makes much of them: they count less. What a
+word ends with the others tell as well. Chosen with embedders of both kinds."""
 LONGEST = 4_000
 """Characters of a text that count, its first: more make it no clearer, and cost time."""
 _KEPT = 512
