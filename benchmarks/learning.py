@@ -292,7 +292,8 @@ def follow(gate: Gate, requests: Labelled, vectors: Vectors, *, explore: bool = 
         near: list[Near] = []
         if kept:
             cosines = store[: len(kept)] @ vector
-            best = np.argsort(-cosines, kind="stable")[:NEAR].tolist()
+            some = np.argpartition(-cosines, min(NEAR, len(kept)) - 1)[:NEAR]
+            best = some[np.argsort(-cosines[some], kind="stable")].tolist()
             near = [
                 Near(id=at, expert=requests.right[kept[at]], similarity=float(cosines[at]))
                 for at in best
