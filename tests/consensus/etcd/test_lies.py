@@ -98,6 +98,10 @@ async def test_what_is_refused_when_it_is_sent_again_is_told_truly(etcd: Etcds) 
         liar.will(TXN, done_but(503, b""), instead(400, REFUSED), instead(503, b""))
         with pytest.raises(OutcomeUnknown, match="too large: it may be committed"):
             await node.propose(b"c")
+        # before anything is sent again, etcd is asked where the log ends
+        liar.will(RANGE, instead(403, b'{"code":7,"message":"etcdserver: permission denied"}'))
+        with pytest.raises(StateUnavailable, match="taken just now: .*permission denied"):
+            await node.propose(b"x")
         liar.will(TXN, instead(400, b'{"code":7,"message":"etcdserver: permission denied"}'))
         with pytest.raises(StateUnavailable, match="nothing was written: .*permission denied"):
             await node.propose(b"d")
