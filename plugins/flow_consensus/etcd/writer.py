@@ -30,6 +30,8 @@ from flow_consensus.etcd.settings import EtcdSettings
 from flowcore.errors import OutcomeUnknown, Overloaded, StateUnavailable, TooLarge, UntrustedFile
 from flowcore.telemetry import Histogram
 
+_TURN = 0.005
+"""Seconds for which who has had to contend lets the others go first, at most."""
 _OVERHEAD = 16
 """Bytes that an entry needs beside its own, about."""
 
@@ -136,7 +138,10 @@ class Writer:
                         continue
                 batch = self._next_batch()
                 if batch:
+                    lost, began = self._conflicts, trio.current_time()
                     await self._commit(batch, self._end)
+                    if self._conflicts > lost:  # others wait as well: it is their turn
+                        await trio.sleep(min(_TURN, trio.current_time() - began))
         except UntrustedFile as error:
             log.distrust(str(error))
             self.stop(str(error))
