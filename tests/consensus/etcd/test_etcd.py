@@ -194,7 +194,8 @@ async def test_a_damaged_snapshot_and_a_gap_are_refused(
         with trio.fail_after(20):
             while not node.status()["snapshots_stored"]:
                 await state.do(note("a", "again"))
-    (piece,) = [key for key in etcd.get(prefix.encode()) if b"/snapshot/" in key]
+    base = f"{prefix}base".encode()
+    piece = f"{prefix}snapshot/{json.loads(etcd.get(base)[base])['snapshot']}/00000000".encode()
     whole = etcd.get(piece)[piece]
     for wrong in (whole[:-1], whole[:100] + b"!" + whole[101:]):
         etcd.put(piece, wrong)
