@@ -120,10 +120,14 @@ peers: .peers/mcp1/ready .peers/mcp2/ready .peers/routing/ready .peers/links/rea
 erlang:
 	@command -v erl >/dev/null || $(if $(ROOT),{ apt-get update -qq && apt-get install -y -qq --no-install-recommends erlang-base; },echo "erl is missing: supervision is compared with recorded logs only")
 
-# what attacks a running server from outside, and what makes its disk fail: without them those tests say so and are skipped
+# what attacks a running server from outside, what makes its disk fail, and what makes hosts of network namespaces:
+# without them those tests say so and are skipped, or run otherwise
 tools:
 	@( for tool in testssl sslscan slowhttptest strace; do command -v $$tool >/dev/null || exit 1; done ) \
 	    || $(if $(ROOT),{ apt-get update -qq && apt-get install -y -qq --no-install-recommends testssl.sh sslscan slowhttptest strace; },echo "testssl, sslscan, slowhttptest or strace is missing: its tests are skipped")
+	@( for tool in nft ip; do command -v $$tool >/dev/null || exit 1; done ) \
+	    || $(if $(ROOT),{ apt-get update -qq && apt-get install -y -qq --no-install-recommends nftables iproute2; } ||) \
+	    echo "there is no nft or no ip: swarms are tested on loopback, and not on hosts of their own"
 
 # the Annoy package has no wheels; it is built here, without -ffast-math, which would change the arithmetic of
 # the whole process. Without a compiler its tests say so and are skipped

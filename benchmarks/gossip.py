@@ -86,7 +86,7 @@ class _Node:
     scope: trio.CancelScope
 
 
-class _Swarm:
+class Swarm:
     """Nodes on sockets, which find each other's memberships in memory."""
 
     def __init__(self, folder: pathlib.Path, nursery: trio.Nursery) -> None:
@@ -155,10 +155,10 @@ def _put_on_socket(port: Port, address: str, datagrams: object, exchange: object
 
 
 @asynccontextmanager
-async def _swarm(count: int) -> AsyncGenerator[_Swarm]:
+async def swarm_of(count: int) -> AsyncGenerator[Swarm]:
     with tempfile.TemporaryDirectory() as folder:
         async with trio.open_nursery() as nursery:
-            swarm = _Swarm(pathlib.Path(folder), nursery)
+            swarm = Swarm(pathlib.Path(folder), nursery)
             for number in range(count):
                 await swarm.start(f"node-{number:02}")
             while not all(map(swarm.alive_for_all, list(swarm.nodes))):  # noqa: ASYNC110
@@ -168,12 +168,12 @@ async def _swarm(count: int) -> AsyncGenerator[_Swarm]:
 
 
 async def _measured(seconds: float, joins: int) -> list[Figure]:
-    async with _swarm(NODES) as swarm:
+    async with swarm_of(NODES) as swarm:
         await trio.sleep(3)  # until nothing is news
         while swarm.worst_health():  # noqa: ASYNC110 - until the start has been got over
             await trio.sleep(0.5)
-        idle_bytes, idle_cpu = await _cost(swarm, seconds)
-        telling_bytes, telling_cpu = await _cost(swarm, seconds, telling=True)
+        idle_bytes, idle_cpu = await cost(swarm, seconds)
+        telling_bytes, telling_cpu = await cost(swarm, seconds, telling=True)
         await trio.sleep(2)
         took = []
         for number in range(joins):
@@ -210,7 +210,7 @@ async def _measured(seconds: float, joins: int) -> list[Figure]:
     ]
 
 
-async def _cost(swarm: _Swarm, seconds: float, *, telling: bool = False) -> tuple[float, float]:
+async def cost(swarm: Swarm, seconds: float, *, telling: bool = False) -> tuple[float, float]:
     """Bytes a second, and CPU seconds a second, of each node."""
     sent, cpu, began = swarm.sent(), time.process_time(), time.perf_counter()
     while time.perf_counter() - began < seconds:

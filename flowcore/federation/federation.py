@@ -283,6 +283,7 @@ class Federation:
             return
         if node.gone:
             node.gone, node.back = "", True
+            self._pardon(node)
             self._set(node)
         if member.about:
             self.heard(member.name, member.about)
@@ -347,6 +348,8 @@ class Federation:
         self._catalogs |= found
         begun_anew = node.boot not in (0, told.boot)
         node.back = node.back or begun_anew  # what it told before is over
+        if begun_anew:
+            self._pardon(node)
         node.boot, node.version, node.agents = told.boot, told.version, told.agents
         if node.wanted[0] != told.boot or node.wanted < (told.boot, told.version):
             node.wanted = (told.boot, told.version)
@@ -413,8 +416,12 @@ class Federation:
             node.agents, node.gone = (), "is no member any more"
             self._set(node)
             self.forwarding.lost(name, "it is no member any more")
-            if name in self._breakers:
-                self._breakers.remove(name, trio.current_time())
+            self._pardon(node)
+
+    def _pardon(self, node: _Node) -> None:
+        """A node is another one than that which failed: nothing is held against it."""
+        if node.name in self._breakers:
+            self._breakers.remove(node.name, trio.current_time())
 
     async def follow(self) -> None:
         """Keep the distances, and look again after who could not be reached; until cancelled."""

@@ -19,6 +19,8 @@ from flowcore.resilience import Breaker, Verdict
 Forward = Callable[[Place, Envelope], Awaitable[Reply]]
 """Has a request done at a place. Raises CallError."""
 
+_AGAIN = 1.0
+"""Seconds after which a node that is left out may be asked for again, at most."""
 EASY = 0.5
 """A local agent that is less busy does what it is asked without a look at others."""
 
@@ -251,7 +253,8 @@ class Placed:
             raise AgentUnavailable(
                 f"node {place.node!r} has failed too often of late",
                 data={"agent": self.name, "node": place.node},
-                retry_after=breaker.retry_after(start),
+                # not longer: it may be back, and is tried at once if it is heard to be
+                retry_after=min(_AGAIN, breaker.retry_after(start)),
             )
         verdict = Verdict.NOTHING
         place.under_way += 1

@@ -344,6 +344,31 @@ async def test_a_node_that_comes_back_has_its_agents_again() -> None:
         assert (await alpha.call("three.echo", {"text": "x"})).text == "x"
 
 
+async def test_a_node_that_failed_too_often_is_asked_again_as_soon_as_it_is_back() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.echo")
+        nodes.net.part("alpha", "beta")
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                with pytest.raises(AgentUnavailable):
+                    await alpha.call("two.echo", {"text": "x"}, deadline=5)
+
+            for _ in range(10):
+                nursery.start_soon(ask)
+        with pytest.raises(AgentUnavailable, match="failed too often") as told:
+            await alpha.call("two.echo", {"text": "x"}, deadline=1)
+        assert told.value.retry_after is not None
+        assert told.value.retry_after <= 1
+        nodes.bury("beta")
+        nodes.net.heal()
+        nodes.gossip("beta")
+        await listed(alpha, "two.echo")
+        assert (await alpha.call("two.echo", {"text": "x"})).text == "x"
+
+
 @asynccontextmanager
 async def states(flow: Flow, agent: str, *wanted: str) -> AsyncGenerator[None]:
     """Wait until what is told of an agent elsewhere ends in these states."""

@@ -66,6 +66,7 @@ class Cluster:
     more: str
     """TOML that each node has besides."""
     topology: str
+    """Its type, or TOML with its settings."""
     hosts: Namespaces | None = None
     """Where they are; on loopback if nowhere else."""
     ports: dict[str, tuple[int, int]] = attrs.field(factory=dict)
@@ -92,7 +93,7 @@ data_dir = "{self.folder}/data-{name}"
 bind = "{self._address(name)}"
 seeds = {seeds}
 tls = {{ cert = "certs/{name}.pem", key = "certs/{name}.key", ca = "certs/ca.pem" }}
-topology = "{self.topology}"
+topology = {self.topology if "{" in self.topology else json.dumps(self.topology)}
 membership = {{ type = "swim", profile = "local" }}
 {self.agents.replace("@name@", name)}
 [edge.api]

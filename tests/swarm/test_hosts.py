@@ -2,8 +2,8 @@
 
 A host is a network namespace; where this machine lets us have none, all are on loopback, and what is a cut
 cable elsewhere is rehearsed by the nodes themselves. Whatever happens: each request has an answer, none is
-run twice, and in the end all agree again. How long each thing took is printed; `make benchmark-failover`
-measures it.
+run twice, and in the end all agree again. How long each thing took is printed, and measured by
+`make benchmark-topologies`.
 """
 
 from __future__ import annotations
@@ -24,7 +24,13 @@ from support.cluster import REHEARSED, Cluster, cluster
 from support.namespaces import hindrance, namespaces
 
 FIVE = ("alpha", "beta", "delta", "epsilon", "gamma")
-TOPOLOGIES = ("mesh", "star", "ring", "hierarchical")
+TOPOLOGIES = {
+    "mesh": "mesh",
+    "star": "star",
+    "ring": '{ type = "ring", successors = 1 }',
+    "hierarchical": '{ type = "hierarchical", branching = 2 }',
+}
+"""By name. With their usual settings a ring of five would be a mesh, and a tree of five a star."""
 
 
 @attrs.define(eq=False)
@@ -140,7 +146,7 @@ def trial(folder: pathlib.Path, topology: str) -> Generator[Trial]:
             cluster(
                 folder,
                 *FIVE,
-                topology=topology,
+                topology=TOPOLOGIES[topology],
                 agents=more,
                 more=REHEARSED if why else "",
                 hosts=hosts,
