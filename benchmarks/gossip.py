@@ -169,9 +169,7 @@ async def swarm_of(count: int) -> AsyncGenerator[Swarm]:
 
 async def _measured(seconds: float, joins: int) -> list[Figure]:
     async with swarm_of(NODES) as swarm:
-        await trio.sleep(3)  # until nothing is news
-        while swarm.worst_health():  # noqa: ASYNC110 - until the start has been got over
-            await trio.sleep(0.5)
+        await settle(swarm)
         idle_bytes, idle_cpu = await cost(swarm, seconds)
         telling_bytes, telling_cpu = await cost(swarm, seconds, telling=True)
         await trio.sleep(2)
@@ -208,6 +206,13 @@ async def _measured(seconds: float, joins: int) -> list[Figure]:
             unit="s",
         ),
     ]
+
+
+async def settle(swarm: Swarm) -> None:
+    """Wait until nothing is news, and the start has been got over."""
+    await trio.sleep(3)
+    while swarm.worst_health():  # noqa: ASYNC110
+        await trio.sleep(0.5)
 
 
 async def cost(swarm: Swarm, seconds: float, *, telling: bool = False) -> tuple[float, float]:

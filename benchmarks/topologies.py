@@ -22,7 +22,7 @@ from typing import Any
 
 import trio
 
-from benchmarks.gossip import cost, swarm_of
+from benchmarks.gossip import cost, settle, swarm_of
 from benchmarks.report import Figure
 from benchmarks.servers import cpu_seconds
 from support import ledger
@@ -223,6 +223,7 @@ async def _sizes(seconds: float) -> list[Figure]:
     figures = []
     for size in SIZES:
         async with swarm_of(size) as swarm:
+            await settle(swarm)
             sent, cpu = await cost(swarm, seconds)
         figures += [
             Figure(name=f"gossip of an idle node among {size}", value=sent, unit="B/s"),
