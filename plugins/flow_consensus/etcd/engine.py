@@ -12,6 +12,7 @@ import random
 import uuid
 from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -23,7 +24,7 @@ from flow_consensus.etcd.client import ANSWER, EtcdClient
 from flow_consensus.etcd.failures import EtcdFailure
 from flow_consensus.etcd.follower import Follower
 from flow_consensus.etcd.keeper import Keeper
-from flow_consensus.etcd.log import Log
+from flow_consensus.etcd.log import End, Log
 from flow_consensus.etcd.presence import Presence
 from flow_consensus.etcd.reader import Reader
 from flow_consensus.etcd.records import FORMAT, Head, Keys, Meta, decode, decode_meta, encode
@@ -55,6 +56,8 @@ class Mark(msgspec.Struct, frozen=True, kw_only=True, tag="etcd", forbid_unknown
     prefix: str
     position: int
     """So much was committed when it was last written."""
+    batch: str = ""
+    """The batch that the last of it came with; empty if that was not known."""
 
 
 class Etcd:
@@ -137,7 +140,7 @@ class Etcd:
 
     async def compact(self, position: int) -> None:
         if not self._log.stopped:
-            await self.mark(position)
+            await self.mark()
             self._keeper.durable(position)
 
     def snapshots_from(self, source: SnapshotSource) -> None:
@@ -159,7 +162,7 @@ class Etcd:
             raise StateUnavailable(f"nothing was restored: {error}") from error
         if not done:
             raise StateUnavailable("nothing was restored: another node stores a snapshot just now")
-        log.jump(end.last)
+        log.jump(end.head)
 
     def status(self) -> dict[str, Any]:
         """Where it is, what it did, who is there."""
@@ -219,33 +222,36 @@ class Etcd:
         log = self._log
         while True:
             try:
-                identity, last = await log.client.until_answered(
+                identity, end = await log.client.until_answered(
                     lambda: look(log.client, log.keys, None)
                 )
+                if identity == self.identity and end.last >= log.last:
+                    await log.client.until_answered(partial(log.verify, end))
                 break
             except EtcdFailure:
                 await trio.sleep(self._settings.backoff_most)
         if identity != self.identity:
             raise UntrustedFile(other_log(self._settings.prefix, identity, self.identity))
-        if last < log.last:
+        if end.last < log.last:
             raise UntrustedFile(
-                f"the log in etcd ends at {last}, and {log.last} was committed: it was put back from an"
+                f"the log in etcd ends at {end.last}, and {log.last} was committed: it was put back from an"
                 " older copy"
             )
-        log.jump(last)
+        log.jump(end.head)
         self._met.set()
 
     async def closed(self) -> None:
         """Remember how far the log was seen, if that can be written."""
         if not self._log.broken:
             try:
-                await self.mark(self._log.last)
+                await self.mark()
             except StorageError as error:
                 _logger.warning("how far the log was seen is not kept: %s", error)
 
-    async def mark(self, position: int) -> None:
-        """Remember that so much is committed. Raises StorageError."""
-        mark = Mark(identity=self.identity, prefix=self._settings.prefix, position=position)
+    async def mark(self) -> None:
+        """Remember how much is committed. Raises StorageError."""
+        log, prefix = self._log, self._settings.prefix
+        mark = Mark(identity=self.identity, prefix=prefix, position=log.last, batch=log.batch)
         await self._storage.append((), hard_state=msgspec.json.encode(mark))
 
 
@@ -257,9 +263,9 @@ def other_log(prefix: str, found: str, known: str) -> str:
     )
 
 
-async def look(client: EtcdClient, keys: Keys, made: str | None) -> tuple[str, int]:
-    """(identity, last position) of the log; one that is not there is made, if there is a name for it, else
-    ("", 0). Raises EtcdFailure, UntrustedFile."""
+async def look(client: EtcdClient, keys: Keys, made: str | None) -> tuple[str, End]:
+    """The identity of the log, and where it ends; one that is not there is made, if there is a name for it,
+    else it has none. Raises EtcdFailure, UntrustedFile."""
     then = []
     if made is not None:
         then = [
@@ -270,12 +276,13 @@ async def look(client: EtcdClient, keys: Keys, made: str | None) -> tuple[str, i
     request = messages.txn(conditions, then, [messages.look(keys.meta), messages.look(keys.head)])
     answer = await client.write(request)
     if answer.succeeded:
-        return made or "", 0
+        return made or "", End(Head(last=0), answer.header.revision)
     meta, head = answer.found(0), answer.found(1)
     if meta is None or head is None:
         lost = keys.meta if meta is None else keys.head
         raise UntrustedFile(f"{lost!r} is gone from etcd: somebody has removed a part of the log")
-    return decode_meta(keys.meta, meta.value).identity, decode(keys.head, head.value, Head).last
+    end = End(decode(keys.head, head.value, Head), head.mod_revision)
+    return decode_meta(keys.meta, meta.value).identity, end
 
 
 def read_mark(storage: Storage, prefix: str) -> Mark | None:
@@ -309,12 +316,13 @@ def restored(storage: Storage) -> bool:
     )
 
 
-async def first_meeting(client: EtcdClient, keys: Keys, settings: EtcdSettings) -> tuple[str, int]:
+async def first_meeting(client: EtcdClient, keys: Keys, settings: EtcdSettings) -> tuple[str, Head]:
     """The log as it is found, or made. Raises StateUnavailable if etcd does not answer in time."""
     made = uuid.uuid4().hex
     with trio.move_on_after(settings.start):
         try:
-            return await client.until_answered(lambda: look(client, keys, made))
+            identity, end = await client.until_answered(lambda: look(client, keys, made))
+            return identity, end.head
         except EtcdFailure as error:
             raise StateUnavailable(f"etcd at {client.endpoint} refuses: {error}") from error
     raise StateUnavailable(
@@ -344,15 +352,15 @@ async def open_node(
         client = EtcdClient(config, http, chance, tell)
         keys = Keys(config.prefix.encode())
         if mark is None:
-            identity, last = await first_meeting(client, keys, config)
+            identity, head = await first_meeting(client, keys, config)
         else:
-            identity, last = mark.identity, mark.position
-        log = Log(client, keys, last)
+            identity, head = mark.identity, Head(last=mark.position, batch=mark.batch)
+        log = Log(client, keys, head)
         etcd = Etcd(config, storage, log, identity, name)
         if restored(storage) and storage.snapshot is not None:
             await etcd.restore(storage.snapshot, storage.read_snapshot())
         if mark is None:
-            await etcd.mark(log.last)
+            await etcd.mark()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(etcd.run, mark is None)
             yield etcd

@@ -46,8 +46,8 @@ class Follower:
         """One watch, from where the log is to its end. Raises EtcdFailure."""
         log = self._log
         end = await log.client.until_answered(log.read_end)
-        if end.last > log.last:
-            log.jump(end.last)
+        await log.verify(end)
+        log.jump(end.head)
         prefix = log.keys.all_log
         request = messages.watch(prefix, after_all(prefix), end.revision + 1)
         self.watches += 1

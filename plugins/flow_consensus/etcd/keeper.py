@@ -147,7 +147,7 @@ class Keeper:
                     " restored"
                 )
             conditions.append(messages.unchanged(keys.head, end.revision))
-            then.append(messages.put(keys.head, encode(Head(last=position))))
+            then.append(messages.put(keys.head, encode(Head(last=position, batch=name))))
         else:
             begins = max(await self._cut(position), 0 if before is None else before.begins)
             if begins:

@@ -12,7 +12,7 @@ from flow_consensus.etcd import messages
 from flow_consensus.etcd.client import EtcdClient
 from flow_consensus.etcd.failures import Unanswered
 from flow_consensus.etcd.messages import KeyValue
-from flow_consensus.etcd.records import Base, Batch, Head, Keys, decode
+from flow_consensus.etcd.records import Base, Batch, Head, Keys, decode, decode_batch
 from flowcore.errors import StateUnavailable, UntrustedFile
 from flowcore.state import Committed
 
@@ -24,20 +24,27 @@ _SOME = 1000
 
 @attrs.frozen
 class End:
-    """Where the log ends: nobody has added to it as long as the head was last changed at this revision."""
+    """Where the log ends: nobody has added to it as long as the head is this one, put at this revision."""
 
-    last: int
+    head: Head
     revision: int
+
+    @property
+    def last(self) -> int:
+        return self.head.last
 
 
 class Log:
     """What is known of the log."""
 
-    def __init__(self, client: EtcdClient, keys: Keys, last: int) -> None:
+    def __init__(self, client: EtcdClient, keys: Keys, head: Head) -> None:
+        """`head` is the last one that was seen."""
         self.keys = keys
         self.client = client
-        self.last = last
+        self.last = head.last
         """The last entry that is known to be committed."""
+        self.batch = head.batch
+        """The batch that it came with, in hexadecimal; empty if that is not known."""
         self.stopped = ""
         """Why nothing is taken any more; "" while it is."""
         self.broken = ""
@@ -95,7 +102,36 @@ class Log:
                 f"the log in etcd ends at {head.last}, and {known} was committed: it was put back from an"
                 " older copy"
             )
-        return End(head.last, found.mod_revision)
+        return End(head, found.mod_revision)
+
+    async def verify(self, end: End) -> None:
+        """What was seen last is still there. Raises UntrustedFile for a log that has gone another way since,
+        as one that was put back from an older copy; EtcdFailure."""
+        last, batch = self.last, self.batch
+        if (
+            not batch or end.last < last
+        ):  # the writer has moved on meanwhile: its condition is the same
+            return
+        if end.last == last:
+            there = end.head.batch
+        else:
+            first, until = self.keys.all_log, self.keys.log(last + 1)
+            request = messages.get_all(first, until, limit=1, descending=True)
+            found = (await self.client.read(request)).kvs
+            there = ""
+            if found:
+                held = decode_batch(found[0].key, found[0].value)
+                if self.keys.first_of(found[0].key) + len(held.entries) - 1 == last:
+                    there = held.id.hex()
+            if there != batch:
+                base, _ = await self.read_base()
+                if base is not None and base.begins >= last:
+                    return  # let go of
+        if there != batch:
+            raise UntrustedFile(
+                f"entry {last} of the log in etcd is not the one that was there before: it was put back"
+                " from an older copy, and went on"
+            )
 
     async def read_base(self) -> tuple[Base | None, int]:
         """The snapshot in the place of what is gone, and the revision at which it was put; (None, 0) before
@@ -111,12 +147,12 @@ class Log:
 
     # ---- the newest entries
 
-    def jump(self, last: int) -> None:
+    def jump(self, head: Head) -> None:
         """It ends there; what is between is to be read from etcd."""
-        if last > self.last:
+        if head.last > self.last:
             self._tail.clear()
             self._held = 0
-            self.last = last
+            self.last, self.batch = head.last, head.batch
             self._moved()
 
     def add(self, first: int, batch: Batch) -> bool:
@@ -128,7 +164,7 @@ class Log:
         for position, data in enumerate(batch.entries, start=first):
             self._tail.append(Committed(position, data))
             self._held += len(data)
-        self.last = first + len(batch.entries) - 1
+        self.last, self.batch = first + len(batch.entries) - 1, batch.id.hex()
         while self._held > _TAIL and len(self._tail) > 1:
             self._held -= len(self._tail.popleft().data)
         self._moved()

@@ -152,6 +152,11 @@ def unchanged(key: bytes, mod_revision: int) -> Request:
     return {"key": key, "target": "MOD", "result": "EQUAL", "mod_revision": mod_revision}
 
 
+def holds(key: bytes, value: bytes) -> Request:
+    """A condition: it has this value."""
+    return {"key": key, "target": "VALUE", "result": "EQUAL", "value": value}
+
+
 def put(key: bytes, value: bytes, *, lease: int = 0) -> Request:
     return {"request_put": {"key": key, "value": value, "lease": lease}}
 

@@ -201,7 +201,7 @@ class Writer:
             head = Head(last=last, batch=identifier.hex())
             key = keys.log(first)
             request = messages.txn(
-                [messages.unchanged(keys.head, end.revision), messages.unchanged(key, 0)],
+                [*self._ends_at(end), messages.unchanged(key, 0)],
                 [messages.put(key, encode_batch(batch)), messages.put(keys.head, encode(head))],
                 [messages.look(keys.head), messages.look(key)],
             )
@@ -245,12 +245,20 @@ class Writer:
                 self._end_all(_unknown("what came of it is not kept any more"))
                 return
             if now.revision == end.revision:
-                raise UntrustedFile(f"{key!r} in etcd lies beyond the end of the log, {end.last}")
+                raise UntrustedFile(
+                    f"{key!r} in etcd lies beyond the end of the log, {end.last}, or that is not as it was"
+                    " written"
+                )
             unsure = False
             self._conflicts += 1
             self._fly(False)
             end = now
             await trio.lowlevel.checkpoint()
+
+    def _ends_at(self, end: End) -> list[messages.Request]:
+        """The condition. A revision alone may come again, in an etcd that was put back from an older copy."""
+        head = self._log.keys.head
+        return [messages.unchanged(head, end.revision), messages.holds(head, encode(end.head))]
 
     async def _fenced(self, end: End, batch: Batch) -> bool:
         """Whether a batch that was sent, and is refused when it is sent again, surely is not committed, and
@@ -259,8 +267,8 @@ class Writer:
         first = end.last + 1
         key = keys.log(first)
         request = messages.txn(
-            [messages.unchanged(keys.head, end.revision)],
-            [messages.put(keys.head, encode(Head(last=end.last)))],
+            self._ends_at(end),
+            [messages.put(keys.head, encode(end.head))],
             [messages.look(keys.head), messages.look(key)],
         )
         try:
@@ -294,7 +302,8 @@ class Writer:
         self._flying = []
 
     def _committed(self, first: int, batch: Batch, revision: int) -> None:
-        self._end = End(first + len(batch.entries) - 1, revision)
+        head = Head(last=first + len(batch.entries) - 1, batch=batch.id.hex())
+        self._end = End(head, revision)
         self._log.add(
             first, batch
         )  # or, where others' are missing before it, when the watch gives them

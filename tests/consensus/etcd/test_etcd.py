@@ -262,6 +262,26 @@ async def test_another_log_or_an_older_copy_is_not_taken_for_the_one_that_was(et
             raise AssertionError
 
 
+@pytest.mark.parametrize("others", [1, 2])
+async def test_a_log_that_was_put_back_and_went_on_is_not_followed(
+    etcd: Etcds, others: int
+) -> None:
+    """As an etcd that is restored from an older copy has it, once others have written."""
+    prefix, storage = new_prefix(), MemoryLog("mine")
+    head = f"{prefix}head".encode()
+    async with on_etcd(*etcd.urls, prefix=prefix, storage=storage) as node:
+        for number in range(3):
+            await node.propose(b"%d" % number)
+        older = etcd.get(head)[head]
+        await node.propose(b"seen")
+    etcd.delete(f"{prefix}log/{4:016x}".encode())
+    etcd.put(head, older)
+    async with on_etcd(*etcd.urls, prefix=prefix, name="other") as other:
+        for number in range(others):
+            assert await other.propose(b"another") == 4 + number
+    await _refused(etcd, prefix, storage, "entry 4 .* is not the one that was there before")
+
+
 async def test_the_log_of_another_engine_is_refused(etcd: Etcds) -> None:
     async with keeping(None) as kept:
         await kept.state.do(note("a"))
