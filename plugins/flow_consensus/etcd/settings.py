@@ -97,7 +97,7 @@ class EtcdSettings:
         help="silence of a watch after which it is checked that nothing was missed",
     )
     command_size: Size = setting(
-        2**20,
+        1400 * 2**10,
         validator=v.in_range(1024, 16 * 2**20),
         help="the largest command, and all of one transaction; larger ones are refused. etcd's own"
         " `--max-request-bytes` (1.5 MiB) must be larger by a few KiB",

@@ -100,6 +100,12 @@ async def test_what_is_too_large_is_refused_and_the_rest_is_not(etcd: Etcds) -> 
         with pytest.raises(ValueError, match="empty"):
             await node.propose(b"")
         assert await node.propose(b"x" * 4096) == 1
+    async with on_etcd(*etcd.urls, prefix=new_prefix()) as node:
+        largest = node._settings.command_size
+        with pytest.raises(TooLarge, match=f"more than {largest}"):
+            await node.propose(bytes(largest + 1))
+        assert await node.propose(bytes(largest)) == 1  # this etcd has its defaults
+        assert await read(node, 1) == [bytes(largest)]
     # its own limit is more than this etcd takes
     async with on_etcd(*etcd.urls, prefix=new_prefix(), command_size=2**23) as node:
         with pytest.raises(TooLarge, match="max-request-bytes"):
