@@ -1,15 +1,14 @@
-"""A simulated network on which the engine of `swim` runs as it is: seeded, as fast as the machine allows.
+"""The engine of `swim` as it is, on the time and the network of `flowcore.testing`: seeded, and fast.
 
-What is simulated is the network (latency, loss, cuts), clocks, and processes that crash, are slow or restart.
-Datagrams are sealed and opened as on a socket. Signatures are a keyed hash of the same length, since they
-cost most of the time and are no part of what is looked at here.
+Time is a `Timeline`, and what lies between nodes are its `Links`. What is added here are processes that
+crash, stop, are held up and restart, as Lifeguard's experiments need them, and exchanges. Datagrams are
+sealed and opened as on a socket. Signatures are a keyed hash of the same length, since they cost most of the
+time and are no part of what is looked at here.
 """
 
 from __future__ import annotations
 
 import hashlib
-import heapq
-import itertools
 import random
 from collections import defaultdict
 from collections.abc import Callable
@@ -19,6 +18,7 @@ import attrs
 from flow_membership.swim.engine import Own, Swim
 from flow_membership.swim.settings import SwimConfig
 from flowcore.swarm import Member, MemberState
+from flowcore.testing import Link, Links, Timeline, uniform
 
 CLUSTER = "simulated"
 
@@ -69,14 +69,8 @@ class Node:
     about: bytes = b""
 
 
-@attrs.frozen(kw_only=True)
-class Conditions:
-    """What the network does to a datagram."""
-
-    loss: float = 0.0
-    least_latency: float = 0.0002
-    most_latency: float = 0.001
-    """Seconds one way, drawn evenly."""
+NEAR = uniform(0.0002, 0.001)
+"""Seconds one way, in one room."""
 
 
 class Simulation:
@@ -88,25 +82,22 @@ class Simulation:
         seed: int,
         *,
         config: SwimConfig | None = None,
-        conditions: Conditions | None = None,
+        link: Link | None = None,
         lifeguard: bool = True,
         seeds: int = 1,
     ) -> None:
-        self.chance = random.Random(seed)
+        self._time = Timeline(seed)
+        self._time.now = 1000.0
+        self.chance = self._time.random
         self.config = config or SwimConfig(profile="local")
-        self.conditions = conditions or Conditions()
+        self.links = Links(link or Link(latency=NEAR))
         self.lifeguard = lifeguard
-        self.now = 1000.0
         self.nodes = {
             f"node-{number:02}": Node(f"node-{number:02}", f"10.0.0.{number}:7400")
             for number in range(nodes)
         }
         self.by_address = {node.address: node for node in self.nodes.values()}
         self._seeds = tuple(node.address for node in self.nodes.values())[:seeds]
-        self._heap: list[tuple[float, int, Callable[[], None]]] = []
-        self._order = itertools.count()
-        self.cuts: set[tuple[str, str]] = set()
-        """Pairs of names: nothing goes from the one to the other."""
         self.seen: list[Seen] = []
         self.bytes: dict[str, int] = defaultdict(int)
         """Sent, by name."""
@@ -123,21 +114,20 @@ class Simulation:
 
     # ---- time
 
+    @property
+    def now(self) -> float:
+        """Seconds on the simulated clock."""
+        return self._time.now
+
     def at(self, when: float, what: Callable[[], None]) -> None:
-        heapq.heappush(self._heap, (when, next(self._order), what))
+        self._time.at(when, what)
 
     def after(self, seconds: float, what: Callable[[], None]) -> None:
-        self.at(self.now + seconds, what)
+        self._time.after(seconds, what)
 
     def run(self, seconds: float) -> None:
         """Let so much time pass."""
-        until = self.now + seconds
-        heap = self._heap
-        while heap and heap[0][0] <= until:
-            when, _, what = heapq.heappop(heap)
-            self.now = when
-            what()
-        self.now = until
+        self._time.run(until=self.now + seconds)
 
     def run_until(self, holds: Callable[[], bool], *, most: float, every: float = 0.05) -> float:
         """Let time pass until something holds; after how many seconds, or -1."""
@@ -230,12 +220,14 @@ class Simulation:
         node.blocked_until = max(node.blocked_until, self.now + seconds)
 
     def cut(self, one: set[str], other: set[str], *, both_ways: bool = True) -> None:
-        self.cuts |= {(a, b) for a in one for b in other}
-        if both_ways:
-            self.cuts |= {(b, a) for a in one for b in other}
+        for a in one:
+            for b in other:
+                self.links.cut(a, b)
+                if both_ways:
+                    self.links.cut(b, a)
 
     def heal(self) -> None:
-        self.cuts.clear()
+        self.links.heal()
 
     # ---- what a process does
 
@@ -279,34 +271,29 @@ class Simulation:
 
     # ---- the network
 
-    def latency(self) -> float:
-        return self.chance.uniform(self.conditions.least_latency, self.conditions.most_latency)
-
     def _post(self, sender: Node, address: str, datagram: bytes) -> None:
         self.bytes[sender.name] += len(datagram)
         self.datagrams[sender.name] += 1
         receiver = self.by_address.get(address)
-        if receiver is None or receiver.swim is None or (sender.name, receiver.name) in self.cuts:
+        if receiver is None or receiver.swim is None:
             return
-        if self.conditions.loss and self.chance.random() < self.conditions.loss:
-            return
-        swim = receiver.swim
-        self.at(
-            max(self.now, sender.blocked_until) + self.latency(),
-            lambda: self._when(receiver, swim, lambda one: one.receive(datagram, self.now)),
-        )
+        swim, now = receiver.swim, self.now
+        for delay in self.links.delays(sender.name, receiver.name, now, self.chance):
+            self.at(
+                max(now, sender.blocked_until) + delay,
+                lambda: self._when(receiver, swim, lambda one: one.receive(datagram, self.now)),
+            )
 
     def _exchange(self, asker: Node, swim: Swim, address: str) -> None:
         """A question and its answer over TCP and TLS: three round trips, with loss more."""
         other = self.by_address.get(address)
         if other is None or other is asker:
             return
-        pair = {(asker.name, other.name), (other.name, asker.name)}
         ask = swim.syncing.ask()
         self.exchanges += 1
 
         def arrive() -> None:
-            if other.swim is None or pair & self.cuts:
+            if other.swim is None or not self._reach(asker, other):
                 return
             there = other.swim
             self._when(other, there, lambda there: answer(there))
@@ -320,7 +307,7 @@ class Simulation:
             self.after(self._way(1), lambda: self._when(asker, swim, lambda one: back(one, reply)))
 
         def back(one: Swim, reply: bytes) -> None:
-            if pair & self.cuts:
+            if not self._reach(asker, other):
                 return
             one.met(address, other.name, self.now)
             found = one.syncing.read_answer(reply)
@@ -342,12 +329,17 @@ class Simulation:
 
         self.after(self._way(5), arrive)
 
+    def _reach(self, one: Node, other: Node) -> bool:
+        """Whether both get through to each other."""
+        reaches = self.links.reaches
+        return reaches(one.name, other.name) and reaches(other.name, one.name)
+
     def _way(self, times: int) -> float:
         """Seconds of so many ways through TCP, which sends again what is lost."""
-        seconds = 0.0
+        seconds, link = 0.0, self.links.default
         for _ in range(times):
-            seconds += self.latency()
-            while self.conditions.loss and self.chance.random() < self.conditions.loss:
+            seconds += link.latency(self.chance)
+            while link.loss and self.chance.random() < link.loss:
                 seconds += 0.2
         return seconds
 

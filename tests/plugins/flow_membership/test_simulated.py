@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import pytest
 
-from benchmarks.gossip_simulation import Conditions, Simulation
+from benchmarks.gossip_simulation import NEAR, Simulation
 from flow_membership.swim.settings import SwimConfig
 from flowcore.swarm import MemberState
+from flowcore.testing import Link, uniform
 
-LOSSY = Conditions(loss=0.1)
+LOSSY = Link(latency=NEAR, loss=0.1)
 SEEDS = (1, 2, 3)
 
 
@@ -43,7 +44,7 @@ def incarnations_only_rise(sim: Simulation) -> bool:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_members_that_know_one_of_them_find_all(seed: int) -> None:
-    sim = Simulation(64, seed, conditions=LOSSY)
+    sim = Simulation(64, seed, link=LOSSY)
     for number, name in enumerate(sim.nodes):
         sim.after(number * 0.05, lambda name=name: sim.start(name))  # type: ignore[misc]
     sim.run(64 * 0.05)
@@ -55,7 +56,7 @@ def test_members_that_know_one_of_them_find_all(seed: int) -> None:
 @pytest.mark.parametrize("loss", [0.0, 0.1])
 def test_the_dead_are_known_by_all_within_five_seconds(seed: int, nodes: int, loss: float) -> None:
     """As the profile `local` promises; on the simulated clock."""
-    sim = Simulation(nodes, seed, conditions=Conditions(loss=loss))
+    sim = Simulation(nodes, seed, link=Link(latency=NEAR, loss=loss))
     sim.start_acquainted()
     sim.run(3)
     sim.crash("node-01")
@@ -71,8 +72,7 @@ def test_nobody_is_suspected_where_nothing_is_lost() -> None:
 
 def test_nobody_is_suspected_at_five_per_cent_loss_on_long_ways() -> None:
     """Five nodes, 50 ± 20 ms one way, 5 minutes on the simulated clock."""
-    conditions = Conditions(loss=0.05, least_latency=0.03, most_latency=0.07)
-    sim = Simulation(5, 6, conditions=conditions)
+    sim = Simulation(5, 6, link=Link(latency=uniform(0.03, 0.07), loss=0.05))
     sim.start_acquainted()
     sim.run(300)
     assert {one.member.state for one in sim.seen} <= {MemberState.ALIVE}
@@ -80,7 +80,7 @@ def test_nobody_is_suspected_at_five_per_cent_loss_on_long_ways() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_who_leaves_is_never_suspected_or_dead(seed: int) -> None:
-    sim = Simulation(32, seed, conditions=LOSSY)
+    sim = Simulation(32, seed, link=LOSSY)
     sim.start_acquainted()
     sim.run(2)
     sim.seen.clear()
@@ -92,7 +92,7 @@ def test_who_leaves_is_never_suspected_or_dead(seed: int) -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_after_a_partition_all_agree_again(seed: int) -> None:
-    sim = Simulation(32, seed, conditions=LOSSY)
+    sim = Simulation(32, seed, link=LOSSY)
     sim.start_acquainted()
     sim.run(2)
     names = list(sim.nodes)
@@ -160,7 +160,7 @@ def test_who_hears_nobody_but_is_heard_is_found_out() -> None:
 
 @pytest.mark.parametrize("seed", SEEDS)
 def test_a_restart_is_newer_than_all_that_was_said_of_it(seed: int) -> None:
-    sim = Simulation(16, seed, conditions=LOSSY)
+    sim = Simulation(16, seed, link=LOSSY)
     sim.start_acquainted()
     for _ in range(5):
         sim.run(1)
@@ -194,7 +194,7 @@ def test_a_restart_that_has_lost_its_disk_goes_above_what_others_say() -> None:
 
 
 def test_what_a_member_tells_comes_to_all() -> None:
-    sim = Simulation(64, 8, conditions=LOSSY)
+    sim = Simulation(64, 8, link=LOSSY)
     sim.start_acquainted()
     swim = sim.nodes["node-05"].swim
     assert swim is not None
