@@ -186,6 +186,8 @@ class Agent:
         now = self._now()
         if self.fence:
             envelope.meta = {**envelope.meta, FENCE: Raw(b"%d" % self.fence)}
+        elif FENCE in envelope.meta:  # it is the node's to say
+            envelope.meta = {key: one for key, one in envelope.meta.items() if key != FENCE}
         if self._state is State.IDLE:
             self._stir(State.BUSY, now)
         return life.calls.do(envelope, now)

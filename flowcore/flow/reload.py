@@ -84,10 +84,13 @@ def steps(old: FlowConfig, new: FlowConfig) -> Steps:
     done: dict[str, list[str]] = {"added": [], "removed": [], "replaced": [], "retuned": []}
     for name, paths in sorted(of_agents.items()):
         before, after = old.agent.get(name), new.agent.get(name)
-        if after is None:
+        if after is None and not _single(before):
             done["removed"].append(name)
             applied.append(f"agent.{name}")
             del agents[name]
+            continue
+        if after is None:
+            fixed += [path for path, _ in paths]
             continue
         if before is not None and all(reloadable for _, reloadable in paths):
             done["retuned"].append(name)
@@ -114,7 +117,8 @@ def steps(old: FlowConfig, new: FlowConfig) -> Steps:
 
 
 def _single(agent: Selection | None) -> bool:
-    """Whether it is a singleton: two of it, one coming and one going, would be one too many."""
+    """Whether it is a singleton: two of it, one coming and one going, would be one too many; and the state,
+    which it needs, comes and goes with a restart."""
     return agent is not None and bool(getattr(agent.common, "singleton", False))
 
 

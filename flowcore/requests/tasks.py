@@ -324,8 +324,9 @@ class Tasks:
         here = self._running.get(id_) or self._ended.get(id_)
         if self.keeper is not None and (here is None or here.kept is not None):
             await self.keeper.cancel(id_, owner)
-            if here is None:
-                return
+            if here is not None:
+                here.scope.cancel()
+            return
         self.cancel(id_, owner)
 
     def cancel(self, id_: str, owner: Owner) -> Task:

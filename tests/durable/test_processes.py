@@ -38,6 +38,18 @@ lease = "2s"
 type = "mcp"
 bind = "127.0.0.1:0"
 """
+ALONE = f"""
+[node]
+data_dir = "DATA"
+drain = "100ms"
+[state]
+[agent.job]
+type = "python"
+target = "{LABORIOUS}"
+[edge.mcp]
+type = "mcp"
+bind = "127.0.0.1:0"
+"""
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {
@@ -180,6 +192,29 @@ def test_a_killed_node_leaves_its_tasks_keys_and_singletons_to_others(swarm: Swa
     listed = swarm.nodes.nodes[left[0]].ctl_json("tasks")["kept"]
     found = {(one["name"], one["state"], one["attempt"]) for one in listed}
     assert found == {("again", "completed", 2), ("once", "unknown", 1)}
+
+
+@pytest.mark.parametrize(
+    "how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.long)]
+)
+def test_a_task_outlives_a_restart_of_the_only_node(tmp_path: pathlib.Path, how: int) -> None:
+    alone = Cluster(tmp_path, ("alpha",), "", ALONE, "mesh")
+    config = alone.folder / "alpha.toml"
+    config.write_text(ALONE.replace("DATA", str(tmp_path / "data")))
+    swarm, work = Swarm(alone, tmp_path), tmp_path / "work"
+    try:
+        alone.start("alpha")
+        again = swarm.submit("alpha", "job.again", work)
+        once = swarm.submit("alpha", "job.once", work)
+        alone.until(lambda: len(swarm.begun(work)) == 2)
+        alone.end("alpha", how)
+        (work / "go").touch()
+        alone.start("alpha")
+        assert swarm.ended("alpha", again)["status"] == "completed"
+        assert swarm.ended("alpha", once)["error"]["code"] == -31054
+    finally:
+        alone.close()
+    assert Counter(what for what, _ in swarm.begun(work)) == {"again": 2, "once": 1}
 
 
 @pytest.mark.long

@@ -11,6 +11,7 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from msgspec import Raw
 
 import flowcore
 from flowcore.agents import State as AgentState
@@ -237,6 +238,48 @@ async def test_one_that_stands_by_takes_no_calls_and_cannot_be_started_by_hand(
         with trio.fail_after(20):
             await cron.wait_until(AgentState.IDLE)
         assert (await flow.call("cron.fence")).text == "99"
+
+
+async def test_a_caller_cannot_say_the_number_itself() -> None:
+    from flowcore.agents import FENCE
+    from flowcore.envelope import Envelope, tool_params
+
+    agent = {"type": "python", "target": "tests.durable.test_singleton:Cron"}
+    async with flowcore.open_flow({"agent": {"plain": agent}}) as flow:
+        await flow.wait_settled()
+        envelope = Envelope(
+            agent="plain",
+            name="fence",
+            params=tool_params("fence", {}),
+            meta={FENCE: Raw(b"9"), "other": Raw(b"1")},
+            deadline=trio.current_time() + 30,
+        )
+        reply = await flow.submit(envelope)
+        assert b'"text":"0"' in bytes(reply.result).replace(b" ", b"")
+        assert list(envelope.meta) == ["other"]
+
+
+async def test_a_singleton_comes_changes_and_goes_with_a_restart(
+    tmp_path: pathlib.Path,
+) -> None:
+    before = config(tmp_path)
+    async with flowcore.open_flow(before) as flow:
+        with trio.fail_after(20):
+            await flow.agents["cron"].wait_until(AgentState.IDLE)
+        changed = config(tmp_path)
+        changed["agent"]["cron"]["lease"] = "3s"
+        done = await flow.reload(changed)
+        assert [one.partition(" ")[0] for one in done.restart] == ["agent.cron.lease"]
+        assert flow.agents["cron"].state.available
+        changed = config(tmp_path)
+        changed["agent"]["cron"]["description"] = "what is done at one place"
+        done = await flow.reload(changed)
+        assert done.applied == ("agent.cron.description",)
+        done = await flow.reload({"node": {"data_dir": str(tmp_path)}})
+        assert [one.partition(" ")[0] for one in done.restart] == ["agent.cron"]
+        assert (await flow.call("cron.fence")).text == str(flow.singletons["cron"].fence)
+    async with flowcore.open_flow({"node": {"data_dir": str(tmp_path)}, "state": {}}) as flow:
+        assert await flow.state.leases() == []
 
 
 async def test_nodes_that_share_no_state_have_no_singletons(tmp_path: pathlib.Path) -> None:

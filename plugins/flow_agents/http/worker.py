@@ -8,6 +8,7 @@ import msgspec
 
 from flow_agents.http.answers import result_of, unsuccessful
 from flow_agents.http.tools import CompiledTool
+from flowcore.agents import FENCE
 from flowcore.errors import (
     AgentUnavailable,
     CallError,
@@ -118,8 +119,11 @@ async def _beginning(answer: ClientStream, most: int) -> bytes:
 
 
 def _trace(envelope: Envelope) -> Headers:
-    """The W3C trace context as headers."""
+    """The W3C trace context as headers; and, of a singleton, the number it runs under, as `flow-fence`."""
     pairs = []
+    fence = envelope.meta.get(FENCE)
+    if fence is not None:
+        pairs.append((b"flow-fence", bytes(fence)))
     for name in ("traceparent", "tracestate"):
         raw = envelope.meta.get(name)
         value = None if raw is None else msgspec.json.decode(raw)
