@@ -35,8 +35,9 @@ logger = logging.getLogger(__name__)
 
 MARGIN = 30.0
 """Seconds beyond its deadline after which a request's node is taken for lost, where nothing else tells so."""
-PATIENCE = 1.0
-"""Seconds for which an answer waits until all nodes know of it; then it goes out, and they are told on."""
+PATIENCE = 5.0
+"""Seconds for which an answer waits until all nodes know of it, longer than a new leader takes; then it goes
+out, and they are told on."""
 _UNKNOWN = (OutcomeUnknown, DeadlineExceeded, CallCancelled)
 
 Place = tuple[Owner, str, str]

@@ -251,7 +251,8 @@ class Tasks:
 
     def _end(self, task: Task, reply: Reply | None, error: CallError | None) -> None:
         """Give a task its final state; without a reply or an error it was cancelled."""
-        del self._running[task.id]
+        if self._running.get(task.id) is task:  # or it is done here again, while this ends
+            del self._running[task.id]
         self._of[task.owner] -= 1
         if not self._of[task.owner]:
             del self._of[task.owner]

@@ -6,6 +6,8 @@ import http.client
 import json
 import pathlib
 import signal
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any
@@ -130,10 +132,10 @@ class Swarm:
             (name for name, one in self.nodes.nodes.items() if one.process.pid == process), ""
         )
 
-    def call(self, name: str, tool: str, key: str, **arguments: Any) -> str:
+    def call(self, node: str, tool: str, key: str, **arguments: Any) -> str:
         """The text of a call with an idempotency key. Raises Refused."""
         body = {"tool": tool, "arguments": arguments, "idempotencyKey": key, "deadline": 20.0}
-        status, answer = self.nodes.ask(name, "/call", body)
+        status, answer = self.nodes.ask(node, "/call", body)
         if status != 200:
             raise Refused(status, answer)
         return str(answer["result"]["content"][0]["text"])
@@ -215,6 +217,77 @@ def test_a_task_outlives_a_restart_of_the_only_node(tmp_path: pathlib.Path, how:
     finally:
         alone.close()
     assert Counter(what for what, _ in swarm.begun(work)) == {"again": 2, "once": 1}
+
+
+class Askers:
+    """Clients that ask for one thing after another, each until something definite has come of it."""
+
+    def __init__(self, swarm: Swarm, folder: pathlib.Path, count: int) -> None:
+        self.swarm = swarm
+        self.folder = folder
+        self.stop = threading.Event()
+        self.came: dict[str, str] = {}
+        """What was answered, by key: a text, or `unknown`."""
+        self._threads = [threading.Thread(target=self._run, args=(n,)) for n in range(count)]
+
+    def __enter__(self) -> Askers:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self.stop.set()
+        for thread in self._threads:
+            thread.join(60)
+
+    def _run(self, number: int) -> None:
+        turn = 0
+        while not self.stop.is_set():
+            turn += 1
+            key = f"k{number}-{turn}"
+            self.came[key] = self.ask(key, number + turn)
+
+    def ask(self, key: str, turn: int) -> str:
+        """What comes of a key, asked of one node after another until one has an answer."""
+        for attempt in range(2000):
+            name = NAMES[(turn + attempt) % len(NAMES)]
+            try:
+                return self.swarm.call(name, "job.mark", key, folder=str(self.folder), name=key)
+            except Refused as refused:
+                error = refused.args[1]["error"]
+                if error["code"] == -31054 and "idempotency key was begun" in error["message"]:
+                    return "unknown"
+            except OSError:
+                pass  # it is dead: the next one
+            time.sleep(0.02)
+        raise AssertionError(f"nothing comes of {key}")
+
+
+@pytest.mark.long
+def test_nothing_is_done_twice_under_a_key_while_nodes_are_killed(swarm: Swarm) -> None:
+    """And what was answered once is what every node answers from then on."""
+    folder = swarm.folder / "marks"
+    folder.mkdir()
+    with Askers(swarm, folder, 6) as askers:
+        for turn in range(9):
+            name = NAMES[turn % len(NAMES)]
+            wanted = len(askers.came) + 40
+            swarm.nodes.until(lambda wanted=wanted: len(askers.came) >= wanted)  # type: ignore[misc]
+            swarm.nodes.end(name, signal.SIGKILL)
+            swarm.nodes.start(name)
+    done = Counter(what for what, _ in swarm.begun(folder))
+    assert max(done.values()) == 1
+    answered = {key for key, text in askers.came.items() if text != "unknown"}
+    assert len(answered) > 300
+    assert answered <= done.keys()
+    unlike = {}
+    for number, (key, text) in enumerate(askers.came.items()):
+        again = askers.ask(key, number)
+        # an outcome that nobody could tell may be known by now; one that was told stays
+        if again != text and text != "unknown":
+            unlike[key] = (text, again)
+    assert not unlike
+    assert Counter(what for what, _ in swarm.begun(folder)) == done
 
 
 @pytest.mark.long

@@ -47,6 +47,14 @@ async def count(folder: str) -> str:
 
 
 @tool()
+async def mark(folder: str, name: str) -> str:
+    """What is done at once under a name, and not twice."""
+    _begun(folder, name)
+    await trio.sleep(0.005)
+    return f"{name} by {os.getpid()}"
+
+
+@tool()
 async def fence(context: CallContext) -> str:
     """The number under which it runs, and the process that it runs in."""
     return f"{context.fence} {os.getpid()}"
