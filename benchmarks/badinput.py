@@ -159,7 +159,7 @@ def _wrong_json() -> Iterator[Bad]:
         ("no JSON", b"not json", -32700),
         ("half a message", b'{"jsonrpc":"2.0","id":1,"method":', -32700),
         ("bad UTF-8", _around(b'"\xff\xfe"'), -32700),
-        (f"{DEEP:,} levels of arrays", _deep(DEEP), -32700),
+        (f"{DEEP:,} levels of arrays", _deep(DEEP), -32600),
         (f"{DEEP:,} levels of objects", b'{"a":' * DEEP + b"1" + b"}" * DEEP, -32700),
         (f"{DEEP:,} levels within params", _around(_deep(DEEP)), -32700),
         ("200 levels within params", _around(_deep(200)), -32700),

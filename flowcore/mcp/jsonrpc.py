@@ -234,15 +234,16 @@ def _parse(
 ) -> _T:
     """What the decoder makes of the bytes; its ValidationError is left to the caller.
 
-    It leaves the text within Raw unlooked at. Of a large message what is cheap to see comes first.
+    It leaves the text within Raw unlooked at, and takes as long as there are values: a large message is first
+    seen to be neither too much nor too deep.
     """
     large, ascii_only = len(data) > LARGE, data.isascii()
     if large:
         if _bounds(data) not in (b"{}", b"[]"):
             raise ParseError("not valid JSON: neither an object nor an array, or not whole")
+        check_extent(data, depth=depth, values=values, escapes=escapes)
     elif not ascii_only:
         check_text(data)
-    check_extent(data, depth=depth, values=values, escapes=escapes)
     try:
         value = decoder(data)
     except msgspec.ValidationError:
@@ -251,7 +252,9 @@ def _parse(
         raise ParseError(f"not valid JSON: {problem}") from None
     except RecursionError:
         raise ParseError(f"nested more than {depth} levels deep") from None
-    if large and not ascii_only:
+    if not large:
+        check_extent(data, depth=depth, values=values, escapes=escapes)
+    elif not ascii_only:
         check_text(data)
     return value
 

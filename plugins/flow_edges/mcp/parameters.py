@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from flowcore.errors import InvalidArguments
-from flowcore.mcp import text_member
+from flowcore.mcp import LARGE, text_member
 from flowcore.mcp.meta import DEADLINE, PRIORITY, PROGRESS_TOKEN
 from flowcore.requests import Priority
 
@@ -33,7 +33,7 @@ _decode_number = msgspec.json.Decoder(float).decode
 def must_be_object(params: dict[str, Raw], key: str) -> None:
     """Raises InvalidArguments if a parameter that is there is no object."""
     raw = params.get(key)
-    if raw is not None and bytes(raw)[:1] != b"{":
+    if raw is not None and memoryview(raw)[:1] != b"{":
         raise InvalidArguments(f"params.{key} must be an object")
 
 
@@ -42,6 +42,8 @@ def reference(params: dict[str, Raw]) -> Reference:
     for key in ("ref", "argument"):
         if key not in params:
             raise InvalidArguments(f"params.{key} is missing")
+        if len(memoryview(params[key])) > LARGE:
+            raise InvalidArguments(f"params.{key} has more than {LARGE} bytes")
     try:
         _decode_argument(params["argument"])
     except (msgspec.MsgspecError, UnicodeDecodeError) as problem:
@@ -54,8 +56,11 @@ def reference(params: dict[str, Raw]) -> Reference:
 
 def check_progress_token(meta: dict[str, Raw]) -> None:
     """Raises InvalidArguments if the token is neither a string nor an integer."""
+    raw = meta[PROGRESS_TOKEN]
+    if len(memoryview(raw)) > LARGE:
+        raise InvalidArguments(f"{PROGRESS_TOKEN!r} has more than {LARGE} bytes")
     try:
-        _decode_token(meta[PROGRESS_TOKEN])
+        _decode_token(raw)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise InvalidArguments(f"{PROGRESS_TOKEN!r} must be a string or an integer") from None
 

@@ -10,7 +10,7 @@ import trio
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
-from flowcore.mcp import encode_value
+from flowcore.mcp import LARGE, encode_value
 from support.mcp_client import CAPABILITIES, MODERN, VERSION, Raw, open_talkative
 
 DEEP = 100_000
@@ -58,6 +58,14 @@ BODIES: list[tuple[bytes | object, int, int]] = [
     (call(name=5), 400, -32602),
     (call(arguments="text"), 400, -32602),
     (call(_meta={**META, "progressToken": 1.5}), 400, -32602),
+    (call(_meta={**META, "progressToken": "x" * LARGE}), 400, -32602),
+    (call(arguments={"text": "\n" * 2_500_001}), 400, -32700),
+    (call(arguments={"text": "x" * LARGE, "y" * LARGE: 1}), 400, -32700),
+    (
+        call(arguments={"text": ["x" * LARGE], "y": dict.fromkeys(map(str, range(50_000)))}),
+        400,
+        -32700,
+    ),
     (call(_meta={**META, "progressToken": {}}), 400, -32602),
     (call(_meta={VERSION: MODERN, CAPABILITIES: {"elicitation": 7}}), 400, -32602),
     (call(requestState=5), 400, -32602),
@@ -71,6 +79,19 @@ async def test_a_bad_body_gets_its_error(body: bytes | object, status: int, code
         assert (answer.status, answer.error["code"]) == (status, code)
         assert "Traceback" not in json.dumps(answer.messages)
         assert (await client.call("echo", {"text": "fine"})).text == "fine"
+
+
+async def test_what_is_to_be_completed_is_short() -> None:
+    long = "x" * LARGE
+    ref, argument = {"type": "ref/prompt", "name": "p"}, {"name": "a", "value": "b"}
+    async with open_talkative() as (_, client):
+        for asked in (
+            {"ref": {**ref, "name": long}, "argument": argument},
+            {"ref": ref, "argument": {**argument, "value": long}},
+        ):
+            answer = await client.ask("completion/complete", asked)
+            assert answer.error["code"] == -32602
+            assert answer.error["message"].endswith("has more than 1048576 bytes")
 
 
 @pytest.mark.parametrize(
