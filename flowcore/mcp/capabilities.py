@@ -28,9 +28,9 @@ def parse_capabilities(raw: Raw | bytes | None) -> dict[str, Raw]:
     except (msgspec.MsgspecError, UnicodeDecodeError):
         raise InvalidArguments("capabilities must be an object") from None
     for name, value in declared.items():
-        if memoryview(value)[:1] not in (b"{", b"n"):
+        if memoryview(value)[0] not in b"{n":
             raise InvalidArguments(f"the capability {name[:100]!r} must be an object")
-    return {name: value for name, value in declared.items() if memoryview(value)[:1] == b"{"}
+    return {name: value for name, value in declared.items() if memoryview(value)[0] == ord("{")}
 
 
 def lacking(capabilities: Mapping[str, Raw], method: str, params: Raw | bytes) -> dict[str, Any]:

@@ -346,7 +346,7 @@ class Tasks:
         """
         task = self.find(id_, owner)
         for key, answer in answers.items():
-            if key in task.questions and memoryview(answer)[:1] != b"{":
+            if key in task.questions and memoryview(answer)[0] != ord("{"):
                 raise InvalidArguments(f"the answer {key!r} must be an object")
         for key, answer in answers.items():
             question = task.questions.pop(key, None)

@@ -33,7 +33,7 @@ _decode_number = msgspec.json.Decoder(float).decode
 def must_be_object(params: dict[str, Raw], key: str) -> None:
     """Raises InvalidArguments if a parameter that is there is no object."""
     raw = params.get(key)
-    if raw is not None and memoryview(raw)[:1] != b"{":
+    if raw is not None and memoryview(raw)[0] != ord("{"):
         raise InvalidArguments(f"params.{key} must be an object")
 
 

@@ -104,7 +104,7 @@ class Running:
         """Give answers by key; others than those asked for are ignored. Raises InvalidArguments if one
         is no JSON object."""
         for key, answer in answers.items():
-            if key in self.questions and memoryview(answer)[:1] != b"{":
+            if key in self.questions and memoryview(answer)[0] != ord("{"):
                 raise InvalidArguments(f"the answer {key!r} in inputResponses must be an object")
         for key, answer in answers.items():
             question = self.questions.pop(key, None)
