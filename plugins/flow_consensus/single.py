@@ -15,6 +15,7 @@ from typing import Any
 import attrs
 import trio
 
+from flow_consensus.tail import Tail
 from flowcore.config import Size, setting
 from flowcore.config import validators as v
 from flowcore.errors import (
@@ -29,9 +30,6 @@ from flowcore.errors import (
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.state import Committed, Consensus, Installed, LogEntry, Shown, Storage
 from flowcore.telemetry import Histogram
-
-_TAIL = 8 * 2**20
-"""Bytes of the newest entries that are kept in memory for who follows."""
 
 
 @attrs.frozen(kw_only=True)
@@ -69,10 +67,7 @@ class Single:
         self._queue: deque[_Proposal] = deque()
         self._queued = 0
         self._wake = trio.Event()
-        self._more = trio.Event()
-        self._last = storage.last
-        self._tail: deque[Committed] = deque()
-        self._held = 0
+        self._tail = Tail(storage.last)
         self._stopped = ""
         self._proposals = self._refused = self._batches = 0
         self._largest = 0
@@ -144,7 +139,8 @@ class Single:
 
     async def _write(self, batch: Sequence[_Proposal]) -> None:
         entries = [
-            LogEntry(self._last + number, 1, one.data) for number, one in enumerate(batch, start=1)
+            LogEntry(self._tail.last + number, 1, one.data)
+            for number, one in enumerate(batch, start=1)
         ]
         try:
             await self._storage.append(entries)
@@ -166,19 +162,11 @@ class Single:
         self._batches += 1
         self._proposals += len(batch)
         self._largest = max(self._largest, len(batch))
+        self._tail.add(Committed(one.position, one.data) for one in entries)
         for entry, proposal in zip(entries, batch, strict=True):
-            self._keep(Committed(entry.position, entry.data))
             proposal.position = entry.position
             proposal.done.set()
-        self._last = entries[-1].position
-        self._more.set()
-        self._more = trio.Event()
-
-    def _keep(self, committed: Committed) -> None:
-        self._tail.append(committed)
-        self._held += len(committed.data)
-        while self._held > _TAIL and len(self._tail) > 1:
-            self._held -= len(self._tail.popleft().data)
+        self._tail.tell()
 
     @staticmethod
     def _refuse(
@@ -191,9 +179,9 @@ class Single:
             proposals.clear()
 
     async def committed(self, after: int) -> AsyncGenerator[Sequence[Committed] | Installed]:
-        if after > self._last:
+        if after > self._tail.last:
             raise UntrustedFile(
-                f"the state has applied {after}, and the log ends at {self._last}: the log is damaged,"
+                f"the state has applied {after}, and the log ends at {self._tail.last}: the log is damaged,"
                 " or another one's"
             )
         begins = self._storage.compacted[0]
@@ -207,20 +195,18 @@ class Single:
             yield Installed(position=held.position, chunks=self._storage.read_snapshot())
             after = held.position
         while True:
-            while after >= self._last:
-                await self._more.wait()
-            if self._tail and after + 1 >= self._tail[0].position:
-                skip = after + 1 - self._tail[0].position
-                batch = [self._tail[at] for at in range(skip, min(len(self._tail), skip + 1000))]
-            else:
-                stored = await self._storage.read(after + 1, self._last)
+            while after >= self._tail.last:
+                await self._tail.wait()
+            batch = self._tail.after(after)
+            if batch is None:
+                stored = await self._storage.read(after + 1, self._tail.last)
                 batch = [Committed(one.position, one.data) for one in stored]
             yield batch
             after = batch[-1].position
 
     async def entries(self, first: int, most: int) -> Sequence[Shown]:
         """As `ShowsLog.entries`."""
-        last = min(self._last, first + most - 1)
+        last = min(self._tail.last, first + most - 1)
         if first > last:
             await trio.lowlevel.checkpoint()
             return ()
@@ -233,7 +219,7 @@ class Single:
     async def read_barrier(self, *, leased: bool = False) -> int:
         del leased
         await trio.lowlevel.checkpoint()
-        return self._last
+        return self._tail.last
 
     async def change_voters(
         self, *, add: Sequence[str] = (), remove: Sequence[str] = (), promote: Sequence[str] = ()
@@ -252,8 +238,8 @@ class Single:
         """What it wrote and refused."""
         return {
             "type": "single",
-            "commit": self._last,
-            "last": self._last,
+            "commit": self._tail.last,
+            "last": self._tail.last,
             "stopped": self._stopped,
             "waiting": len(self._queue),
             "proposals": self._proposals,

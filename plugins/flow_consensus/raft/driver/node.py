@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import logging
 import math
-from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
@@ -43,6 +42,7 @@ from flow_consensus.raft.entries import command_of, described
 from flow_consensus.raft.membership import Change, ChangeRefused
 from flow_consensus.raft.messages import Append, BadMessage, Read, decode
 from flow_consensus.raft.restored import Restored
+from flow_consensus.tail import Tail
 from flowcore.errors import (
     AssemblyError,
     InvalidArguments,
@@ -68,11 +68,6 @@ from flowcore.telemetry import Histogram
 
 _logger = logging.getLogger(__name__)
 
-_TAIL = 8 * 2**20
-"""Bytes of the newest committed entries that are kept in memory for who follows."""
-_SOME = 1000
-"""Entries in one batch of what is committed."""
-
 
 class Raft:
     """One node of a cluster. Made by `open_node` only."""
@@ -88,16 +83,13 @@ class Raft:
         self.engine = engine
         self.settings = settings
         self.stopped = ""
-        self.last = engine.log.given
+        self._tail = Tail(engine.log.given)
         self._storage = storage
         self._transport = transport
         self._encoded = Encoded()
         self._joiners: dict[str, Joiner] = {}
         self._numbers = chance.getrandbits(60)
         self._wake_up = trio.Event()
-        self._more = trio.Event()
-        self._tail: deque[Committed] = deque()
-        self._held = 0
         self._due = math.inf
         self._source: SnapshotSource | None = None
         self._outgoing: dict[str, Outgoing] = {}
@@ -111,6 +103,11 @@ class Raft:
         self._sent = self._unsent = self._bad = self._elections = self._leaders = 0
 
     # ---- the interface
+
+    @property
+    def last(self) -> int:
+        """What was handed out as committed."""
+        return self._tail.last
 
     @property
     def durable(self) -> bool:
@@ -140,7 +137,7 @@ class Raft:
                 yield Installed(position=held.position, chunks=self._storage.read_snapshot())
                 after = held.position
             elif after >= self.last:
-                await self._more.wait()
+                await self._tail.wait()
             else:
                 batch = await self._batch(after)
                 if batch:
@@ -159,9 +156,9 @@ class Raft:
         self.wake()
 
     async def _batch(self, after: int) -> Sequence[Committed]:
-        if self._tail and after + 1 >= self._tail[0].position:
-            skip = after + 1 - self._tail[0].position
-            return [self._tail[at] for at in range(skip, min(len(self._tail), skip + _SOME))]
+        kept = self._tail.after(after)
+        if kept is not None:
+            return kept
         try:
             stored = await self._storage.read(after + 1, self.last)
         except TooOld:
@@ -294,11 +291,10 @@ class Raft:
         return self._post(to, encode_own(message))
 
     def moved(self) -> None:
-        self._more.set()
-        self._more = trio.Event()
+        self._tail.tell()
 
     async def wait_moved(self) -> None:
-        await self._more.wait()
+        await self._tail.wait()
 
     def tick_now(self) -> None:
         self._tick(4 * self.engine.settings.election_ticks)
@@ -444,22 +440,13 @@ class Raft:
         self.moved()
 
     def _commit(self, entries: list[LogEntry]) -> None:
-        tail = self._tail
-        for entry in entries:
-            committed = Committed(entry.position, command_of(entry.data))
-            tail.append(committed)
-            self._held += len(committed.data)
-        self.last = entries[-1].position
+        self._tail.add(Committed(one.position, command_of(one.data)) for one in entries)
         self._proposals.settle(entries)
-        while self._held > _TAIL and len(tail) > 1:
-            self._held -= len(tail.popleft().data)
         self.moved()
 
     def _was_reset(self, position: int) -> None:
         """The log is gone, and the snapshot in its place: who follows gets that."""
-        self._tail.clear()
-        self._held = 0
-        self.last = max(self.last, position)
+        self._tail.clear(position)
         self.moved()
 
     # ---- snapshots
