@@ -7,7 +7,7 @@ The node is a flow like any other: links of mutual TLS, a log and a state on dis
 |---|---|
 | `POST /put` | `{"key": .., "value": ..}`, kept by the state; answered when it is applied here |
 | `POST /propose` | `{"clients": .., "seconds": ..}`: so many propose in this process; what each took |
-| `GET /leader` | who leads |
+| `GET /leader` | who leads, in the status of the engine |
 """
 
 from __future__ import annotations
@@ -93,8 +93,7 @@ async def answer(flow: flowcore.Flow, request: Request) -> Response:
         if request.path == "/propose":
             took = await propose(flow, msgspec.json.decode(request.body, type=Many))
             return Response(200, body=msgspec.json.encode(took))
-        leader = flow.state.consensus.status()["leader"]
-        return Response(200, body=json.dumps({"leader": leader}).encode())
+        return Response(200, body=json.dumps(flow.state.consensus.status()).encode())
     except CallError as error:
         return Response(503, body=msgspec.json.encode(error.wire()))
 
