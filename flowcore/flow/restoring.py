@@ -12,7 +12,7 @@ from collections.abc import AsyncGenerator
 import trio
 
 from flowcore.assembly import Reading
-from flowcore.errors import StateUnavailable, UntrustedFile
+from flowcore.errors import FlowError, StateUnavailable, UntrustedFile
 from flowcore.flow.build import open_parts
 from flowcore.flow.node import Flow
 from flowcore.state import (
@@ -50,13 +50,19 @@ async def restore(made: Reading, path: pathlib.Path, *, from_cluster: str = "") 
         )
     info = SnapshotInfo(position=about.position, term=about.term)
     kind = "storage" if "storage" in kinds else "consensus"
+    refused: FlowError | None = None  # what leaves the block may come out of it in a group
     async with open_parts(flow, made.folder, kind) as part:
-        if kind == "storage":
-            await _into(part, info, path)
-        elif isinstance(part, TakesRestored):
-            await part.restore(info, _pieces(path))
-        else:
-            raise StateUnavailable("its consensus engine takes no snapshot to begin with")
+        try:
+            if kind == "storage":
+                await _into(part, info, path)
+            elif isinstance(part, TakesRestored):
+                await part.restore(info, _pieces(path))
+            else:
+                refused = StateUnavailable("its consensus takes no snapshot to begin with")
+        except FlowError as error:
+            refused = error
+    if refused is not None:
+        raise refused
     return about
 
 
