@@ -175,7 +175,7 @@ class Etcd:
             "stopped": self._log.stopped,
             "nodes": list(self._presence.nodes),
             "watches": self._follower.watches,
-            "watch_trouble": self._follower.trouble,
+            "watch_ended": self._follower.ended,
             "snapshot": keeper.position,
             "snapshots_stored": keeper.stored,
             "snapshots_installed": self._reader.installed,

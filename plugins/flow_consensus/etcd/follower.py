@@ -23,7 +23,7 @@ class Follower:
         self._failures = 0
         self.watches = 0
         """How many were begun."""
-        self.trouble = ""
+        self.ended = ""
         """Why the last one ended."""
 
     async def run(self) -> None:
@@ -33,7 +33,7 @@ class Follower:
             try:
                 await self._once()
             except* EtcdFailure as group:
-                self.trouble = str(group.exceptions[0])
+                self.ended = str(group.exceptions[0])
             # reads may be answered where watches are not: these wait by themselves
             settings = self._settings
             if trio.current_time() - began > settings.backoff_most:

@@ -44,7 +44,7 @@ async def until(fact: Callable[[], Any]) -> None:
 
 def said(node: Etcd, why: str) -> bool:
     """Whether that is why the last watch ended."""
-    return why in node.status()["watch_trouble"]
+    return why in node.status()["watch_ended"]
 
 
 async def test_a_snapshot_that_fails_is_tried_again(
@@ -182,7 +182,7 @@ async def test_a_watch_that_is_refused_or_endless_is_begun_anew(etcd: Etcds) -> 
             await until(partial(said, node, why))
         liar.will(WATCH, DENIED)
         liar.cut_streams()
-        await until(lambda: "permission denied" in node.status()["watch_trouble"])
+        await until(lambda: "permission denied" in node.status()["watch_ended"])
         assert await node.propose(b"a") == 1
         assert await read(node, 1) == [b"a"]
 

@@ -234,7 +234,7 @@ async def test_a_watch_of_what_is_compacted_begins_anew(etcd: Etcds) -> None:
         async with on_etcd(*etcd.urls, prefix=prefix, name="other") as other:
             await other.propose(b"b")
         with trio.fail_after(20):
-            while "are gone" not in node.status()["watch_trouble"]:
+            while "are gone" not in node.status()["watch_ended"]:
                 await trio.lowlevel.checkpoint()
         assert await read(node, 2) == [b"a", b"b"]
 
