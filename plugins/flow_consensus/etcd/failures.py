@@ -4,6 +4,7 @@
     ├── Unanswered       ask again, or another member; `sent`: it may have been done
     ├── NotSignedIn      no token, or not any more; nothing was done
     ├── Refused          it will not be done, whoever is asked; nothing was done
+    │   └── NoRoom       etcd's quota is used up; the one that used it up was done, and is refused
     ├── AnswerTooLarge   the question, or what was asked for, is too much for one message; nothing was done
     ├── Compacted        the revision is not kept any more
     └── LeaseLost        a lease has ended while it was needed
@@ -34,6 +35,10 @@ class NotSignedIn(EtcdFailure):
 
 class Refused(EtcdFailure):
     """etcd says no."""
+
+
+class NoRoom(Refused):
+    """There is no room. etcd does what uses up its quota, and refuses it nevertheless (`quotaApplierV3`)."""
 
 
 class AnswerTooLarge(EtcdFailure):

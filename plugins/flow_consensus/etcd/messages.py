@@ -14,6 +14,7 @@ from msgspec import Struct, field
 from flow_consensus.etcd.failures import (
     AnswerTooLarge,
     Compacted,
+    NoRoom,
     NotSignedIn,
     Refused,
     Unanswered,
@@ -232,7 +233,7 @@ def _failure(code: int | None, message: str, status: int) -> Exception:
         case 8 if "larger than max" in text:
             return AnswerTooLarge(text)
         case 8 if "space exceeded" in text:
-            return Refused(text)
+            return NoRoom(text)
         case 11 if "compacted" in text:
             return Compacted(text)
     return Unanswered(text)

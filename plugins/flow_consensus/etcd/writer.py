@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any
 
 import attrs
@@ -20,6 +21,7 @@ from flow_consensus.etcd.failures import (
     AnswerTooLarge,
     Compacted,
     EtcdFailure,
+    NoRoom,
     NotSignedIn,
     Refused,
     Unanswered,
@@ -227,7 +229,7 @@ class Writer:
                 continue
             except (Refused, NotSignedIn, Compacted, AnswerTooLarge) as error:
                 self._end = None
-                if not unsure or await self._fenced(end, batch):
+                if await self._never(end, batch, error, unsure):
                     self._end_all(self._refusal(error))
                 else:
                     self._end_all(_unknown(f"{log.client.endpoint}: {error}"))
@@ -260,33 +262,37 @@ class Writer:
         head = self._log.keys.head
         return [messages.unchanged(head, end.revision), messages.holds(head, encode(end.head))]
 
-    async def _fenced(self, end: End, batch: Batch) -> bool:
-        """Whether a batch that was sent, and is refused when it is sent again, surely is not committed, and
-        never will be: the head is put anew, so that what is still on its way finds it changed."""
+    async def _never(self, end: End, batch: Batch, error: Exception, unsure: bool) -> bool:
+        """Whether a batch that is refused surely is not committed, and never will be; those who wait for it
+        are told where it is. `unsure`: it was sent before."""
+        if not unsure and not isinstance(error, NoRoom):
+            return True
         log, keys = self._log, self._log.keys
         first = end.last + 1
         key = keys.log(first)
-        request = messages.txn(
-            self._ends_at(end),
-            [messages.put(keys.head, encode(end.head))],
-            [messages.look(keys.head), messages.look(key)],
-        )
+        known = not unsure
         try:
-            answer = await log.client.write(request)
-            if answer.succeeded:
-                return True
-            there = answer.found(1)
-            now = log.end_of(answer.found(0), end.last)
+            if unsure:
+                with suppress(NoRoom):
+                    if await self._fenced(end):
+                        return True
+                    # another head is there; where nothing came with it, what was sent will find it
+                    known = (await log.read_end()).last < first
+            found = (await log.client.read(messages.get(key))).kvs
         except EtcdFailure:
             return False
-        if there is None:
-            return now.last < first
-        if decode_batch(key, there.value).id != batch.id:
+        if found and decode_batch(key, found[0].value).id == batch.id:
+            self._found_again += 1
+            self._committed(first, batch, found[0].mod_revision)
+            self._end = None
             return True
-        self._found_again += 1
-        self._committed(first, batch, there.mod_revision)
-        self._end = now
-        return True
+        return known or bool(found)
+
+    async def _fenced(self, end: End) -> bool:
+        """Put the same head anew, so that what is still on its way finds it changed; whether it was as it
+        was. Raises EtcdFailure."""
+        put = messages.put(self._log.keys.head, encode(end.head))
+        return (await self._log.client.write(messages.txn(self._ends_at(end), [put], []))).succeeded
 
     def _fly(self, flying: bool) -> None:
         for one in self._flying:

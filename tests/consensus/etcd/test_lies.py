@@ -109,6 +109,31 @@ async def test_what_is_refused_when_it_is_sent_again_is_told_truly(etcd: Etcds) 
         assert await read(node, 3) == [b"b", b"c", b"e"]
 
 
+FULL = b'{"code":8,"message":"etcdserver: mvcc: database space exceeded"}'
+
+
+async def test_what_an_etcd_that_is_full_has_done_nevertheless_is_done(etcd: Etcds) -> None:
+    async with open_liar(etcd.urls[0]) as liar, on_etcd(liar.url, prefix=new_prefix()) as node:
+        liar.will(TXN, done_but(429, FULL))
+        assert await node.propose(b"a") == 1
+        liar.will(TXN, instead(429, FULL))
+        with pytest.raises(StateUnavailable, match="nothing was written: .*space exceeded"):
+            await node.propose(b"b")
+        liar.will(TXN, done_but(429, FULL))
+        liar.will(RANGE, truly(), instead(503, b""))  # the end, and what came of it
+        with pytest.raises(OutcomeUnknown, match="space exceeded: it may be committed"):
+            await node.propose(b"c")
+        liar.lies.clear()
+        # sent, sent again and refused, and the head cannot be put anew
+        liar.will(TXN, done_but(503, b""), instead(429, FULL), instead(429, FULL))
+        assert await node.propose(b"d") == 3
+        liar.will(TXN, instead(503, b""), instead(429, FULL), instead(429, FULL))
+        with pytest.raises(OutcomeUnknown, match="space exceeded: it may be committed"):
+            await node.propose(b"e")
+        assert await node.propose(b"f") == 4
+        assert await read(node, 4) == [b"a", b"c", b"d", b"f"]
+
+
 async def test_another_one_took_the_place_of_what_was_refused(etcd: Etcds) -> None:
     prefix = new_prefix()
     async with (

@@ -141,9 +141,11 @@ async def test_an_etcd_that_is_full_refuses_and_goes_on_when_there_is_room() -> 
                 for _ in range(40):
                     taken = await node.propose(bytes(2**19))
             assert taken > 1
+            assert await node.read_barrier() == taken  # what is refused is not there
             assert len(await read(node, taken)) == taken
             with pytest.raises(StateUnavailable, match="space exceeded"):
                 await node.propose(b"small")
+            assert await node.read_barrier() == taken
             etcd.delete(b"other's")
             revision = node.status()["revision"] + 1
             etcd.ask("/v3/kv/compaction", {"revision": revision, "physical": True})
