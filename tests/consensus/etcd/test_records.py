@@ -12,6 +12,7 @@ from flow_consensus.etcd.failures import (
     AnswerTooLarge,
     Compacted,
     EtcdFailure,
+    NoRoom,
     NotSignedIn,
     Refused,
     Unanswered,
@@ -100,7 +101,7 @@ def test_a_record_that_cannot_be_is_said() -> None:
         (
             429,
             b'{"code":8,"message":"etcdserver: mvcc: database space exceeded"}',
-            Refused,
+            NoRoom,
             "space",
         ),
         (
