@@ -22,7 +22,8 @@ from flowcore.native import CallContext, tool
 from flowcore.state import DeclareLost, State
 from support.keeping import keeping
 
-SECONDS = 1.0
+SECONDS = 2.0
+"""Of a lease: enough that a busy machine renews it."""
 
 
 @attrs.define(eq=False)
@@ -62,9 +63,11 @@ class Place:
 
 
 @asynccontextmanager
-async def places(state: Any, *nodes: str) -> AsyncGenerator[tuple[list[Place], dict[str, Any]]]:
-    """One agent at these nodes, each with a scope that ends it without a word."""
-    log: list[tuple[str, str, int]] = []
+async def places(
+    state: Any, *nodes: str, log: list[tuple[str, str, int]] | None = None
+) -> AsyncGenerator[tuple[list[Place], dict[str, Any]]]:
+    """One agent at these nodes, each with a scope that ends it; `log` is of all that happens to it."""
+    log = [] if log is None else log
     made = [Place("cron", node, log) for node in nodes]
     scopes: dict[str, trio.CancelScope] = {}
 
@@ -155,13 +158,12 @@ async def test_it_moves_when_its_lease_is_not_renewed_and_not_sooner(
         cut = Cut(kept.state)
         async with places(cut, "a") as (first, _):
             await running(first)
-            async with places(kept.state, "b") as (second, _):
+            async with places(kept.state, "b", log=first[0].log) as (second, _):
                 cut.cut = True
                 # the swarm takes it for dead: its lease holds all the same
                 await kept.state.do(DeclareLost("a/1", leases=False))
                 await running(second)
-                never_two([*first[0].log, *second[0].log])
-                assert second[0].log[0][2] > first[0].log[0][2]
+                never_two(first[0].log)
                 cut.cut = False
                 with trio.fail_after(20):
                     while first[0].reason != "it runs at node b":  # noqa: ASYNC110
@@ -194,7 +196,7 @@ def config(folder: pathlib.Path, **more: Any) -> dict[str, Any]:
                 "type": "python",
                 "target": "tests.durable.test_singleton:Cron",
                 "singleton": True,
-                "lease": "1s",
+                "lease": "30s",
             }
         },
         **more,
