@@ -14,10 +14,11 @@ import trio
 
 from flow_consensus.etcd import Etcd, keeper, leases
 from flow_consensus.etcd.failures import LeaseLost
+from flow_storage.memory import MemoryLog
 from flowcore.config import Secret
-from flowcore.errors import Overloaded, StateUnavailable, UntrustedFile
+from flowcore.errors import OutcomeUnknown, Overloaded, StateUnavailable, UntrustedFile
 from flowcore.http import Request, Response, Stream
-from flowcore.state import StateSettings, open_state
+from flowcore.state import ReadLevel, StateSettings, open_state
 from support.etcds import Etcds, free_ports, open_etcds
 from support.keeping import note
 from support.liar import Liar, instead, open_liar, silence, truly
@@ -315,3 +316,40 @@ async def test_a_snapshot_that_is_replaced_while_it_is_read_is_read_anew(
                 found = await copy.pattern("notes", "a")
                 assert found is not None
                 assert found.text == "y" * 300
+
+
+async def test_without_etcd_a_state_answers_what_it_has_and_says_what_it_cannot(
+    etcd: Etcds, tmp_path: pathlib.Path
+) -> None:
+    prefix, storage = new_prefix(), MemoryLog("mine")
+    async with open_liar(etcd.urls[0]) as liar:
+        async with (
+            on_etcd(liar.url, prefix=prefix, storage=storage) as node,
+            open_state(node, tmp_path / "state") as state,
+        ):
+            await state.do(note("a", "kept"))
+        for path in (TXN, RANGE, WATCH):
+            liar.will(path, *[instead(503, b"")] * 10_000)
+        async with (
+            on_etcd(liar.url, prefix=prefix, storage=storage, patience=0.2) as node,
+            open_state(node, tmp_path / "state") as state,
+        ):
+            found = await state.pattern("notes", "a", level=ReadLevel.STALE)
+            assert found is not None
+            assert found.text == "kept"
+            for level in (ReadLevel.LINEARIZABLE, ReadLevel.LEASED):
+                with pytest.raises(StateUnavailable, match="nobody says what is committed"):
+                    await state.pattern("notes", "a", level=level)
+            with pytest.raises(StateUnavailable, match="no commands are taken just now"):
+                await state.do(note("a", "new"))
+            liar.lies.clear()
+            with trio.fail_after(60):
+                while True:
+                    try:
+                        await state.do(note("a", "again"))
+                    except (StateUnavailable, OutcomeUnknown):
+                        continue
+                    break
+            found = await state.pattern("notes", "a", level=ReadLevel.STALE)
+            assert found is not None
+            assert found.text == "again"
