@@ -14,7 +14,7 @@ import signal
 import socket
 import threading
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import attrs
@@ -108,13 +108,16 @@ bind = "127.0.0.1:{api}"
         host = "127.0.0.1" if self.hosts is None else self.hosts.host(name)
         return f"{host}:{self.ports[name][1]}"
 
-    def start(self, *names: str) -> None:
-        """Start nodes, which may have been there before, all at once; wait until they serve."""
+    def start(self, *names: str, by: Sequence[str] = ()) -> None:
+        """Start nodes, which may have been there before, all at once; wait until they serve.
+
+        `by` are words that run the command.
+        """
         for name in names:
             self._stacks[name] = stack = contextlib.ExitStack()
             before = () if self.hosts is None else self.hosts.command(name)
             self.nodes[name] = stack.enter_context(
-                started(self.folder / f"{name}.toml", before=before)
+                started(self.folder / f"{name}.toml", before=(*before, *by))
             )
         for name in names:
             node = self.nodes[name]

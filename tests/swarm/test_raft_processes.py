@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import pathlib
 import random
+import shutil
 import signal
 import time
 
@@ -46,6 +47,15 @@ def cut(cluster: Cluster, calling: Clients, name: str, kind: int) -> None:
     calling.more(10)
 
 
+def shift_clock(cluster: Cluster, calling: Clients, name: str, *, behind: bool) -> None:
+    """The wall clock of a node is an hour wrong for a while."""
+    body = {"name": "clock", "fault": "clock", "offset": "1h", "behind": behind, "duration": "1h"}
+    status, answer = cluster.ask(name, "/guards/rehearsal/start", body)
+    assert status == 200, answer
+    calling.more(20)
+    cluster.ask(name, "/guards/rehearsal/stop", {})
+
+
 def judge(cluster: Cluster, calling: Clients, path: pathlib.Path) -> None:
     """At the end, with all nodes there: nothing acknowledged is lost, nothing is there that nobody wrote."""
     for key in sorted(calling.registers):
@@ -82,6 +92,10 @@ def test_a_hundred_kills_pauses_and_cuts_under_load_lose_nothing(tmp_path: pathl
                 kill(cluster, calling, chance.choice(NAMES))
                 if number % 10 == 5:
                     freeze(cluster, calling, chance.choice(NAMES))
+                if number % 10 == 8:
+                    shift_clock(
+                        cluster, calling, chance.choice(NAMES), behind=chance.random() < 0.5
+                    )
                 if number % 10 == 0:
                     cut(cluster, calling, chance.choice(NAMES), number // 10 % 4)
             calling.more(50)
@@ -89,3 +103,37 @@ def test_a_hundred_kills_pauses_and_cuts_under_load_lose_nothing(tmp_path: pathl
             file.flush()
             judge(cluster, calling, path)
         assert calling.counts["ok"] > 50 * KILLS
+
+
+@pytest.mark.long
+@pytest.mark.skipif(shutil.which("strace") is None, reason="needs strace")
+def test_a_node_whose_disk_fails_to_sync_promises_nothing_more(tmp_path: pathlib.Path) -> None:
+    """The others go on; started again over a disk that works, it is one of them."""
+    failing = (
+        *("strace", "-D", "-f", "-qq", "-o", "/dev/null", "-e", "trace=fsync,fdatasync"),
+        *("-e", "inject=fsync,fdatasync:error=EIO:when=40+"),
+    )
+    path = tmp_path / "history.jsonl"
+    with (
+        path.open("wb") as file,
+        under_load(tmp_path, History(file), clients=4, pause=0.02) as (cluster, calling),
+    ):
+        cluster.end("beta", signal.SIGKILL)
+        cluster.start("beta", by=failing)
+        cluster.until(lambda: stopped(cluster, "beta") != "", 120.0)
+        assert "cannot be written" in stopped(cluster, "beta")
+        calling.more(50)
+        assert cluster.ask("alpha", "/state")[1]["consensus"]["leader"] != "beta"
+        cluster.end("beta", signal.SIGKILL)
+        cluster.start("beta")
+        calling.more(20)
+        calling.stop()
+        file.flush()
+        judge(cluster, calling, path)
+
+
+def stopped(cluster: Cluster, name: str) -> str:
+    """Why a node takes nothing any more, as it says."""
+    _, answer = cluster.ask(name, "/state")
+    said: str = answer["consensus"]["stopped"]
+    return said
