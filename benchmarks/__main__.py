@@ -11,6 +11,7 @@ import os
 import sys
 import traceback
 
+from benchmarks.deployment import PAGE, page
 from benchmarks.readme import README, readme
 from benchmarks.report import as_table, write
 
@@ -59,6 +60,7 @@ def main(names: list[str]) -> int:
         path = write(name, figures, load, setup)
         print(f"\n{name} (load {load:.1f}, {path.name})\n\n{as_table(figures)}\n", flush=True)
     README.write_text(readme())
+    PAGE.write_text(page())
     if failed:
         print(f"failed, and not written: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

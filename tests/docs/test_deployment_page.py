@@ -21,6 +21,12 @@ TOPOLOGIES: dict[str, Topology] = {
 }
 
 
+def test_the_measured_tables_are_those_of_the_results() -> None:
+    from benchmarks.deployment import page
+
+    assert page() == PAGE
+
+
 def test_the_table_of_topologies_is_what_they_draw() -> None:
     rows = re.findall(
         r"^\| `(\w+)` \| (\d+) to (\d+) \| (\d+) \| (\d+) \| (\d+) \|", PAGE, re.MULTILINE
