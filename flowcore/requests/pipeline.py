@@ -237,6 +237,14 @@ class Requests:
             self._tools[agent.name] = known
         check = known[1].get(envelope.name)
         if check is None:
+            if (
+                not agent.state.available
+            ):  # what it offers is not known yet: another node asks too early
+                raise AgentUnavailable(
+                    f"agent {agent.name!r} is {agent.state.value}",
+                    data={"agent": agent.name, "state": agent.state.value},
+                    retry_after=0.25,
+                )
             raise UnknownTarget(f"agent {agent.name!r} has no tool {envelope.name!r}")
         if agent.settings.validate_arguments:
             check.check(envelope.params.get("arguments"))

@@ -290,6 +290,18 @@ async def test_an_agent_that_is_down_is_not_waited_for(
     assert len(agent.calls) == 1
 
 
+async def test_a_tool_of_an_agent_that_still_starts_is_not_there_yet_rather_than_unknown() -> None:
+    agent = ScriptedAgent(catalog=tools("other"), state=State.STARTING)
+    async with requests_of(agent) as requests:
+        with pytest.raises(AgentUnavailable, match="is starting") as told:
+            await requests.submit(call())
+        assert not told.value.began
+        agent.state = State.IDLE
+        with pytest.raises(UnknownTarget, match="has no tool"):
+            await requests.submit(call())
+    assert not agent.calls
+
+
 # ---- idempotency keys
 
 

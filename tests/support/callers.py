@@ -14,7 +14,7 @@ from support.cluster import Cluster, Refused
 
 DONE, BROKEN = 0, 1
 """Codes of a result, and of a connection that broke; all others are those of typed errors."""
-UNAVAILABLE, UNKNOWN = -31053, -31054
+EXPIRED, UNAVAILABLE, UNKNOWN = -31051, -31053, -31054
 PAUSE = 0.15
 """Seconds between a caller's calls."""
 
