@@ -230,10 +230,7 @@ def _members(one: StateAnswer) -> str:
         else:
             row = [name, role, "-", "-", ""]
         rows.append(row)
-    text = table(["member", "role", "has", "behind", ""], rows, state=1, colours=STATES)
-    if engine.leader and engine.leader != engine.name:
-        text += f"\nhow far they are {engine.leader} knows, which leads"
-    return text
+    return table(["member", "role", "has", "behind", ""], rows, state=1, colours=STATES)
 
 
 def _entry(one: dict[str, Any]) -> list[str]:

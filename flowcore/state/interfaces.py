@@ -6,7 +6,7 @@ at a position never changes and is the same on every node.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -171,6 +171,18 @@ class Describes(Protocol):
 
     def describe(self, position: int) -> SnapshotInfo:
         """What a snapshot of the state at a position is. Raises ValueError where that is not known."""
+        ...
+
+
+@runtime_checkable
+class KnowsMembers(Protocol):
+    """An engine whose members keep copies of the log."""
+
+    async def followers(self) -> Mapping[str, Mapping[str, Any]]:
+        """What the leader knows of the others, by name: `phase`, `match`, `lag`, `active`; as in `status`.
+
+        Empty if there is no leader that answers.
+        """
         ...
 
 

@@ -292,7 +292,7 @@ class Api:
     async def _state(self, request: Request, parts: list[str]) -> Response:
         del parts
         await self._admit(request, "state")
-        return _json(api_state.show(self._host))
+        return _json(await api_state.show(self._host))
 
     async def _members(self, request: Request, parts: list[str]) -> Response:
         principal = await self._admit(request, f"members.{parts[1]}")
@@ -304,7 +304,7 @@ class Api:
         await action(api_state.state_of(self._host), body)
         done = " ".join([*body.nodes, *(f"remove={name}" for name in body.remove)])
         self._host.requests.guards.done(self._edge, principal, f"members.{parts[1]}", done)
-        return _json({"done": parts[1], **api_state.show(self._host)})
+        return _json({"done": parts[1], **await api_state.show(self._host)})
 
     async def _log(self, request: Request, parts: list[str]) -> Response:
         del parts

@@ -11,7 +11,16 @@ import msgspec
 from flowcore.errors import AssemblyError, FlowError, InvalidRequest, TooOld
 from flowcore.flow import version
 from flowcore.interfaces import Host
-from flowcore.state import About, Describes, Shown, ShowsLog, State, decode_entry, packed
+from flowcore.state import (
+    About,
+    Describes,
+    KnowsMembers,
+    Shown,
+    ShowsLog,
+    State,
+    decode_entry,
+    packed,
+)
 
 T = TypeVar("T")
 
@@ -50,10 +59,14 @@ def state_of(host: Host) -> State:
         raise InvalidRequest(str(error)) from None
 
 
-def show(host: Host) -> dict[str, Any]:
+async def show(host: Host) -> dict[str, Any]:
     """Where the state is, and the engine and the log under it."""
-    status = state_of(host).status()
+    state = state_of(host)
+    known = await state.consensus.followers() if isinstance(state.consensus, KnowsMembers) else None
+    status = state.status()
     consensus = status.pop("consensus")
+    if known is not None:
+        consensus["followers"] = dict(known)
     return {"node": host.name, "state": status, "consensus": consensus}
 
 

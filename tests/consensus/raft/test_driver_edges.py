@@ -338,3 +338,21 @@ async def test_a_flow_with_one_voter_keeps_a_state() -> None:
     with pytest.raises(AssemblyError, match="nobody can lead"):
         async with open_flow(config):
             pass
+
+
+async def test_any_node_tells_how_far_the_members_are_by_what_the_leader_knows() -> None:
+    async with open_group(ABC) as group:
+        leader = await group.leader()
+        await group[leader].propose(b"x")
+        await group.agree()
+        for name in ABC:
+            while True:  # until its leader has heard what all have
+                found = await group[name].followers()
+                if len(found) == 2 and not any(one["lag"] for one in found.values()):
+                    break
+                await trio.sleep(0.01)
+            assert found.keys() == {*ABC} - {leader}
+            assert {one["match"] for one in found.values()} == {group[leader].last}
+        other = "a" if leader != "a" else "b"
+        group.network.isolate(other)
+        assert await group[other].followers() == {}  # nobody answers

@@ -20,6 +20,7 @@ import trio
 from flow_consensus.raft.core import Refused, Role
 from flow_consensus.raft.driver.changes import Changing
 from flow_consensus.raft.driver.disk import Writer
+from flow_consensus.raft.driver.looking import Looking
 from flow_consensus.raft.driver.port import Alone, Transport
 from flow_consensus.raft.driver.proposals import Proposals
 from flow_consensus.raft.driver.reads import Barriers
@@ -27,10 +28,12 @@ from flow_consensus.raft.driver.settings import RaftSettings
 from flow_consensus.raft.driver.snapshots import Incoming, Outgoing
 from flow_consensus.raft.driver.wire import (
     Ask,
+    AskAnswer,
     Encoded,
     Forward,
     ForwardAnswer,
     Joiner,
+    Look,
     Own,
     cut,
     decode_own,
@@ -97,6 +100,7 @@ class Raft:
         self._proposals = Proposals(self)
         self._barriers = Barriers(self)
         self._changing = Changing(self)
+        self._looking = Looking(self)
         self._writer = Writer(self, storage, self._was_reset)
         self._given, self._taken_in = Histogram(), Histogram()
         """How long snapshots took, to others and from them."""
@@ -177,6 +181,10 @@ class Raft:
         except ChangeRefused as error:
             raise InvalidArguments(str(error)) from None
         await self._changing.change(change)
+
+    async def followers(self) -> dict[str, dict[str, Any]]:
+        """As `KnowsMembers.followers`: asked of the leader, where that is another node."""
+        return await self._looking.followers()
 
     def transfer_leadership(self, to: str) -> None:
         """Have another voter lead, if this node does. Raises StateUnavailable."""
@@ -360,8 +368,12 @@ class Raft:
             self._proposals.answered(message)
         elif isinstance(message, Ask):
             self._changing.asked(sender, message)
-        else:
+        elif isinstance(message, AskAnswer):
             self._changing.answered(message)
+        elif isinstance(message, Look):
+            self._looking.asked(sender, message)
+        else:
+            self._looking.answered(message)
 
     # ---- running
 

@@ -62,7 +62,30 @@ class AskAnswer(Struct, frozen=True, array_like=True, forbid_unknown_fields=True
     why: str = ""
 
 
-Own: TypeAlias = Forward | ForwardAnswer | Ask | AskAnswer
+class Look(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=5):
+    """How far are the members? For the leader to answer."""
+
+    id: Id
+
+
+class Known(Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
+    """A member as its leader knows it."""
+
+    name: Name
+    phase: Annotated[str, Meta(max_length=32)]
+    match: Id
+    lag: Id
+    active: bool
+
+
+class LookAnswer(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=6):
+    """All members but the leader; nobody, if who was asked leads no more."""
+
+    id: Id
+    members: Annotated[list[Known], Meta(max_length=256)]
+
+
+Own: TypeAlias = Forward | ForwardAnswer | Ask | AskAnswer | Look | LookAnswer
 
 _ENCODER = msgpack.Encoder()
 _DECODER: msgpack.Decoder[Own] = msgpack.Decoder(Own)
@@ -157,6 +180,9 @@ __all__ = [
     "Forward",
     "ForwardAnswer",
     "Joiner",
+    "Known",
+    "Look",
+    "LookAnswer",
     "Own",
     "cut",
     "decode_own",
