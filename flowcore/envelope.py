@@ -173,6 +173,8 @@ class Envelope(msgspec.Struct, kw_only=True, eq=False):
     """Whether a worker has been given it."""
     started: float = -math.inf
     """When a worker was given it last, on trio's clock; -math.inf: never."""
+    attempts: int = 0
+    """How often it was sent to other nodes."""
     _asking: int = 0
     _asked_at: float = 0.0
 

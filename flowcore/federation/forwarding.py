@@ -67,6 +67,7 @@ class Forwarding:
         calls = self._under_way.setdefault(place.node, set())
         calls.add(call)
         self.sent += 1
+        envelope.attempts += 1
         try:
             with trio.CancelScope(deadline=envelope.deadline) as scope:
                 envelope.scope = call.scope = scope
@@ -270,4 +271,5 @@ def asked(envelope: Envelope) -> Asked:
         client=envelope.client,
         modern=envelope.modern,
         capabilities={name: bytes(raw) for name, raw in envelope.peer.capabilities.items()},
+        attempt=max(1, envelope.attempts),
     )

@@ -119,7 +119,8 @@ class Serving:
         for raw in (*asked.params.values(), *asked.meta.values(), *asked.capabilities.values()):
             _check_json(raw)
         return Envelope(
-            id=asked.id,
+            # each attempt has an outcome of its own here, whatever became of those before
+            id=asked.id if asked.attempt <= 1 else f"{asked.id}/{asked.attempt}",
             method=asked.method,
             agent=asked.agent,
             name=asked.name,

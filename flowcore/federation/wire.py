@@ -197,6 +197,8 @@ class Asked(Struct, frozen=True, omit_defaults=True):
     modern: bool = False
     capabilities: dict[str, bytes] = {}
     """What whoever asks can be asked in turn."""
+    attempt: int = 1
+    """From 2 on it was sent before, here or elsewhere, and is safe to do again."""
 
 
 class Part(Struct, frozen=True, array_like=True, tag="part"):

@@ -22,6 +22,7 @@ from flowcore.errors import (
 )
 from flowcore.flow.federating import open_federation
 from flowcore.swarm import FederationSettings, Member, MemberState
+from support.gated import Gate, gates
 from support.node import ROOT
 from support.short_ways import Net, Node
 
@@ -367,6 +368,52 @@ async def test_a_node_that_failed_too_often_is_asked_again_as_soon_as_it_is_back
         nodes.gossip("beta")
         await listed(alpha, "two.echo")
         assert (await alpha.call("two.echo", {"text": "x"})).text == "x"
+
+
+async def test_what_may_be_repeated_is_done_by_the_same_node_again() -> None:
+    """Under the same id, whose first attempt that node has seen end, or still sees run."""
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        gates.append(Gate())
+        beta = await nodes.start(
+            "beta",
+            {"two": {"type": "python", "target": "support.gated:Gated", "options": {"node": "b"}}},
+        )
+        await listed(alpha, "two.again")
+        results: list[str] = []
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                results.append((await alpha.call("two.again", {"request": "x"}, deadline=30)).text)
+
+            nursery.start_soon(ask)
+            await gates[-1].until_run({"x": 1})
+            nodes.net.part("alpha", "beta")
+            nodes.net.heal()
+            await gates[-1].until_run({"x": 2})
+            gates.pop().open()
+        assert results == ["b"]
+        ids = {entry.id for entry in beta.requests.tracker.entries()}
+        assert len(ids) == 2
+        assert len({one.partition("/")[0] for one in ids}) == 1
+
+
+async def test_a_refusal_of_another_node_may_be_overcome_by_asking_it_again() -> None:
+    async with swarm() as nodes:
+        alpha = await nodes.start("alpha", {})
+        beta = await nodes.start("beta", {"two": demo()})
+        await listed(alpha, "two.echo")
+        beta.agents["two"].pause()  # which alpha does not know yet
+        async with trio.open_nursery() as nursery:
+
+            async def ask() -> None:
+                assert (await alpha.call("two.add", {"a": 1, "b": 2})).structured == {"result": 3}
+
+            nursery.start_soon(ask)
+            with trio.fail_after(10):
+                while not beta.requests.statistics().errors:
+                    await trio.lowlevel.checkpoint()
+            beta.agents["two"].resume()
 
 
 @asynccontextmanager
