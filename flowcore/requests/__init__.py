@@ -22,7 +22,8 @@ from flowcore.requests.pipeline import Doer, Requests, open_requests
 from flowcore.requests.retry import repeatable
 from flowcore.requests.rounds import asks_back, complete, key_of_round
 from flowcore.requests.settings import DurableSettings, RequestSettings
-from flowcore.requests.tasks import Question, Task, Tasks, TaskState, TaskStatistics
+from flowcore.requests.task import Question, Task, TaskState
+from flowcore.requests.tasks import Tasks, TaskStatistics
 from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
 
 __all__ = [

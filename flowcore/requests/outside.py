@@ -11,7 +11,7 @@ from flowcore.envelope import Envelope, Owner, Reply
 from flowcore.errors import CallError
 
 if TYPE_CHECKING:
-    from flowcore.requests.tasks import Task
+    from flowcore.requests.task import Task
 
 
 class HeldKey(Protocol):

@@ -7,7 +7,6 @@ then its end is told only when that is kept.
 
 from __future__ import annotations
 
-import enum
 import logging
 import secrets
 from collections import Counter, OrderedDict
@@ -15,11 +14,10 @@ from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 
 import attrs
-import msgspec
 import trio
 from msgspec import Raw
 
-from flowcore.envelope import Envelope, Owner, Peer, Reply
+from flowcore.envelope import Envelope, Owner, Reply
 from flowcore.errors import (
     CallCancelled,
     CallError,
@@ -30,93 +28,12 @@ from flowcore.errors import (
     UnknownTarget,
     fresh,
 )
-from flowcore.mcp import MissingCapability, lacking, question_for
-from flowcore.requests.outside import Keeper, KeptTask
+from flowcore.requests.outside import Keeper
 from flowcore.requests.settings import RequestSettings
+from flowcore.requests.task import FINAL, Task, TaskState, settle_questions
+from flowcore.requests.task_peer import TaskPeer
 
 logger = logging.getLogger(__name__)
-
-_MAX_MESSAGE = 1000
-
-
-class TaskState(enum.Enum):
-    """The states of the extension; the last three are final."""
-
-    WORKING = "working"
-    INPUT_REQUIRED = "input_required"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    CANCELLED = "cancelled"
-
-
-_FINAL = (TaskState.COMPLETED, TaskState.FAILED, TaskState.CANCELLED)
-
-
-@attrs.define(eq=False)
-class Question:
-    """Something the work asks the one who began the task."""
-
-    method: str
-    params: Raw
-    answer: Raw | None = None
-    answered: trio.Event = attrs.field(factory=trio.Event)
-
-
-@attrs.define(eq=False, kw_only=True)
-class Task:
-    """One task, as it stands. Times are in seconds on trio's clock, `created` and `updated` of the day."""
-
-    id: str
-    owner: Owner
-    agent: str
-    name: str
-    request: str
-    """The id of the request it began with."""
-    began: float
-    until: float
-    """When it is over at the latest."""
-    keep: float
-    """Seconds for which it is kept once it is final."""
-    created: datetime
-    updated: datetime
-    state: TaskState = TaskState.WORKING
-    message: str = ""
-    reply: Reply | None = None
-    error: CallError | None = None
-    ended: float | None = None
-    questions: dict[str, Question] = attrs.field(factory=dict)
-    """What waits for an answer, by key."""
-    changed: trio.Event = attrs.field(factory=trio.Event)
-    """Set with the next change of state or message; then there is another one here."""
-    scope: trio.CancelScope = attrs.field(factory=trio.CancelScope)
-    kept: KeptTask | None = None
-    """How it is kept beyond this node, if it is."""
-    keeping: trio.Event | None = None
-    """Set once it is known whether it is."""
-    lost: bool = False
-    """Whether it is another node's by now."""
-    where: str = ""
-    """The node that does it, where that is another one."""
-
-    @property
-    def final(self) -> bool:
-        """Whether its state will not change any more."""
-        return self.state in _FINAL
-
-    @property
-    def ttl(self) -> float:
-        """Seconds after it was made for which it can be asked for, as far as is known now."""
-        return (self.until if self.ended is None else self.ended) - self.began + self.keep
-
-    def become(self, state: TaskState, message: str = "") -> None:
-        """Change the state, and wake who watches. A final state stays."""
-        if self.final:
-            return
-        self.state = state
-        self.message = message[:_MAX_MESSAGE]
-        self.updated = datetime.now(UTC)
-        self.changed.set()
-        self.changed = trio.Event()
 
 
 @attrs.frozen(kw_only=True)
@@ -165,7 +82,7 @@ class Tasks:
         """The same, by whose they are."""
         self._bytes = 0
         self._begun = self._refused = 0
-        self._counts = dict.fromkeys(_FINAL, 0)
+        self._counts = dict.fromkeys(FINAL, 0)
 
     def retune(self, settings: RequestSettings) -> None:
         """Have these settings from now on; tasks that run keep their deadlines."""
@@ -226,7 +143,7 @@ class Tasks:
         self._running[task.id] = task
         self._of[task.owner] += 1
         self._begun += 1
-        envelope.peer = _TaskPeer(task, envelope)
+        envelope.peer = TaskPeer(task, envelope)
         self._nursery.start_soon(self._run, task, envelope, submit)
 
     async def _run(self, task: Task, envelope: Envelope, submit: Submit) -> None:
@@ -353,7 +270,7 @@ class Tasks:
             if question is not None:
                 question.answer = answer.copy()
                 question.answered.set()
-        _settle_questions(task)
+        settle_questions(task)
         return task
 
     def discard(self, task: Task) -> None:
@@ -412,70 +329,3 @@ def _overdue(task: Task, reply: Reply | None) -> CallError | None:
 
 def _size(task: Task) -> int:
     return len(memoryview(task.reply.result)) if task.reply is not None else 0
-
-
-def _settle_questions(task: Task) -> None:
-    """A task that waits for no answer any more is working again."""
-    if not task.questions and task.state is TaskState.INPUT_REQUIRED:
-        task.become(TaskState.WORKING)
-
-
-class _Progress(msgspec.Struct, gc=False):
-    progress: float | None = None
-    total: float | None = None
-    message: str | None = None
-
-
-_decode_progress = msgspec.json.Decoder(_Progress).decode
-
-
-class _TaskPeer:
-    """The peer of a task: progress becomes its status message, questions wait for `tasks/update`."""
-
-    def __init__(self, task: Task, envelope: Envelope) -> None:
-        self._task = task
-        self._envelope = envelope
-        self._peer: Peer = envelope.peer
-        self._capabilities = dict(envelope.peer.capabilities)
-        self._asked = 0
-
-    @property
-    def capabilities(self) -> dict[str, Raw]:
-        return self._capabilities
-
-    def notify(self, method: str, params: Raw) -> None:
-        self._peer.notify(method, params)
-        if method == "notifications/progress":
-            self._task.become(self._task.state, _progress_text(params) or self._task.message)
-
-    async def request(self, method: str, params: Raw) -> Raw:
-        missing = lacking(self._capabilities, method, params)
-        if missing:
-            raise MissingCapability(missing)
-        task = self._task
-        self._asked += 1
-        key = f"ask-{self._asked}"
-        question = Question(method, question_for(method, params, modern=True))
-        task.questions[key] = question
-        task.become(TaskState.INPUT_REQUIRED, task.message)
-        self._envelope.stop_clock(trio.current_time())
-        try:
-            await question.answered.wait()
-        finally:
-            self._envelope.start_clock(trio.current_time())
-            task.questions.pop(key, None)
-            _settle_questions(task)
-        assert question.answer is not None
-        return question.answer
-
-
-def _progress_text(params: Raw) -> str:
-    try:
-        said = _decode_progress(params)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return ""
-    if said.message:
-        return said.message
-    if said.progress is None:
-        return ""
-    return f"{said.progress:g}" + (f" of {said.total:g}" if said.total is not None else "")
