@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import trio
 
+from flowcore.durable.answering import SERVICE, Answering
 from flowcore.durable.keys import StateKeys
 from flowcore.durable.losing import Losing
 from flowcore.durable.revocations import Revocations
@@ -16,7 +17,7 @@ from flowcore.durable.tasks import StateTasks
 from flowcore.errors import CallError
 from flowcore.requests import Doer, Requests
 from flowcore.state import DeclareLost, State
-from flowcore.swarm import Member
+from flowcore.swarm import Member, Overlay
 
 FAREWELL = 2.0
 """Seconds that a node which is being stopped has to say what it leaves to others."""
@@ -25,6 +26,8 @@ FAREWELL = 2.0
 class Members(Protocol):
     """Whom a node knows: a swarm."""
 
+    @property
+    def overlay(self) -> Overlay: ...
     def members(self) -> Mapping[str, Member]: ...
     def watch(self, told: Callable[[Member], None]) -> Callable[[], None]: ...
 
@@ -117,6 +120,9 @@ async def open_durable(
             nursery.start_soon(losing.earlier_lives)
             if swarm is not None:
                 stack.callback(swarm.watch(losing.member))
+                tasks.answering = answering = Answering(swarm.overlay, requests.tasks)
+                serving = swarm.overlay.serve(SERVICE, answering.serve)
+                await stack.enter_async_context(serving)
             nursery.start_soon(tasks.run)
             requests.shared, requests.tasks.keeper = keys, tasks
         durable = Durable(state, holder, keys, tasks, losing, revoked)

@@ -15,7 +15,9 @@ from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
 import trio
+from msgspec import Raw
 
+from flowcore.durable.answering import Answering
 from flowcore.durable.asking import PASSING, Patience, do_in_the_end
 from flowcore.durable.claimed import Claimed, Ended
 from flowcore.durable.records import KeptRequest, envelope_of, pack_outcome, short, unpack_request
@@ -83,6 +85,8 @@ class StateTasks:
         self._keeping: set[str] = set()
         """What is being submitted."""
         self._apart: dict[str, float] = {}
+        self.answering: Answering | None = None
+        """How answers get to other nodes, where there are any."""
         self._woken = trio.Event()
         self.left = False
         self.kept = self.resumed = self.lost = 0
@@ -171,6 +175,11 @@ class StateTasks:
             await self.state.do(CancelTask(id=id_, owner=(short(scheme), short(name))))
         except InvalidArguments:
             raise UnknownTarget("there is no such task", data={"taskId": id_[:200]}) from None
+
+    async def answer(self, id_: str, owner: Owner, answers: dict[str, Raw]) -> None:
+        found = await self.find(id_, owner)
+        if found.where and self.answering is not None:
+            await self.answering.give(found.where, id_, owner, answers)
 
     # ---- what others do
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Protocol
 
+from msgspec import Raw
+
 from flowcore.envelope import Envelope, Owner, Reply
 from flowcore.errors import CallError
 
@@ -69,4 +71,11 @@ class Keeper(Protocol):
 
     async def cancel(self, id_: str, owner: Owner) -> None:
         """Wish that a task end, wherever it is done. Raises UnknownTarget, StateUnavailable."""
+        ...
+
+    async def answer(self, id_: str, owner: Owner, answers: dict[str, Raw]) -> None:
+        """Give answers to what a task asks that another node does.
+
+        Raises UnknownTarget, StateUnavailable, InvalidArguments, AgentUnavailable.
+        """
         ...

@@ -273,6 +273,14 @@ class Tasks:
         settle_questions(task)
         return task
 
+    async def give(self, id_: str, owner: Owner, answers: dict[str, Raw]) -> None:
+        """Give answers to what a task asks, wherever it is done. Raises as `answer`, StateUnavailable, and
+        AgentUnavailable where the node that does it cannot be asked."""
+        if self.keeper is None or id_ in self._running or id_ in self._ended:
+            self.answer(id_, owner, answers)
+        else:
+            await self.keeper.answer(id_, owner, answers)
+
     def discard(self, task: Task) -> None:
         """Forget a final task whose outcome its caller has got without asking for it by name."""
         if self._ended.pop(task.id, None) is None:

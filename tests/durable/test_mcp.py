@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import trio
+from msgspec import Raw as Json
 
 from flowcore import Flow, open_flow
 from flowcore.envelope import Envelope, Owner
@@ -82,6 +83,9 @@ class Full:
         raise StateUnavailable("there is no majority")
 
     async def cancel(self, id_: str, owner: Owner) -> None:
+        raise StateUnavailable("there is no majority")
+
+    async def answer(self, id_: str, owner: Owner, answers: dict[str, Json]) -> None:
         raise StateUnavailable("there is no majority")
 
 

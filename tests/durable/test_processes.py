@@ -55,7 +55,8 @@ bind = "127.0.0.1:0"
 META = {
     "io.modelcontextprotocol/protocolVersion": "2026-07-28",
     "io.modelcontextprotocol/clientCapabilities": {
-        "extensions": {"io.modelcontextprotocol/tasks": {}}
+        "extensions": {"io.modelcontextprotocol/tasks": {}},
+        "elicitation": {},
     },
 }
 
@@ -140,6 +141,24 @@ class Swarm:
             raise Refused(status, answer)
         return str(answer["result"]["content"][0]["text"])
 
+    def answer_elsewhere(self, node: str, other: str) -> None:
+        """What a task asks at one node is seen and answered at another one."""
+        answer = self.ask(node, "tools/call", "job.ask", name="job.ask", arguments={})
+        id_ = str(answer["result"]["taskId"])
+        found: dict[str, Any] = {}
+
+        def asked() -> bool:
+            found.update(self.task(other, id_))
+            return str(found["status"]) == "input_required"
+
+        self.nodes.until(asked)
+        ((key, question),) = found["inputRequests"].items()
+        assert question["method"] == "elicitation/create"
+        given = {key: {"action": "accept", "content": {"name": "Ada"}}}
+        self.ask(other, "tasks/update", id_, taskId=id_, inputResponses=given)
+        done = self.ended(other, id_)
+        assert done["result"]["content"][0]["text"] == "hello, Ada"
+
     def singleton(self, beyond: int = 0) -> tuple[int, int]:
         """Under which number `cron` runs, and in which process: the same one, whichever node is asked."""
         told: set[str] = set()
@@ -176,6 +195,7 @@ def test_a_killed_node_leaves_its_tasks_keys_and_singletons_to_others(swarm: Swa
     first = swarm.call(killed, "job.count", "k", folder=str(keyed))
     swarm.nodes.until(lambda: len(swarm.begun(work)) == 2)
     assert swarm.task(left[0], again)["status"] == "working"
+    swarm.answer_elsewhere(killed, left[0])
     swarm.nodes.end(killed, signal.SIGKILL)
     swarm.nodes.until(lambda: len(swarm.begun(work)) == 3)
     (work / "go").touch()
@@ -193,7 +213,7 @@ def test_a_killed_node_leaves_its_tasks_keys_and_singletons_to_others(swarm: Swa
     assert swarm.of(process) in left
     listed = swarm.nodes.nodes[left[0]].ctl_json("tasks")["kept"]
     found = {(one["name"], one["state"], one["attempt"]) for one in listed}
-    assert found == {("again", "completed", 2), ("once", "unknown", 1)}
+    assert found == {("again", "completed", 2), ("once", "unknown", 1), ("ask", "completed", 1)}
 
 
 @pytest.mark.parametrize(

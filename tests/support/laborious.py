@@ -39,6 +39,14 @@ async def once(folder: str) -> str:
     return f"done by {os.getpid()}"
 
 
+@tool(task="optional")
+async def ask(context: CallContext) -> str:
+    """What is not done before somebody has said who they are."""
+    schema = {"type": "object", "properties": {"name": {"type": "string"}}}
+    answer = await context.elicit("who are you?", schema)
+    return f"hello, {(answer.content or {}).get('name')}"
+
+
 @tool()
 async def count(folder: str) -> str:
     """What is done at once, and not twice."""

@@ -17,7 +17,7 @@ from flow_edges.mcp.client import Client
 from flow_edges.mcp.results import Results, explained
 from flow_edges.mcp.tools import KnownTools
 from flowcore.agents import Tool
-from flowcore.errors import AgentUnavailable, CallError, InvalidArguments, SchemaViolation
+from flowcore.errors import CallError, InvalidArguments, SchemaViolation
 from flowcore.interfaces import Host
 from flowcore.mcp import METHODS, MissingCapability, error_for, has_extension, text_member
 from flowcore.mcp.meta import TASKS
@@ -128,14 +128,7 @@ class TaskFace:
             found = await tasks.look(task_id, owner)
             return self._results.stamp.modern(_encode(self.detailed(found)))
         if method == "tasks/update":
-            answers = _answers(params)
-            found = await tasks.look(task_id, owner)
-            if found.where:
-                raise AgentUnavailable(
-                    f"node {found.where!r} does this task, and takes the answers to its questions",
-                    data={"taskId": task_id, "node": found.where},
-                )
-            tasks.answer(task_id, owner, answers)
+            await tasks.give(task_id, owner, _answers(params))
         else:
             await tasks.stop(task_id, owner)
         return self._results.stamp.modern(b"{}")
