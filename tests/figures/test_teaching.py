@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from benchmarks import learning, plots, shift
-from benchmarks.datasets import Labelled, missing
+from benchmarks import datasets, learning, plots, shift
+from benchmarks.datasets import Labelled, Vectorised, missing
 from benchmarks.teaching import auroc, judge, nearest, teach
 from flow_gates.moe.gate import MoeGates
 from flow_gates.moe.settings import MoeConfig
@@ -30,6 +30,18 @@ def gate() -> Gate:
     made = MoeGates(MoeConfig()).make(HASHED, 1)
     made.set_experts(experts())
     return made
+
+
+def test_vectors_are_made_once_and_taken_up_again(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: pathlib.Path
+) -> None:
+    monkeypatch.setattr(datasets, "KEPT", tmp_path)
+    monkeypatch.setattr(datasets, "TOGETHER", 2)
+    made = Vectorised("hashed")([*TEXTS.texts, "put on"])
+    again = Vectorised("hashed")
+    monkeypatch.setattr(Vectorised, "_embed", None)
+    assert np.array_equal(again(["put on", *TEXTS.texts]), np.roll(made, 1, axis=0))
+    assert np.array_equal(made[:4], vectors(TEXTS.texts))
 
 
 def test_judged_is_what_was_right() -> None:
