@@ -39,7 +39,6 @@ def taken(learner: Learner) -> bytes:
         active=np.flatnonzero(learner.active).tolist(),
         ewc_points=ewc.points,
         ewc_moves=raw(ewc.moves[:rows]),
-        shown=raw(network.exemplars.counts[:rows]),
         means={place: raw(sums) for place, sums in replay.means.items()},
         temperature=(
             learner.calibration.temperature,
@@ -66,7 +65,6 @@ def taken(learner: Learner) -> bytes:
     )
     writer.put(_packed(state))
     writer.put(raw(network.weights[:rows]))
-    writer.put(raw(network.exemplars.sums[:rows]))
     for name in ARRAYS:
         writer.put(raw(getattr(ewc, name)[:rows]))
     for row, buckets, values in worded:
@@ -84,8 +82,6 @@ def given(learner: Learner, data: bytes) -> None:
     dimensions = learner.identity.dimensions
     rows = len(state.names)
     weights = array(reader.raw(), np.float32, rows, dimensions)
-    sums = array(reader.raw(), np.float32, rows, dimensions)
-    shown = array(state.shown, np.int32, rows)
     arrays = {name: array(reader.raw(), np.float32, rows, dimensions) for name in ARRAYS}
     moves = array(state.ewc_moves, np.int32, rows)
     words = {}
@@ -113,7 +109,7 @@ def given(learner: Learner, data: bytes) -> None:
     learner.slots.restore(state.names, state.gone)
     learner.lessons, learner.taught = state.lessons, state.taught
     learner.chance.drawn = state.drawn
-    learner.network.restore(weights, words, (sums, shown))
+    learner.network.restore(weights, words)
     learner.ewc.restore(arrays, state.ewc_points, moves)
     learner.ewc.grow(learner.network.rows)
     learner.settle()

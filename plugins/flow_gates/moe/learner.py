@@ -40,10 +40,7 @@ class Learner:
         self.identity = identity
         self.slots = Slots()
         vectors, words, _ = config.described.for_embedder(identity)
-        learning = config.learning
-        self.network = Network(
-            identity.dimensions, learning.shortlist, (vectors, words), learning.exemplars
-        )
+        self.network = Network(identity.dimensions, config.learning.shortlist, (vectors, words))
         self.chance = Chance(seed)
         self.replay = Replay(config.replay, self.chance)
         self.ewc = Consolidation(config.ewc, identity.dimensions)
@@ -124,7 +121,6 @@ class Learner:
         self._take(step)
         if lesson.reward >= 0.5 and weight > 0:
             self.replay.offer(place, vector, features, scored)
-            self.network.show(place, vector)
         every = self.config.ewc.every
         if every and self.lessons % every == 0:
             self.consolidate()
@@ -133,8 +129,6 @@ class Learner:
         """What the gate would have said, before it learns better."""
         self.track.see(vector)
         right = lesson.reward >= 0.5
-        shown = self.network.of_shown(scored.places, vector)
-        scored = scored._replace(logits=scored.logits + shown)
         best = int(scored.logits.argmax())
         if right or best == at:
             self.track.judge(right and best == at)

@@ -12,7 +12,6 @@ rows need not be read. It has a quarter of the buckets that features have: neigh
 accuracy does not notice, and what is read is four times as likely to be near the processor. The gate's
 probabilities are the softmax of z over the experts.
 
-First lessons speak for an expert by their mean besides (`Exemplars`), but not where it is learned from.
 Lessons move W and U by the gradient of a loss in z (`losses`), a row for each expert that the gradient is
 not next to zero for.
 """
@@ -26,7 +25,6 @@ import numpy as np
 import numpy.typing as npt
 
 from flow_gates.evidence import Described
-from flow_gates.moe.exemplars import Counts, Exemplars
 from flowcore.routing import give_way
 from flowcore.text import BUCKETS, Features
 
@@ -55,9 +53,7 @@ class Scored(NamedTuple):
 class Network:
     """W and U, with room for so many rows; rows are whatever `Slots` says."""
 
-    def __init__(
-        self, dimensions: int, shortlist: int, described: tuple[float, float], fades: float
-    ) -> None:
+    def __init__(self, dimensions: int, shortlist: int, described: tuple[float, float]) -> None:
         self._dimensions = dimensions
         self._shortlist = shortlist
         self.of_vectors, self.of_words = described
@@ -70,13 +66,6 @@ class Network:
         """c C."""
         self._together: Floats = np.zeros((0, dimensions), np.float32)
         """c C + W, so that a query is multiplied once."""
-        self.exemplars = Exemplars(dimensions, fades, self.of_vectors)
-        self._shown: Floats = np.zeros((0, dimensions), np.float32)
-        """What first lessons are for choosing: multiplied with a query's vector."""
-        self._offset: Floats = np.zeros(0, np.float32)
-        """And added."""
-        self._choosing: Floats = np.zeros((0, dimensions), np.float32)
-        """c C + W and what first lessons are."""
         self.words: Floats = np.zeros((CELLS, 0), np.float32)
         """U, an expert in each column: a query reads few buckets of many experts, so those lie together."""
         self._shut: Floats = np.zeros(0, np.float32)
@@ -97,10 +86,6 @@ class Network:
         self.weights = _grown(self.weights, more)
         self._said = _grown(self._said, more)
         self._together = _grown(self._together, more)
-        self._shown = _grown(self._shown, more)
-        self._choosing = _grown(self._choosing, more)
-        self._offset = _grown(self._offset, more)
-        self.exemplars.grow(more)
         # written to, all of it: memory that is only promised is made when a lesson first touches it, 2 MB
         # at a time, and that would be on the event loop
         words = np.full((CELLS, more), 0.0, np.float32)
@@ -121,18 +106,11 @@ class Network:
         self._closed = len(there) < self._used
         self._said = np.float32(self.of_vectors) * described.vectors
         self._together = self._said + self.weights
-        self._choosing = self._together.copy()
-        for place in self.exemplars.counts.nonzero()[0].tolist():
-            self._place_shown(place, described)
-            give_way()
 
     def clear(self, place: int) -> None:
         """Forget a row."""
         self.weights[place] = 0.0
-        self._together[place] = self._shown[place] = self._choosing[place] = self._offset[place] = (
-            0.0
-        )
-        self.exemplars.forget(place)
+        self._together[place] = 0.0
         self.words[self.written, place] = 0.0
         self._shut[place] = self._free[place] = -np.inf
         self._closed = True
@@ -155,15 +133,10 @@ class Network:
 
         `but` is added to all: minus infinity for those that may not be chosen. `also` are rows that are on
         the list whatever they are worth, if they are there. With `anyway`, a row that is always on it, the
-        others are all that have rows, whether or not they are there, and first lessons do not count: that is
-        how lessons are learned.
+        others are all that have rows, whether or not they are there: that is how lessons are learned.
         """
         used = self._used
-        if anyway < 0:
-            logits = self._choosing[:used].dot(vector)
-            logits += self._offset[:used]
-        else:
-            logits = self._together[:used].dot(vector)
+        logits = self._together[:used].dot(vector)
         if self.described is None:
             said = np.zeros(used, np.float32)
         else:
@@ -220,25 +193,6 @@ class Network:
         together = self._said.take(places, axis=0)
         together += weights
         self._together[places] = together
-        together += self._shown.take(places, axis=0)
-        self._choosing[places] = together
-
-    def show(self, place: int, vector: Floats) -> None:
-        """A lesson says that a request is for an expert."""
-        if self.exemplars.add(place, vector) and self.described is not None:
-            self._place_shown(place, self.described)
-
-    def _place_shown(self, place: int, described: Described) -> None:
-        row, self._offset[place] = self.exemplars.part(place, described.vectors[place])
-        self._shown[place] = row
-        row += self._together[place]
-        self._choosing[place] = row
-
-    def of_shown(self, places: Places, vector: Floats) -> Floats:
-        """Shape (n,): what first lessons are for some experts."""
-        product: Floats = self._shown.take(places, axis=0).dot(vector)
-        product += self._offset.take(places)
-        return product
 
     def move_words(self, moves: Iterable[tuple[Places, Floats, Features]]) -> None:
         """Add to U, for each of some examples: numbers for some experts, times its features."""
@@ -260,22 +214,15 @@ class Network:
                 if len(places):
                     yield row, places, values.take(places)
 
-    def restore(
-        self,
-        weights: Floats,
-        words: dict[int, tuple[Places, Floats]],
-        exemplars: tuple[Floats, Counts],
-    ) -> None:
-        """Take over W, U and first lessons as they were; who is there must be laid out anew."""
+    def restore(self, weights: Floats, words: dict[int, tuple[Places, Floats]]) -> None:
+        """Take over W and U as they were; who is there must be laid out anew."""
         self.rows = self._used = 0
         self.weights = self.weights[:0]
-        self._said = self._together = self._shown = self._choosing = self._together[:0]
-        self._offset = self._offset[:0]
+        self._said = self._together = self._together[:0]
         self.words = self.words[:, :0]
         self._shut, self._free = self._shut[:0], self._free[:0]
         self.described = None
         self.written[:] = False
-        self.exemplars.restore(*exemplars)
         self.grow(len(weights))
         self.weights[: len(weights)] = weights
         for row, (buckets, values) in words.items():

@@ -35,12 +35,6 @@ class LearningSettings:
         validator=v.in_range(8, 4096),
         help="how many experts, best by vectors and descriptions, words are learned and weighed for",
     )
-    exemplars: float = setting(
-        10.0,
-        validator=v.in_range(0, 1000),
-        help="lessons of an expert after which the mean of its first ones counts a quarter of what it did"
-        " at first; 0 to do without",
-    )
     others: float = setting(
         0.0,
         validator=v.in_range(0, 1),

@@ -19,7 +19,7 @@ import numpy.typing as npt
 from flowcore.errors import DamagedState
 from flowcore.routing import give_way
 
-FORM = "flowcore moe 3"
+FORM = "flowcore moe 2"
 Kind = TypeVar("Kind")
 
 _DIGEST = 16
@@ -43,8 +43,6 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
     """Consolidations."""
     ewc_moves: bytes
     """How often each row moved in its interval so far."""
-    shown: bytes
-    """How many first lessons of each row there are."""
     means: dict[int, bytes]
     temperature: tuple[float, int, bytes]
     scope: tuple[float, float, int, bytes, bytes]

@@ -290,15 +290,3 @@ def test_of_hundreds_of_experts_the_right_one_is_found() -> None:
     for _ in range(6):
         made.learn(lesson("qwertz uiop", "tool.299"))
     assert first(made, "qwertz uiop") == "tool.299"
-
-
-def test_first_lessons_count_beyond_what_is_learned_from_them() -> None:
-    learned = []
-    for exemplars in (0.0, 10.0):
-        made = gate(learning=LearningSettings(exemplars=exemplars))
-        made.learn(lesson("hand the lot of it to anna by noon", "bank.transfer"))
-        like_it = attrs.evolve(query("hand the lot of it to berta by noon"), explore=False)
-        (best, *_) = made.rank(like_it, 1).choices
-        assert best.expert == "bank.transfer"
-        learned.append(best.reasons["gate"])
-    assert learned[0] < learned[1]
