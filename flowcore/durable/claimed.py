@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Literal
+from typing import Literal, Protocol
 
 import trio
 
@@ -22,20 +22,40 @@ from flowcore.errors import (
 )
 from flowcore.federation.wire import pack
 from flowcore.requests import Task
-from flowcore.state import VALUE_SIZE, EndTask, ProgressTask
-
-if TYPE_CHECKING:
-    from flowcore.durable.tasks import StateTasks
+from flowcore.state import VALUE_SIZE, EndTask, ProgressTask, State
 
 logger = logging.getLogger(__name__)
 
 Ended = Literal["completed", "failed", "cancelled", "queued"]
 
 
+class Claimer(Protocol):
+    """Whose claims these are: the tasks of this node."""
+
+    @property
+    def state(self) -> State: ...
+    @property
+    def left(self) -> bool:
+        """Whether somebody is about to declare all of them lost."""
+        ...
+
+    def over(self, claimed: Claimed) -> None:
+        """This claim is over: its outcome is stored, or it was lost."""
+        ...
+
+    def leave_alone(self, agent: str) -> None:
+        """An agent took nothing: its queue is for others for a while."""
+        ...
+
+    def settings(self) -> tuple[float, float]:
+        """For how many seconds a claim holds, and between two words of progress."""
+        ...
+
+
 class Claimed:
     """`flowcore.requests.KeptTask`, over the hard state."""
 
-    def __init__(self, tasks: StateTasks, task: Task, fence: int) -> None:
+    def __init__(self, tasks: Claimer, task: Task, fence: int) -> None:
         self.task = task
         self.fence = fence
         self.lost = False

@@ -17,12 +17,12 @@ from flowcore.envelope import (
 from flowcore.requests.guards import Guard, Guards
 from flowcore.requests.idempotency import META_KEY as IDEMPOTENCY_META
 from flowcore.requests.idempotency import KeyStatistics
-from flowcore.requests.outside import HeldKey, Keeper, KeptTask, SharedKeys
+from flowcore.requests.outside import HeldKey, Keeper, SharedKeys
 from flowcore.requests.pipeline import Doer, Requests, open_requests
 from flowcore.requests.retry import repeatable
 from flowcore.requests.rounds import asks_back, complete, key_of_round
 from flowcore.requests.settings import DurableSettings, RequestSettings
-from flowcore.requests.task import Question, Task, TaskState
+from flowcore.requests.task import KeptTask, Question, Task, TaskState
 from flowcore.requests.tasks import Tasks, TaskStatistics
 from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
 

@@ -5,15 +5,13 @@ Without one both live in the memory of their node.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 from msgspec import Raw
 
 from flowcore.envelope import Envelope, Owner, Reply
 from flowcore.errors import CallError
-
-if TYPE_CHECKING:
-    from flowcore.requests.task import Task
+from flowcore.requests.task import KeptTask, Task
 
 
 class HeldKey(Protocol):
@@ -43,15 +41,6 @@ class SharedKeys(Protocol):
         stored error, OutcomeUnknown, IdempotencyConflict, StillRunning, DeadlineExceeded; StateUnavailable,
         Overloaded, QuotaExceeded: nothing has begun.
         """
-        ...
-
-
-class KeptTask(Protocol):
-    """A task that this node has claimed."""
-
-    async def settle(self, reply: Reply | None, error: CallError | None) -> bool:
-        """Store its outcome; neither is a cancellation. Whether it is the task's: False where the claim was
-        lost meanwhile, and the task is another node's, or over."""
         ...
 
 

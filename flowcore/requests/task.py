@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import attrs
 import trio
@@ -12,9 +12,6 @@ from msgspec import Raw
 
 from flowcore.envelope import Owner, Reply
 from flowcore.errors import CallError
-
-if TYPE_CHECKING:
-    from flowcore.requests.outside import KeptTask
 
 _MAX_MESSAGE = 1000
 
@@ -40,6 +37,15 @@ class Question:
     params: Raw
     answer: Raw | None = None
     answered: trio.Event = attrs.field(factory=trio.Event)
+
+
+class KeptTask(Protocol):
+    """A task that this node has claimed."""
+
+    async def settle(self, reply: Reply | None, error: CallError | None) -> bool:
+        """Store its outcome; neither is a cancellation. Whether it is the task's: False where the claim was
+        lost meanwhile, and the task is another node's, or over."""
+        ...
 
 
 @attrs.define(eq=False, kw_only=True)
