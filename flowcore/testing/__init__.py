@@ -3,8 +3,8 @@
     async def test_my_plugin() -> None:
         await check_plugin(my_plugin)
 
-`World` is for engines without tasks, `Wires` for code that runs on trio; both are described in
-docs/simulation.md.
+`World` is for engines without tasks, `Wires` for code that runs on trio, `Neighbours` for what uses the links
+of a swarm. All three have the same `Links` between their nodes, and are described in docs/simulation.md.
 """
 
 from flowcore.testing.check import check_plugin
@@ -18,6 +18,7 @@ from flowcore.testing.linearizability import (
     Verdict,
     check_linearizable,
 )
+from flowcore.testing.neighbours import NeighbourLinks, Neighbours
 from flowcore.testing.trial import Trial
 from flowcore.testing.wires import WireDatagrams, WireListener, Wires, WireStream
 from flowcore.testing.world import (
@@ -54,6 +55,8 @@ __all__ = [
     "Link",
     "Links",
     "Model",
+    "NeighbourLinks",
+    "Neighbours",
     "Nemesis",
     "Node",
     "Operation",

@@ -18,9 +18,6 @@ import trio
 
 from flowcore.testing.world import Link, Links
 
-RETRANSMIT = 0.2
-"""Seconds by which a part of a stream that is lost comes later."""
-
 
 class Wires:
     """The network. Streams keep order and lose nothing while they stand; datagrams may do anything."""
@@ -59,7 +56,7 @@ class Wires:
         for one, other in ((name, to), (to, name)):
             while not self.links.reaches(one, other):
                 await self._changed.park()
-            await trio.sleep(self._delay(one, other))
+            await trio.sleep(self.links.stream_delay(one, other, self.random))
         listener = self._listeners.get((to, service))
         if listener is None or listener.waiting >= self.backlog:
             raise OSError(errno.ECONNREFUSED, f"{to!r} takes no connection for {service!r}")
@@ -105,18 +102,12 @@ class Wires:
 
     def due(self, pipe: _Pipe) -> float:
         """When the next part comes that is sent now over one direction of a connection."""
-        return max(pipe.last_due, trio.current_time() + self._delay(*pipe.ends))
+        delay = self.links.stream_delay(*pipe.ends, self.random)
+        return max(pipe.last_due, trio.current_time() + delay)
 
     def close_pipe(self, pipe: _Pipe) -> None:
         """Forget a direction that nobody uses any more."""
         self._pipes.discard(pipe)
-
-    def _delay(self, sender: str, receiver: str) -> float:
-        link = self.links.between(sender, receiver)
-        delay = link.latency(self.random) + self.links.slowness(sender, receiver)
-        while link.loss and self.random.random() < min(link.loss, 0.99):
-            delay += RETRANSMIT
-        return delay
 
     def _forget(self, gone: WireListener | WireDatagrams) -> None:
         if isinstance(gone, WireListener):

@@ -16,6 +16,7 @@ PROGRAMS = dict(re.findall(r"```python\n# (\w+\.py): .*\n((?:.*\n)*?)```", PAGE)
 SAID = {
     "counting.py": r"\d+ steps, \d+ of \d+ messages lost",
     "judging.py": r"(?s)no order explains what was seen of 'x'; .*two read\(\) -> None",
+    "linking.py": r"alpha says hello at \d\.\d s\nbeta is lost: the connection was closed",
     "talking.py": r"beta is gone",
 }
 

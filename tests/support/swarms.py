@@ -14,7 +14,7 @@ from nacl.signing import SigningKey, VerifyKey
 
 from flowcore.swarm import Topology
 from flowcore.swarm.overlay import OverlaySettings, SwarmOverlay
-from support.fabric import FabricLinks, Net
+from flowcore.testing import NeighbourLinks, Neighbours
 
 
 class Keys:
@@ -47,7 +47,7 @@ class Node:
 
     name: str
     overlay: SwarmOverlay
-    links: FabricLinks
+    links: NeighbourLinks
     scope: trio.CancelScope
 
 
@@ -55,7 +55,7 @@ class Node:
 class Swarm:
     """Some nodes, all told of the same members."""
 
-    net: Net
+    net: Neighbours
     nursery: trio.Nursery
     topology: Topology
     settings: OverlaySettings
@@ -82,14 +82,14 @@ class Swarm:
             self.topology,
             sign=self.keys.sign(name),
             verify=self.keys.verify,
-            chance=random.Random(self.net.chance.random()),
+            chance=random.Random(self.net.random.random()),
             settings=self.settings,
-            boot=self.net.chance.getrandbits(62),
+            boot=self.net.random.getrandbits(62),
             version=number * 1_000_000,
         )
         with trio.CancelScope() as scope:
             async with trio.open_nursery() as nursery:
-                links = FabricLinks(self.net, name, overlay, nursery)
+                links = self.net.join(name, overlay, nursery)
                 self.nodes[name] = Node(name, overlay, links, scope)
                 try:
                     async with overlay.running(links):
@@ -148,7 +148,7 @@ async def open_swarm(
     links of the time when there were fewer nodes are let go."""
     async with trio.open_nursery() as nursery:
         swarm = Swarm(
-            Net(random.Random(seed), **net),
+            Neighbours(seed, **net),
             nursery,
             topology,
             settings or OverlaySettings(),

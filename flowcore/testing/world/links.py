@@ -11,6 +11,8 @@ from collections.abc import Callable, Collection
 
 import attrs
 
+RETRANSMIT = 0.2
+"""Seconds by which a part of a stream that is lost comes later."""
 Latency = Callable[[random.Random], float]
 """How long something takes this time, in seconds: drawn from a distribution."""
 
@@ -137,6 +139,14 @@ class Links:
         if link.duplicate and chance.random() < link.duplicate:
             return (delay, self._delay(link, sender, receiver, now, chance))
         return (delay,)
+
+    def stream_delay(self, sender: str, receiver: str, chance: random.Random) -> float:
+        """After how many seconds a part of a stream comes that is sent now: what is lost is sent again."""
+        link = self.between(sender, receiver)
+        delay = link.latency(chance) + self.slowness(sender, receiver)
+        while link.loss and chance.random() < min(link.loss, 0.99):
+            delay += RETRANSMIT
+        return delay
 
     def _delay(
         self, link: Link, sender: str, receiver: str, now: float, chance: random.Random

@@ -19,6 +19,7 @@ from flow_topologies.star import Star, StarConfig
 from flowcore.errors import StreamBroken, Unreachable
 from flowcore.swarm import Stream, Topology
 from flowcore.swarm.overlay import OverlaySettings, SwarmOverlay
+from flowcore.testing import Link, uniform
 from support.swarms import Swarm, open_swarm
 
 SETTINGS = OverlaySettings(patience=5.0)
@@ -194,11 +195,11 @@ async def faults(swarm: Swarm, names: list[str], chance: random.Random, seconds:
         what = chance.choice(("cut", "cut", "one way", "heal", "heal", "crash", "start", "switch"))
         one, other = chance.sample(names, 2)
         if what == "cut":
-            swarm.net.part(one, other)
+            swarm.net.links.separate(one, other)
         elif what == "one way":
-            swarm.net.part(one, other, both=False)
+            swarm.net.links.cut(one, other)
         elif what == "heal":
-            swarm.net.heal()
+            swarm.net.links.heal()
         elif what == "crash" and len(swarm.nodes) > 3 and one in swarm.nodes:
             swarm.crash(one, silent=chance.random() < 0.5, known=chance.random() < 0.5)
         elif what == "start":
@@ -221,7 +222,7 @@ async def run(seed: int) -> Seen:
         settings=SETTINGS,
         setup=serving(seen),
         calm=0.0,
-        latency=chance.choice(((0.0, 0.001), (0.001, 0.01), (0.02, 0.1))),
+        link=Link(latency=uniform(*chance.choice(((0.0, 0.001), (0.001, 0.01), (0.02, 0.1))))),
     ) as swarm:
         stop = trio.Event()
         with trio.fail_after(600):
@@ -230,7 +231,7 @@ async def run(seed: int) -> Seen:
                     nursery.start_soon(what, swarm, seen, random.Random(chance.random()), stop)
                 await faults(swarm, names, chance, 15)
                 stop.set()
-        swarm.net.heal()
+        swarm.net.links.heal()
         for name in names:
             if name not in swarm.nodes:
                 await swarm.start(name)

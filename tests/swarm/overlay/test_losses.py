@@ -18,6 +18,7 @@ from flow_topologies.star import Star, StarConfig
 from flowcore.errors import StreamBroken, Unreachable
 from flowcore.swarm import Lane, Stream, Topology
 from flowcore.swarm.overlay import OverlaySettings, SwarmOverlay
+from flowcore.testing import Link, constant
 from support.swarms import Swarm, open_swarm
 
 NAMES = [f"n{number}" for number in range(9)]
@@ -86,7 +87,9 @@ async def test_a_cut_between_two_is_gone_around(topology: Topology, autojump_clo
         async with open_swarm(NAMES, topology, setup=echoing) as swarm:
             one = special(topology)
             other = topology.neighbours(one, NAMES)[0]
-            swarm.net.part(one, other, both=both)
+            swarm.net.links.cut(one, other)
+            if both:
+                swarm.net.links.cut(other, one)
             await trio.sleep(3)
             for name in NAMES:
                 assert swarm[name].unreachable() == {}
@@ -94,7 +97,7 @@ async def test_a_cut_between_two_is_gone_around(topology: Topology, autojump_clo
                     await ask(swarm[name], target)
             assert swarm[one].reachable()[other] > 1
             # healed, it is used again, and what was made instead is let go
-            swarm.net.heal()
+            swarm.net.links.heal()
             await trio.sleep(15)
             assert swarm[one].reachable()[other] == 1
             for name in NAMES:
@@ -106,7 +109,7 @@ async def test_who_is_cut_off_is_known_by_name_and_since_when(autojump_clock: ob
         away = NAMES[4:]
         for one in NAMES[:4]:
             for other in away:
-                swarm.net.part(one, other)
+                swarm.net.links.separate(one, other)
         began = trio.current_time()
         await trio.sleep(5)
         for name in NAMES[:4]:
@@ -125,7 +128,7 @@ async def test_who_is_cut_off_is_known_by_name_and_since_when(autojump_clock: ob
             await swarm["n0"].open("n8", "echo", b"")
         assert trio.current_time() == at  # it has been away for long: nobody waits for it
         assert not swarm["n0"].post("n8", "t", b"", Lane.GOSSIP)
-        swarm.net.heal()
+        swarm.net.links.heal()
         await swarm.settled(5)
 
 
@@ -133,13 +136,13 @@ async def test_who_has_just_become_unreachable_is_waited_for_a_little(
     autojump_clock: object,
 ) -> None:
     async with open_swarm(["n0", "n1"], RING, setup=echoing) as swarm:
-        swarm.net.part("n0", "n1")
+        swarm.net.links.separate("n0", "n1")
         await trio.sleep(0.6)
         assert "n1" in swarm["n0"].unreachable()
         async with trio.open_nursery() as nursery:
             nursery.start_soon(ask, swarm["n0"], "n1")
             await trio.sleep(0.3)
-            swarm.net.heal()
+            swarm.net.links.heal()
 
 
 def far_apart(topology: Topology) -> tuple[str, str, str]:
@@ -231,14 +234,14 @@ async def test_a_reset_travels_with_its_reason_also_while_the_way_is_full(
                 await trio.sleep_forever()
         with trio.fail_after(1):
             await ended.wait()
-        assert reasons[1] == "left before its end"
+        assert reasons[1] == "cancelled"
         await trio.sleep(0.1)
         assert swarm[between].status()["streams"] == 0
 
 
 async def test_an_open_that_is_cancelled_ends_there_too(autojump_clock: object) -> None:
     one, other, between = far_apart(RING)
-    async with open_swarm(NAMES, RING, setup=echoing, latency=(0.1, 0.1)) as swarm:
+    async with open_swarm(NAMES, RING, setup=echoing, link=Link(latency=constant(0.1))) as swarm:
         with trio.move_on_after(0.35) as scope:
             await swarm[one].open(other, "echo", b"")
         assert scope.cancelled_caught
@@ -306,9 +309,11 @@ async def test_ordered_messages_survive_the_loss_of_the_way(
             chance = random.Random(1)
             for _ in range(10):
                 for hop in topology.next_hops(one, other, NAMES)[:1]:
-                    swarm.net.part(one, hop, both=chance.random() < 0.5)
+                    swarm.net.links.cut(one, hop)
+                    if chance.random() < 0.5:
+                        swarm.net.links.cut(hop, one)
                 await trio.sleep(chance.uniform(0.1, 1))
-                swarm.net.heal()
+                swarm.net.links.heal()
                 await trio.sleep(chance.uniform(0.1, 0.5))
         assert got[other] == list(range(200))
         assert gaps == []
@@ -334,7 +339,7 @@ async def test_a_restart_of_either_end_is_a_gap_that_both_hear_of(autojump_clock
         assert heard == ["n2: one", "n2: 'n1' has begun anew: messages may be lost", "n2: two"]
         heard.clear()
         # the receiver takes it, and is gone before the sender hears of it
-        swarm.net.part("n2", "n0", both=False)
+        swarm.net.links.cut("n2", "n0")
         async with trio.open_nursery() as nursery:
 
             async def send() -> None:
@@ -345,7 +350,7 @@ async def test_a_restart_of_either_end_is_a_gap_that_both_hear_of(autojump_clock
             await trio.sleep(0.1)
             assert heard == ["n2: three"]
             swarm.crash("n2", known=False)
-            swarm.net.heal()
+            swarm.net.links.heal()
             await swarm.start("n2")
         await swarm["n1"].send("n2", "t", b"four")
         assert heard[1:] == ["n2: messages of an earlier life may be lost", "n2: four"]
@@ -353,7 +358,7 @@ async def test_a_restart_of_either_end_is_a_gap_that_both_hear_of(autojump_clock
 
 async def test_who_is_no_member_any_more_fails_what_waits_for_it(autojump_clock: object) -> None:
     async with open_swarm(["n0", "n1", "n2"], STAR) as swarm:
-        swarm.net.isolate("n2")
+        swarm.net.links.isolate("n2")
         async with trio.open_nursery() as nursery:
 
             async def send() -> None:
@@ -373,7 +378,7 @@ async def test_who_is_no_member_any_more_fails_what_waits_for_it(autojump_clock:
 async def test_what_is_not_confirmed_in_time_is_given_up(autojump_clock: object) -> None:
     settings = OverlaySettings(patience=3.0)
     async with open_swarm(["n0", "n1"], STAR, settings=settings) as swarm:
-        swarm.net.isolate("n1")
+        swarm.net.links.isolate("n1")
         began = trio.current_time()
         with pytest.raises(Unreachable, match="has not confirmed it within 3 s"):
             await swarm["n0"].send("n1", "t", b"")

@@ -1,8 +1,9 @@
-"""Links in memory, under trio's clock: with latency, cuts one way and both, crashes and restarts.
+"""`Neighbours`: the links of swarm nodes, in memory, for an overlay or whatever else uses links.
 
-They hold to `flowcore.swarm.interfaces.Links`: lanes in order, streams with credit, one link a pair.
-What goes into a cut direction waits; if it is not healed soon, the link is dead on both sides, as keep-alive
-finds it.
+They hold to `flowcore.swarm.Links`: lanes in order, streams with credit, one link a pair, dialled as long as
+it is wanted. What lies between the nodes is `links`, as in a `World` and on `Wires`. What goes into a cut
+direction waits; if it is not healed soon, the link is dead on both sides, as keep-alive finds it. There is
+neither TLS nor a handshake in it, so that sixty nodes are no matter; for these, real links go over `Wires`.
 """
 
 from __future__ import annotations
@@ -12,11 +13,11 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-import attrs
 import trio
 
 from flowcore.errors import LinkFailed, StreamBroken
 from flowcore.swarm import MOST_CHUNK, MOST_HEAD, MOST_MESSAGE, Lane, LinkUser
+from flowcore.testing.world import Link, Links, uniform
 
 WINDOW = 256 * 1024
 _OVERHEAD = 32
@@ -25,48 +26,48 @@ _LANE = 512
 _STREAMS = 256
 
 
-@attrs.define
-class Net:
-    """What lies between the nodes."""
+class Neighbours:
+    """The network, and all nodes that have links in it."""
 
-    chance: random.Random
-    latency: tuple[float, float] = (0.001, 0.003)
-    dead_after: float = 0.5
-    retry: float = 0.05
-    linger: float = 0.5
-    cut: set[tuple[str, str]] = attrs.field(factory=set)
-    """(from, to): nothing passes."""
-    nodes: dict[str, FabricLinks] = attrs.field(factory=dict)
-    made: int = 0
-    """Links that were ever made."""
-    worst: int = 0
-    """Bytes that the receiving end of any stream has ever held."""
+    def __init__(
+        self,
+        seed: int = 0,
+        *,
+        link: Link | None = None,
+        dead_after: float = 0.5,
+        retry: float = 0.05,
+        linger: float = 0.5,
+    ) -> None:
+        """Seconds: until a link is dead over which nothing comes, until who is not there is dialled again,
+        and for which a link stands that nobody wants."""
+        self.random = random.Random(seed)
+        self.links = Links(link or Link(latency=uniform(0.001, 0.003)))
+        self.links.watchers.append(self._changed)
+        self.dead_after = dead_after
+        self.retry = retry
+        self.linger = linger
+        self.nodes: dict[str, NeighbourLinks] = {}
+        self.made = 0
+        """Links that were ever made."""
+        self.worst = 0
+        """Bytes that the receiving end of any stream has ever held."""
 
-    def part(self, one: str, other: str, *, both: bool = True) -> None:
-        """Cut one direction, or both."""
-        self.cut.add((one, other))
-        if both:
-            self.cut.add((other, one))
-        for pair in list(self._pairs(one, other)):
-            pair.doubt()
+    def join(self, name: str, user: LinkUser, nursery: trio.Nursery) -> NeighbourLinks:
+        """The links of a node that begins now, until the nursery ends or `crash`; `user` is told of them."""
+        return NeighbourLinks(self, name, user, nursery)
 
-    def heal(self) -> None:
-        """Nothing is cut."""
-        self.cut.clear()
+    def through(self, one: str, other: str) -> bool:
+        """Whether both get through to each other."""
+        return self.links.reaches(one, other) and self.links.reaches(other, one)
 
-    def isolate(self, name: str) -> None:
-        """Cut a node off from all others, both ways."""
-        for other in list(self.nodes):
-            if other != name:
-                self.part(name, other)
+    def _changed(self) -> None:
+        for links in self.nodes.values():
+            for end in links.ends.values():
+                if not self.through(links.name, end.peer):
+                    end.pair.doubt()
 
-    def _pairs(self, one: str, other: str) -> list[_Pair]:
-        links = self.nodes.get(one)
-        end = links.ends.get(other) if links is not None else None
-        return [] if end is None else [end.pair]
-
-    def delay(self) -> float:
-        return self.chance.uniform(*self.latency)
+    def delay(self, sender: str, receiver: str) -> float:
+        return self.links.stream_delay(sender, receiver, self.random)
 
 
 class _Direction:
@@ -86,7 +87,7 @@ class _Direction:
             if self.waiting[lane] >= _LANE:
                 return False
             self.waiting[lane] += 1
-        due = max(self._last[lane], trio.current_time() + pair.net.delay())
+        due = max(self._last[lane], trio.current_time() + pair.net.delay(*self._ends))
         self._last[lane] = due
         self._queues[lane].append((deliver, message))
         pair.later(due, self._arrive, lane)
@@ -96,7 +97,7 @@ class _Direction:
         deliver, message = self._queues[lane].popleft()
         if message:
             self.waiting[lane] -= 1
-        if self._held or self._ends in self._pair.net.cut:
+        if self._held or not self._pair.net.links.reaches(*self._ends):
             self._held.append(deliver)
             self._pair.doubt()
         else:
@@ -113,12 +114,12 @@ class _Direction:
 class _Pair:
     """A link with its two ends."""
 
-    def __init__(self, net: Net, one: FabricLinks, other: FabricLinks) -> None:
+    def __init__(self, net: Neighbours, one: NeighbourLinks, other: NeighbourLinks) -> None:
         self.net = net
         self.up = True
         self._doubted = False
         self._due: deque[tuple[float, int, Callable[..., None], tuple[Any, ...]]] = deque()
-        self.ends = (FabricLink(self, one, other), FabricLink(self, other, one))
+        self.ends = (_Link(self, one, other), _Link(self, other, one))
         self.ends[0].other, self.ends[1].other = self.ends[1], self.ends[0]
 
     def later(self, due: float, call: Callable[..., None], *args: Any) -> None:
@@ -146,8 +147,7 @@ class _Pair:
 
     def _judge(self) -> None:
         self._doubted = False
-        names = (self.ends[0].owner.name, self.ends[1].owner.name)
-        if names in self.net.cut or names[::-1] in self.net.cut:
+        if not self.net.through(*(end.owner.name for end in self.ends)):
             self.break_off("no answer")
         for end in self.ends:
             if self.up:
@@ -160,10 +160,10 @@ class _Pair:
                 end.gone(reason)
 
 
-class FabricLink:
+class _Link:
     """One end of a link."""
 
-    def __init__(self, pair: _Pair, owner: FabricLinks, peer: FabricLinks) -> None:
+    def __init__(self, pair: _Pair, owner: NeighbourLinks, peer: NeighbourLinks) -> None:
         self.pair = pair
         self.owner = owner
         self.peer = peer.name
@@ -171,9 +171,9 @@ class FabricLink:
         self.features: frozenset[str] = frozenset()
         self.rtt: float | None = None
         self.down = trio.Event()
-        self.other: FabricLink
+        self.other: _Link
         self.out = _Direction(pair, owner.name, peer.name)
-        self.streams: dict[tuple[str, int], FabricStream] = {}
+        self.streams: dict[tuple[str, int], _Stream] = {}
         self._next = 0
 
     def post(self, lane: Lane, message: bytes) -> bool:
@@ -187,7 +187,7 @@ class FabricLink:
         if self.owner.alive:
             self.owner.user.message(self, lane, message)
 
-    async def open(self, lane: Lane, head: bytes, *, whole: bool = False) -> FabricStream:
+    async def open(self, lane: Lane, head: bytes, *, whole: bool = False) -> _Stream:
         if len(head) > MOST_HEAD:
             raise ValueError("a head that is too large")
         await trio.lowlevel.checkpoint()
@@ -197,7 +197,7 @@ class FabricLink:
             raise StreamBroken("too many streams")
         self._next += 1
         key = (self.owner.name, self._next)
-        stream = self.streams[key] = FabricStream(self, key, lane)
+        stream = self.streams[key] = _Stream(self, key, lane)
         stream.say(lambda: self.other.opened(key, lane, head))
         if whole:
             await stream.finish()
@@ -206,11 +206,14 @@ class FabricLink:
     def opened(self, key: tuple[str, int], lane: Lane, head: bytes) -> None:
         if not self.owner.alive:
             return
-        stream = self.streams[key] = FabricStream(self, key, lane)
+        stream = self.streams[key] = _Stream(self, key, lane)
 
         async def serve() -> None:
-            async with stream:
-                await self.owner.user.stream(self, lane, head, stream)
+            try:
+                async with stream:
+                    await self.owner.user.stream(self, lane, head, stream)
+            except StreamBroken as error:
+                stream.reset(str(error))
 
         self.owner.nursery.start_soon(serve)
 
@@ -237,10 +240,10 @@ class FabricLink:
         return {}
 
 
-class FabricStream:
+class _Stream:
     """One end of a stream of a link."""
 
-    def __init__(self, link: FabricLink, key: tuple[str, int], lane: Lane) -> None:
+    def __init__(self, link: _Link, key: tuple[str, int], lane: Lane) -> None:
         self._link = link
         self._key = key
         self._lane = lane
@@ -255,7 +258,7 @@ class FabricStream:
         self._news = trio.Event()
         self._scope: trio.CancelScope | None = None
 
-    def _other(self) -> FabricStream | None:
+    def _other(self) -> _Stream | None:
         return self._link.other.streams.get(self._key)
 
     def say(self, deliver: Callable[[], None]) -> None:
@@ -277,7 +280,9 @@ class FabricStream:
         return self
 
     async def __aexit__(self, *raised: object) -> None:
-        if not self._mine:
+        if raised and isinstance(raised[1], trio.Cancelled):
+            self.reset("cancelled")
+        elif not self._mine:
             self.reset("left before its end")
         elif not self._theirs and self._reason is None:
             self._unread = True
@@ -369,17 +374,17 @@ class FabricStream:
             self._link.streams.pop(self._key, None)
 
 
-class FabricLinks:
+class NeighbourLinks:
     """The links of one node, while it lives."""
 
-    def __init__(self, net: Net, name: str, user: LinkUser, nursery: trio.Nursery) -> None:
+    def __init__(self, net: Neighbours, name: str, user: LinkUser, nursery: trio.Nursery) -> None:
         self._net = net
         self.name = name
         self.address = f"{name}:7400"
         self.user = user
         self.nursery = nursery
         self.alive = True
-        self.ends: dict[str, FabricLink] = {}
+        self.ends: dict[str, _Link] = {}
         self.wanted: Mapping[str, str] = {}
         self._news = trio.Event()
         net.nodes[name] = self
@@ -391,10 +396,10 @@ class FabricLinks:
         for end in self.ends.values():
             end.other.owner.news()
 
-    def up(self) -> Mapping[str, FabricLink]:
+    def up(self) -> Mapping[str, _Link]:
         return dict(self.ends)
 
-    async def dial(self, address: str) -> FabricLink:
+    async def dial(self, address: str) -> _Link:
         raise LinkFailed(f"nobody dials {address!r} here")
 
     def news(self) -> None:
@@ -430,17 +435,17 @@ class FabricLinks:
                 elif now - idle.setdefault(name, now) >= self._net.linger:
                     end.pair.break_off("nobody wants it")
             settled = not idle and all(name in self.ends for name in self.wanted)
-            wait = float("inf") if settled else self._net.retry * self._net.chance.uniform(0.5, 1.5)
+            wait = float("inf") if settled else self._net.retry * self._net.random.uniform(0.5, 1.5)
             with trio.move_on_after(wait):
                 await self._news.wait()
-            await trio.sleep(self._net.delay())
+            await trio.sleep(self._net.links.default.latency(self._net.random))
 
     def _dial(self, name: str) -> None:
         net = self._net
         other = net.nodes.get(name)
         if other is None or not other.alive:
             return
-        if (self.name, name) in net.cut or (name, self.name) in net.cut:
+        if not net.through(self.name, name):
             return
         net.made += 1
         pair = _Pair(net, self, other)
