@@ -250,8 +250,8 @@ class Openings:
 
     def _until(self, node: str, until: float) -> float:
         """Until when a way is waited for: longer, if all ways were lost while one was tried."""
-        if node in self._ways.routes.reachable:
-            return until
+        if node in self._ways.routes.reachable or node not in self._ways.members:
+            return until  # nobody waits for who has left
         return max(until, self._since(node) + self._ways.settings.wait)
 
     def _next_way(self, opening: _Opening) -> str | None:

@@ -239,6 +239,24 @@ async def test_a_reset_travels_with_its_reason_also_while_the_way_is_full(
         assert swarm[between].status()["streams"] == 0
 
 
+@pytest.mark.parametrize("after", [0.1, 0.6, 1.0])
+async def test_an_open_to_one_who_is_lost_and_then_no_member_any_more_fails_soon(
+    after: float, autojump_clock: object
+) -> None:
+    one, other, _ = far_apart(RING)
+    async with open_swarm(NAMES, RING, setup=echoing) as swarm, trio.open_nursery() as nursery:
+        swarm.crash(other, silent=True, known=False)
+
+        async def leave() -> None:
+            await trio.sleep(after)
+            swarm.present.discard(other)
+            swarm.tell()
+
+        nursery.start_soon(leave)
+        with trio.fail_after(10), pytest.raises((Unreachable, StreamBroken)):
+            await swarm[one].open(other, "echo", b"")
+
+
 async def test_an_open_that_is_cancelled_ends_there_too(autojump_clock: object) -> None:
     one, other, between = far_apart(RING)
     async with open_swarm(NAMES, RING, setup=echoing, link=Link(latency=constant(0.1))) as swarm:
