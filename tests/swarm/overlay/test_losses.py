@@ -257,6 +257,19 @@ async def test_an_open_to_one_who_is_lost_and_then_no_member_any_more_fails_soon
             await swarm[one].open(other, "echo", b"")
 
 
+async def test_what_is_whole_with_its_head_is_answered_in_one_round_trip(
+    autojump_clock: object,
+) -> None:
+    one, *_ = far_apart(RING)
+    link = Link(latency=constant(0.1))
+    async with open_swarm(NAMES, RING, setup=echoing, link=link) as swarm:
+        near = min(swarm[one].reachable(), key=swarm[one].reachable().__getitem__)
+        began = trio.current_time()
+        async with await swarm[one].open(near, "echo", b"asked", whole=True) as stream:
+            assert await stream.receive() is None  # nothing was sent but the head
+        assert trio.current_time() - began == pytest.approx(0.2)
+
+
 async def test_an_open_that_is_cancelled_ends_there_too(autojump_clock: object) -> None:
     one, other, between = far_apart(RING)
     async with open_swarm(NAMES, RING, setup=echoing, link=Link(latency=constant(0.1))) as swarm:
