@@ -73,6 +73,7 @@ OF_KIND: Mapping[str, Sequence[Check]] = {
         of_consensus.lets_go,
         of_consensus.carries_a_state,
         of_consensus.says_what_it_does,
+        of_consensus.shows_what_is_in_the_log,
     ),
     "edge": (
         of_edges.claims_what_it_takes,

@@ -18,6 +18,7 @@ from flowcore.state import (
     Installed,
     PutPattern,
     PutPatterns,
+    ShowsLog,
     open_state,
 )
 from flowcore.testing.bench import Bench
@@ -177,3 +178,29 @@ async def says_what_it_does(bench: Bench) -> None:
         await consensus.propose(b"something")
         if msgspec.json.encode(consensus.status()) == before:
             raise Wrong("its status is the same after a command")
+
+
+async def shows_what_is_in_the_log(bench: Bench) -> None:
+    """where it shows its log, that is what it gives as committed, and nothing after its end"""
+    async with bench.opened() as consensus:
+        log = consensus if isinstance(consensus, ShowsLog) else None
+        if log is None:
+            return
+        taken = await _propose(consensus, [b"command %d" % number for number in range(20)])
+        last = max(taken)
+        shown = await log.entries(1, last)
+        if [one.position for one in shown] != list(range(1, last + 1)):
+            raise Wrong(
+                f"it shows {[one.position for one in shown][:10]}, not all from 1 to {last}"
+            )
+        for one in shown:
+            if not one.committed or one.data != taken.get(one.position, b""):
+                raise Wrong(
+                    f"at {one.position} it shows {one.data!r}, and that is not what it told"
+                )
+            if not (one.data or one.note):
+                raise Wrong(f"what {one.position} is, it does not say")
+        if await log.entries(last + 1, 10) and consensus.status()["last"] == last:
+            raise Wrong("it shows entries after the end of its log")
+        if len(await log.entries(1, 3)) > 3:
+            raise Wrong("it shows more than it was asked for")

@@ -165,6 +165,9 @@ async def open_sqlite(config: SqliteConfig, context: Context) -> AsyncGenerator[
     file = await trio.to_thread.run_sync(LogFile, path, seals)
     try:
         storage = SqliteStorage(file, lambda reason: context.report(Status.FAILED, reason))
+        if len(file.keys) < 2:
+            yield storage
+            return
         async with trio.open_nursery() as nursery:
             nursery.start_soon(_resealed, storage)
             yield storage
