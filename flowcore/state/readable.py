@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Generator, Sequence
 from contextlib import asynccontextmanager
 from typing import TypeVar
 
@@ -12,6 +12,7 @@ import trio
 from flowcore.errors import InvalidArguments, StateUnavailable
 from flowcore.state import reads, work_reads
 from flowcore.state.files import READERS, StateFile
+from flowcore.state.gate import Gate
 from flowcore.state.interfaces import Consensus
 from flowcore.state.reads import Order
 from flowcore.state.records import Changes, Counts, Lessons, Page, Pattern, ReadLevel
@@ -35,10 +36,21 @@ class Readable:
         self._file = file
         self._clock = clock
         self._readers = trio.CapacityLimiter(READERS)
+        self._gate = Gate()
         self._changed = trio.Event()
         self._position = position
         self._stuck = ""
         """Why what is committed cannot be applied now; empty while it can."""
+
+    # ---- its end
+
+    async def close_reads(self) -> None:
+        """Let no read begin, and wait for those that are in a thread."""
+        await self._gate.close()
+
+    def end_reads(self) -> None:
+        """The file is closed."""
+        self._gate.finish()
 
     # ---- where it is
 
@@ -97,7 +109,8 @@ class Readable:
                 return work(connection)
 
         try:
-            return await trio.to_thread.run_sync(read, limiter=self._readers)
+            with self._gate.passing():
+                return await trio.to_thread.run_sync(read, limiter=self._readers)
         except (
             UnicodeEncodeError,
             OverflowError,
@@ -307,14 +320,15 @@ class Readable:
             )
             yield position, _each(whole)
             return
-        reading = self._file.reading()
-        connection = await trio.to_thread.run_sync(reading.__enter__)
+        gate, reading = self._gate, self._file.reading()
+        with gate.passing():
+            connection = await trio.to_thread.run_sync(reading.__enter__)
         try:
-            meta = await trio.to_thread.run_sync(read_meta, connection)
-            yield meta.position, _from_thread(frames(connection))
+            with gate.passing():
+                meta = await trio.to_thread.run_sync(read_meta, connection)
+            yield meta.position, _from_thread(frames(connection), gate)
         finally:
-            with trio.CancelScope(shield=True):
-                await trio.to_thread.run_sync(reading.__exit__, None, None, None)
+            gate.end(lambda: reading.__exit__(None, None, None))
 
 
 async def _each(pieces: list[bytes]) -> AsyncGenerator[bytes]:
@@ -322,9 +336,16 @@ async def _each(pieces: list[bytes]) -> AsyncGenerator[bytes]:
         yield piece
 
 
-async def _from_thread(made: Iterator[bytes]) -> AsyncGenerator[bytes]:
-    while (each := await trio.to_thread.run_sync(next, made, None)) is not None:
-        yield each
+async def _from_thread(made: Generator[bytes], gate: Gate) -> AsyncGenerator[bytes]:
+    try:
+        while True:
+            with gate.passing():
+                each = await trio.to_thread.run_sync(next, made, None)
+            if each is None:
+                return
+            yield each
+    finally:
+        gate.end(made.close)
 
 
 def _limited(limit: int) -> None:

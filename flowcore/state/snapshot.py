@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 import struct
-from collections.abc import Iterator
+from collections.abc import Generator
 from contextlib import closing
 from typing import Any
 
@@ -31,7 +31,7 @@ _LENGTH = struct.Struct(">I")
 _encode = msgspec.msgpack.Encoder().encode
 
 
-def frames(connection: sqlite3.Connection) -> Iterator[bytes]:
+def frames(connection: sqlite3.Connection) -> Generator[bytes]:
     """The snapshot, a frame at a time; the connection must be in one transaction meanwhile."""
     digest = hashlib.blake2b(digest_size=32)
     count = 0

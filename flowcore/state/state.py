@@ -419,6 +419,7 @@ async def open_state(
     """
     settings = StateSettings() if settings is None else settings
     file = await trio.to_thread.run_sync(StateFile, path if consensus.durable else None)
+    state: State | None = None
     try:
         state = await trio.to_thread.run_sync(_begun, consensus, file, settings, clock)
         async with trio.open_nursery() as nursery:
@@ -431,4 +432,8 @@ async def open_state(
             nursery.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True):
+            if state is not None:
+                await state.close_reads()
             await trio.to_thread.run_sync(file.close)
+            if state is not None:
+                state.end_reads()
