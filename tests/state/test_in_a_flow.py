@@ -121,7 +121,7 @@ async def test_what_the_page_shows_works(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     page = (ROOT / "docs" / "state.md").read_text()
-    (settings,) = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
+    settings, *_ = re.findall(r"```toml\n(.*?)```", page, re.DOTALL)
     program, work = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "flow.toml").write_text(settings)
