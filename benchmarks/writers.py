@@ -93,7 +93,7 @@ async def load(kind: str, port: int, clients: int, seconds: float) -> dict[str, 
         nonlocal refused
         count = 0
         async with connected(port) as connection:
-            while (began := trio.current_time()) < ends:
+            while (began := trio.current_time()) < ends or not took:
                 count += 1
                 # of 100 keys each, so that what is kept does not grow with who is fastest
                 try:
