@@ -22,10 +22,11 @@ cluster-etcd: .venv/ready etcd
 
 # ---- checks
 
-# as many at once as there are processors, each file in one process
+# one more at once than there are processors, since many wait for what they started; each file in one process
+WORKERS := $(shell expr $$(nproc) + 1)
 test: .venv/ready node erlang tools annoy postgres etcd models
 	$(BIN)/coverage erase
-	$(BIN)/coverage run $(BIN)/pytest -m "not long" --numprocesses=auto --dist=loadfile
+	$(BIN)/coverage run $(BIN)/pytest -m "not long" --numprocesses=$(WORKERS) --dist=loadfile
 	@$(MAKE) --no-print-directory coverage
 
 # NFR11: 90 % of lines and branches over all, 95 % in supervision and in what keeps strangers out
