@@ -11,6 +11,7 @@ from benchmarks import index
 from benchmarks.contenders import PEERS
 
 
+@pytest.mark.long
 def test_the_family_measures_a_small_index(
     tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -8,6 +8,7 @@ from benchmarks import links
 from benchmarks.contenders import PEERS
 
 
+@pytest.mark.long
 def test_the_family_measures_hops_and_throughput(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOW_LINKS_CALLS", "30")
     monkeypatch.setenv("FLOW_LINKS_ROUNDS", "1")

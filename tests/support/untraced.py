@@ -10,6 +10,6 @@ import os
 import pathlib
 
 TESTS = pathlib.Path(__file__).parents[1]
-UNTRACED = {
-    name: value for name, value in os.environ.items() if not name.startswith("COVERAGE_PROCESS_")
-}
+COUNTED = "COVERAGE_PROCESS_"
+"""Begins the names by which coverage tells processes that their lines are counted."""
+UNTRACED = {name: value for name, value in os.environ.items() if not name.startswith(COUNTED)}

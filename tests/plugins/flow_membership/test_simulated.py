@@ -266,6 +266,7 @@ def wrongly_dead(*, lifeguard: bool) -> int:
     return len(wrong)
 
 
+@pytest.mark.long
 def test_lifeguard_takes_fewer_for_dead_where_some_are_slow() -> None:
     """Section 5 of the paper: the same seed with it and without."""
     without = wrongly_dead(lifeguard=False)
