@@ -75,9 +75,7 @@ async def lists(flow: Flow, *names: str) -> None:
 @asynccontextmanager
 async def two(folder: pathlib.Path, agent: Mapping[str, Any]) -> AsyncGenerator[tuple[Flow, Flow]]:
     """Node alpha, that clients are connected to and that has no agent, and beta, that has one."""
-    # both are on one event loop, which a thousand calls hold: neither is to be doubted for that
-    patient = {"links": {"doubted_after": "30s"}}
-    near, far = config("alpha", folder, [], **patient), config("beta", folder, [], **patient)
+    near, far = config("alpha", folder, []), config("beta", folder, [])
     near["agent"], far["agent"] = {}, {"talk": dict(agent)}
     near["edge"] = {"mcp": {"type": "mcp", "bind": "127.0.0.1:0"}}
     async with open_flow(near) as alpha:

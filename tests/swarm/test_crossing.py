@@ -36,8 +36,7 @@ async def test_a_thousand_calls_beside_large_results_are_all_answered(
     async with two(tmp_path, DEMO) as (alpha, _):
 
         async def ask(text: str, times: int) -> None:
-            arguments = {"text": text, "times": times}
-            got = (await alpha.call("talk.echo", arguments, deadline=120)).text
+            got = (await alpha.call("talk.echo", {"text": text, "times": times})).text
             assert got == text * times
             sizes.append(len(got))
 

@@ -61,6 +61,42 @@ def test_who_is_doubted_while_it_is_asked_has_to_answer_that() -> None:
     assert trip.overdue(0.9)
 
 
+def test_who_is_doubted_and_heard_has_as_long_again_but_no_longer_than_without_doubt() -> None:
+    trip = RoundTrip(1.0, 5.0, 0.5, 0.0)
+    assert trip.due(0.0) == 1
+    trip.heard(0.1)  # without a doubt that is nothing
+    trip.doubt(0.2)
+    trip.heard(0.6)
+    assert not trip.overdue(1.09)
+    assert trip.overdue(1.1)
+    trip.heard(4.9)
+    assert not trip.overdue(4.99)
+    assert trip.overdue(5.0)
+
+
+def test_a_doubt_has_longer_by_what_this_side_is_late_itself() -> None:
+    trip = RoundTrip(1.0, 5.0, 0.5, 0.0)
+    assert trip.due(0.0) == 1
+    trip.doubt(0.2)
+    for _ in range(4):
+        trip.slept(0.25)  # a busy loop
+    assert not trip.overdue(1.69)
+    assert trip.overdue(1.7)
+    assert trip.waited(1.7) == pytest.approx(1.7)
+    assert trip.answered(1, 1.7)
+    assert trip.smoothed == pytest.approx(1.7)  # which is what it took
+
+
+def test_who_is_held_for_dead_is_not_waited_for_because_it_is_heard() -> None:
+    trip = RoundTrip(1.0, 5.0, 0.5, 0.0)
+    assert trip.due(0.0) == 1
+    trip.doubt(0.2)
+    trip.doubt(0.3, grave=True)
+    trip.heard(0.6)
+    assert not trip.overdue(0.69)
+    assert trip.overdue(0.7)
+
+
 def test_a_slow_link_has_longer_but_where_the_doubt_is_grave() -> None:
     trip = RoundTrip(1.0, 5.0, 0.5, 0.0)
     assert trip.due(0.0) == 1

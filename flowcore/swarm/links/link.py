@@ -127,8 +127,11 @@ class LiveLink:
     def doubt(self, *, grave: bool = False) -> None:
         """Something suggests that the peer is not there: ask it, and wait less long for its answer."""
         if not self._down.is_set():
-            self.session.round_trip.doubt(trio.current_time(), grave=grave)
-            self.tick(trio.current_time())
+            now = trio.current_time()
+            self.session.round_trip.doubt(now, grave=grave)
+            self.session.ask(
+                now
+            )  # judged by who knows how late this side is itself: `Links.keep_time`
 
     def status(self) -> dict[str, Any]:
         """What it is, has carried and holds; times in seconds, sizes in bytes."""

@@ -38,8 +38,6 @@ logger = logging.getLogger(__name__)
 
 Connect = Callable[[str], Awaitable[trio.abc.Stream]]
 """Gives a connection to an address. Raises LinkFailed or OSError."""
-_LATE = 0.5
-"""Seconds by which this node must be late itself before it does not blame others."""
 _CHECK = 1.0
 """Seconds between two looks at files and dates of certificates."""
 
@@ -366,8 +364,7 @@ class OpenLinks:
             now = trio.current_time()
             late = now - due
             for link in tuple(self._links.values()):
-                if late > _LATE:  # as after a SIGSTOP
-                    link.session.round_trip.slept(late)
+                link.session.round_trip.slept(late)
                 link.tick(now)
                 self._let_go(link, now)
             if now - checked >= _CHECK:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import math
 
+_ASLEEP = 0.5
+"""Seconds by which this side must be late itself before what it measures is worth nothing (a SIGSTOP)."""
+
 
 class RoundTrip:
     """Pings at intervals, and what their answers say. Sans-IO: times are given, in seconds."""
@@ -17,6 +20,8 @@ class RoundTrip:
         self._next = now
         self._until = math.inf
         """When doubt becomes certainty."""
+        self._patience = 0.0
+        """For how long whoever is doubted is waited for, from when it was last heard."""
         self._waits: tuple[int, float] | None = None
         self._measures = True
         self._numbers = 0
@@ -55,12 +60,20 @@ class RoundTrip:
         late = 0.0 if grave or self.smoothed is None else self.timeout
         if grave or self._until == math.inf:
             self._until = min(self._until, now + self._doubted + late)
+            self._patience = 0.0 if grave else self._doubted + late
             self._next = min(self._next, now)
 
+    def heard(self, now: float) -> None:
+        """Something else than an answer has come: who sends is there, but busy. Its answer is waited for
+        anew, within what a link without doubt has."""
+        if self._until < math.inf:
+            self._until = max(self._until, now + self._patience)
+
     def slept(self, seconds: float) -> None:
-        """This side did nothing for so long: what has come meanwhile is unread, and nobody to blame."""
+        """This side did nothing for so long: what has come meanwhile is unread, and nobody to blame. Of short
+        times, as a busy loop has them, doubt alone makes an account: death without it has time enough."""
         self._until += seconds
-        if self._waits is not None:
+        if self._waits is not None and seconds > _ASLEEP:
             self._waits = self._waits[0], self._waits[1] + seconds
             self._measures = False
 

@@ -176,6 +176,10 @@ class Session:
         if self.round_trip.overdue(now):
             waited = min(self.round_trip.waited(now), self._settings.dead_after)
             raise LinkDead(f"no answer for {waited:.2g} s")
+        self.ask(now)
+
+    def ask(self, now: float) -> None:
+        """Send a ping, if one is due."""
         number = self.round_trip.due(now)
         if number is not None:
             self.own(encode(Ping(number)))
@@ -268,7 +272,9 @@ class Session:
         self._now = now
         if self._rest:
             data, self._rest = self._rest + data, b""
-        self.bytes_in += len(data)
+        if data:
+            self.bytes_in += len(data)
+            self.round_trip.heard(now)
         takers = self._takers
         for frame in self._decoder.feed(data):
             self.frames_in += 1

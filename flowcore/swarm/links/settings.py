@@ -24,7 +24,8 @@ class LinkSettings:
         0.5,
         validator=v.gt(0),
         help="the same while there is doubt: members suspect the neighbour, or a request over the link has"
-        " not been taken; unless they hold it for dead, what its answers may take is added",
+        " not been taken; unless they hold it for dead, what its answers may take is added, and it begins"
+        " anew with whatever the neighbour sends",
     )
     handshake_timeout: Duration = setting(
         5.0, validator=v.gt(0), help="time for TLS and the greeting"
