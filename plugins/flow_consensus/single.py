@@ -7,25 +7,22 @@ behind.
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
 import trio
 
-from flow_consensus.tail import Tail
+from flow_consensus.tail import Tail, check_applied
+from flow_consensus.waiting import Proposal, Waiting
 from flowcore.config import Size, setting
 from flowcore.config import validators as v
 from flowcore.errors import (
     OutcomeUnknown,
-    Overloaded,
     StateUnavailable,
     StorageFailed,
     StorageFull,
-    TooOld,
-    UntrustedFile,
 )
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.state import Committed, Consensus, Installed, LogEntry, Shown, Storage
@@ -48,28 +45,17 @@ class SingleConfig:
     )
 
 
-@attrs.define(eq=False)
-class _Proposal:
-    """A command that waits to be written."""
-
-    data: bytes
-    done: trio.Event = attrs.field(factory=trio.Event)
-    position: int = 0
-    error: Callable[[], Exception] | None = None
-
-
 class Single:
     """The engine and its driver: a queue, and one task that writes."""
 
     def __init__(self, config: SingleConfig, storage: Storage) -> None:
         self._config = config
         self._storage = storage
-        self._queue: deque[_Proposal] = deque()
-        self._queued = 0
+        self._waiting: Waiting[Proposal] = Waiting(config, "to be written")
         self._wake = trio.Event()
-        self._tail = Tail(storage.last)
+        self._tail = Tail(storage, storage.last)
         self._stopped = ""
-        self._proposals = self._refused = self._batches = 0
+        self._proposals = self._batches = 0
         self._largest = 0
         self._took = Histogram()
 
@@ -82,62 +68,32 @@ class Single:
         return self._storage.identity
 
     async def propose(self, command: bytes) -> int:
-        self._take(command)
-        proposal = _Proposal(command)
-        self._queue.append(proposal)
-        self._queued += len(command)
+        if self._stopped:
+            raise StateUnavailable(self._stopped)
+        proposal = Proposal(command)
+        self._waiting.put(proposal)
         self._wake.set()
-        began = trio.current_time()
         await proposal.done.wait()
         if proposal.error is not None:
             raise proposal.error()
-        self._took.record(trio.current_time() - began)
+        self._took.record(trio.current_time() - proposal.since)
         return proposal.position
-
-    def _take(self, command: bytes) -> None:
-        """Raise if it is not taken."""
-        if self._stopped:
-            raise StateUnavailable(self._stopped)
-        if not command:
-            raise ValueError(
-                "a command is empty: that is what an entry that changes nothing looks like"
-            )
-        config = self._config
-        if len(self._queue) >= config.queue or (
-            self._queue and self._queued + len(command) > config.queue_bytes
-        ):
-            self._refused += 1
-            raise Overloaded(
-                f"{len(self._queue)} commands, {self._queued} bytes, wait to be written already",
-                data={"limit": "consensus"},
-                retry_after=0.1,
-            )
 
     async def run(self) -> None:
         """Write what is proposed, until cancelled."""
         try:
             while True:
-                if not self._queue:
+                if not self._waiting:
                     self._wake = trio.Event()
                     await self._wake.wait()
-                await self._write(self._next_batch())
+                await self._write(self._waiting.take(self._config.batch, self._config.batch_bytes))
         finally:
             self._stopped = self._stopped or "no commands are taken: the node is being stopped"
-            self._refuse(
-                self._queue, lambda: StateUnavailable("the node was stopped before it was written")
+            self._waiting.end(
+                lambda: StateUnavailable("the node was stopped before it was written")
             )
 
-    def _next_batch(self) -> list[_Proposal]:
-        batch: list[_Proposal] = []
-        size = 0
-        while self._queue and len(batch) < self._config.batch and size < self._config.batch_bytes:
-            proposal = self._queue.popleft()
-            size += len(proposal.data)
-            batch.append(proposal)
-        self._queued -= size
-        return batch
-
-    async def _write(self, batch: Sequence[_Proposal]) -> None:
+    async def _write(self, batch: Sequence[Proposal]) -> None:
         entries = [
             LogEntry(self._tail.last + number, 1, one.data)
             for number, one in enumerate(batch, start=1)
@@ -154,7 +110,7 @@ class Single:
             self._refuse(
                 batch, lambda: OutcomeUnknown(f"whether it is written nobody knows: {why}")
             )
-            self._refuse(self._queue, lambda: StateUnavailable(self._stopped))
+            self._waiting.end(lambda: StateUnavailable(self._stopped))
             return
         except trio.Cancelled:
             self._refuse(batch, lambda: OutcomeUnknown("the node was stopped while it was written"))
@@ -165,44 +121,17 @@ class Single:
         self._tail.add(Committed(one.position, one.data) for one in entries)
         for entry, proposal in zip(entries, batch, strict=True):
             proposal.position = entry.position
-            proposal.done.set()
+            proposal.end(None)
         self._tail.tell()
 
     @staticmethod
-    def _refuse(
-        proposals: Sequence[_Proposal] | deque[_Proposal], error: Callable[[], Exception]
-    ) -> None:
+    def _refuse(proposals: Iterable[Proposal], error: Callable[[], Exception]) -> None:
         for one in proposals:
-            one.error = error
-            one.done.set()
-        if isinstance(proposals, deque):
-            proposals.clear()
+            one.end(error)
 
-    async def committed(self, after: int) -> AsyncGenerator[Sequence[Committed] | Installed]:
-        if after > self._tail.last:
-            raise UntrustedFile(
-                f"the state has applied {after}, and the log ends at {self._tail.last}: the log is damaged,"
-                " or another one's"
-            )
-        begins = self._storage.compacted[0]
-        if after < begins:
-            held = self._storage.snapshot
-            if held is None or held.position < begins:
-                raise TooOld(
-                    f"the state has applied {after}, and the log begins after {begins}:"
-                    " what is between is lost; put back a state that is newer"
-                )
-            yield Installed(position=held.position, chunks=self._storage.read_snapshot())
-            after = held.position
-        while True:
-            while after >= self._tail.last:
-                await self._tail.wait()
-            batch = self._tail.after(after)
-            if batch is None:
-                stored = await self._storage.read(after + 1, self._tail.last)
-                batch = [Committed(one.position, one.data) for one in stored]
-            yield batch
-            after = batch[-1].position
+    def committed(self, after: int) -> AsyncGenerator[Sequence[Committed] | Installed]:
+        check_applied(after, self._tail.last)
+        return self._tail.follow(after)
 
     async def entries(self, first: int, most: int) -> Sequence[Shown]:
         """As `ShowsLog.entries`."""
@@ -241,9 +170,9 @@ class Single:
             "commit": self._tail.last,
             "last": self._tail.last,
             "stopped": self._stopped,
-            "waiting": len(self._queue),
+            "waiting": len(self._waiting),
             "proposals": self._proposals,
-            "refused": self._refused,
+            "refused": self._waiting.refused,
             "batches": self._batches,
             "largest_batch": self._largest,
             "commit_seconds": attrs.asdict(self._took.durations()),

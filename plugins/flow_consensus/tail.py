@@ -1,13 +1,14 @@
-"""The newest committed entries, kept in memory for who follows, and the wait for the next one."""
+"""What is committed, for who follows it: the newest entries from memory, older ones from the storage."""
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 
 import trio
 
-from flowcore.state import Committed
+from flowcore.errors import TooOld, UntrustedFile
+from flowcore.state import Committed, Installed, Storage
 
 _SIZE = 8 * 2**20
 """Bytes of commands that are kept."""
@@ -15,10 +16,24 @@ _SOME = 1000
 """Entries in one batch of what is committed."""
 
 
+def check_applied(applied: int, last: int) -> None:
+    """What the state has applied is in the log. Raises UntrustedFile if the log ends before."""
+    if applied > last:
+        raise UntrustedFile(
+            f"the state has applied {applied}, and the log ends at {last}: the log is damaged,"
+            " or another one's"
+        )
+
+
 class Tail:
     """What was committed last, of which older entries go first; what it has not is in the storage."""
 
-    def __init__(self, last: int) -> None:
+    def __init__(
+        self, storage: Storage, last: int, command: Callable[[bytes], bytes] = lambda data: data
+    ) -> None:
+        """`command` gives that of an entry as it is stored."""
+        self._storage = storage
+        self._command = command
         self.last = last
         """The last entry that is committed, and may be handed out."""
         self._entries: deque[Committed] = deque()
@@ -57,3 +72,33 @@ class Tail:
     async def wait(self) -> None:
         """Wait until the next `tell`."""
         await self._moved.wait()
+
+    async def follow(self, after: int) -> AsyncGenerator[Sequence[Committed] | Installed]:
+        """As `Consensus.committed`, of what may be handed out. Raises TooOld."""
+        storage = self._storage
+        while True:
+            begins = storage.compacted[0]
+            if after < begins:
+                held = storage.snapshot
+                if held is None or held.position < begins:
+                    raise TooOld(
+                        f"the state has applied {after}, and the log begins after {begins}:"
+                        " what is between is lost; put back a state that is newer"
+                    )
+                yield Installed(position=held.position, chunks=storage.read_snapshot())
+                after = held.position
+            elif after >= self.last:
+                await self.wait()
+            elif batch := await self._batch(after):
+                yield batch
+                after = batch[-1].position
+
+    async def _batch(self, after: int) -> Sequence[Committed]:
+        kept = self.after(after)
+        if kept is not None:
+            return kept
+        try:
+            stored = await self._storage.read(after + 1, self.last)
+        except TooOld:
+            return ()  # a snapshot has taken its place meanwhile
+        return [Committed(one.position, self._command(one.data)) for one in stored]

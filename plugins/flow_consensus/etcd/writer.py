@@ -8,7 +8,6 @@ Once the head has moved on, a transaction that is still on its way can never be 
 from __future__ import annotations
 
 import secrets
-from collections import deque
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
@@ -29,7 +28,8 @@ from flow_consensus.etcd.failures import (
 from flow_consensus.etcd.log import End, Log
 from flow_consensus.etcd.records import FORMAT, Batch, Head, decode_batch, encode, encode_batch
 from flow_consensus.etcd.settings import EtcdSettings
-from flowcore.errors import OutcomeUnknown, Overloaded, StateUnavailable, TooLarge, UntrustedFile
+from flow_consensus.waiting import Proposal, Waiting
+from flowcore.errors import OutcomeUnknown, StateUnavailable, TooLarge, UntrustedFile
 from flowcore.telemetry import Histogram
 
 _TURN = 0.005
@@ -39,13 +39,9 @@ _OVERHEAD = 16
 
 
 @attrs.define(eq=False)
-class _Proposal:
-    """A command that waits."""
+class _Proposal(Proposal):
+    """A command, and whether it is on its way."""
 
-    data: bytes
-    done: trio.Event = attrs.field(factory=trio.Event)
-    position: int = 0
-    error: Callable[[], Exception] | None = None
     flying: bool = False
     """Whether it may be committed already."""
 
@@ -56,57 +52,33 @@ class Writer:
     def __init__(self, log: Log, settings: EtcdSettings) -> None:
         self._log = log
         self._settings = settings
-        self._queue: deque[_Proposal] = deque()
-        self._queued = 0
+        self._waiting: Waiting[_Proposal] = Waiting(
+            settings, "to be sent", largest=settings.command_size
+        )
         self._flying: list[_Proposal] = []
         self._wake = trio.Event()
         self._end: End | None = None
         """Where the log ended when it was last seen; None if etcd is to be asked first."""
         self._took = Histogram()
-        self._proposals = self._refused = self._unknown = 0
+        self._proposals = self._unknown = 0
         self._batches = self._largest = self._conflicts = self._found_again = 0
 
     # ---- who proposes
 
     async def propose(self, command: bytes) -> int:
         """As `Consensus.propose`."""
-        self._take(command)
+        self._log.check()
         proposal = _Proposal(command)
-        self._queue.append(proposal)
-        self._queued += len(command)
+        self._waiting.put(proposal)
         self._wake.set()
-        began = trio.current_time()
         with trio.move_on_after(self._settings.patience):
             await proposal.done.wait()
         if not proposal.done.is_set():
             self._give_up(proposal)
         if proposal.error is not None:
             raise proposal.error()
-        self._took.record(trio.current_time() - began)
+        self._took.record(trio.current_time() - proposal.since)
         return proposal.position
-
-    def _take(self, command: bytes) -> None:
-        """Raise if it is not taken."""
-        self._log.check()
-        settings = self._settings
-        if not command:
-            raise ValueError(
-                "a command is empty: that is what an entry that changes nothing looks like"
-            )
-        if len(command) > settings.command_size:
-            raise TooLarge(
-                f"the command has {len(command)} bytes, more than {settings.command_size}: split it",
-                data={"limit": settings.command_size},
-            )
-        if len(self._queue) >= settings.queue or (
-            self._queue and self._queued + len(command) > settings.queue_bytes
-        ):
-            self._refused += 1
-            raise Overloaded(
-                f"{len(self._queue)} commands, {self._queued} bytes, wait to be sent already",
-                data={"limit": "consensus"},
-                retry_after=0.1,
-            )
 
     def _give_up(self, proposal: _Proposal) -> None:
         """It has waited for too long."""
@@ -115,10 +87,8 @@ class Writer:
         if proposal.flying:
             self._unknown += 1
             raise OutcomeUnknown(f"{trouble}: it may be committed, now or later")
-        self._refused += 1
-        if proposal in self._queue:
-            self._queue.remove(proposal)
-            self._queued -= len(proposal.data)
+        self._waiting.refused += 1
+        self._waiting.give_up(proposal)
         raise StateUnavailable(f"no commands are taken just now: {trouble}", retry_after=0.5)
 
     # ---- the task
@@ -128,7 +98,7 @@ class Writer:
         log = self._log
         try:
             while True:
-                if not self._queue:
+                if not self._waiting:
                     self._wake = trio.Event()
                     await self._wake.wait()
                 if self._end is None:
@@ -155,34 +125,24 @@ class Writer:
         """Nothing is written any more."""
         self._log.stop(f"no commands are taken: {why}")
         stopped = self._log.stopped
-        for one in self._queue:
-            _finish(one, lambda: StateUnavailable(stopped))
+        self._waiting.end(lambda: StateUnavailable(stopped))
         for one in self._flying:
-            if one.flying:
-                _finish(one, lambda: OutcomeUnknown(f"{why}: it may be committed, now or later"))
-            else:
-                _finish(one, lambda: StateUnavailable(stopped))
-        self._queue.clear()
+            one.end(_unknown(why) if one.flying else lambda: StateUnavailable(stopped))
         self._flying = []
-        self._queued = 0
 
     def _refuse(self, error: Exception) -> None:
         """etcd says no to what is not even sent."""
         why = f"no commands are taken just now: {self._log.client.endpoint}: {error}"
-        for one in self._queue:
-            _finish(one, lambda: StateUnavailable(why, retry_after=1.0))
-        self._queue.clear()
-        self._queued = 0
+        self._waiting.end(lambda: StateUnavailable(why, retry_after=1.0))
 
     def _next_batch(self) -> list[_Proposal]:
         batch: list[_Proposal] = []
-        size, settings = 0, self._settings
-        while self._queue and len(batch) < settings.batch:
-            size += len(self._queue[0].data) + _OVERHEAD
+        size, settings, waiting = 0, self._settings, self._waiting
+        while waiting and len(batch) < settings.batch:
+            size += len(waiting.first.data) + _OVERHEAD
             if batch and size > settings.command_size:
                 break
-            one = self._queue.popleft()
-            self._queued -= len(one.data)
+            one = waiting.pop()
             if not one.done.is_set():
                 batch.append(one)
         return batch
@@ -301,10 +261,7 @@ class Writer:
     def _put_back(self) -> None:
         """It was not sent: they wait as before."""
         self._fly(False)
-        for one in reversed(self._flying):
-            if not one.done.is_set():
-                self._queue.appendleft(one)
-                self._queued += len(one.data)
+        self._waiting.put_back(one for one in self._flying if not one.done.is_set())
         self._flying = []
 
     def _committed(self, first: int, batch: Batch, revision: int) -> None:
@@ -318,7 +275,7 @@ class Writer:
         self._largest = max(self._largest, len(batch.entries))
         for position, one in enumerate(self._flying, start=first):
             one.position = position
-            one.done.set()
+            one.end(None)
         self._flying = []
 
     def _refusal(self, error: Exception) -> Callable[[], Exception]:
@@ -334,15 +291,15 @@ class Writer:
 
     def _end_all(self, error: Callable[[], Exception]) -> None:
         for one in self._flying:
-            _finish(one, error)
+            one.end(error)
         self._flying = []
 
     def status(self) -> dict[str, Any]:
         """What it wrote and refused."""
         return {
-            "waiting": len(self._queue) + len(self._flying),
+            "waiting": len(self._waiting) + len(self._flying),
             "proposals": self._proposals,
-            "refused": self._refused,
+            "refused": self._waiting.refused,
             "unknown": self._unknown,
             "batches": self._batches,
             "largest_batch": self._largest,
@@ -350,12 +307,6 @@ class Writer:
             "found_again": self._found_again,
             "commit_seconds": attrs.asdict(self._took.durations()),
         }
-
-
-def _finish(one: _Proposal, error: Callable[[], Exception]) -> None:
-    if not one.done.is_set():
-        one.error = error
-        one.done.set()
 
 
 def _unknown(why: str) -> Callable[[], Exception]:

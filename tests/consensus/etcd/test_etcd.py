@@ -12,7 +12,14 @@ import pytest
 import trio
 
 from flow_storage.memory import MemoryLog
-from flowcore.errors import OutcomeUnknown, StateUnavailable, TooLarge, TooOld, UntrustedFile
+from flowcore.errors import (
+    InvalidArguments,
+    OutcomeUnknown,
+    StateUnavailable,
+    TooLarge,
+    TooOld,
+    UntrustedFile,
+)
 from flowcore.state import (
     Installed,
     OpenSession,
@@ -97,7 +104,7 @@ async def test_what_is_too_large_is_refused_and_the_rest_is_not(etcd: Etcds) -> 
     async with on_etcd(*etcd.urls, prefix=new_prefix(), command_size=4096) as node:
         with pytest.raises(TooLarge, match="4097 bytes, more than 4096"):
             await node.propose(b"x" * 4097)
-        with pytest.raises(ValueError, match="empty"):
+        with pytest.raises(InvalidArguments, match="empty"):
             await node.propose(b"")
         assert await node.propose(b"x" * 4096) == 1
     async with on_etcd(*etcd.urls, prefix=new_prefix()) as node:

@@ -45,15 +45,13 @@ from flow_consensus.raft.entries import command_of, described
 from flow_consensus.raft.membership import Change, ChangeRefused
 from flow_consensus.raft.messages import Append, BadMessage, Read, decode
 from flow_consensus.raft.restored import Restored
-from flow_consensus.tail import Tail
+from flow_consensus.tail import Tail, check_applied
 from flowcore.errors import (
     AssemblyError,
     InvalidArguments,
     StateUnavailable,
     StorageError,
     StorageFailed,
-    TooOld,
-    UntrustedFile,
 )
 from flowcore.hookspecs import Context
 from flowcore.state import (
@@ -86,7 +84,7 @@ class Raft:
         self.engine = engine
         self.settings = settings
         self.stopped = ""
-        self._tail = Tail(engine.log.given)
+        self._tail = Tail(storage, engine.log.given, command_of)
         self._storage = storage
         self._transport = transport
         self._encoded = Encoded()
@@ -127,47 +125,11 @@ class Raft:
     async def read_barrier(self, *, leased: bool = False) -> int:
         return await self._barriers.wait(leased=leased)
 
-    async def committed(self, after: int) -> AsyncGenerator[Sequence[Committed] | Installed]:
-        self._begins(after)
-        while True:
-            begins = self._storage.compacted[0]
-            if after < begins:
-                held = self._storage.snapshot
-                if held is None or held.position < begins:
-                    raise TooOld(
-                        f"the state has applied {after}, and the log begins after {begins}:"
-                        " what is between is lost; put back a state that is newer"
-                    )
-                yield Installed(position=held.position, chunks=self._storage.read_snapshot())
-                after = held.position
-            elif after >= self.last:
-                await self._tail.wait()
-            else:
-                batch = await self._batch(after)
-                if batch:
-                    yield batch
-                    after = batch[-1].position
-
-    def _begins(self, after: int) -> None:
-        """The state has applied so much: it is committed. Raises UntrustedFile if the log lacks it."""
-        last = self.engine.log.last
-        if after > last:
-            raise UntrustedFile(
-                f"the state has applied {after}, and the log ends at {last}: the log is damaged,"
-                " or another one's"
-            )
-        self.engine.applied(after)
+    def committed(self, after: int) -> AsyncGenerator[Sequence[Committed] | Installed]:
+        check_applied(after, self.engine.log.last)
+        self.engine.applied(after)  # so it is committed
         self.wake()
-
-    async def _batch(self, after: int) -> Sequence[Committed]:
-        kept = self._tail.after(after)
-        if kept is not None:
-            return kept
-        try:
-            stored = await self._storage.read(after + 1, self.last)
-        except TooOld:
-            return ()  # a snapshot has taken its place meanwhile
-        return [Committed(one.position, command_of(one.data)) for one in stored]
+        return self._tail.follow(after)
 
     async def change_voters(
         self, *, add: Sequence[str] = (), remove: Sequence[str] = (), promote: Sequence[str] = ()

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections import OrderedDict, deque
-from collections.abc import Callable, Iterable
+from collections import OrderedDict
+from collections.abc import Callable
 from typing import Any
 
 import attrs
@@ -13,7 +13,8 @@ import trio
 from flow_consensus.raft.core import Refused, Role
 from flow_consensus.raft.driver.port import Node
 from flow_consensus.raft.driver.wire import Forward, ForwardAnswer
-from flowcore.errors import InvalidArguments, OutcomeUnknown, Overloaded, StateUnavailable, TooLarge
+from flow_consensus.waiting import Proposal, Waiting
+from flowcore.errors import OutcomeUnknown, StateUnavailable
 from flowcore.state import LogEntry
 from flowcore.telemetry import Histogram
 
@@ -28,17 +29,12 @@ _AGAIN = 0.1
 
 
 @attrs.define(eq=False)
-class _Proposal:
-    """A command that somebody waits for."""
+class _Proposal(Proposal):
+    """A command, and where a leader has placed it."""
 
-    data: bytes
-    since: float
-    done: trio.Event = attrs.field(factory=trio.Event)
-    position: int = 0
     term: int = 0
     orphaned: float = 0.0
     """Since when the leader that placed it leads no more, as far as is known; 0 while it does."""
-    error: Callable[[], Exception] | None = None
 
 
 @attrs.define(eq=False)
@@ -60,8 +56,7 @@ class Proposals:
 
     def __init__(self, node: Node) -> None:
         self._node = node
-        self._queue: deque[_Proposal] = deque()
-        self._queued = 0
+        self._waiting: Waiting[_Proposal] = Waiting(node.settings, "to be proposed", LARGEST)
         self._placed: dict[int, _Proposal] = {}
         """Those that are in the log at a position, if it stays as it is."""
         self._not_before = -math.inf
@@ -72,16 +67,16 @@ class Proposals:
         """The term of the last entry that is committed."""
         self._sent: dict[int, _Sent] = {}
         self._seen: dict[str, OrderedDict[int, ForwardAnswer]] = {}
-        self._taken = self._refused = self._batches = self._forwarded = 0
+        self._taken = self._batches = self._forwarded = 0
         self._largest = 0
         self._took = Histogram()
 
     def status(self) -> dict[str, Any]:
         return {
-            "waiting": len(self._queue),
+            "waiting": len(self._waiting),
             "undecided": len(self._placed) + sum(len(one.proposals) for one in self._sent.values()),
             "proposals": self._taken,
-            "refused": self._refused,
+            "refused": self._waiting.refused,
             "batches": self._batches,
             "largest_batch": self._largest,
             "forwarded": self._forwarded,
@@ -90,10 +85,10 @@ class Proposals:
 
     async def propose(self, command: bytes) -> int:
         """As `Consensus.propose`."""
-        self._admit(command)
-        proposal = _Proposal(command, trio.current_time())
-        self._queue.append(proposal)
-        self._queued += len(command)
+        if self._node.stopped:
+            raise StateUnavailable(self._node.stopped)
+        proposal = _Proposal(command)
+        self._waiting.put(proposal)
         self._node.wake()
         await proposal.done.wait()
         if proposal.error is not None:
@@ -101,32 +96,11 @@ class Proposals:
         self._took.record(trio.current_time() - proposal.since)
         return proposal.position
 
-    def _admit(self, command: bytes) -> None:
-        node, settings = self._node, self._node.settings
-        if node.stopped:
-            raise StateUnavailable(node.stopped)
-        if not command:
-            raise InvalidArguments(
-                "a command is empty: that is what an entry that changes nothing looks like"
-            )
-        if len(command) > LARGEST:
-            raise TooLarge(f"a command of {len(command)} bytes, and {LARGEST} are the most")
-        waiting = len(self._queue)
-        if waiting >= settings.queue or (
-            waiting and self._queued + len(command) > settings.queue_bytes
-        ):
-            self._refused += 1
-            raise Overloaded(
-                f"{waiting} commands, {self._queued} bytes, wait to be proposed already",
-                data={"limit": "consensus"},
-                retry_after=0.1,
-            )
-
     # ---- into the log
 
     def offer(self) -> None:
         """Put what waits into the log, or send it to who leads."""
-        if not self._queue:
+        if not self._waiting:
             return
         engine = self._node.engine
         if engine.role is Role.LEADER:
@@ -136,12 +110,12 @@ class Proposals:
 
     def _place(self) -> None:
         settings, engine = self._node.settings, self._node.engine
-        while self._queue:
-            batch = self._batch(settings.batch, settings.batch_bytes)
+        while self._waiting:
+            batch = self._waiting.take(settings.batch, settings.batch_bytes)
             try:
                 first = engine.propose([one.data for one in batch])
             except Refused:
-                self._back(batch)  # it waits until there is room, or another leader
+                self._waiting.put_back(batch)  # it waits until there is room, or another leader
                 return
             self._note(batch, first, engine.term)
 
@@ -154,26 +128,10 @@ class Proposals:
             else:
                 one, other = other, one  # the answer of an earlier leader came late
             if other is not None:
-                self._end(other, _unknown("another leader has put another command in its place"))
+                other.end(_unknown("another leader has put another command in its place"))
         self._batches += 1
         self._taken += len(batch)
         self._largest = max(self._largest, len(batch))
-
-    def _batch(self, count: int, size: int) -> list[_Proposal]:
-        """The next of the queue."""
-        queue = self._queue
-        batch: list[_Proposal] = []
-        while queue and len(batch) < count and size > 0:
-            one = queue.popleft()
-            size -= len(one.data)
-            self._queued -= len(one.data)
-            batch.append(one)
-        return batch
-
-    def _back(self, batch: Iterable[_Proposal]) -> None:
-        for one in reversed(list(batch)):
-            self._queue.appendleft(one)
-            self._queued += len(one.data)
 
     # ---- to the leader
 
@@ -181,12 +139,12 @@ class Proposals:
         settings = self._node.settings
         if trio.current_time() < self._not_before:
             return
-        while self._queue:
-            batch = self._batch(settings.batch, settings.batch_bytes)
+        while self._waiting:
+            batch = self._waiting.take(settings.batch, settings.batch_bytes)
             term = self._node.engine.term
             message = Forward(self._node.next_number(), term, [one.data for one in batch])
             if not self._node.send_own(leader, message):
-                self._back(batch)
+                self._waiting.put_back(batch)
                 return
             self._forwarded += len(batch)
             self._sent[message.id] = _Sent(leader, message, batch, trio.current_time())
@@ -223,11 +181,13 @@ class Proposals:
         if not message.first:
             self._not_before = trio.current_time() + _AGAIN
             if message.final or not sent.again:
-                self._back(sent.proposals)  # nothing has happened: they are offered again
+                self._waiting.put_back(
+                    sent.proposals
+                )  # nothing has happened: they are offered again
             else:
                 why = f"{sent.to}: {message.why}, and may have taken it before"
                 for one in sent.proposals:
-                    self._end(one, _unknown(why))
+                    one.end(_unknown(why))
             return
         term = sent.message.term
         self._note(sent.proposals, message.first, term)
@@ -248,11 +208,11 @@ class Proposals:
             self._placed.pop(one.position, None)
             term = log.term(one.position)
             if term is None:
-                self._end(one, _unknown("it was compacted before its leader had answered"))
+                one.end(_unknown("it was compacted before its leader had answered"))
             elif term == one.term:
-                self._end(one, None)
+                one.end(None)
             else:
-                self._end(one, _replaced)
+                one.end(_replaced)
 
     # ---- to their end
 
@@ -263,7 +223,7 @@ class Proposals:
             for entry in entries:
                 one = placed.pop(entry.position, None)
                 if one is not None:
-                    self._end(one, None if one.term == entry.term else _replaced)
+                    one.end(None if one.term == entry.term else _replaced)
         if entries[-1].term > self._term:
             self._term = entries[-1].term
             self._outlived(entries[-1].position)
@@ -277,13 +237,13 @@ class Proposals:
         ]
         for one in gone:
             del self._placed[one.position]
-            self._end(one, _replaced)
+            one.end(_replaced)
 
     def skipped(self, position: int) -> None:
         """A snapshot has taken the place of entries: what was among them nobody can tell any more."""
         for one in [one for at, one in self._placed.items() if at <= position]:
             del self._placed[one.position]
-            self._end(one, _unknown("a snapshot has taken the place of the log meanwhile"))
+            one.end(_unknown("a snapshot has taken the place of the log meanwhile"))
 
     def leader_changed(self) -> None:
         """Another leader, or none: what the last one placed may be committed by the next, or never."""
@@ -306,7 +266,7 @@ class Proposals:
     def tick(self) -> None:
         """Refuse what has waited too long without a leader; send again what was not answered."""
         now, patience = trio.current_time(), self._node.settings.patience
-        if self._queue and now - self._queue[0].since > patience:
+        if self._waiting and now - self._waiting.first.since > patience:
             self._refuse_late(now - patience)
         if self._orphans:
             self._give_up(now)
@@ -314,7 +274,7 @@ class Proposals:
             if sent.lost_leader and self._too_long(sent.lost_leader, sent.proposals[0].since, now):
                 del self._sent[number]
                 for one in sent.proposals:
-                    self._end(one, _unknown(f"{sent.to} was lost before it had answered"))
+                    one.end(_unknown(f"{sent.to} was lost before it had answered"))
             elif not sent.lost_leader and now - sent.since > _AGAIN:
                 sent.since, sent.again = now, True
                 self._node.send_own(sent.to, sent.message)
@@ -333,7 +293,7 @@ class Proposals:
         ]
         for one in late:
             del self._placed[one.position]
-            self._end(one, _unknown("its leader was lost before it was decided"))
+            one.end(_unknown("its leader was lost before it was decided"))
         self._orphans = sum(one.orphaned > 0 for one in self._placed.values())
 
     def _refuse_late(self, before: float) -> None:
@@ -345,29 +305,22 @@ class Proposals:
             voters = sorted(engine.membership.voters)
             why = f"no leader in time: a majority of {voters} cannot be reached"
         leader = engine.leader
-        while self._queue and self._queue[0].since <= before:
-            one = self._queue.popleft()
-            self._queued -= len(one.data)
-            self._refused += 1
-            self._end(one, lambda: StateUnavailable(why, data={"leader": leader}, retry_after=0.5))
+        waiting = self._waiting
+        while waiting and waiting.first.since <= before:
+            waiting.refused += 1
+            waiting.pop().end(
+                lambda: StateUnavailable(why, data={"leader": leader}, retry_after=0.5)
+            )
 
     def stop(self, unknown: str) -> None:
         """Nothing is decided here any more."""
         stopped = self._node.stopped
-        queue, self._queue = self._queue, deque()
-        self._queued = 0
-        for one in queue:
-            self._end(one, lambda: StateUnavailable(stopped))
+        self._waiting.end(lambda: StateUnavailable(stopped))
         sent = [one for batch in self._sent.values() for one in batch.proposals]
         for one in (*self._placed.values(), *sent):
-            self._end(one, _unknown(unknown))
+            one.end(_unknown(unknown))
         self._placed.clear()
         self._sent.clear()
-
-    @staticmethod
-    def _end(one: _Proposal, error: Callable[[], Exception] | None) -> None:
-        one.error = error
-        one.done.set()
 
 
 def _unknown(why: str) -> Callable[[], Exception]:
