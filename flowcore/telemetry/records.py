@@ -1,0 +1,115 @@
+"""What a node tells of itself, as exporters are given it: finished spans, log lines, metrics.
+
+Plain frozen data, in OpenTelemetry's terms and without its SDK. Times are in nanoseconds of Unix time.
+"""
+
+from __future__ import annotations
+
+import enum
+from collections.abc import Mapping
+
+import attrs
+import msgspec
+
+Value = str | bool | int | float | tuple[str, ...]
+"""What an attribute may be."""
+Attributes = Mapping[str, Value]
+
+
+class SpanKind(enum.IntEnum):
+    """Which side of a call a span is; the numbers are OTLP's."""
+
+    INTERNAL = 1
+    SERVER = 2
+    CLIENT = 3
+
+
+class SpanRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """A span that has ended."""
+
+    name: str
+    kind: SpanKind
+    trace_id: str
+    """32 hex digits."""
+    span_id: str
+    """16 hex digits."""
+    parent_id: str = ""
+    """Of the span it is part of; "" for the first of a trace."""
+    remote: bool = False
+    """Whether that one is somebody else's: a client's, or another node's."""
+    flags: int = 0
+    state: str = ""
+    """The `tracestate` that came along."""
+    start: int
+    end: int
+    attributes: Attributes = {}
+    error: str = ""
+    """What went wrong, for a person; "" if nothing did (`error.type` is among the attributes)."""
+    failed: bool = False
+    links: tuple[tuple[str, str], ...] = ()
+    """Trace and span ids of others that it has to do with."""
+
+
+class LogLine(msgspec.Struct, frozen=True, kw_only=True):
+    """A log line."""
+
+    time: int
+    level: int
+    """As `logging` counts: 10 debug, 20 info, 30 warning, 40 error, 50 critical."""
+    logger: str
+    message: str
+    trace_id: str = ""
+    span_id: str = ""
+    attributes: Attributes = {}
+
+
+class Kind(enum.Enum):
+    """What a metric's numbers mean."""
+
+    COUNTER = "counter"
+    """A sum that only grows, since the node started."""
+    GAUGE = "gauge"
+    """A value as it is now."""
+    HISTOGRAM = "histogram"
+    """How many values fell into which bucket, since the node started."""
+
+
+class Point(msgspec.Struct, frozen=True):
+    """One number of a counter or gauge."""
+
+    attributes: tuple[tuple[str, str], ...]
+    value: float
+
+
+class HistogramPoint(msgspec.Struct, frozen=True):
+    """One set of buckets."""
+
+    attributes: tuple[tuple[str, str], ...]
+    bounds: tuple[float, ...]
+    """Upper bounds, inclusive, ascending, without infinity."""
+    counts: tuple[int, ...]
+    """Not cumulative; one more than there are bounds, the last for what is above all of them."""
+    total: float
+    """The sum of all values."""
+
+
+class Metric(msgspec.Struct, frozen=True, kw_only=True):
+    """One metric with all of its points."""
+
+    name: str
+    """As OpenTelemetry has it, such as `flowcore.request.duration`."""
+    kind: Kind
+    unit: str = ""
+    """UCUM: `s`, `By`, `1`, `{request}`."""
+    help: str = ""
+    points: tuple[Point | HistogramPoint, ...] = ()
+
+
+@attrs.frozen(kw_only=True)
+class Snapshot:
+    """All metrics of a node at one moment."""
+
+    started: int
+    """When counting began."""
+    taken: int
+    metrics: tuple[Metric, ...]
