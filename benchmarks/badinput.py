@@ -45,6 +45,8 @@ class Bad:
     request: bytes
     code: int | None = None
     """Of the JSON-RPC error, where the body could be read that far."""
+    drops: bytes = b""
+    """What follows, byte by byte, each in a packet of its own; then there is the end."""
 
 
 def run() -> list[Figure]:
@@ -71,7 +73,7 @@ def _worst(server: Server, url: str, port: int, bad: Bad) -> float:
     for _ in range(ROUNDS):
         server.wait_idle()
         before = server.cpu()
-        answer = exchange(port, bad.request)
+        answer = exchange(port, bad.request, bad.drops)
         server.wait_idle()
         costs.append((server.cpu() - before) * 1000)
         status = answer.partition(b" ")[2][:3]
@@ -82,12 +84,17 @@ def _worst(server: Server, url: str, port: int, bad: Bad) -> float:
     return max(costs)
 
 
-def exchange(port: int, request: bytes) -> bytes:
+def exchange(port: int, request: bytes, drops: bytes = b"") -> bytes:
     """Send all that the server takes, and read until it closes."""
     parts = []
     with socket.create_connection(("127.0.0.1", port), timeout=30) as one:
         with contextlib.suppress(ConnectionError):
             one.sendall(request)
+            if drops:
+                one.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                for drop in drops:
+                    one.send(b"%c" % drop)
+                one.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionError):
             while data := one.recv(65536):
                 parts.append(data)
@@ -124,6 +131,7 @@ def _deep(levels: int) -> bytes:
 def bad_requests() -> Iterator[Bad]:
     """All of them."""
     yield from _framing()
+    yield from _drops()
     yield from _wrong_json()
     yield from _large_json()
     yield from _wrong_requests()
@@ -151,6 +159,18 @@ def _framing() -> Iterator[Bad]:
     yield Bad("endless chunks", 413, chunked + chunk * 17)
     yield Bad("flood of tiny chunks", 400, chunked + b"1\r\n \r\n" * 20_000)
     yield Bad("flood of chunk extensions", 400, chunked + (b"1;" + b"a" * 500 + b"\r\n \r\n") * 100)
+
+
+def _drops() -> Iterator[Bad]:
+    """Requests that come byte by byte, as fast as that goes, and end before they are whole."""
+    head = b"POST /mcp HTTP/1.1\r\nHost: localhost\r\n"
+    chunked = head + b"Transfer-Encoding: chunked\r\n\r\n"
+    letters = b"a" * 200_000
+    yield Bad("a head of 16 kB, byte by byte", 400, b"", drops=head + b"a: " + letters[:16_000])
+    yield Bad("200 kB of a body, byte by byte", 400, _http(b"{" * FULL)[:-FULL], drops=letters)
+    yield Bad("200 kB of a chunk, byte by byte", 400, chunked + b"100000\r\n", drops=letters)
+    yield Bad("80 kB of chunks of a byte, byte by byte", 400, chunked, drops=b"1\r\na\r\n" * 13_000)
+    yield Bad("half a head, then the end", 400, b"", drops=head)
 
 
 def _wrong_json() -> Iterator[Bad]:

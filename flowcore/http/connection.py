@@ -133,6 +133,11 @@ class Connection:
 
     # ---- deadlines, looked at by the sweep
 
+    def excuse(self, late: float) -> None:
+        """So many seconds nothing was read here: that time is not the client's."""
+        self._since += late
+        self._wire.blocked_since += late
+
     def look(self, now: float) -> None:
         """End what is overdue, and send a lookout where an answer takes long."""
         limits, waited = self._limits, now - self._since
@@ -186,6 +191,7 @@ class Connection:
                     ahead = False
                     continue
                 self._busy = True
+                self._wire.pace.end()
                 if ahead:  # it was sent before the last was answered: the others come first
                     await trio.lowlevel.checkpoint()
                 ahead = True
@@ -195,6 +201,7 @@ class Connection:
                 state.held -= self._held
                 self._held = 0
                 self._phase, self._since = Phase.BETWEEN, state.now
+                self._wire.pace.end()
                 self._served = True
         except BadMessage as error:
             await self._send_refusal(error)
@@ -226,6 +233,7 @@ class Connection:
             phase = reader.phase
             if phase is not self._phase:
                 self._phase, self._since = phase, trio.current_time()
+                self._wire.pace.begin()
             if phase is Phase.BODY and reader.take_expectation():
                 await self._send(CONTINUE)
             if phase is Phase.BETWEEN and self._state.draining.is_set():
@@ -263,6 +271,7 @@ class Connection:
 
     async def _read_ahead(self) -> None:
         """Read while a request is being answered; its turn comes later."""
+        self._wire.pace.begin()
         try:
             while self._busy and not self._ended and len(self._ahead) < AHEAD:
                 data = await self._wire.receive()
@@ -297,6 +306,7 @@ class Connection:
     async def _linger(self) -> None:
         """Let the client take the last answer: closing while it still sends would reset that away."""
         discarded = 0
+        self._wire.pace.begin()
         try:
             with trio.move_on_after(LINGER):
                 while not self._ended and discarded <= self._limits.body:

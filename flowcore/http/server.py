@@ -19,9 +19,10 @@ from flowcore.http.connection import LINGER, Connection
 from flowcore.http.encoding import CLOSE, encode_response
 from flowcore.http.limits import Limits
 from flowcore.http.messages import Handler, Response, Tls
+from flowcore.http.pace import Pace
 from flowcore.http.room import Room
 from flowcore.http.state import SWEEP, ServerState, ServerStatistics
-from flowcore.http.wire import SocketWire, StreamWire, Wire
+from flowcore.http.wire import Paced, SocketWire, StreamWire, Wire
 
 logger = logging.getLogger(__name__)
 
@@ -152,11 +153,9 @@ class Server:
                 self._emptied.set()
 
     async def _serve_tls(self, connected: socket.socket, client: str, context: Context) -> None:
-        stream = trio.SSLStream(
-            trio.SocketStream(trio.socket.from_stdlib_socket(connected)),
-            context(),
-            server_side=True,
-        )
+        pace, raw = Pace(), trio.SocketStream(trio.socket.from_stdlib_socket(connected))
+        stream = trio.SSLStream(Paced(raw, pace), context(), server_side=True)
+        pace.begin()
         if not await self._shake_hands(stream, client):
             self._state.refuse(0)
             await trio.aclose_forcefully(stream)
@@ -167,9 +166,10 @@ class Server:
             self._state.refuse(0)
             await trio.aclose_forcefully(stream)
             return
-        await self._serve_wire(StreamWire(stream), client, tls)
+        pace.end()
+        await self._serve_wire(StreamWire(stream, pace), client, tls)
 
-    async def _shake_hands(self, stream: trio.SSLStream[trio.SocketStream], client: str) -> bool:
+    async def _shake_hands(self, stream: trio.SSLStream[Paced], client: str) -> bool:
         """Whether the handshake was done, within its time and with room for it."""
         handshake = Arrival(client, trio.current_time())
         if not self._anteroom.admit(handshake):
@@ -208,6 +208,7 @@ class Server:
             self._turned_away += 1
             headers = ((b"content-type", b"text/plain; charset=utf-8"), (b"retry-after", b"1"))
             response = Response(503, headers, b"too many connections\n")
+            wire.pace.begin()
             try:
                 with trio.move_on_after(LINGER):
                     await wire.send(encode_response(response, connection=CLOSE, head_only=False))
@@ -223,13 +224,17 @@ class Server:
     async def _sweep(self) -> None:
         state = self._state
         while True:
+            before = trio.current_time()
             await trio.sleep(SWEEP)
             state.now = trio.current_time()
+            late = state.now - before - SWEEP  # this process was stopped, or its loop was held
             for connection in tuple(self._connections):
+                if late > SWEEP:
+                    connection.excuse(late)
                 connection.look(state.now)
 
 
-def _secured(stream: trio.SSLStream[trio.SocketStream]) -> Tls:
+def _secured(stream: trio.SSLStream[Paced]) -> Tls:
     cipher = stream.cipher()
     names = (stream.getpeercert() or {}).get("subjectAltName", ())
     return Tls(

@@ -13,6 +13,8 @@ from typing import Protocol
 
 import trio
 
+from flowcore.http.pace import Pace
+
 RECEIVE = 65536
 """Most bytes of one read."""
 PROGRESS = 256 << 10
@@ -25,6 +27,8 @@ class Wire(Protocol):
 
     blocked_since: float
     """Since when a send waits for the other side to read, on trio's clock; math.inf while none does."""
+    pace: Pace
+    """How often it is read."""
 
     async def receive(self, *, soon: bool = False) -> bytes:
         """Some bytes; b"" at the end. Raises trio.BrokenResourceError if the connection is lost.
@@ -72,6 +76,7 @@ class SocketWire:
         connected.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._socket = connected
         self.blocked_since = math.inf
+        self.pace = Pace()
 
     async def receive(self, *, soon: bool = False) -> bytes:
         if soon:
@@ -83,24 +88,32 @@ class SocketWire:
                 pass
             except OSError as error:
                 raise trio.BrokenResourceError(f"the connection was lost: {error}") from error
+        if self.pace.due:
+            await self.pace.pause()
         while True:
             try:
                 await trio.lowlevel.wait_readable(self._socket)
-                return self._socket.recv(RECEIVE)
+                data = self._socket.recv(RECEIVE)
             except BlockingIOError:
                 continue  # readable, but a checksum was wrong: select(2), BUGS
             except OSError as error:
                 raise trio.BrokenResourceError(f"the connection was lost: {error}") from error
+            self.pace.took(len(data))
+            return data
 
     async def receive_into(self, buffer: memoryview) -> int:
+        if self.pace.due:
+            await self.pace.pause()
         while True:
             try:
                 await trio.lowlevel.wait_readable(self._socket)
-                return self._socket.recv_into(buffer)
+                came = self._socket.recv_into(buffer)
             except BlockingIOError:
                 continue
             except OSError as error:
                 raise trio.BrokenResourceError(f"the connection was lost: {error}") from error
+            self.pace.took(came)
+            return came
 
     async def send(self, data: bytes) -> bool:
         try:
@@ -166,9 +179,10 @@ class SocketWire:
 class StreamWire:
     """Any trio stream, such as one of TLS, which it owns."""
 
-    def __init__(self, stream: trio.abc.Stream) -> None:
+    def __init__(self, stream: trio.abc.Stream, pace: Pace | None = None) -> None:
         self._stream = stream
         self.blocked_since = math.inf
+        self.pace = pace or Pace()
 
     async def receive(self, *, soon: bool = False) -> bytes:
         del soon
@@ -198,6 +212,8 @@ class StreamWire:
         stream = self._stream
         if isinstance(stream, trio.SSLStream):
             stream = stream.transport_stream
+        if isinstance(stream, Paced):
+            stream = stream.stream
         return isinstance(stream, trio.SocketStream) and stream.socket.is_readable()
 
     async def close(self, *, polite: bool) -> None:
@@ -205,6 +221,34 @@ class StreamWire:
             await self._stream.aclose()
         else:
             await trio.aclose_forcefully(self._stream)
+
+
+class Paced(trio.abc.Stream):
+    """A stream, which it owns, that is read at a pace: what lies below TLS."""
+
+    def __init__(self, stream: trio.SocketStream, pace: Pace) -> None:
+        self.stream = stream
+        self._pace = pace
+
+    async def receive_some(self, max_bytes: int | None = None) -> bytes | bytearray:
+        """Some bytes; b"" at the end."""
+        if self._pace.due:
+            await self._pace.pause()
+        data = await self.stream.receive_some(max_bytes)
+        self._pace.took(len(data))
+        return data
+
+    async def send_all(self, data: bytes | bytearray | memoryview) -> None:
+        """Send all of it."""
+        await self.stream.send_all(data)
+
+    async def wait_send_all_might_not_block(self) -> None:
+        """Wait until it may be sent without waiting."""
+        await self.stream.wait_send_all_might_not_block()
+
+    async def aclose(self) -> None:
+        """Close."""
+        await self.stream.aclose()
 
 
 def plain_socket(stream: trio.SocketStream) -> socket.socket:

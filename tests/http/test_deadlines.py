@@ -88,6 +88,21 @@ async def test_a_slow_request_ends(
             nursery.cancel_scope.cancel()
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["first", "second"])
+async def test_the_time_a_server_was_stopped_is_not_its_clients(
+    autojump_clock: MockClock, first: bool
+) -> None:
+    async with serving(within=DAYS) as (server, address), open_peer(address) as peer:
+        if not first:
+            await peer.ask(GET)
+        for part in (GET[:9], GET[9:]):
+            await trio.sleep(5)
+            await peer.send(part)
+            autojump_clock.jump(100)
+        assert (await peer.reply()).status == 200
+        assert server.statistics().timeouts == 0
+
+
 async def test_a_request_that_is_cut_within_its_body_ends(autojump_clock: MockClock) -> None:
     async with serving(within=DAYS) as (server, address), open_peer(address) as peer:
         began = trio.current_time()
