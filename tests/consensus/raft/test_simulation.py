@@ -12,8 +12,8 @@ from collections import Counter
 
 import pytest
 
-from support.raft_world.__main__ import killed
 from support.raft_world.build import shipped
+from support.raft_world.campaign import CAMPAIGN
 from support.raft_world.mutants import MUTANTS, Mutant
 from support.raft_world.play import Run, play
 from support.raft_world.state import StateMachine
@@ -88,4 +88,4 @@ def test_faults_that_are_planted_are_found() -> None:
 @pytest.mark.long
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.name.replace(" ", "-"))
 def test_every_fault_that_is_planted_is_found_within_2000_seeds(mutant: Mutant) -> None:
-    assert killed(mutant, 2000) is not None
+    assert CAMPAIGN.killed(mutant, 2000) is not None

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import importlib
-import pathlib
-import sys
-import tempfile
 from typing import Any
 
 import attrs
+
+import support.simulation.planted as copies
 
 PACKAGE = "flow_consensus.raft"
 
@@ -53,34 +52,6 @@ def shipped() -> Build:
     return build_of(PACKAGE)
 
 
-_planted: dict[str, Build] = {}
-_folders: list[tempfile.TemporaryDirectory[str]] = []
-
-
 def planted(name: str, file: str, old: str, new: str) -> Build:
     """A copy of the engine in which a text of one file is another. ValueError if it is not there once."""
-    if name in _planted:
-        return _planted[name]
-    source = pathlib.Path(importlib.import_module(PACKAGE).__path__[0])
-    text = (source / file).read_text()
-    if text.count(old) != 1:
-        raise ValueError(f"mutant {name!r}: {text.count(old)} times in {file}: {old!r}")
-    package = f"mutant_{name}"
-    folder = tempfile.TemporaryDirectory()
-    _folders.append(folder)
-    target = pathlib.Path(folder.name) / package
-    target.mkdir()
-    (target / "__init__.py").touch()
-    for path in source.glob("*.py"):
-        if path.name.startswith(("driver", "__init__")):
-            continue
-        changed = path.read_text()
-        if path.name == file:
-            changed = changed.replace(old, new)
-        (target / path.name).write_text(changed.replace(PACKAGE, package))
-    sys.path.insert(0, folder.name)
-    try:
-        _planted[name] = build_of(package)
-    finally:
-        sys.path.remove(folder.name)
-    return _planted[name]
+    return build_of(copies.planted(PACKAGE, name, file, old, new))

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flowcore.testing import World
-from support.raft_world.machine import Command, encode
+from support.simulation.machine import Command, encode
 
 PATIENCE = 150
 """Looks, a few milliseconds apart, before it gives a step up."""

@@ -20,7 +20,7 @@ class Mutant:
 
     def build(self) -> Build:
         """The engine with it. Raises ValueError if the text is not there once: the engine has changed."""
-        return planted(self.name.replace(" ", "_").replace("-", "_"), self.file, self.old, self.new)
+        return planted(self.name, self.file, self.old, self.new)
 
 
 MUTANTS = (

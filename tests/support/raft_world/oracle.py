@@ -10,12 +10,10 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
+from support.simulation.ends import Broken
+
 MEMBERSHIP = b"\x01"
 """How the data of an entry begins that is a configuration."""
-
-
-class Broken(AssertionError):
-    """Something that must hold does not."""
 
 
 class _Seen:

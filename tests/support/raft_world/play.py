@@ -13,23 +13,22 @@ from flowcore.testing import (
     Host,
     Link,
     Nemesis,
-    Undecided,
     World,
-    check_linearizable,
     corrupt_record,
     long_tail,
     uniform,
 )
 from support.raft_world.build import Build, shipped
-from support.raft_world.client import LISTS, Client
 from support.raft_world.figure8 import Figure8
-from support.raft_world.machine import Machine, Values
 from support.raft_world.operator import Operator
-from support.raft_world.oracle import Broken, Oracle
+from support.raft_world.oracle import Oracle
 from support.raft_world.server import Policy, Server
 from support.raft_world.sideline import Sideline
 from support.raft_world.state import StateMachine
 from support.raft_world.store import LOG
+from support.simulation.client import Client
+from support.simulation.ends import Broken, check_exactly_once, check_one_order
+from support.simulation.machine import Machine
 
 CLIENTS = 4
 LOOKED_FOR = ("", "", "", "figure 8", "figure 8", "stale reads", "stale reads")
@@ -52,6 +51,15 @@ class Outcome:
     committed: int
     operations: int
     faults: dict[str, int]
+
+    def counts(self) -> dict[str, int]:
+        """What is added up over all runs."""
+        return {
+            "steps": self.steps,
+            "elections": self.elections,
+            "committed": self.committed,
+            "operations": self.operations,
+        }
 
 
 class Run:
@@ -177,8 +185,8 @@ class Run:
         if not world.run(until=world.now + 2 * GRACE, stop=self._settled):
             raise Broken(f"liveness: the servers do not come to agree: {self._state()}")
         self._same_states()
-        self._exactly_once()
-        self._linearizable()
+        check_exactly_once(self.final, self.clients)
+        check_one_order(self.history)
 
     def _members(self) -> list[Any]:
         """Servers that are up and take part, as the leader of the latest term sees it; it comes first."""
@@ -209,35 +217,6 @@ class Run:
         if len(set(states.values())) != 1:
             raise Broken(f"states differ: {states}")
         self.final = members[0].machine
-
-    def _exactly_once(self) -> None:
-        """What was appended and acknowledged is there once; what is unknown at most once; nothing else."""
-        for key in LISTS:
-            found = list(self.final.read(key) or ())
-            if len(found) != len(set(found)):
-                raise Broken(f"sessions: {key!r} has something twice: {found}")
-            wanted = {
-                value
-                for client in self.clients
-                for (where, value), said in client.appended.items()
-                if where == key and said == "ok"
-            }
-            if not wanted <= set(found):
-                raise Broken(
-                    f"durability: {sorted(wanted - set(found))} were acknowledged and are lost"
-                )
-            for client in self.clients:
-                for where, seen in client.seen:
-                    if where == key and seen != found[: len(seen)]:
-                        raise Broken(f"{client.host.name} saw {seen} in {key!r}, which is {found}")
-
-    def _linearizable(self) -> None:
-        try:
-            verdict = check_linearizable(self.history.operations(), Values(), limit=400_000)
-        except Undecided:
-            return
-        if not verdict:
-            raise Broken(str(verdict))
 
     def _state(self) -> str:
         said = []

@@ -12,27 +12,10 @@ from flowcore.testing import Host
 from support.raft_world.build import Build
 from support.raft_world.oracle import Oracle
 from support.raft_world.store import Store
+from support.simulation.client import Answer, Request
 
 TICK = 0.05
 """Seconds of a tick."""
-
-
-class Request(NamedTuple):
-    """What a client sends: a command, or the key it wants to read."""
-
-    call: int
-    command: bytes
-    key: str = ""
-    leased: bool = False
-
-
-class Answer(NamedTuple):
-    """What it gets: a result, or who leads as far as is known."""
-
-    call: int
-    done: bool
-    result: Any = None
-    leader: str = ""
 
 
 class Reading(NamedTuple):

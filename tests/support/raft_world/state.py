@@ -26,7 +26,7 @@ from flowcore.state import (
 from flowcore.state.machine import Machine as HardState
 from flowcore.state.schema import STATE
 from flowcore.state.snapshot import Intake, frames
-from support.raft_world.machine import Command
+from support.simulation.machine import Command
 
 SPACE = "simulation"
 _command = msgspec.msgpack.Decoder(Command).decode

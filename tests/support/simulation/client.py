@@ -3,14 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowcore.testing import History, Host
-from support.raft_world.machine import Command, encode
-from support.raft_world.server import Answer, Request
+from support.simulation.machine import Command, encode
 
 REGISTERS = ("x", "y")
 LISTS = ("l",)
+
+
+class Request(NamedTuple):
+    """What a client sends: a command, or the key it wants to read."""
+
+    call: int
+    command: bytes
+    key: str = ""
+    leased: bool = False
+
+
+class Answer(NamedTuple):
+    """What it gets: a result, or who leads as far as is known."""
+
+    call: int
+    done: bool
+    result: Any = None
+    leader: str = ""
 
 
 class Client:
@@ -94,6 +111,7 @@ class Client:
             value = [self._last(key), self._fresh()]
         elif name == "append":
             value = f"{self.host.name} {self._number}"
+            self.appended[key, value] = "unknown"
         self._what = (name, key, value)
         self.begun += 1
         call = self._history.invoke(self._now(), self.host.name, name, key, value)
@@ -138,12 +156,8 @@ class Client:
         request = self._request
         if request is None:
             return
-        name, key, value = self._what
-        self._history.end(
-            self._now(), self.host.name, request.call, "fail" if name == "read" else "unknown"
-        )
-        if name == "append":
-            self.appended[key, value] = "unknown"
+        reads = self._what[0] == "read"
+        self._history.end(self._now(), self.host.name, request.call, "fail" if reads else "unknown")
         self._finish()
 
     def _finish(self) -> None:
