@@ -18,9 +18,12 @@ _LINE = 4096
 """Most bytes of a chunk's size line, of all extensions together, and of all trailers together."""
 _CHUNKS = 16384
 """Most chunks of a body, unless they are large."""
+_OF_LARGE = 4096
+"""Most of a large body, likewise: it costs enough without them."""
+_LARGE = 1 << 20
 EACH = 64
 """Bytes of a large chunk in the answers of servers, where one is an event."""
-EACH_OF_REQUEST = 1024
+EACH_OF_REQUEST = 4096
 """And in requests, where a chunk costs as much work as so many bytes of it."""
 
 
@@ -43,7 +46,7 @@ class BodyReader:
     """Takes bytes in, gives the body's bytes out, and knows where the body ends.
 
     `length` is a number of bytes, CHUNKED or UNTIL_CLOSE; a body of more than `limit` bytes is refused, and
-    one of more than some thousand chunks that have fewer than `each` bytes on average.
+    one of some thousand chunks or more that have fewer than `each` bytes on average.
     """
 
     def __init__(self, length: int, limit: float, each: int = EACH) -> None:
@@ -148,7 +151,7 @@ class BodyReader:
         if size > self._limit:
             raise too_large(self._limit)
         self._chunks = chunks = self._chunks + 1
-        if chunks > _CHUNKS and chunks * self._each > size:
+        if chunks > (_CHUNKS if size < _LARGE else _OF_LARGE) and chunks * self._each > size:
             raise BadMessage(400, "the body comes in too many small chunks")
 
     def _size(self, line: bytes) -> int:
