@@ -3,6 +3,7 @@
 A namespace lives as long as a process in it, and this process as long as its maker: it waits for words that
 never come. So the kernel takes all of it away, whichever way the maker ends; nothing has a name that could be
 left behind. What is cut or lost is dropped by the receiver's nftables: nobody is told, as on a real wire.
+Where packets shall take their time, they go through `support.wire` in place of the switch.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import subprocess
 from collections.abc import Generator, Sequence
 
 import attrs
+
+from support.wire import Delay, carrying, open_device
 
 _CLONE_NEWNET = 0x40000000
 _NET = "10.77.0"
@@ -90,6 +93,14 @@ class Namespaces:
         with self._inside(name):
             return socket.create_connection(("127.0.0.1", port), timeout)
 
+    def datagrams(self, name: str) -> socket.socket:
+        """A UDP socket of a host, at the address that the others reach it by; it waits a second at most."""
+        with self._inside(name):
+            made = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        made.bind((self.host(name), 0))
+        made.settimeout(1.0)
+        return made
+
     @contextlib.contextmanager
     def _inside(self, name: str) -> Generator[None]:
         """Have the calling thread in a host: sockets that it makes meanwhile stay there."""
@@ -114,6 +125,35 @@ class Namespaces:
         for name in self._hosts:
             self._nft(name, "flush set inet wires cut\nflush chain inet wires bad")
 
+    def join(self, switch: _Held) -> None:
+        """Lay a cable from each host to a switch."""
+        pairs = [
+            f"link add port{number} type veth peer name wire netns {one.process.pid}\n"
+            f"link set port{number} master switch up\n"
+            for number, one in enumerate(self._hosts.values())
+        ]
+        switch.run(
+            ["ip", "-batch", "-"],
+            "link add switch type bridge\nlink set switch up\n" + "".join(pairs),
+        )
+
+    def open_devices(self) -> dict[bytes, int]:
+        """A TUN device in each host, by the address that it will have."""
+        devices = {}
+        for name in self._hosts:
+            with self._inside(name):
+                devices[socket.inet_aton(self.host(name))] = open_device()
+        return devices
+
+    def prepare(self) -> None:
+        """Give the hosts their addresses and the rules by which packets are dropped."""
+        for name, one in self._hosts.items():
+            one.run(
+                ["ip", "-batch", "-"],
+                f"link set lo up\naddr add {self.host(name)}/24 dev wire\nlink set wire up\n",
+            )
+            one.run(["nft", "-f", "-"], _RULES)
+
     def _nft(self, name: str, commands: str) -> None:
         self._hosts[name].run(["nft", "-f", "-"], commands)
 
@@ -130,40 +170,34 @@ def _libc() -> ctypes.CDLL:
 
 
 @contextlib.contextmanager
-def namespaces(*names: str) -> Generator[Namespaces]:
-    """Hosts of these names, each of which reaches all others. Raises NoNamespaces where there can be none."""
+def namespaces(*names: str, delay: Delay | None = None) -> Generator[Namespaces]:
+    """Hosts of these names, each of which reaches all others, after a while where there is a delay.
+
+    Raises NoNamespaces where there can be none.
+    """
     missing = [one for one in _PROGRAMS if shutil.which(one) is None]
     if os.geteuid() or missing:
         raise NoNamespaces(f"{' and '.join(missing)} is missing" if missing else "this is not root")
     with contextlib.ExitStack() as stack:
         try:
-            made = _made(stack, names)
-        except CommandFailed as failure:
+            made = _made(stack, names, delay)
+        except (CommandFailed, OSError) as failure:
             raise NoNamespaces(str(failure)) from failure
         yield made
 
 
-def _made(stack: contextlib.ExitStack, names: Sequence[str]) -> Namespaces:
+def _made(stack: contextlib.ExitStack, names: Sequence[str], delay: Delay | None) -> Namespaces:
     home = os.open("/proc/self/ns/net", os.O_RDONLY)
     stack.callback(os.close, home)
-    switch = stack.enter_context(_held())
-    hosts = {name: stack.enter_context(_held()) for name in names}
-    made = Namespaces(hosts, home)
-    pairs = [
-        f"link add port{number} type veth peer name wire netns {one.process.pid}\n"
-        f"link set port{number} master switch up\n"
-        for number, one in enumerate(hosts.values())
-    ]
-    switch.run(
-        ["ip", "-batch", "-"],
-        "link add switch type bridge\nlink set switch up\n" + "".join(pairs),
-    )
-    for name, one in hosts.items():
-        one.run(
-            ["ip", "-batch", "-"],
-            f"link set lo up\naddr add {made.host(name)}/24 dev wire\nlink set wire up\n",
-        )
-        one.run(["nft", "-f", "-"], _RULES)
+    made = Namespaces({name: stack.enter_context(_held()) for name in names}, home)
+    if delay is None:
+        made.join(stack.enter_context(_held()))
+    else:
+        devices = made.open_devices()
+        for one in devices.values():
+            stack.callback(os.close, one)
+        stack.enter_context(carrying(devices, delay))
+    made.prepare()
     made.lose(0.5)  # what this kernel cannot do shows now
     made.heal()
     return made
