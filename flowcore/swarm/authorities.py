@@ -67,6 +67,9 @@ class NodeCertificate:
         return self.begins <= now <= self.ends
 
 
+_TIME = "%Y-%m-%d %H:%M:%SZ"
+
+
 class Authorities:
     """The CAs of a swarm."""
 
@@ -85,9 +88,15 @@ class Authorities:
         except _UNREADABLE as error:
             raise NotVouchedFor(f"a certificate that cannot be read: {error}") from None
         if now > found.ends:
-            raise NotVouchedFor(f"the certificate of {found.name!r} has expired")
+            raise NotVouchedFor(
+                f"the certificate of {found.name!r} has expired: it ended {found.ends:{_TIME}}, and here"
+                f" it is {now:{_TIME}}"
+            )
         if now < found.begins:
-            raise NotVouchedFor(f"the certificate of {found.name!r} is of the future")
+            raise NotVouchedFor(
+                f"the certificate of {found.name!r} is of the future: it begins {found.begins:{_TIME}},"
+                f" and by the clock here it is {now:{_TIME}}; look at the clocks"
+            )
         return found
 
     def _read(self, certificate: x509.Certificate, der: bytes) -> NodeCertificate:

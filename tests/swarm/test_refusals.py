@@ -105,8 +105,8 @@ def with_another_key(folder: CertFolder, other: pathlib.Path) -> pathlib.Path | 
     [
         (no_certificate, "tls", "peer did not return a certificate"),
         (of_another_ca, "tls", "unable to get local issuer certificate|certificate signature"),
-        (expired, "tls", "certificate has expired"),
-        (of_the_future, "tls", "certificate is not yet valid"),
+        (expired, "tls", "certificate has expired; look at the clocks"),
+        (of_the_future, "tls", "certificate is not yet valid; look at the clocks"),
         (a_client, "certificate", "not good for both server and client"),
         (a_server, "tls", "unsuitable certificate purpose|unsupported certificate purpose"),
         (with_another_key, "certificate", "the key of 'p' is not of Ed25519"),

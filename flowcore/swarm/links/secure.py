@@ -20,6 +20,8 @@ _RECORD = 16384
 _MUCH = 8192
 _NOT_SENT = 16 * 1024
 _TCP_NOTSENT_LOWAT = 25
+_OF_ANOTHER_TIME = (9, 10)
+"""X509_V_ERR_CERT_NOT_YET_VALID and X509_V_ERR_CERT_HAS_EXPIRED: by the clock here."""
 
 
 class HandshakeFailed(LinkFailed):
@@ -156,5 +158,6 @@ class SecureWire:
 def said(error: ssl.SSLError) -> str:
     """What OpenSSL says, in words."""
     if isinstance(error, ssl.SSLCertVerificationError):
-        return f"the certificate cannot be verified: {error.verify_message}"
+        hint = "; look at the clocks" if error.verify_code in _OF_ANOTHER_TIME else ""
+        return f"the certificate cannot be verified: {error.verify_message}{hint}"
     return (error.reason or str(error)).lower().replace("_", " ")
