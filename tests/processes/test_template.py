@@ -242,7 +242,8 @@ async def test_when_the_launcher_is_killed_templates_and_forks_die_with_it(folde
                 assert json.loads(await anext(fork.lines()))
 
 
-async def test_a_thousand_forks_leave_nothing(folder: Path) -> None:
+@pytest.mark.parametrize("each", [20, pytest.param(100, marks=pytest.mark.long)])
+async def test_hundreds_of_forks_leave_nothing(folder: Path, each: int) -> None:
     (folder / "small.py").write_text("def main():\n    print(input(), flush=True)\n")
     before = children()
 
@@ -259,7 +260,7 @@ async def test_a_thousand_forks_leave_nothing(folder: Path) -> None:
         fds, its, their = open_fds(), _fds_of(pid), _fds_of(template.pid)
         async with trio.open_nursery() as nursery:
             for _ in range(10):
-                nursery.start_soon(come_and_go, template, 100)
+                nursery.start_soon(come_and_go, template, each)
         assert launcher.statistics().processes == 1
         assert (open_fds(), _fds_of(pid), _fds_of(template.pid)) == (fds, its, their)
         assert _children_of(pid) == [template.pid]
