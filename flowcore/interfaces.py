@@ -14,6 +14,7 @@
 | storage | `state.Storage` | `[storage] type = "..."` |
 | topology | `swarm.Topology` | `[swarm] topology = "..."` |
 | membership | `swarm.Membership` | `[swarm] membership = "..."` |
+| exporter | `telemetry.Exporter` | `[exporter.NAME] type = "..."` |
 """
 
 from __future__ import annotations
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from flowcore.state import State as HardState
     from flowcore.swarm.swarm import Swarm
     from flowcore.swarm.weather import Weather
+    from flowcore.telemetry import Telemetry
     from flowcore.wall import WallClock
 
 
@@ -310,6 +312,11 @@ class Host(Protocol):
     @property
     def router(self) -> Router:
         """Whom requests in words are for, and shared memory. Raises AgentUnavailable if there is none."""
+        ...
+
+    @property
+    def telemetry(self) -> Telemetry:
+        """What this node tells of itself: who records requests, what was recorded lately, its exporters."""
         ...
 
     @property

@@ -9,6 +9,7 @@ from flowcore.requests import Guard
 from flowcore.routing import Embedder, Gates, VectorIndexes
 from flowcore.state import Consensus, Storage
 from flowcore.swarm import Membership, Topology
+from flowcore.telemetry import Exporter
 
 KINDS: Mapping[str, type] = {
     "agent": WorkerSource,
@@ -17,6 +18,7 @@ KINDS: Mapping[str, type] = {
     "consensus": Consensus,
     "edge": Edge,
     "embedder": Embedder,
+    "exporter": Exporter,
     "gate": Gates,
     "guard": Guard,
     "membership": Membership,

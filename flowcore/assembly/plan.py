@@ -137,7 +137,7 @@ def chosen_components(config: FlowConfig, registry: FactoryRegistry) -> list[Sel
         chosen += _selected(config.swarm, "swarm", registry)
     if config.router is not None:
         chosen += _selected(config.router, "router", registry)
-    tables = (config.auth, config.guard, config.agent, config.edge)
+    tables = (config.exporter, config.auth, config.guard, config.agent, config.edge)
     return chosen + [one for table in tables for one in table.values()]
 
 

@@ -16,6 +16,7 @@ from flowcore.routing import RouterSettings
 from flowcore.secrets import read_seal_keys
 from flowcore.state import StateSettings
 from flowcore.swarm import SwarmSettings
+from flowcore.telemetry import ExporterSettings, TelemetrySettings
 
 
 def _is_seal_key(key: Secret) -> bool:
@@ -91,6 +92,9 @@ class FlowConfig:
     node: NodeSettings = setting(factory=NodeSettings, help="who this node is")
     plugins: PluginSettings = setting(factory=PluginSettings, help="which plugins are loaded")
     log: LogSettings = setting(factory=LogSettings, help="what the node says about itself")
+    telemetry: TelemetrySettings = setting(
+        factory=TelemetrySettings, help="what the node tells of the requests it does"
+    )
     supervision: SupervisionSettings = setting(
         factory=SupervisionSettings, help="how failures of components are met"
     )
@@ -128,6 +132,12 @@ class FlowConfig:
         common=AgentSettings,
         help="one table per agent; the key is its name",
         reloadable=True,
+    )
+    exporter: dict[str, Selection] = selection(
+        "exporter",
+        many=True,
+        common=ExporterSettings,
+        help="one table per place to which traces, metrics and logs are taken; the key is its name",
     )
     edge: dict[str, Selection] = selection(
         "edge",

@@ -33,6 +33,7 @@ from flowcore.durable import Durable, open_durable, open_single
 from flowcore.errors import AssemblyError, PluginError
 from flowcore.federation import Federation
 from flowcore.flow.builtin import open_builtin, open_memory
+from flowcore.flow.exporters import Exporters, open_exporters
 from flowcore.flow.federating import open_federation
 from flowcore.flow.node import Flow
 from flowcore.interfaces import Balancer, Edge
@@ -108,6 +109,14 @@ class _Building:
                 yield state
             finally:
                 flow.keep_in(None)
+
+    @asynccontextmanager
+    async def open_exporters(self) -> AsyncGenerator[Exporters]:
+        """Who takes away what the node tells of itself. The first to open, so that nothing is missed."""
+        flow = self.flow
+        components = flow.plan.of_kind("exporter")
+        async with open_exporters(components, flow.telemetry, flow.board, self._open) as exporters:
+            yield exporters
 
     @asynccontextmanager
     async def open_swarm(self) -> AsyncGenerator[Swarm]:
@@ -463,6 +472,7 @@ class _Building:
             self._child(one.name, partial(self.open_edge, one)) for one in plan.of_kind("edge")
         ]
         return [
+            *(self._child("exporters", self.open_exporters) for _ in plan.of_kind("exporter")[:1]),
             *self._parts("auth", "guard", "topology", "membership"),
             *(self._child("swarm", self.open_swarm) for _ in plan.of_kind("membership")),
             *self._parts("storage", "consensus"),

@@ -49,6 +49,7 @@ from flowcore.routing import Router
 from flowcore.state import State as HardState
 from flowcore.supervise import Supervisor
 from flowcore.swarm import Swarm, Weather
+from flowcore.telemetry import Telemetry
 from flowcore.wall import WallClock
 
 Kind = Literal["tools", "resources", "prompts"]
@@ -88,6 +89,14 @@ class Flow(Calling):
         """The agents that run at one node at a time, by name."""
         self.wall = WallClock()
         """What time it is: the machine's, but where somebody rehearses that it is wrong."""
+        self.telemetry = Telemetry(
+            config.telemetry,
+            node=config.node.name,
+            version=version(),
+            now=trio.current_time,
+            wall=self.wall,
+        )
+        """What this node tells of itself."""
         self.weather = Weather(self.random)
         """What links and gossip fare in: fair, but where somebody rehearses failure."""
         self.root: Supervisor | None = None
@@ -320,6 +329,7 @@ class Flow(Calling):
             "requests": attrs.asdict(self.requests.statistics()),
             "tasks": attrs.asdict(self.requests.tasks.statistics()),
             "idempotency": attrs.asdict(self.requests.keys.statistics()),
+            "telemetry": self.telemetry.status(),
             "collisions": list(self.directory.collisions),
             "plugins": {
                 state: sum(one.state == state for one in self.plugins.found)
@@ -397,6 +407,7 @@ class Flow(Calling):
             before = self.config
             self._settle(todo.config)
             self.requests.retune(todo.config.requests)
+            self.telemetry.retune(todo.config.telemetry)
             for name in todo.retuned:
                 self.agents[name].retune(todo.config.agent[name].common)
             if any(path.startswith("swarm.topology") for path in todo.applied):

@@ -1,34 +1,36 @@
 """What a node tells of itself: traces, metrics, logs, and who takes them away."""
 
 from flowcore.telemetry.context import SpanContext, parse_traceparent
+from flowcore.telemetry.exporting import Exporting
 from flowcore.telemetry.histogram import Durations, Histogram
-from flowcore.telemetry.interfaces import Exporter, ExportFailed, Page, Signal
-from flowcore.telemetry.records import (
-    HistogramPoint,
-    Kind,
-    LogLine,
-    Metric,
-    Point,
-    Snapshot,
-    SpanKind,
-    SpanRecord,
-)
+from flowcore.telemetry.interfaces import SIGNALS, Exporter, ExportFailed, Page, Signal
+from flowcore.telemetry.records import Attributes, LogLine, SpanKind, SpanRecord, Value
+from flowcore.telemetry.settings import ExporterSettings, TelemetrySettings
+from flowcore.telemetry.telemetry import Telemetry
+from flowcore.telemetry.tracing import Span, Trace, Tracer, current_span, enter_span
 
 __all__ = [
+    "SIGNALS",
+    "Attributes",
     "Durations",
     "ExportFailed",
     "Exporter",
+    "ExporterSettings",
+    "Exporting",
     "Histogram",
-    "HistogramPoint",
-    "Kind",
     "LogLine",
-    "Metric",
     "Page",
-    "Point",
     "Signal",
-    "Snapshot",
+    "Span",
     "SpanContext",
     "SpanKind",
     "SpanRecord",
+    "Telemetry",
+    "TelemetrySettings",
+    "Trace",
+    "Tracer",
+    "Value",
+    "current_span",
+    "enter_span",
     "parse_traceparent",
 ]

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 import attrs
 
-from flowcore.telemetry.records import LogLine, Snapshot, SpanRecord
+from flowcore.telemetry.records import LogLine, SpanRecord
 
 Signal = Literal["traces", "metrics", "logs"]
 """What an exporter can be given."""
+SIGNALS: tuple[Signal, ...] = ("traces", "metrics", "logs")
 
 
 @attrs.frozen
@@ -22,20 +23,32 @@ class Page:
 
 
 class ExportFailed(Exception):
-    """A batch, or some of it, did not arrive. It is counted as dropped: nothing is sent twice."""
+    """A batch, or some of it, did not arrive."""
 
-    def __init__(self, message: str, *, lost: int | None = None) -> None:
-        """`lost` is how many of the batch did not arrive; None: all."""
+    def __init__(
+        self,
+        message: str,
+        *,
+        again: bool = False,
+        retry_after: float | None = None,
+        lost: int | None = None,
+    ) -> None:
+        """`again`: none of it was taken, and it may be sent once more, not before `retry_after` seconds.
+
+        Otherwise it is counted as dropped; `lost` is how much of it did not arrive, None: all.
+        """
         super().__init__(message)
+        self.again = again
+        self.retry_after = retry_after
         self.lost = lost
 
 
 class Exporter(Protocol):
     """Takes what a node tells of itself to somewhere else.
 
-    Each method is called in a task of the core's own, one call at a time, with at most a batch, under the
-    exporter's timeout. Whatever one raises is counted and told in the status; what waits is bounded:
-    what does not fit is dropped and counted. It must not hold the event loop.
+    Each method is called in a task of the core's own, at most a batch at a time, one call of each at a time,
+    under the exporter's timeout. Whatever one raises is counted and told in the status; what waits meanwhile
+    is bounded, and what does not fit is dropped and counted. It must not hold the event loop.
     """
 
     @property
@@ -44,9 +57,8 @@ class Exporter(Protocol):
         ...
 
     @property
-    def pages(self) -> Mapping[str, Callable[[str], Page]]:
-        """What the `api` edge serves for it, by path (`/metrics`); each is given the request's Accept header,
-        and may take as long as a thread may."""
+    def pages(self) -> Mapping[str, Callable[[str], Awaitable[Page]]]:
+        """What `api` edges serve for it, by path (`/metrics`); each is given the request's Accept header."""
         ...
 
     async def send_spans(self, spans: Sequence[SpanRecord]) -> None:
@@ -57,7 +69,7 @@ class Exporter(Protocol):
         """Take log lines away. Raises ExportFailed."""
         ...
 
-    async def send_metrics(self, snapshot: Snapshot) -> None:
+    async def send_metrics(self, snapshot: Any) -> None:
         """Take all metrics away as they are now. Raises ExportFailed."""
         ...
 

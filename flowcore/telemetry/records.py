@@ -1,4 +1,4 @@
-"""What a node tells of itself, as exporters are given it: finished spans, log lines, metrics.
+"""What a node tells of itself, as exporters are given it: finished spans and log lines.
 
 Plain frozen data, in OpenTelemetry's terms and without its SDK. Times are in nanoseconds of Unix time.
 """
@@ -8,7 +8,6 @@ from __future__ import annotations
 import enum
 from collections.abc import Mapping
 
-import attrs
 import msgspec
 
 Value = str | bool | int | float | tuple[str, ...]
@@ -44,8 +43,9 @@ class SpanRecord(msgspec.Struct, frozen=True, kw_only=True):
     end: int
     attributes: Attributes = {}
     error: str = ""
-    """What went wrong, for a person; "" if nothing did (`error.type` is among the attributes)."""
+    """What went wrong, for a person; "" if there is nothing to say."""
     failed: bool = False
+    """Whether it went wrong; `error.type` is among the attributes then."""
     links: tuple[tuple[str, str], ...] = ()
     """Trace and span ids of others that it has to do with."""
 
@@ -61,55 +61,3 @@ class LogLine(msgspec.Struct, frozen=True, kw_only=True):
     trace_id: str = ""
     span_id: str = ""
     attributes: Attributes = {}
-
-
-class Kind(enum.Enum):
-    """What a metric's numbers mean."""
-
-    COUNTER = "counter"
-    """A sum that only grows, since the node started."""
-    GAUGE = "gauge"
-    """A value as it is now."""
-    HISTOGRAM = "histogram"
-    """How many values fell into which bucket, since the node started."""
-
-
-class Point(msgspec.Struct, frozen=True):
-    """One number of a counter or gauge."""
-
-    attributes: tuple[tuple[str, str], ...]
-    value: float
-
-
-class HistogramPoint(msgspec.Struct, frozen=True):
-    """One set of buckets."""
-
-    attributes: tuple[tuple[str, str], ...]
-    bounds: tuple[float, ...]
-    """Upper bounds, inclusive, ascending, without infinity."""
-    counts: tuple[int, ...]
-    """Not cumulative; one more than there are bounds, the last for what is above all of them."""
-    total: float
-    """The sum of all values."""
-
-
-class Metric(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric with all of its points."""
-
-    name: str
-    """As OpenTelemetry has it, such as `flowcore.request.duration`."""
-    kind: Kind
-    unit: str = ""
-    """UCUM: `s`, `By`, `1`, `{request}`."""
-    help: str = ""
-    points: tuple[Point | HistogramPoint, ...] = ()
-
-
-@attrs.frozen(kw_only=True)
-class Snapshot:
-    """All metrics of a node at one moment."""
-
-    started: int
-    """When counting began."""
-    taken: int
-    metrics: tuple[Metric, ...]

@@ -18,9 +18,11 @@ from flowcore.config import Document, Selection, structure
 from flowcore.flow import Flow, open_flow
 from flowcore.hookspecs import Factory
 from flowcore.processes import open_shared_launcher
+from flowcore.telemetry import ExporterSettings
 from flowcore.testing.findings import Wrong
 from flowcore.testing.trial import Trial
 
+_COMMON: Mapping[str, type] = {"edge": EdgeSettings, "exporter": ExporterSettings}
 NAME = "probe"
 """The name under which the component stands in configurations."""
 REQUIRED: Mapping[str, tuple[str, ...]] = {"consensus": ("storage",)}
@@ -70,7 +72,7 @@ class Bench:
             type=self.factory.type,
             name=name,
             config=config,
-            common=EdgeSettings() if kind == "edge" else None,
+            common=_COMMON[kind]() if kind in _COMMON else None,
             path=f"{kind}.{name}",
         )
 

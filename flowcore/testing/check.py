@@ -15,6 +15,7 @@ from flowcore.testing import (
     of_consensus,
     of_edges,
     of_embedders,
+    of_exporters,
     of_gates,
     of_guards,
     of_membership,
@@ -92,6 +93,14 @@ OF_KIND: Mapping[str, Sequence[Check]] = {
         of_embedders.leaves_what_it_is_given,
         of_embedders.serves_many_at_once,
         of_embedders.says_what_it_did,
+    ),
+    "exporter": (
+        *OF_OPENED,
+        of_exporters.says_what_it_wants,
+        of_exporters.takes_or_says_that_it_did_not,
+        of_exporters.answers_who_fetches,
+        of_exporters.says_what_it_did,
+        of_exporters.lives_in_a_flow,
     ),
     "gate": (
         *OF_OPENED,

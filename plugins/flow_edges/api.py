@@ -19,15 +19,17 @@
 | `GET /revocations` | credentials and principals that no node lets in any more |
 | `POST /revocations/add` | revoke one: `{"scheme": "idp", "what": "jti", "id": .., "seconds": ..}` |
 | `GET /tools` | the public names of all tools |
+| `GET /metrics`, or whatever path an exporter has | what it has to be fetched |
 | `POST /call` | call a tool: `{"tool": .., "arguments": {..}, "deadline": SECONDS, "idempotencyKey": .., \
 "priority": "low", "affinity": ..}`, all but the tool optional |
 
 It listens on loopback only, unless `auth` says who may come in; then all but the first two ask who it is. The
 guards of the edge are asked about the actions `status`, `tasks`, `revocations`, `revocations.add`, `agents`
 and `agents.pause` (or `resume`, `restart`), whose target is the agent, `memory.export` (or `import`,
-`reembed`), `state`, `members.add` (or `remove`, `promote`), `log`, `snapshot`, `guards` and `guards.ACTION`,
-whose target is the guard; calls pass them as any request does. A browser's page cannot use it: a request with
-an Origin header, or for another host than the one it listens on, is refused.
+`reembed`), `state`, `metrics`, whose target is the path, `members.add` (or `remove`, `promote`), `log`,
+`snapshot`, `guards` and `guards.ACTION`, whose target is the guard; calls pass them as any request does. A
+browser's page cannot use it: a request with an Origin header, or for another host than the one it listens on,
+is refused.
 """
 
 from __future__ import annotations
@@ -62,6 +64,7 @@ from flowcore.http import (
 )
 from flowcore.interfaces import AgentView, Edge, Host
 from flowcore.requests import Entry, Envelope, Principal, Priority, Task, tool_params
+from flowcore.telemetry import Page
 
 ROUTES = (
     Route("GET", "/livez", open=True),
@@ -200,6 +203,9 @@ class Api:
 
     async def _route(self, request: Request) -> Response | Stream:
         parts = request.path.strip("/").split("/")
+        page = self._host.telemetry.pages.get(request.path)
+        if page is not None:
+            return await self._page(request, page)
         found = self._routes.get((len(parts), parts[0]))
         if found is None or request.path != "/" + "/".join(parts):
             return _problem(404, f"there is nothing at {request.path[:200]!r}")
@@ -211,6 +217,15 @@ class Api:
             response.headers = [*response.headers, (b"allow", route.method.encode())]
             return response
         return await answer(request, parts)
+
+    async def _page(self, request: Request, page: Callable[[str], Awaitable[Page]]) -> Response:
+        """What an exporter has to be fetched."""
+        if request.method not in ("GET", "HEAD"):
+            return _problem(405, f"{request.path[:200]} is for GET")
+        await self._admit(request, "metrics", request.path)
+        given = await page(request.headers.get(b"accept", b"").decode("latin-1"))
+        headers = [(b"content-type", given.content_type.encode()), (b"cache-control", b"no-store")]
+        return Response(200, headers, given.body)
 
     async def _livez(self, request: Request, parts: list[str]) -> Response:
         del request, parts

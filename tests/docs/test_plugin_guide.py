@@ -68,6 +68,7 @@ async def test_every_file_of_the_guide_works(config: pathlib.Path) -> None:
         statuses = {one.component: one.status for one in flow.components()}
         assert statuses["edge.clock"] is Status.OK
         assert flow.endpoints["clock"] == ("crier.shout every 0.05 s",)
+        assert "counts" in flow.telemetry.exporters
         (url,) = flow.endpoints["api"]
         ask = partial(trio.to_thread.run_sync, partial(status_of, url))
         assert await ask() == 401

@@ -1,0 +1,230 @@
+"""Feeding one exporter: what waits is bounded, what takes too long is left, and nobody waits for any of it.
+
+Whoever has something to export puts it into a queue and goes on. One task for each signal takes it out, in
+batches, and has the exporter send them. A batch that was refused and may be sent again is, with back-off; all
+else that did not arrive is dropped, and counted.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Awaitable, Callable, Sequence
+from functools import partial
+from typing import Any, Generic, TypeVar
+
+import attrs
+import trio
+
+from flowcore.telemetry.interfaces import Exporter, ExportFailed, Signal
+from flowcore.telemetry.records import LogLine, SpanRecord
+from flowcore.telemetry.settings import ExporterSettings
+
+logger = logging.getLogger(__name__)
+
+T = TypeVar("T")
+FIRST_WAIT, LONGEST_WAIT = 0.1, 5.0
+"""Seconds between two attempts to send a batch that may be sent again: twice as long each time."""
+LONGEST_ASKED = 60.0
+"""Seconds that a collector may ask to be left alone."""
+
+
+@attrs.define(eq=False)
+class Counts:
+    """What became of the spans, log lines or snapshots for an exporter, since the flow opened."""
+
+    sent: int = 0
+    dropped: int = 0
+    """Those that found no room, or that did not arrive."""
+    failures: int = 0
+    """Attempts to send a batch that failed."""
+
+
+class Queue(Generic[T]):
+    """What waits for an exporter, at most so much."""
+
+    def __init__(self, most: int, batch: int, counts: Counts) -> None:
+        self._most = most
+        self._batch = batch
+        self._items: deque[T] = deque()
+        self._some = trio.Event()
+        self._full = trio.Event()
+        self.counts = counts
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    def put(self, items: Sequence[T]) -> None:
+        """Have these wait, as far as there is room. Never blocks."""
+        room = self._most - len(self._items)
+        if room < len(items):
+            self.counts.dropped += len(items) - room
+            items = items[:room]
+        self._items.extend(items)
+        if self._items:
+            self._some.set()
+        if len(self._items) >= self._batch:
+            self._full.set()
+
+    async def wait(self, delay: float) -> None:
+        """Wait until there is something, and then until there is a batch of it, or `delay` has passed."""
+        while not self._items:
+            self._some = trio.Event()
+            await self._some.wait()
+        if len(self._items) < self._batch:
+            self._full = trio.Event()
+            with trio.move_on_after(delay):
+                await self._full.wait()
+
+    def take(self) -> list[T]:
+        """The oldest ones, a batch at most."""
+        items = self._items
+        return [items.popleft() for _ in range(min(self._batch, len(items)))]
+
+    def drop(self) -> None:
+        """Nobody will come for them."""
+        self.counts.dropped += len(self._items)
+        self._items.clear()
+
+
+class Exporting:
+    """One exporter, fed."""
+
+    def __init__(
+        self,
+        name: str,
+        settings: ExporterSettings,
+        exporter: Exporter,
+        snapshot: Callable[[], Awaitable[Any]] | None,
+        report: Callable[[str], None],
+        counts: dict[Signal, Counts] | None = None,
+    ) -> None:
+        """`snapshot` gives the metrics as they are; `report` is told why it does not work, "" when it does
+        again; `counts` go on where an earlier one of this name left off."""
+        self.name = name
+        self.exporter = exporter
+        self._settings = settings
+        self._snapshot = snapshot
+        self._report = report
+        self.signals = exporter.signals
+        self.counts: dict[Signal, Counts] = {} if counts is None else counts
+        for signal in self.signals:
+            self.counts.setdefault(signal, Counts())
+        most, batch = settings.queue, settings.batch
+        self.spans = Queue[SpanRecord](most, batch, self.counts.get("traces", Counts()))
+        self.lines = Queue[LogLine](most, batch, self.counts.get("logs", Counts()))
+        self._why: dict[Signal, str] = {}
+        self._closing = False
+
+    async def run(self) -> None:
+        """Send what comes; runs until cancelled."""
+        async with trio.open_nursery() as nursery:
+            if "traces" in self.signals:
+                nursery.start_soon(self._carry, "traces", self.spans, self.exporter.send_spans)
+            if "logs" in self.signals:
+                nursery.start_soon(self._carry, "logs", self.lines, self.exporter.send_logs)
+            if "metrics" in self.signals and self._snapshot is not None:
+                nursery.start_soon(self._measure, self._snapshot)
+
+    async def finish(self, seconds: float) -> None:
+        """Send what waits, and the metrics once more, within so many seconds; the rest is dropped."""
+        with trio.move_on_after(seconds):
+            async with trio.open_nursery() as nursery:
+                nursery.start_soon(self._empty, "traces", self.spans, self.exporter.send_spans)
+                nursery.start_soon(self._empty, "logs", self.lines, self.exporter.send_logs)
+                if "metrics" in self.signals and self._snapshot is not None:
+                    nursery.start_soon(self._measure_once, self._snapshot)
+        self.spans.drop()
+        self.lines.drop()
+
+    async def _carry(
+        self, signal: Signal, queue: Queue[T], send: Callable[[Sequence[T]], Awaitable[None]]
+    ) -> None:
+        while True:
+            await queue.wait(self._settings.delay)
+            batch = queue.take()
+            sending = partial(send, batch)
+            sent = False
+            wait = FIRST_WAIT
+            try:
+                while (asked := await self._sent(signal, len(batch), sending)) is not None:
+                    await trio.sleep(max(wait, asked))
+                    wait = min(2 * wait, LONGEST_WAIT)
+                sent = True
+            finally:
+                if not sent:
+                    queue.counts.dropped += len(batch)
+
+    async def _empty(
+        self, signal: Signal, queue: Queue[T], send: Callable[[Sequence[T]], Awaitable[None]]
+    ) -> None:
+        while batch := queue.take():
+            sent = False
+            try:
+                sent = await self._sent(signal, len(batch), partial(send, batch)) is None
+            finally:
+                if not sent:
+                    queue.counts.dropped += len(batch)
+            if not sent:
+                return  # who does not take one now will not take the others
+
+    async def _measure(self, snapshot: Callable[[], Awaitable[Any]]) -> None:
+        while True:
+            await trio.sleep(self._settings.interval)
+            await self._measure_once(snapshot)
+
+    async def _measure_once(self, snapshot: Callable[[], Awaitable[Any]]) -> None:
+        async def send() -> None:
+            await self.exporter.send_metrics(await snapshot())
+
+        if await self._sent("metrics", 1, send) is not None:
+            self.counts["metrics"].dropped += 1  # newer ones will say the same, and more
+
+    async def _sent(
+        self, signal: Signal, size: int, send: Callable[[], Awaitable[None]]
+    ) -> float | None:
+        """One attempt: None once nothing more can be done for it, else how long to leave them alone."""
+        counts = self.counts[signal]
+        try:
+            with trio.move_on_after(self._settings.timeout) as scope:
+                await send()
+            if scope.cancelled_caught:
+                # it may have arrived: sent again, it might be there twice
+                self._failed(signal, f"took longer than {self._settings.timeout:g} s", size)
+                return None
+        except ExportFailed as error:
+            if error.again:
+                self._failed(signal, str(error), 0)
+                return min(error.retry_after or 0.0, LONGEST_ASKED)
+            lost = size if error.lost is None else min(size, error.lost)
+            counts.sent += size - lost
+            self._failed(signal, str(error), lost)
+        except Exception as error:
+            self._failed(signal, f"{type(error).__name__}: {error}"[:300], size)
+        else:
+            counts.sent += size
+            self._well(signal)
+        return None
+
+    def _failed(self, signal: Signal, why: str, lost: int) -> None:
+        counts = self.counts[signal]
+        counts.failures += 1
+        counts.dropped += lost
+        if signal not in self._why:
+            logger.warning("exporter %s does not get rid of %s: %s", self.name, signal, why)
+        self._why[signal] = why
+        self._report("; ".join(f"{one}: {said}" for one, said in self._why.items()))
+
+    def _well(self, signal: Signal) -> None:
+        if self._why.pop(signal, None) is not None:
+            logger.info("exporter %s gets rid of %s again", self.name, signal)
+            self._report("; ".join(f"{one}: {said}" for one, said in self._why.items()))
+
+    def status(self) -> dict[str, Any]:
+        """What it did, measured, as plain data that JSON can carry."""
+        waiting = {"traces": len(self.spans), "logs": len(self.lines), "metrics": 0}
+        signals: dict[str, Any] = {
+            signal: {**attrs.asdict(counts), "waiting": waiting[signal]}
+            for signal, counts in sorted(self.counts.items())
+        }
+        return {"trouble": dict(self._why), **signals, **self.exporter.status()}

@@ -1,0 +1,121 @@
+"""A node's telemetry: its tracer, the traces that ended lately, and its exporters."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
+
+import attrs
+
+from flowcore.telemetry.exporting import Counts, Exporting
+from flowcore.telemetry.interfaces import Page, Signal
+from flowcore.telemetry.logs import LogTap
+from flowcore.telemetry.settings import TelemetrySettings
+from flowcore.telemetry.tracing import Trace, Tracer
+
+
+class Telemetry:
+    """What a node tells of itself. Lives as long as its flow."""
+
+    def __init__(
+        self,
+        settings: TelemetrySettings,
+        *,
+        node: str,
+        version: str,
+        now: Callable[[], float],
+        wall: Callable[[], float],
+    ) -> None:
+        self.settings = settings
+        self.resource: Mapping[str, str] = {
+            "service.name": "flowcore",
+            "service.version": version,
+            "service.instance.id": node,
+        }
+        """Who tells it, in OpenTelemetry's terms."""
+        self.recent: deque[Trace] = deque(maxlen=settings.recent)
+        """Traces that ended, the latest last."""
+        self.exporters: dict[str, Exporting] = {}
+        """Those that are open now, by name."""
+        self._counts: dict[str, dict[Signal, Counts]] = {}
+        self._of_traces: tuple[Exporting, ...] = ()
+        self._tap = LogTap()
+        self.tracer: Tracer | None = None
+        """Who records requests; None where nobody does."""
+        if settings.enabled:
+            self.tracer = Tracer(
+                sampling=settings.sampling, now=now, wall=wall, ended=self._trace_ended
+            )
+
+    def retune(self, settings: TelemetrySettings) -> None:
+        """Have these settings from now on, as far as they are reloadable."""
+        self.settings = attrs.evolve(
+            self.settings, sampling=settings.sampling, content=settings.content
+        )
+        if self.tracer is not None:
+            self.tracer.resample(settings.sampling)
+
+    def _trace_ended(self, trace: Trace, wanted: bool) -> None:
+        self.recent.append(trace)
+        if wanted and self._of_traces:
+            records = trace.records()
+            for one in self._of_traces:
+                one.spans.put(records)
+
+    # ---- exporters
+
+    def counts(self, name: str) -> dict[Signal, Counts]:
+        """What became of what was for an exporter, in all its lives."""
+        return self._counts.setdefault(name, {})
+
+    def attach(self, exporting: Exporting) -> None:
+        """Give this exporter what there is from now on."""
+        self.exporters[exporting.name] = exporting
+        self._settle()
+
+    def detach(self, exporting: Exporting) -> None:
+        """Give it nothing more."""
+        if self.exporters.get(exporting.name) is exporting:
+            del self.exporters[exporting.name]
+        self._settle()
+
+    def _settle(self) -> None:
+        open_ = tuple(self.exporters.values())
+        self._of_traces = tuple(one for one in open_ if "traces" in one.signals)
+        self._tap.feed(tuple(one.lines for one in open_ if "logs" in one.signals))
+
+    @property
+    def pages(self) -> dict[str, Callable[[str], Awaitable[Page]]]:
+        """What exporters have to be fetched, by path."""
+        return {
+            path: page
+            for one in self.exporters.values()
+            for path, page in one.exporter.pages.items()
+        }
+
+    # ---- what is known
+
+    def find(self, id_: str) -> list[Trace]:
+        """The traces of an id that are remembered, oldest first: a trace's, or a request's."""
+        return [trace for trace in self.recent if id_ in (trace.id, trace.request)]
+
+    def latest(self) -> Iterator[Trace]:
+        """The traces that are remembered, latest first."""
+        return reversed(self.recent)
+
+    def status(self) -> dict[str, Any]:
+        """What it measures of itself, as plain data that JSON can carry."""
+        tracer = self.tracer
+        return {
+            "sampling": self.settings.sampling,
+            "traces": None
+            if tracer is None
+            else {
+                "begun": tracer.begun,
+                "kept": tracer.kept,
+                "malformed": tracer.malformed,
+                "recent": len(self.recent),
+            },
+            "exporters": {name: one.status() for name, one in sorted(self.exporters.items())},
+        }

@@ -1,0 +1,1 @@
+"""Exporters: where traces, metrics and logs are taken."""
