@@ -25,6 +25,8 @@ cluster-etcd: .venv/ready etcd
 # one more at once than there are processors, since many wait for what they started; each file in one process
 WORKERS := $(shell expr $$(nproc) + 1)
 test: .venv/ready node erlang tools annoy postgres etcd models
+	@# where Python is told to keep no bytecode, each of the thousand processes would compile all of this again
+	@$(BIN)/python -m compileall -q -j 0 flowcore plugins tests benchmarks examples
 	$(BIN)/coverage erase
 	$(BIN)/coverage run $(BIN)/pytest -m "not long" --numprocesses=$(WORKERS) --dist=loadfile
 	@$(MAKE) --no-print-directory coverage
