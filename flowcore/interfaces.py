@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from flowcore.state import State as HardState
     from flowcore.swarm.swarm import Swarm
     from flowcore.swarm.weather import Weather
-    from flowcore.telemetry import Telemetry
+    from flowcore.telemetry import Metrics, Telemetry
     from flowcore.wall import WallClock
 
 
@@ -322,6 +322,11 @@ class Host(Protocol):
     @property
     def weather(self) -> Weather:
         """What links and gossip fare in, for who rehearses failure."""
+        ...
+
+    @property
+    def metrics(self) -> Metrics:
+        """What the node has to tell as metrics: `await metrics.snapshot()`."""
         ...
 
     @property

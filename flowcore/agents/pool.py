@@ -93,6 +93,10 @@ class PoolStatistics:
     waits: int
     refused: int
     failed_starts: int
+    most: int
+    """How many workers there may be."""
+    queue: int
+    """How many calls may wait."""
 
 
 class Pool:
@@ -359,4 +363,6 @@ class Pool:
             waits=self._waits,
             refused=self._refused,
             failed_starts=self._failed_starts,
+            most=self.limits.max,
+            queue=self.limits.queue,
         )

@@ -17,6 +17,7 @@ from contextlib import (
     AbstractAsyncContextManager,
     AsyncExitStack,
     asynccontextmanager,
+    contextmanager,
     nullcontext,
 )
 from functools import partial
@@ -54,6 +55,7 @@ from flowcore.supervise import (
     supervisor_child,
 )
 from flowcore.swarm import Swarm
+from flowcore.telemetry import Measured
 
 AGENT_STATUS = {
     "starting": Status.STARTING,
@@ -350,11 +352,24 @@ class _Building:
                         f"open of {factory.kind} type {factory.type!r} yields {opened!r:.100},"
                         f" which has no {', '.join(lacking)}"
                     )
-                yield opened
+                with self._measured(component, opened):
+                    yield opened
         except SystemExit as error:
             raise PluginError(
                 f"{factory.kind} type {factory.type!r} called sys.exit({error.code!r})"
             ) from error
+
+    @contextmanager
+    def _measured(self, component: Component, opened: object) -> Iterator[None]:
+        """Have what was opened be read as long as it is open, if it has metrics."""
+        if not isinstance(opened, Measured):
+            yield
+            return
+        stop = self.flow.metrics.add_measured(component.path, component.name, opened)
+        try:
+            yield
+        finally:
+            stop()
 
     @asynccontextmanager
     async def open_edge(self, component: Component) -> AsyncGenerator[Edge]:

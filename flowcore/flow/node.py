@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import attrs
 import trio
@@ -33,6 +33,7 @@ from flowcore.errors import (
 from flowcore.federation import Federation, Placed
 from flowcore.flow.broadcasting import Broadcast, Broadcasting, Want
 from flowcore.flow.calling import Calling
+from flowcore.flow.measuring import watch_node
 from flowcore.flow.outliving import kept_tasks, revocations
 from flowcore.flow.reload import AgentChanges, Reloaded, Steps, placed, places, steps
 from flowcore.flow.roster import Roster
@@ -49,10 +50,20 @@ from flowcore.routing import Router
 from flowcore.state import State as HardState
 from flowcore.supervise import Supervisor
 from flowcore.swarm import Swarm, Weather
-from flowcore.telemetry import Telemetry
+from flowcore.telemetry import Metrics, Telemetry
 from flowcore.wall import WallClock
 
 Kind = Literal["tools", "resources", "prompts"]
+
+
+class Opened(NamedTuple):
+    """The rooms of a flow; None for one that it has not, or that is closed."""
+
+    swarm: Swarm | None
+    federation: Federation | None
+    state: HardState | None
+    durable: Durable | None
+    router: Router | None
 
 
 class Flow(Calling):
@@ -107,6 +118,9 @@ class Flow(Calling):
         self.started = trio.current_time()
         self.draining = trio.Event()
         self._endpoints: dict[str, tuple[str, ...]] = {}
+        self.metrics = Metrics(config.node.name, version)
+        """What this node has to tell as metrics, and all its components."""
+        watch_node(self, self.metrics)
 
     @property
     def name(self) -> str:
@@ -207,6 +221,18 @@ class Flow(Calling):
         if self._state is None:
             raise AgentUnavailable("this node keeps no hard state: it needs a [state] table")
         return self._state
+
+    def opened(self) -> Opened:
+        """Its rooms that are open now."""
+        return Opened(self._swarm, self._federation, self._state, self._durable, self._router)
+
+    def supervisors(self) -> Iterator[tuple[str, Supervisor]]:
+        """Who supervises what, from the root on."""
+        if self.root is not None:
+            yield "root", self.root
+            for one in self.root.children():
+                if isinstance(one.handle, Supervisor):
+                    yield one.name, one.handle
 
     @property
     def remembers(self) -> bool:

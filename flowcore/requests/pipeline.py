@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import random
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Protocol
@@ -80,6 +81,7 @@ class Requests:
             keep=settings.keep,
             most=settings.most,
             most_bytes=settings.keep_bytes,
+            listed=self._listed,
         )
         self.schemas = SchemaChecks()
         self._agents = agents
@@ -93,8 +95,10 @@ class Requests:
         )
         self.shared: SharedKeys | None = None
         """Keys that other nodes know, too, if there are any."""
-        self._retries = Retries(settings.retry, chance)
+        self.retries = Retries(settings.retry, chance)
         self._tools: dict[str, tuple[Catalog, dict[str, ToolCheck]]] = {}
+        self.errors: Counter[tuple[str, str]] = Counter()
+        """How many requests failed, by agent and type of error."""
         self._now = (
             trio.lowlevel.current_clock().current_time
         )  # trio.current_time, less its detours
@@ -102,6 +106,18 @@ class Requests:
         """Told of every request that has ended, if there is one."""
         self._parked: trio.Event | None = None
         self._drained: trio.Event | None = None
+
+    def _listed(self, agent: str, method: str, name: str) -> bool:
+        """Whether an agent offers a tool or a prompt of this name."""
+        doer = self._agents.get(agent)
+        if doer is None:
+            return False
+        if method == "tools/call":
+            known = self._tools.get(agent)
+            if known is not None and known[0] is doer.catalog:
+                return name in known[1]
+            return any(tool.name == name for tool in doer.catalog.tools)
+        return any(prompt.name == name for prompt in doer.catalog.prompts)
 
     def retune(self, settings: RequestSettings) -> None:
         """Have these settings from now on, but for the guards; what is under way keeps its deadline."""
@@ -120,7 +136,7 @@ class Requests:
             each=keys.each,
             most_bytes=keys.keep_bytes,
         )
-        self._retries.retune(settings.retry)
+        self.retries.retune(settings.retry)
         self.tasks.retune(settings)
 
     # ---- the way
@@ -141,6 +157,7 @@ class Requests:
                 reply = await self._checked(agent, envelope)
         except CallError as error:
             self._record(entry, _outcome_of(error), _told(error))
+            self.errors[agent.name, type(error).__name__] += 1
             if self.listener is not None:
                 self.listener(envelope, error, entry.ended - entry.accepted)
             raise
@@ -148,6 +165,7 @@ class Requests:
             # a fault of the agent's or ours: named by id in the log, told without its inside
             logger.exception("request %s to agent %s failed", entry.id, agent.name)
             self._record(entry, Outcome.ERROR, type(error).__name__)
+            self.errors[agent.name, InternalError.__name__] += 1
             raise _fault(agent.name, entry.id) from error
         except BaseException:
             self._record(entry, Outcome.CANCELLED)
@@ -253,14 +271,14 @@ class Requests:
     async def _work(self, agent: Doer, envelope: Envelope, tool: Tool | None) -> Reply:
         attempt = 1
         # not sooner: those that a guard refuses must not pay for the retries of others
-        self._retries.accepted()
+        self.retries.accepted()
         while True:
             try:
                 return await agent.call(envelope)
             except CallError as error:
                 attempt += 1
                 # an agent that is down is not waited for: its caller is told at once
-                wait = self._retries.wait(error, tool, attempt) if agent.state.available else None
+                wait = self.retries.wait(error, tool, attempt) if agent.state.available else None
                 if wait is None or trio.current_time() + wait >= envelope.deadline:
                     raise
             self.tracker.retries += 1

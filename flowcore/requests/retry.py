@@ -28,6 +28,13 @@ class Retries:
         self._settings = settings
         self._random = chance
         self._tokens = _FIRST_TOKENS
+        self.denied = 0
+        """Retries that would have been safe, and that the budget did not pay for."""
+
+    @property
+    def tokens(self) -> float:
+        """How many retries the budget pays for now."""
+        return self._tokens
 
     def retune(self, settings: RetrySettings) -> None:
         """Have these settings from now on; what is saved of the budget stays."""
@@ -48,6 +55,7 @@ class Retries:
         if error.began and not repeatable(tool):
             return None
         if self._tokens < 1:
+            self.denied += 1
             return None
         self._tokens -= 1
         settings = self._settings

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import attrs
 import msgspec
 
 from flowcore.envelope import Envelope
 from flowcore.errors import InvalidRequest, Overloaded
+from flowcore.requests.durations import RequestDurations
 from flowcore.telemetry import Durations, Histogram
 
 MAX_ID = 128
@@ -85,13 +86,23 @@ class Tracker:
     `most_bytes` bytes in all.
     """
 
-    def __init__(self, *, limit: int, keep: float, most: int, most_bytes: int = 64 << 20) -> None:
+    def __init__(
+        self,
+        *,
+        limit: int,
+        keep: float,
+        most: int,
+        most_bytes: int = 64 << 20,
+        listed: Callable[[str, str, str], bool] = lambda agent, method, name: False,
+    ) -> None:
+        """`listed` tells which tools have durations of their own: see `RequestDurations`."""
         self.bound(limit=limit, keep=keep, most=most, most_bytes=most_bytes)
         self._running: dict[str, Entry] = {}
         self._ended: dict[str, Entry] = {}
         self._order: deque[Entry] = deque()
         self._bytes = 0
         self._durations = Histogram()
+        self.durations = RequestDurations(listed)
         self._accepted = self._refused = self._late = 0
         self._results = self._errors = self._cancelled = self._expired = 0
         self.retries = 0
@@ -156,16 +167,24 @@ class Tracker:
         entry.ended = now
         if outcome is Outcome.RESULT:
             self._results += 1
+            place = 0
         else:
             entry.error = error[:_MAX_TEXT]
             if outcome is Outcome.ERROR:
                 self._errors += 1
+                place = 1
             elif outcome is Outcome.CANCELLED:
                 self._cancelled += 1
+                place = 2
             else:
                 self._expired += 1
+                place = 3
         del self._running[entry.id]
-        self._durations.record(now - entry.accepted)
+        seconds = now - entry.accepted
+        bucket = self._durations.record(seconds)
+        durations = self.durations
+        series = durations.series(entry.agent, entry.method, entry.name)
+        durations.record(series, place, bucket, seconds)
         self._ended[entry.id] = entry
         self._order.append(entry)
         texts = len(entry.id) + len(entry.name) + len(entry.principal) + len(entry.error)

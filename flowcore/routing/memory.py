@@ -65,7 +65,7 @@ class Memory:
         self._queries: OrderedDict[Any, list[tuple[int, float]]] = OrderedDict()
         self._queries_at: tuple[int, ...] = ()
         self._used: dict[int, None] = {}
-        self._took = Histogram()
+        self.took = Histogram()
         self._counts: Counter[str] = Counter()
         self._reembedding = trio.Lock()
 
@@ -197,7 +197,7 @@ class Memory:
                 break
             asked *= _WIDEN  # the filter let few through: look further
         self._use([pattern.id for pattern, _ in found])
-        self._took.record(trio.current_time() - began)
+        self.took.record(trio.current_time() - began)
         self._counts["searched"] += 1
         return [(_remembered(pattern), score) for pattern, score in found]
 
@@ -288,7 +288,7 @@ class Memory:
         names = ("put", "got", "deleted", "searched", "cached")
         return {
             **{name: self._counts[name] for name in names},
-            "durations": msgspec.to_builtins(self._took.durations()),
+            "durations": msgspec.to_builtins(self.took.durations()),
             "following": self._following.status(),
         }
 

@@ -34,7 +34,7 @@ from flowcore.routing.memory import Memory
 from flowcore.routing.porting import Porting
 from flowcore.routing.routes import Neighbour, Pending, Ranked, Route, Routes
 from flowcore.routing.settings import RouterSettings
-from flowcore.telemetry import Histogram
+from flowcore.routing.telling import Telling
 
 logger = logging.getLogger(__name__)
 
@@ -90,7 +90,7 @@ class Router:
         self._allowed_of: object = None
         self._public: dict[tuple[str, str], str] = {}
         self.drift = Drift(settings.drift)
-        self._took = Histogram()
+        self.told = Telling()
         self._counts: Counter[str] = Counter()
 
     # ---- the way of a text
@@ -140,7 +140,7 @@ class Router:
         )
         self._counts["known" if route.in_scope else "unknown"] += 1
         self._counts["explored"] += route.explored
-        self._took.record(trio.current_time() - began)
+        self.told.routed(route, trio.current_time() - began)
         return route
 
     def _answer(self, text: str, ranking: Ranking, near: Any) -> Route:
@@ -345,6 +345,9 @@ class Router:
         )
         await self.learning.give(Given(lesson=lesson, owner=owner, source=source, request=route))
         self._counts[source] += 1
+        if route:
+            exclusive = source == "explicit"
+            self.told.learned(pending.ranked, expert, reward, exclusive=exclusive)
 
     # ---- what is true of it
 
@@ -358,7 +361,7 @@ class Router:
                 "unknown": self._counts["unknown"],
                 "explored": self._counts["explored"],
                 "waiting": len(self._routes),
-                "durations": msgspec.to_builtins(self._took.durations()),
+                "durations": msgspec.to_builtins(self.told.took.durations()),
             },
             "feedback": {
                 name: self._counts[name]

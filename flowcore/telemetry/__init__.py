@@ -1,36 +1,82 @@
 """What a node tells of itself: traces, metrics, logs, and who takes them away."""
 
+from flowcore.telemetry.collector import Metrics, Read
 from flowcore.telemetry.context import SpanContext, parse_traceparent
 from flowcore.telemetry.exporting import Exporting
-from flowcore.telemetry.histogram import Durations, Histogram
+from flowcore.telemetry.gathering import WrongReading
+from flowcore.telemetry.histogram import FINE, Durations, Histogram, total
 from flowcore.telemetry.interfaces import SIGNALS, Exporter, ExportFailed, Page, Signal
+from flowcore.telemetry.metrics import (
+    Distribution,
+    Kind,
+    Measured,
+    Metric,
+    Number,
+    Reading,
+    counter,
+    gauge,
+    histogram,
+)
 from flowcore.telemetry.records import Attributes, LogLine, SpanKind, SpanRecord, Value
 from flowcore.telemetry.settings import ExporterSettings, TelemetrySettings
+from flowcore.telemetry.snapshot import Family, Point, Snapshot
+from flowcore.telemetry.spread import SHARES, Spread
 from flowcore.telemetry.telemetry import Telemetry
+from flowcore.telemetry.text import (
+    OPEN_METRICS_TYPE,
+    PROMETHEUS_TYPE,
+    open_metrics_text,
+    prometheus_text,
+    text_pieces,
+)
 from flowcore.telemetry.tracing import Span, Trace, Tracer, current_span, enter_span
 
 __all__ = [
-    "SIGNALS",
     "Attributes",
+    "Distribution",
     "Durations",
     "ExportFailed",
     "Exporter",
     "ExporterSettings",
     "Exporting",
+    "FINE",
+    "Family",
     "Histogram",
+    "Kind",
     "LogLine",
+    "Measured",
+    "Metric",
+    "Metrics",
+    "Number",
+    "OPEN_METRICS_TYPE",
+    "PROMETHEUS_TYPE",
     "Page",
+    "Point",
+    "Read",
+    "Reading",
+    "SHARES",
+    "SIGNALS",
     "Signal",
+    "Snapshot",
     "Span",
     "SpanContext",
     "SpanKind",
     "SpanRecord",
+    "Spread",
     "Telemetry",
     "TelemetrySettings",
     "Trace",
     "Tracer",
     "Value",
+    "WrongReading",
+    "counter",
     "current_span",
     "enter_span",
+    "gauge",
+    "histogram",
+    "open_metrics_text",
     "parse_traceparent",
+    "prometheus_text",
+    "text_pieces",
+    "total",
 ]

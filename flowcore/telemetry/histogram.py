@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Iterable
+from functools import lru_cache
 
 import attrs
+
+from flowcore.telemetry.metrics import Distribution
 
 BOUNDS: tuple[float, ...] = tuple(
     round(scale * step, 9)
@@ -12,6 +16,17 @@ BOUNDS: tuple[float, ...] = tuple(
     for step in (1.0, 1.5, 2.0, 3.0, 5.0, 7.0)
 )
 """Upper bounds of the buckets, in seconds, from 10 µs to 700 s; what is longer is in one more."""
+
+TOLD: tuple[float, ...] = tuple(
+    round(scale * step, 9)
+    for scale in (1e-4, 1e-3, 1e-2, 1e-1, 1.0, 10.0)
+    for step in (5.0, 10.0, 20.0)
+)
+"""The bounds that are told outside: 1, 2 and 5 of each power of ten, from 0.5 ms to 200 s."""
+FINE: tuple[float, ...] = tuple(
+    round(scale * step, 9) for scale in (1e-5, 1e-4, 1e-3, 1e-2, 1e-1) for step in (1.0, 2.0, 5.0)
+)
+"""The same of what is quick, such as writing to a disk: from 10 µs to 0.5 s."""
 
 
 @attrs.frozen
@@ -39,9 +54,15 @@ class Histogram:
         self._longest = 0.0
         self.count = 0
 
-    def record(self, seconds: float) -> None:
-        """Take one duration in."""
-        self._counts[bisect_left(BOUNDS, seconds)] += 1
+    def record(self, seconds: float) -> int:
+        """Take one duration in; gives the number of its bucket, for another histogram to `put` it in."""
+        bucket = bisect_left(BOUNDS, seconds)
+        self.put(bucket, seconds)
+        return bucket
+
+    def put(self, bucket: int, seconds: float) -> None:
+        """Take one duration in, of which the bucket is known."""
+        self._counts[bucket] += 1
         self._total += seconds
         self.count += 1
         if seconds > self._longest:
@@ -63,6 +84,21 @@ class Histogram:
                 return min(bound, self._longest)
         return self._longest
 
+    def add(self, other: Histogram) -> None:
+        """Take in all that another one has seen."""
+        self._counts = [mine + its for mine, its in zip(self._counts, other._counts, strict=True)]
+        self._total += other._total
+        self.count += other.count
+        self._longest = max(self._longest, other._longest)
+
+    def distribution(self, bounds: tuple[float, ...] = TOLD) -> Distribution:
+        """How many were how long, by some of `BOUNDS`: exact, since each of its buckets is whole in one."""
+        counts, start = [], 0
+        for end in _ends(bounds):
+            counts.append(sum(self._counts[start:end]))
+            start = end
+        return Distribution(bounds, tuple(counts), self._total, self.count)
+
     def durations(self) -> Durations:
         """All that is known, as a frozen object."""
         return Durations(
@@ -72,3 +108,17 @@ class Histogram:
             p99=self.percentile(0.99),
             longest=self._longest if self.count else None,
         )
+
+
+def total(histograms: Iterable[Histogram]) -> Histogram:
+    """All that several have seen, as one."""
+    sum_ = Histogram()
+    for one in histograms:
+        sum_.add(one)
+    return sum_
+
+
+@lru_cache(8)
+def _ends(bounds: tuple[float, ...]) -> tuple[int, ...]:
+    """Where the buckets of these bounds end, among those of all."""
+    return (*(BOUNDS.index(bound) + 1 for bound in bounds), len(BOUNDS) + 1)

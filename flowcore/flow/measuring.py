@@ -1,0 +1,106 @@
+"""What a node has to tell as metrics: its rooms, each by what they say of themselves."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING
+
+import trio
+
+from flowcore.access.measures import measure as measure_access
+from flowcore.agents.measures import measures as measure_agents
+from flowcore.assembly import Status
+from flowcore.durable.measures import measure as measure_durable
+from flowcore.requests.measures import measures as measure_requests
+from flowcore.state.measures import measure as measure_state
+from flowcore.telemetry import Metrics, Reading, counter, gauge
+
+if TYPE_CHECKING:
+    from flowcore.flow.node import Flow
+
+UPTIME = gauge("flowcore.node.uptime", "s", "Since the node began to open.")
+READY = gauge("flowcore.node.ready", "{node}", "1 while new work is welcome, else 0.")
+DRAINING = gauge("flowcore.node.draining", "{node}", "1 once a drain has begun, else 0.")
+COMPONENTS = gauge("flowcore.components", "{component}", "Components by status.", "status")
+UNWELL = gauge(
+    "flowcore.component.unwell",
+    "{component}",
+    "1 for each component that is not ok, by its status.",
+    "component",
+    "status",
+)
+RESTARTS = counter(
+    "flowcore.supervisor.restarts",
+    "{child}",
+    "Children that a supervisor started again.",
+    "supervisor",
+)
+SINGLETON = gauge(
+    "flowcore.singleton.here", "{agent}", "1 where this node runs the singleton.", "agent"
+)
+
+Parts = Iterator[Callable[[], Iterable[Reading]]]
+
+
+def watch_node(flow: Flow, metrics: Metrics) -> None:
+    """Have a node's own rooms read, those of them that are open."""
+    metrics.add("node", lambda: (lambda: _node(flow),))
+    metrics.add(
+        "requests", lambda: measure_requests(flow.requests) if hasattr(flow, "requests") else ()
+    )
+    metrics.add("agents", lambda: measure_agents(flow.agents.values()))
+    metrics.add("edges", lambda: _accesses(flow))
+    metrics.add("swarm", lambda: _swarm(flow))
+    metrics.add("state", lambda: _state(flow))
+    metrics.add("router", lambda: _router(flow))
+
+
+def _node(flow: Flow) -> Iterator[Reading]:
+    yield UPTIME.of(trio.current_time() - flow.started)
+    yield READY.of(int(flow.ready))
+    yield DRAINING.of(int(flow.draining.is_set()))
+    components = flow.components()
+    states = [one.status for one in components]
+    for status in Status:
+        yield COMPONENTS.of(states.count(status), status.value)
+    for one in components:
+        if one.status is not Status.OK:
+            yield UNWELL.of(1, one.component, one.status.value)
+    for name, supervisor in flow.supervisors():
+        yield RESTARTS.of(supervisor.statistics().restarts, name)
+    for name, single in flow.singletons.items():
+        yield SINGLETON.of(int(bool(single.fence)), name)
+
+
+def _accesses(flow: Flow) -> Parts:
+    for name, access in list(flow.access.items()):
+        yield partial(measure_access, access, name)
+
+
+def _swarm(flow: Flow) -> Parts:
+    open_ = flow.opened()
+    if open_.swarm is not None:
+        from flowcore.swarm.measures import measure as measure_swarm
+
+        yield partial(measure_swarm, open_.swarm)
+    if open_.federation is not None:
+        from flowcore.federation.measures import measure as measure_federation
+
+        yield partial(measure_federation, open_.federation)
+
+
+def _state(flow: Flow) -> Parts:
+    open_ = flow.opened()
+    if open_.state is not None:
+        yield partial(measure_state, open_.state)
+    if open_.durable is not None:
+        yield partial(measure_durable, open_.durable)
+
+
+def _router(flow: Flow) -> Parts:
+    router = flow.opened().router
+    if router is not None:
+        from flowcore.routing.measures import measure as measure_router
+
+        yield partial(measure_router, router)
