@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import trio
 
@@ -17,7 +17,16 @@ from flowcore.state.measures import measure as measure_state
 from flowcore.telemetry import Metrics, Reading, counter, gauge
 
 if TYPE_CHECKING:
-    from flowcore.flow.node import Flow
+    from flowcore.access import Access
+    from flowcore.agents import Agent
+    from flowcore.assembly import ComponentStatus
+    from flowcore.durable import Durable, Single
+    from flowcore.federation import Federation
+    from flowcore.requests import Requests
+    from flowcore.routing import Router
+    from flowcore.state import State
+    from flowcore.supervise import Supervisor
+    from flowcore.swarm import Swarm
 
 UPTIME = gauge("flowcore.node.uptime", "s", "Since the node began to open.")
 READY = gauge("flowcore.node.ready", "{node}", "1 while new work is welcome, else 0.")
@@ -40,10 +49,38 @@ SINGLETON = gauge(
     "flowcore.singleton.here", "{agent}", "1 where this node runs the singleton.", "agent"
 )
 
+
+class Opened(NamedTuple):
+    """The rooms of a node; None for one that it has not, or that is closed."""
+
+    swarm: Swarm | None
+    federation: Federation | None
+    state: State | None
+    durable: Durable | None
+    router: Router | None
+
+
+class Node(Protocol):
+    """A node, as it is measured."""
+
+    requests: Requests
+    agents: dict[str, Agent]
+    access: dict[str, Access]
+    singletons: dict[str, Single]
+    started: float
+    draining: trio.Event
+
+    @property
+    def ready(self) -> bool: ...
+    def components(self) -> tuple[ComponentStatus, ...]: ...
+    def supervisors(self) -> Iterator[tuple[str, Supervisor]]: ...
+    def opened(self) -> Opened: ...
+
+
 Parts = Iterator[Callable[[], Iterable[Reading]]]
 
 
-def watch_node(flow: Flow, metrics: Metrics) -> None:
+def watch_node(flow: Node, metrics: Metrics) -> None:
     """Have a node's own rooms read, those of them that are open."""
     metrics.add("node", lambda: (lambda: _node(flow),))
     metrics.add(
@@ -56,7 +93,7 @@ def watch_node(flow: Flow, metrics: Metrics) -> None:
     metrics.add("router", lambda: _router(flow))
 
 
-def _node(flow: Flow) -> Iterator[Reading]:
+def _node(flow: Node) -> Iterator[Reading]:
     yield UPTIME.of(trio.current_time() - flow.started)
     yield READY.of(int(flow.ready))
     yield DRAINING.of(int(flow.draining.is_set()))
@@ -73,12 +110,12 @@ def _node(flow: Flow) -> Iterator[Reading]:
         yield SINGLETON.of(int(bool(single.fence)), name)
 
 
-def _accesses(flow: Flow) -> Parts:
+def _accesses(flow: Node) -> Parts:
     for name, access in list(flow.access.items()):
         yield partial(measure_access, access, name)
 
 
-def _swarm(flow: Flow) -> Parts:
+def _swarm(flow: Node) -> Parts:
     open_ = flow.opened()
     if open_.swarm is not None:
         from flowcore.swarm.measures import measure as measure_swarm
@@ -90,7 +127,7 @@ def _swarm(flow: Flow) -> Parts:
         yield partial(measure_federation, open_.federation)
 
 
-def _state(flow: Flow) -> Parts:
+def _state(flow: Node) -> Parts:
     open_ = flow.opened()
     if open_.state is not None:
         yield partial(measure_state, open_.state)
@@ -98,7 +135,7 @@ def _state(flow: Flow) -> Parts:
         yield partial(measure_durable, open_.durable)
 
 
-def _router(flow: Flow) -> Parts:
+def _router(flow: Node) -> Parts:
     router = flow.opened().router
     if router is not None:
         from flowcore.routing.measures import measure as measure_router

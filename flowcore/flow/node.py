@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal
 
 import attrs
 import trio
@@ -33,7 +33,7 @@ from flowcore.errors import (
 from flowcore.federation import Federation, Placed
 from flowcore.flow.broadcasting import Broadcast, Broadcasting, Want
 from flowcore.flow.calling import Calling
-from flowcore.flow.measuring import watch_node
+from flowcore.flow.measuring import Opened, watch_node
 from flowcore.flow.outliving import kept_tasks, revocations
 from flowcore.flow.reload import AgentChanges, Reloaded, Steps, placed, places, steps
 from flowcore.flow.roster import Roster
@@ -54,16 +54,6 @@ from flowcore.telemetry import Metrics, Telemetry
 from flowcore.wall import WallClock
 
 Kind = Literal["tools", "resources", "prompts"]
-
-
-class Opened(NamedTuple):
-    """The rooms of a flow; None for one that it has not, or that is closed."""
-
-    swarm: Swarm | None
-    federation: Federation | None
-    state: HardState | None
-    durable: Durable | None
-    router: Router | None
 
 
 class Flow(Calling):

@@ -90,7 +90,7 @@ class Metrics:
 
     async def snapshot(self) -> Snapshot:
         """All metrics now. Never raises for what a component does wrong."""
-        if self._taking is not None:
+        while self._taking is not None:
             await self._taking.wait()
             if self._latest is not None:
                 return self._latest
