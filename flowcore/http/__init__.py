@@ -6,6 +6,7 @@ from flowcore.http.failures import BodyTooLarge, ConnectFailed, HttpError, Proto
 from flowcore.http.fields import HeaderMap
 from flowcore.http.forwarded import NETWORKS, Forwarding
 from flowcore.http.limits import Limits
+from flowcore.http.measures import measure_server
 from flowcore.http.messages import Handler, Request, Response, Send, Stream, Tls
 from flowcore.http.server import Admits, CannotListen, Server, open_http_server
 from flowcore.http.sse import EventTooLarge, ServerEvent, SseDecoder, encode_event
@@ -50,6 +51,7 @@ __all__ = [
     "TlsSettings",
     "client_context",
     "encode_event",
+    "measure_server",
     "open_client",
     "open_http_server",
     "split_url",

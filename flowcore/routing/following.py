@@ -19,6 +19,7 @@ from flowcore.routing.files import read_kept, save_often, write_kept
 from flowcore.routing.shelf import Shelf
 
 if TYPE_CHECKING:
+    from flowcore.routing.interfaces import VectorIndex
     from flowcore.state import Changes, Pattern, State
 
 logger = logging.getLogger(__name__)
@@ -165,6 +166,10 @@ class Following:
             "foreign": {str(id_): name for id_, name in self.foreign.items()},
             **{name: shelf.kept() for name, shelf in self._shelves.items()},
         }
+
+    def indexes(self) -> dict[str, VectorIndex]:
+        """The vector indexes, by their names."""
+        return {name: shelf.index for name, shelf in self._shelves.items()}
 
     def status(self) -> dict[str, Any]:
         """How far it is, and what is found where."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from flowcore.routing.router import Router
-from flowcore.telemetry import Reading, counter, gauge, histogram
+from flowcore.telemetry import Measured, Reading, counter, gauge, histogram
 
 ROUTES = counter(
     "flowcore.router.routes",
@@ -112,3 +112,9 @@ def measure(router: Router) -> Iterator[Reading]:
     yield SEARCHES.of(router.memory.took.distribution())
     yield BEHIND.of(memory["following"]["behind"])
     yield FOREIGN.of(memory["following"]["foreign"])
+    gate = router.learning.gate
+    if isinstance(gate, Measured):
+        yield from gate.measure("gate")
+    for name, index in router.memory.indexes().items():
+        if isinstance(index, Measured):
+            yield from index.measure(name)

@@ -22,7 +22,7 @@ from flowcore.routing.settings import MemorySettings
 from flowcore.telemetry import Histogram
 
 if TYPE_CHECKING:
-    from flowcore.routing.interfaces import Vectors
+    from flowcore.routing.interfaces import VectorIndex, Vectors
     from flowcore.state import Pattern, State, StoredPattern
 
 
@@ -282,6 +282,10 @@ class Memory:
                 done += len(patterns)
                 told(start + _REEMBED, len(todo))
             return done
+
+    def indexes(self) -> dict[str, VectorIndex]:
+        """The vector indexes by name: of memory, and of what was asked before."""
+        return self._following.indexes()
 
     def status(self) -> dict[str, Any]:
         """What it did, measured; times in seconds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 
-from flowcore.telemetry.metrics import Distribution, Kind, Metric, Reading, Number
+from flowcore.telemetry.metrics import Distribution, Kind, Metric, Number, Reading
 from flowcore.telemetry.snapshot import Family
 
 MOST_POINTS = 20_000

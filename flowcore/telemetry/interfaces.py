@@ -8,7 +8,6 @@ from typing import Any, Literal, Protocol
 import attrs
 
 from flowcore.telemetry.records import LogLine, SpanRecord
-from flowcore.telemetry.snapshot import Snapshot
 
 Signal = Literal["traces", "metrics", "logs"]
 """What an exporter can be given."""

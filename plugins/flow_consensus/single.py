@@ -7,13 +7,14 @@ behind.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
 import trio
 
+from flow_consensus.measures import of_engine
 from flow_consensus.tail import Tail, check_applied
 from flow_consensus.waiting import Proposal, Waiting
 from flowcore.config import Size, setting
@@ -26,7 +27,7 @@ from flowcore.errors import (
 )
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.state import Committed, Consensus, Installed, LogEntry, Shown, Storage
-from flowcore.telemetry import Histogram
+from flowcore.telemetry import Histogram, Reading
 
 
 @attrs.frozen(kw_only=True)
@@ -162,6 +163,11 @@ class Single:
     async def compact(self, position: int) -> None:
         if not self._stopped:
             await self._storage.compact(position)
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        del name
+        return of_engine(self.status(), self._took)
 
     def status(self) -> dict[str, Any]:
         """What it wrote and refused."""

@@ -35,7 +35,7 @@ is refused.
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncGenerator, Awaitable, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
@@ -58,13 +58,15 @@ from flowcore.http import (
     Request,
     Response,
     Send,
+    Server,
     Stream,
     TlsSettings,
+    measure_server,
     open_http_server,
 )
 from flowcore.interfaces import AgentView, Edge, Host
 from flowcore.requests import Entry, Envelope, Principal, Priority, Task, tool_params
-from flowcore.telemetry import Page
+from flowcore.telemetry import Page, Reading
 
 ROUTES = (
     Route("GET", "/livez", open=True),
@@ -472,6 +474,11 @@ class ApiEdge:
     """What the edge yields."""
 
     endpoints: tuple[str, ...]
+    _server: Server
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        return measure_server(self._server.statistics(), name)
 
 
 @asynccontextmanager
@@ -485,7 +492,7 @@ async def open_api(config: ApiConfig, context: Context) -> AsyncGenerator[Edge]:
     ) as server:
         api.resource.port = server.addresses[0].port
         scheme = "https" if server.secure else "http"
-        yield ApiEdge(tuple(f"{scheme}://{address}" for address in server.addresses))
+        yield ApiEdge(tuple(f"{scheme}://{address}" for address in server.addresses), server)
         await server.drain(config.drain)
 
 

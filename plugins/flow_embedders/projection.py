@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from hashlib import shake_256
 from typing import TYPE_CHECKING, Any
 
@@ -18,7 +18,9 @@ import numpy as np
 import numpy.typing as npt
 import trio
 
+from flow_embedders.measures import of_embedder
 from flowcore.routing import Identity, VectorCache
+from flowcore.telemetry import Reading
 from flowcore.text import Counting, Weights, features, words
 
 if TYPE_CHECKING:
@@ -118,6 +120,11 @@ class Hashed:
                 seen = 0
                 await trio.lowlevel.checkpoint()
         return made
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        del name
+        return of_embedder(self.status())
 
     def status(self) -> dict[str, Any]:
         """How many texts, how many of them were cut, seconds spent on them, and the cache."""

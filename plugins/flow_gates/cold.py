@@ -8,7 +8,7 @@ times that.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -16,9 +16,11 @@ import numpy as np
 
 from flow_gates.evidence import Described, Texts, checked_query, checked_vector, shares
 from flow_gates.lessons import checked_lesson
+from flow_gates.measures import LESSONS
 from flow_gates.sealing import sealed, unsealed
 from flowcore.errors import DamagedState
 from flowcore.routing import Choice, Expert, Gate, Identity, Lesson, Query, Ranking
+from flowcore.telemetry import Reading
 
 if TYPE_CHECKING:
     from flow_gates.settings import SimilarityConfig
@@ -137,6 +139,11 @@ class SimilarityGate:
                 f" not {counts.form!r} for {counts.embedder}"
             )
         self._lessons, self._right = Counter(counts.lessons), counts.right
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        del name
+        yield LESSONS.of(self._lessons.total())
 
     def status(self) -> dict[str, Any]:
         """How many experts and lessons there are; that nothing is learned from them here."""

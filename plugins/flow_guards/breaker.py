@@ -8,7 +8,7 @@ had less time than `patience` of its caller, says nothing.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Callable, Mapping
+from collections.abc import AsyncGenerator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +16,7 @@ import attrs
 import trio
 from msgspec import Struct
 
+from flow_guards.measures import ALLOWED, REFUSED
 from flowcore.agents import BreakerChanged, Event
 from flowcore.assembly import Status
 from flowcore.config import Duration, setting
@@ -43,6 +44,7 @@ from flowcore.resilience import (
     Ticket,
     Verdict,
 )
+from flowcore.telemetry import Reading, counter, gauge
 
 logger = logging.getLogger(__name__)
 
@@ -200,6 +202,16 @@ class Breakers(Guard):
         _ACTIONS[action](breaker, now)
         return attrs.asdict(breaker.status(now))
 
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        yield ALLOWED.of(sum(one.allowed for one in self._breakers.values()), name)
+        yield REFUSED.of(sum(one.refused for one in self._breakers.values()), name, "breaker")
+        for agent, breaker in self._breakers.items():
+            for state in BreakerState:
+                yield STATE.of(int(breaker.state is state), name, agent, state.value)
+            yield OPENED.of(breaker.opened, name, agent)
+            yield BROKEN.of(breaker.refused, name, agent)
+
     def status(self) -> dict[str, Any]:
         """Every breaker as it is now, by agent."""
         now = self._clock()
@@ -213,6 +225,20 @@ class Breakers(Guard):
         }
 
 
+STATE = gauge(
+    "flowcore.breaker.state",
+    "{breaker}",
+    "1 for the state of an agent's breaker.",
+    "guard",
+    "agent",
+    "state",
+)
+OPENED = counter(
+    "flowcore.breaker.opened", "{time}", "How often a breaker opened by itself.", "guard", "agent"
+)
+BROKEN = counter(
+    "flowcore.breaker.refused", "{call}", "Calls that an open breaker refused.", "guard", "agent"
+)
 _ACTIONS: dict[str, Callable[[Breaker, float], None]] = {
     "open": Breaker.force_open,
     "close": Breaker.force_closed,

@@ -6,19 +6,21 @@ to come back: so those that are let in are served in time.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import attrs
 from msgspec import Struct
 
+from flow_guards.measures import ALLOWED, REFUSED
 from flowcore.config import setting
 from flowcore.envelope import Envelope, Priority
 from flowcore.errors import CallError, DeadlineExceeded, Overloaded
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.requests import Guard
 from flowcore.resilience import GradientSettings, Shedder, SheddingSettings
+from flowcore.telemetry import Reading, gauge
 
 
 @attrs.frozen(kw_only=True)
@@ -106,6 +108,16 @@ class Concurrency(Guard):
         made = self._shedders[agent] = Shedder(self._config.limit, self._config.shares)
         return made
 
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        yield ALLOWED.of(self.allowed, name)
+        for priority in Priority:
+            yield REFUSED.of(self.refused[priority], name, priority.name.lower())
+        shedders = self._shedders if self._all is None else {"*": self._all}
+        for agent, one in shedders.items():
+            yield LIMIT.of(one.gradient.limit, name, agent)
+            yield RUNNING.of(one.inflight, name, agent)
+
     def status(self) -> dict[str, Any]:
         """The limits as they are now, and what was refused, by priority; times in seconds."""
         shedders = self._shedders if self._all is None else {"*": self._all}
@@ -122,6 +134,18 @@ class Concurrency(Guard):
             "allowed": self.allowed,
             "refused": {one.name.lower(): self.refused[one] for one in Priority},
         }
+
+
+LIMIT = gauge(
+    "flowcore.concurrency.limit",
+    "{call}",
+    "How many calls an agent is given at a time, as its times say; `*` is all agents together.",
+    "guard",
+    "agent",
+)
+RUNNING = gauge(
+    "flowcore.concurrency.running", "{call}", "Calls that count against it.", "guard", "agent"
+)
 
 
 @asynccontextmanager

@@ -19,19 +19,21 @@ reading of its URI (`flow_guards.uris`), and denied if it is in any.
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncGenerator, Iterable
+from collections.abc import AsyncGenerator, Iterable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
 import msgspec
 
+from flow_guards.measures import ALLOWED, REFUSED
 from flow_guards.uris import READINGS, has_dots, readings
 from flowcore.config import setting
 from flowcore.envelope import Envelope, Principal
 from flowcore.errors import InvalidArguments, PermissionDenied
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.requests import Guard
+from flowcore.telemetry import Reading
 
 _REMEMBERED = 20_000
 _LONGEST = 512
@@ -210,6 +212,11 @@ class Permissions(Guard):
         data = {"scope": " ".join(sorted(scopes))} if scopes else None
         name = name if len(name) <= _LONGEST else f"{name[:_LONGEST]}..."
         return PermissionDenied(f"{principal.name!r} may not use {name!r}", data=data, began=False)
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        yield ALLOWED.of(self.allowed, name)
+        yield REFUSED.of(self.denied, name, "permission")
 
     def status(self) -> dict[str, Any]:
         """What was decided."""

@@ -14,13 +14,14 @@ import hashlib
 import json
 import logging
 import pathlib
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any, Literal
 
 import attrs
 import trio
 
+from flow_guards.measures import REFUSED
 from flowcore.agents import Catalog, Tool
 from flowcore.config import setting
 from flowcore.envelope import Envelope, Principal
@@ -29,6 +30,7 @@ from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.interfaces import Host
 from flowcore.requests import Guard
 from flowcore.secrets import write_private
+from flowcore.telemetry import Reading, gauge
 
 logger = logging.getLogger(__name__)
 
@@ -157,6 +159,12 @@ class Pinning(Guard):
         """What is believed, to be kept."""
         return self._pins
 
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        yield REFUSED.of(self.refused, name, "quarantine")
+        yield PINNED.of(sum(map(len, self._pins.values())), name)
+        yield QUARANTINED.of(len(self._quarantined), name)
+
     def status(self) -> dict[str, Any]:
         """How many tools are pinned, and which are in quarantine."""
         return {
@@ -164,6 +172,15 @@ class Pinning(Guard):
             "quarantined": [".".join(key) for key in sorted(self._quarantined)],
             "refused": self.refused,
         }
+
+
+PINNED = gauge("flowcore.pinning.pinned", "{tool}", "Tools whose definition is known.", "guard")
+QUARANTINED = gauge(
+    "flowcore.pinning.quarantined",
+    "{tool}",
+    "Tools that changed, and wait to be approved.",
+    "guard",
+)
 
 
 def fingerprint(tool: Tool) -> str:

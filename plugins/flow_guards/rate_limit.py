@@ -16,6 +16,7 @@ from typing import Any
 import attrs
 import trio
 
+from flow_guards.measures import ALLOWED, REFUSED
 from flowcore.config import setting
 from flowcore.config import validators as v
 from flowcore.envelope import Envelope, Principal
@@ -23,6 +24,7 @@ from flowcore.errors import Overloaded
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.requests import Guard
 from flowcore.resilience import Bucket, Buckets, Key, Rate
+from flowcore.telemetry import Reading, gauge
 
 _LONGEST_NAME = 64
 """A principal's name of more characters is remembered by its digest, so that memory has a bound."""
@@ -177,6 +179,16 @@ class RateLimit(Guard):
         self.refused[limit] += 1
         raise Overloaded(message, data={"limit": limit}, retry_after=wait)
 
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        yield ALLOWED.of(self.allowed, name)
+        for limit, count in self.refused.items():
+            yield REFUSED.of(count, name, limit)
+        yield PRINCIPALS.of(
+            sum(len(one) for one in (self._principals, *self._named.values())), name
+        )
+        yield TOKENS.of(_level(self._total, self._clock()), name)
+
     def status(self) -> dict[str, Any]:
         """What passed, what each limit refused, and the tokens that are left."""
         now = self._clock()
@@ -193,6 +205,15 @@ class RateLimit(Guard):
         }
 
 
+PRINCIPALS = gauge(
+    "flowcore.rate_limit.principals",
+    "{principal}",
+    "Principals whose requests are remembered.",
+    "guard",
+)
+TOKENS = gauge(
+    "flowcore.rate_limit.tokens", "{request}", "What the limit of all together has left.", "guard"
+)
 _UNKNOWN: Any = object()
 
 

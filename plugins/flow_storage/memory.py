@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
 import trio
 
+from flow_storage.measures import ENTRIES, SIZE, SNAPSHOT
 from flowcore.errors import TooOld
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.state import LogEntry, SnapshotInfo, Storage
+from flowcore.telemetry import Reading
 
 
 @attrs.frozen(kw_only=True)
@@ -95,6 +97,13 @@ class MemoryLog:
         for chunk in self._chunks:
             await trio.lowlevel.checkpoint()
             yield chunk
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        del name
+        yield SIZE.of(self._bytes)
+        yield ENTRIES.of(self.last - self.compacted[0])
+        yield SNAPSHOT.of(None if self.snapshot is None else self.snapshot.position)
 
     def status(self) -> dict[str, Any]:
         """How much it holds."""

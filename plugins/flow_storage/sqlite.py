@@ -15,7 +15,7 @@ one is used, and what was written with another one, or with none, is written aga
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from time import perf_counter
@@ -25,12 +25,14 @@ import attrs
 import trio
 
 from flow_storage.log_file import LogFile
+from flow_storage.measures import COMMITS, ENTRIES, FAILED, FSYNC, SIZE, SNAPSHOT
 from flow_storage.sealing import PLAIN, named, seals_of
 from flowcore.config import Secret, setting
 from flowcore.errors import StorageError, StorageFailed
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.secrets import read_seal_keys
 from flowcore.state import LogEntry, SnapshotInfo, Storage
+from flowcore.telemetry import FINE, Reading
 
 _logger = logging.getLogger(__name__)
 T = TypeVar("T")
@@ -135,6 +137,17 @@ class SqliteStorage:
 
     async def _run(self, work: Callable[[], T]) -> T:
         return await trio.to_thread.run_sync(work, limiter=self._thread)
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        del name
+        held = self._file.snapshot
+        yield SIZE.of(self._file.size())
+        yield ENTRIES.of(self._file.last - self._file.compacted[0])
+        yield SNAPSHOT.of(None if held is None else held.position)
+        yield COMMITS.of(self._commits)
+        yield FSYNC.of(self._file.fsyncs.distribution(FINE))
+        yield FAILED.of(int(bool(self._failed)))
 
     def status(self) -> dict[str, Any]:
         """How much it holds, and how long its commits took, fsync and the way to the thread included."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import attrs
 
-from flowcore.telemetry import Histogram
+from flowcore.telemetry import Histogram, Reading, counter, gauge, histogram
 
 
 @attrs.define(eq=False)
@@ -54,6 +54,47 @@ class Measures:
             },
             "fallbacks": dict(self.fallbacks),
         }
+
+    def readings(self, status: Mapping[str, Any], name: str) -> Iterator[Reading]:
+        """The metrics of an index of this name, by its status."""
+        yield VECTORS.of(status["count"], name)
+        yield MEMORY.of(status["memory"], name)
+        yield DISK.of(status["disk"], name)
+        yield BUILDING.of(int(bool(status["building"])), name)
+        yield SEARCHES.of(self.seconds.distribution(), name)
+        yield SAMPLED.of(self.sampled, name)
+        yield RECALLED.of(self.recalled, name)
+        yield LEAST.of(self.least, name)
+        for what, count in self.fallbacks.items():
+            yield FALLBACKS.of(count, name, what)
+
+
+VECTORS = gauge("flowcore.index.vectors", "{vector}", "Vectors of an index.", "index")
+MEMORY = gauge(
+    "flowcore.index.memory", "By", "Memory of its own; mapped files do not count.", "index"
+)
+DISK = gauge("flowcore.index.disk", "By", "What its files take.", "index")
+BUILDING = gauge(
+    "flowcore.index.building", "{index}", "1 while something of it is being built.", "index"
+)
+SEARCHES = histogram("flowcore.index.search.duration", "s", "Searches, for their callers.", "index")
+SAMPLED = counter(
+    "flowcore.index.recall.samples", "{search}", "Searches that were done again, exactly.", "index"
+)
+RECALLED = counter(
+    "flowcore.index.recall.found",
+    "{search}",
+    "Of these the shares that had been found: divided by them, the recall.",
+    "index",
+)
+LEAST = gauge("flowcore.index.recall.least", "1", "The least share that a sample found.", "index")
+FALLBACKS = counter(
+    "flowcore.index.fallbacks",
+    "{search}",
+    "Searches that fell back on another way.",
+    "index",
+    "what",
+)
 
 
 def recall(found: Any, exact: Any, worst: float) -> float:

@@ -10,7 +10,7 @@ import logging
 import pathlib
 import random
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from functools import partial
 from typing import Any
@@ -30,6 +30,7 @@ from flow_consensus.etcd.reader import Reader
 from flow_consensus.etcd.records import FORMAT, Head, Keys, Meta, decode, decode_meta, encode
 from flow_consensus.etcd.settings import EtcdSettings
 from flow_consensus.etcd.writer import Writer
+from flow_consensus.measures import of_engine
 from flowcore.errors import StateUnavailable, StorageError, TooLarge, TooOld, UntrustedFile
 from flowcore.hookspecs import Context
 from flowcore.http import ClientCertificates, ClientTlsSettings, open_client
@@ -42,6 +43,7 @@ from flowcore.state import (
     SnapshotSource,
     Storage,
 )
+from flowcore.telemetry import Reading
 
 _logger = logging.getLogger(__name__)
 
@@ -163,6 +165,11 @@ class Etcd:
         if not done:
             raise StateUnavailable("nothing was restored: another node stores a snapshot just now")
         log.jump(end.head)
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        del name
+        return of_engine(self.status(), self._writer.took)
 
     def status(self) -> dict[str, Any]:
         """Where it is, what it did, who is there."""

@@ -59,7 +59,7 @@ class Writer:
         self._wake = trio.Event()
         self._end: End | None = None
         """Where the log ended when it was last seen; None if etcd is to be asked first."""
-        self._took = Histogram()
+        self.took = Histogram()
         self._proposals = self._unknown = 0
         self._batches = self._largest = self._conflicts = self._found_again = 0
 
@@ -77,7 +77,7 @@ class Writer:
             self._give_up(proposal)
         if proposal.error is not None:
             raise proposal.error()
-        self._took.record(trio.current_time() - proposal.since)
+        self.took.record(trio.current_time() - proposal.since)
         return proposal.position
 
     def _give_up(self, proposal: _Proposal) -> None:
@@ -305,7 +305,7 @@ class Writer:
             "largest_batch": self._largest,
             "conflicts": self._conflicts,
             "found_again": self._found_again,
-            "commit_seconds": attrs.asdict(self._took.durations()),
+            "commit_seconds": attrs.asdict(self.took.durations()),
         }
 
 

@@ -7,7 +7,7 @@ Read in this order: `endpoint` (which request goes which way), `door` (who may c
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ import attrs
 
 from flow_edges.mcp.settings import McpSettings, is_loopback, mentions
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
+from flowcore.telemetry import Reading, gauge
 
 if TYPE_CHECKING:
     from flowcore.http import Server
@@ -26,11 +27,25 @@ class McpEdge:
 
     server: Server
     path: str
+    sessions: Callable[[], int]
+    """How many sessions of clients there are now."""
 
     @property
     def endpoints(self) -> tuple[str, ...]:
         scheme = "https" if self.server.secure else "http"
         return tuple(f"{scheme}://{address}{self.path}" for address in self.server.addresses)
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        from flowcore.http import measure_server
+
+        yield from measure_server(self.server.statistics(), name)
+        yield SESSIONS.of(self.sessions(), name)
+
+
+SESSIONS = gauge(
+    "flowcore.edge.sessions", "{session}", "Sessions of clients with a handshake.", "edge"
+)
 
 
 @asynccontextmanager
@@ -56,7 +71,7 @@ async def open_mcp(config: McpSettings, context: Context) -> AsyncGenerator[McpE
             ) as server:
                 door.resource.port = server.addresses[0].port
                 try:
-                    yield McpEdge(server, config.path)
+                    yield McpEdge(server, config.path, endpoint.handshake.sessions.__len__)
                 finally:
                     endpoint.handshake.sessions.close_streams()
                     await server.drain(config.drain)

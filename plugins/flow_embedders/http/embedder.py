@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,9 +11,11 @@ import trio
 
 from flow_embedders.http.answers import Unsuccessful
 from flow_embedders.http.endpoint import Endpoint
+from flow_embedders.measures import of_embedder
 from flowcore.assembly import Status
 from flowcore.errors import EmbeddingFailed
 from flowcore.routing import Identity, VectorCache
+from flowcore.telemetry import Reading
 from flowcore.text import well_formed
 
 if TYPE_CHECKING:
@@ -94,6 +96,11 @@ class HttpEmbedder:
             self._failing = False
             self._report(Status.OK, "")
         return vectors
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        del name
+        return of_embedder(self.status())
 
     def status(self) -> dict[str, Any]:
         """Texts asked for and cut, those the endpoint answered, requests and how many of them were further

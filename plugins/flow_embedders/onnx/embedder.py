@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import pathlib
 import time
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import trio
 
+from flow_embedders.measures import of_embedder
 from flow_embedders.onnx.gathering import Gathering, Order, Place
 from flow_embedders.onnx.sentences import SentenceModel, digest
 from flowcore.errors import EmbeddingFailed
 from flowcore.routing import Identity, VectorCache
+from flowcore.telemetry import Reading
 
 if TYPE_CHECKING:
     from flow_embedders.onnx.settings import OnnxConfig
@@ -95,6 +97,11 @@ class OnnxEmbedder:
             over = self._gathering.finished(batch, vectors)
         for order in over:
             order.done.set()
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        del name
+        return of_embedder(self.status())
 
     def status(self) -> dict[str, Any]:
         """Texts asked for and cut, those that went through the model, in how many batches and seconds, how

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 from zlib import crc32
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from flow_gates.evidence import Described, Texts, checked_query, checked_vector, shares
 from flow_gates.lessons import checked_lesson
+from flow_gates.measures import of_moe
 from flow_gates.moe import kept
 from flow_gates.moe.exploration import Exploration
 from flow_gates.moe.learner import Learner
@@ -18,6 +19,7 @@ from flow_gates.moe.load import LoadBias
 from flow_gates.moe.losses import softmax
 from flow_gates.moe.settings import MoeConfig
 from flowcore.routing import Choice, Expert, Gate, Identity, Lesson, Query, Ranking
+from flowcore.telemetry import Reading
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
@@ -215,6 +217,11 @@ class MoeGate:
         self._learner.slots.arrive(self._there, self._learner.lessons)
         self._lay_out()
 
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        del name
+        return of_moe(self.status())
+
     def status(self) -> dict[str, Any]:
         """What it has learned, forgotten and found drifting; None for what cannot be told yet."""
         error = self._learner.calibration.error
@@ -228,6 +235,7 @@ class MoeGate:
             "consolidations": self._learner.ewc.points,
             "replayable": len(self._learner.replay),
             **self._learner.track.status(),
+            "loss": self._learner.loss,
             "temperature": round(self._learner.calibration.temperature, 4),
             "calibration_error": None if error is None else round(error, 4),
             "threshold": round(self._learner.scope.threshold, 4),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from hashlib import blake2b
 
@@ -50,6 +51,8 @@ class Learner:
         self.active: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
         """Shape (rows,): the experts that had lessons since the last consolidation."""
         self.lessons = 0
+        self.loss: float | None = None
+        """The loss of late lessons, before they were learned; None before there was one in this life."""
         self.taught: dict[int, int] = {}
         """How many lessons each row had."""
         self.rates: Floats = np.ones(0, np.float32)
@@ -106,7 +109,9 @@ class Learner:
         at = int((scored.places == place).argmax())
         self._measure(lesson, scored, at, vector)
         weight = min(lesson.weight / lesson.propensity, self.config.learning.max_weight)
-        slope = gradient(softmax(scored.logits), at, lesson.reward, lesson.exclusive)
+        shares = softmax(scored.logits)
+        self._lose(float(shares[at]), lesson.reward)
+        slope = gradient(shares, at, lesson.reward, lesson.exclusive)
         slope *= np.float32(weight)
         self.active[place] = True
         if self.ewc.points:
@@ -135,6 +140,13 @@ class Learner:
         self.calibration.observe(scored.logits, at, right)
         if right and self.lessons % _FITTED == 0 and len(scored.places) > 1:
             self.scope.observe(*self._strengths(scored, at, vector))
+
+    def _lose(self, share: float, reward: float) -> None:
+        """What a lesson costs: see `losses`."""
+        least = 1e-7
+        cost = -reward * math.log(max(share, least))
+        cost -= (1.0 - reward) * math.log(max(1.0 - share, least))
+        self.loss = cost if self.loss is None else self.loss + (cost - self.loss) / 100
 
     def _again(self, example: Example, rival: int, step: Step) -> None:
         """Learn an example again, among its rivals and the expert of the lesson at hand."""

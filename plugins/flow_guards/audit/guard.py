@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -21,6 +21,7 @@ from flowcore.envelope import Envelope, Principal
 from flowcore.errors import AgentUnavailable, CallError
 from flowcore.hookspecs import Context
 from flowcore.requests import Guard
+from flowcore.telemetry import Reading, counter, gauge
 
 logger = logging.getLogger(__name__)
 
@@ -199,6 +200,13 @@ class Audit(Guard):
             self._context.report(Status.OK)
         return True
 
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        yield WRITTEN.of(self.written, name)
+        yield WAITING.of(len(self._waiting), name)
+        yield LOST.of(self._lost_ever, name)
+        yield FAILING.of(int(bool(self._failure)), name)
+
     def status(self) -> dict[str, Any]:
         """How far it is; `seq` is the last line's number, to compare a copy of the log with."""
         return {
@@ -208,6 +216,18 @@ class Audit(Guard):
             "lost": self._lost_ever,
             "failure": self._failure,
         }
+
+
+WRITTEN = counter(
+    "flowcore.audit.written", "{line}", "Lines of the audit log that were written.", "guard"
+)
+WAITING = gauge("flowcore.audit.waiting", "{line}", "Lines that wait to be written.", "guard")
+LOST = counter(
+    "flowcore.audit.lost", "{line}", "Lines that there was no room for; the log says so.", "guard"
+)
+FAILING = gauge(
+    "flowcore.audit.failing", "{log}", "1 while the log cannot be written, else 0.", "guard"
+)
 
 
 def digest_of(envelope: Envelope) -> str:

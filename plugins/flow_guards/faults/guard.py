@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import signal
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -23,6 +23,7 @@ from flowcore.errors import AgentUnavailable, CallError, InvalidArguments, Unkno
 from flowcore.hookspecs import Context
 from flowcore.requests import Guard
 from flowcore.swarm import Rule
+from flowcore.telemetry import Reading, counter, gauge
 
 logger = logging.getLogger(__name__)
 
@@ -210,6 +211,12 @@ class Faults(Guard):
         self._start(name, experiment)
         return {"started": name, "dry_run": experiment.dry_run, "seconds": experiment.duration}
 
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        yield EXPERIMENTS.of(len(self._rehearsal.running), name)
+        for fault, count in self._rehearsal.injected.items():
+            yield INJECTED.of(count, name, fault)
+
     def status(self) -> dict[str, Any]:
         """What runs, and what was done."""
         now = trio.current_time()
@@ -230,6 +237,12 @@ class Faults(Guard):
             "injected": dict(self._rehearsal.injected),
             "stopped": self._rehearsal.stopped,
         }
+
+
+EXPERIMENTS = gauge("flowcore.faults.running", "{experiment}", "Experiments that run.", "guard")
+INJECTED = counter(
+    "flowcore.faults.injected", "{fault}", "Faults that were injected.", "guard", "fault"
+)
 
 
 def _rule(experiment: Experiment) -> Rule:

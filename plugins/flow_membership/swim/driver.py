@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
 
@@ -11,12 +11,14 @@ import trio
 
 from flow_membership import incarnations
 from flow_membership.incarnations import RESERVE
+from flow_membership.measures import of_swim
 from flow_membership.swim.engine import Own, Swim
 from flow_membership.swim.settings import SwimConfig
 from flow_membership.swim.syncing import Record, refusal
 from flow_membership.swim.wire import Malformed
 from flowcore.errors import LinkFailed, StorageFailed
 from flowcore.swarm import MOST_ABOUT, Member, MemberState, SwarmPort
+from flowcore.telemetry import Reading
 
 logger = logging.getLogger(__name__)
 
@@ -262,6 +264,12 @@ class SwimMembership:
                 self._flush(engine)
             await trio.sleep(interval)
         await trio.lowlevel.checkpoint()
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        del name
+        engine = self._engine
+        return iter(()) if engine is None else of_swim(engine.status(trio.current_time()))
 
     def status(self) -> dict[str, Any]:
         """What was measured since it began; times in seconds."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import random
 import time
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any, TypeVar
@@ -28,6 +28,7 @@ from flow_vectors.measures import Measures
 from flow_vectors.nearest import Where
 from flow_vectors.sampling import Sampling
 from flowcore.routing import Hits, Space
+from flowcore.telemetry import Reading
 
 _T = TypeVar("_T")
 _AT_ONCE = 600_000
@@ -261,6 +262,10 @@ class LocalIndex:
     async def settle(self) -> None:
         """Wait until nothing is being built."""
         await self.tending.settled()
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        return self._measures.readings(self.status(), name)
 
     def status(self) -> dict[str, Any]:
         """What was measured; sizes in bytes, times in seconds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 import time
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
 from typing import Any
@@ -21,6 +21,7 @@ from flow_vectors.pgvector.settings import PgvectorConfig
 from flow_vectors.pgvector.table import MOST_DIMENSIONS, Table, discard
 from flowcore.errors import RoutingError
 from flowcore.routing import Hits, Space
+from flowcore.telemetry import Reading
 
 NARROW = "exact search: the filter leaves few"
 FEW = "exact search: the index gave too few"
@@ -188,6 +189,10 @@ class PgvectorIndex:
                 continue
             worst = float(right[-1]) if len(right) else 0.0
             self._measures.compared(recall(scores.tolist(), right, worst))
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        return self._measures.readings(self.status(), name)
 
     def status(self) -> dict[str, Any]:
         """What was measured; sizes in bytes as of the last save, times in seconds."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 from typing import Any
@@ -21,6 +21,7 @@ from flow_consensus.raft.core import Refused, Role
 from flow_consensus.raft.driver.changes import Changing
 from flow_consensus.raft.driver.disk import Writer
 from flow_consensus.raft.driver.looking import Looking
+from flow_consensus.raft.driver.measures import of_raft
 from flow_consensus.raft.driver.port import Alone, Transport
 from flow_consensus.raft.driver.proposals import Proposals
 from flow_consensus.raft.driver.reads import Barriers
@@ -65,7 +66,7 @@ from flowcore.state import (
     Storage,
 )
 from flowcore.swarm import open_channel
-from flowcore.telemetry import Histogram
+from flowcore.telemetry import Histogram, Reading
 
 _logger = logging.getLogger(__name__)
 
@@ -200,6 +201,11 @@ class Raft:
             )
             for one in await self._storage.read(first, last)
         ]
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        del name
+        return of_raft(self.status(), self._proposals.took, self._given, self._taken_in)
 
     def status(self) -> dict[str, Any]:
         """Where it is, what it did, whom it leads."""

@@ -69,7 +69,7 @@ class Proposals:
         self._seen: dict[str, OrderedDict[int, ForwardAnswer]] = {}
         self._taken = self._batches = self._forwarded = 0
         self._largest = 0
-        self._took = Histogram()
+        self.took = Histogram()
 
     def status(self) -> dict[str, Any]:
         return {
@@ -80,7 +80,7 @@ class Proposals:
             "batches": self._batches,
             "largest_batch": self._largest,
             "forwarded": self._forwarded,
-            "commit_seconds": attrs.asdict(self._took.durations()),
+            "commit_seconds": attrs.asdict(self.took.durations()),
         }
 
     async def propose(self, command: bytes) -> int:
@@ -93,7 +93,7 @@ class Proposals:
         await proposal.done.wait()
         if proposal.error is not None:
             raise proposal.error()
-        self._took.record(trio.current_time() - proposal.since)
+        self.took.record(trio.current_time() - proposal.since)
         return proposal.position
 
     # ---- into the log
