@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from flowcore.agents.directory import Directory
     from flowcore.agents.events import Event
     from flowcore.agents.state import State
+    from flowcore.assembly.status import ComponentStatus
     from flowcore.envelope import Envelope, Principal, Reply
     from flowcore.http import Request
     from flowcore.requests.guards import Guard
@@ -366,6 +367,20 @@ class Host(Protocol):
 
     async def revocations(self) -> list[dict[str, Any]]:
         """What is revoked, as plain data. Raises AgentUnavailable without a hard state."""
+        ...
+
+    @property
+    def ready(self) -> bool:
+        """Whether new work is welcome."""
+        ...
+
+    @property
+    def draining(self) -> trio.Event:
+        """Set once a drain has begun."""
+        ...
+
+    def components(self) -> tuple[ComponentStatus, ...]:
+        """The status of every component."""
         ...
 
     def status(self) -> dict[str, Any]:

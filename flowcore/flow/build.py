@@ -117,7 +117,9 @@ class _Building:
         """Who takes away what the node tells of itself. The first to open, so that nothing is missed."""
         flow = self.flow
         components = flow.plan.of_kind("exporter")
-        async with open_exporters(components, flow.telemetry, flow.board, self._open) as exporters:
+        async with open_exporters(
+            components, flow.telemetry, flow.board, self._open, flow.metrics.snapshot
+        ) as exporters:
             yield exporters
 
     @asynccontextmanager

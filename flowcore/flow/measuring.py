@@ -14,7 +14,8 @@ from flowcore.assembly import Status
 from flowcore.durable.measures import measure as measure_durable
 from flowcore.requests.measures import measures as measure_requests
 from flowcore.state.measures import measure as measure_state
-from flowcore.telemetry import Metrics, Reading, counter, gauge
+from flowcore.telemetry import Metrics, Reading, Telemetry, counter, gauge
+from flowcore.telemetry.measures import measure as measure_telemetry
 
 if TYPE_CHECKING:
     from flowcore.access import Access
@@ -67,6 +68,7 @@ class Node(Protocol):
     agents: dict[str, Agent]
     access: dict[str, Access]
     singletons: dict[str, Single]
+    telemetry: Telemetry
     started: float
     draining: trio.Event
 
@@ -91,6 +93,7 @@ def watch_node(flow: Node, metrics: Metrics) -> None:
     metrics.add("swarm", lambda: _swarm(flow))
     metrics.add("state", lambda: _state(flow))
     metrics.add("router", lambda: _router(flow))
+    metrics.add("telemetry", lambda: (partial(measure_telemetry, flow.telemetry),))
 
 
 def _node(flow: Node) -> Iterator[Reading]:

@@ -8,6 +8,7 @@ from typing import Any, Literal, Protocol
 import attrs
 
 from flowcore.telemetry.records import LogLine, SpanRecord
+from flowcore.telemetry.snapshot import Snapshot
 
 Signal = Literal["traces", "metrics", "logs"]
 """What an exporter can be given."""
@@ -69,7 +70,7 @@ class Exporter(Protocol):
         """Take log lines away. Raises ExportFailed."""
         ...
 
-    async def send_metrics(self, snapshot: Any) -> None:
+    async def send_metrics(self, snapshot: Snapshot) -> None:
         """Take all metrics away as they are now. Raises ExportFailed."""
         ...
 

@@ -4,6 +4,7 @@
 |---|---|
 | `GET /livez` | 200 while the process runs its event loop |
 | `GET /readyz` | 200 when new work is welcome, 503 when not, with the components that are not well |
+| `GET /livez/COMPONENT`, `/readyz/COMPONENT` | the same of one, such as `edge.mcp`: 200, 503, or 404 |
 | `GET /status` | everything that is true of the node now |
 | `GET /agents`, `GET /agents/NAME` | agents with pools and figures |
 | `POST /agents/NAME/pause`, `.../resume`, `.../restart` | steer an agent |
@@ -48,6 +49,7 @@ from flow_edges.resource import Resource, host_of
 from flow_edges.routes import Route
 from flowcore.access import Access, is_local
 from flowcore.agents import Tool
+from flowcore.assembly import Status
 from flowcore.config import Address, Duration, setting
 from flowcore.config import validators as v
 from flowcore.errors import CallError, InvalidRequest, Unauthenticated, UnknownMethod, UnknownTarget
@@ -71,6 +73,8 @@ from flowcore.telemetry import Page, Reading
 ROUTES = (
     Route("GET", "/livez", open=True),
     Route("GET", "/readyz", open=True),
+    Route("GET", "/livez/COMPONENT"),
+    Route("GET", "/readyz/COMPONENT"),
     Route("GET", "/status"),
     Route("GET", "/agents"),
     Route("GET", "/agents/NAME"),
@@ -146,6 +150,8 @@ class Api:
         answers: dict[str, _Answer] = {
             "/livez": self._livez,
             "/readyz": self._readyz,
+            "/livez/COMPONENT": self._component,
+            "/readyz/COMPONENT": self._component,
             "/status": self._status,
             "/agents": self._agents,
             "/agents/NAME": self._agent,
@@ -205,10 +211,11 @@ class Api:
 
     async def _route(self, request: Request) -> Response | Stream:
         parts = request.path.strip("/").split("/")
-        page = self._host.telemetry.pages.get(request.path)
-        if page is not None:
-            return await self._page(request, page)
         found = self._routes.get((len(parts), parts[0]))
+        if found is None:
+            page = self._host.telemetry.pages.get(request.path)
+            if page is not None:
+                return await self._page(request, page)
         if found is None or request.path != "/" + "/".join(parts):
             return _problem(404, f"there is nothing at {request.path[:200]!r}")
         route, answer = found
@@ -235,11 +242,25 @@ class Api:
 
     async def _readyz(self, request: Request, parts: list[str]) -> Response:
         del request, parts
-        status = self._host.status()
-        body = {"ready": status["ready"], "draining": status["draining"]}
+        ready = self._host.ready
+        body: dict[str, Any] = {"ready": ready, "draining": self._host.draining.is_set()}
         if not self._access.schemes:  # who has not said who they are is told no more
-            body["unwell"] = [one for one in status["components"] if one["status"] != "ok"]
-        return _json(body, 200 if status["ready"] else 503)
+            now = trio.current_time()
+            components = self._host.components()
+            body["unwell"] = [one.asdict(now) for one in components if one.status is not Status.OK]
+        return _json(body, 200 if ready else 503)
+
+    async def _component(self, request: Request, parts: list[str]) -> Response:
+        """Whether one component lives, or is ready for work."""
+        await self._admit(request, "status", parts[1])
+        one = next((one for one in self._host.components() if one.component == parts[1]), None)
+        if one is None:
+            raise NotThere(f"there is no component {parts[1][:200]!r}")
+        live = one.status not in (Status.FAILED, Status.STOPPED)
+        ready = one.status in (Status.OK, Status.DEGRADED) and not self._host.draining.is_set()
+        well = live if parts[0] == "livez" else ready
+        told = {"live": live, "ready": ready, **one.asdict(trio.current_time())}
+        return _json(told, 200 if well else 503)
 
     async def _status(self, request: Request, parts: list[str]) -> Response:
         del parts

@@ -36,6 +36,7 @@ BY_THEMSELVES = sorted(
     in (
         "api",
         "console",
+        "prometheus",
         "exact",
         "hashed",
         "hnsw",
