@@ -2,9 +2,9 @@
 
 from flowcore.telemetry.collector import Metrics, Read
 from flowcore.telemetry.context import SpanContext, parse_traceparent
+from flowcore.telemetry.durations import FINE, Durations, Histogram, total
 from flowcore.telemetry.exporting import Exporting
 from flowcore.telemetry.gathering import WrongReading
-from flowcore.telemetry.histogram import FINE, Durations, Histogram, total
 from flowcore.telemetry.interfaces import SIGNALS, Exporter, ExportFailed, Page, Signal
 from flowcore.telemetry.metrics import (
     Distribution,

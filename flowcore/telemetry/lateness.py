@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import trio
 
-from flowcore.telemetry.histogram import Histogram
+from flowcore.telemetry.durations import Histogram
 
 PERIOD = 0.1
 """Seconds between two looks."""
