@@ -1,0 +1,93 @@
+"""`bft`: one order of commands that nodes agree on although some of them lie.
+
+`engine` is sans-IO, and all that it is made of; `driver` runs it under trio. What it stands on, and what it
+protects against, is in `docs/bft.md`.
+"""
+
+from flow_consensus.bft.blocks import (
+    BadMessage,
+    Block,
+    Change,
+    Endorsement,
+    Evidence,
+    Request,
+    Signed,
+    block_digest,
+    decode_block,
+    encode_block,
+    evidence_of,
+    request_statement,
+)
+from flow_consensus.bft.core import Reason, Refused
+from flow_consensus.bft.effects import (
+    BlocksWanted,
+    CheckpointDue,
+    ChunkWanted,
+    Event,
+    Install,
+    Piece,
+    ReadState,
+    Ready,
+    Settled,
+    Write,
+)
+from flow_consensus.bft.engine import Engine, Status
+from flow_consensus.bft.entries import blocks_of, command_of, entries_of, is_head
+from flow_consensus.bft.epochs import Epoch, Member
+from flow_consensus.bft.messages import Message, decode, encode
+from flow_consensus.bft.quorum import TooFewVoters, faults, quorum
+from flow_consensus.bft.restored import Promises, Restored
+from flow_consensus.bft.settings import EngineSettings
+from flow_consensus.bft.signing import NIL, Claim, Ed25519, Kind, Scheme, statement
+from flow_consensus.bft.standing import Standing
+
+__all__ = [
+    "NIL",
+    "BadMessage",
+    "Block",
+    "BlocksWanted",
+    "Change",
+    "CheckpointDue",
+    "ChunkWanted",
+    "Claim",
+    "Ed25519",
+    "Endorsement",
+    "Engine",
+    "EngineSettings",
+    "Epoch",
+    "Event",
+    "Evidence",
+    "Install",
+    "Kind",
+    "Member",
+    "Message",
+    "Piece",
+    "Promises",
+    "ReadState",
+    "Ready",
+    "Reason",
+    "Refused",
+    "Request",
+    "Restored",
+    "Scheme",
+    "Settled",
+    "Signed",
+    "Standing",
+    "Status",
+    "TooFewVoters",
+    "Write",
+    "block_digest",
+    "blocks_of",
+    "command_of",
+    "decode",
+    "decode_block",
+    "encode",
+    "encode_block",
+    "entries_of",
+    "evidence_of",
+    "faults",
+    "is_head",
+    "quorum",
+    "request_statement",
+    "statement",
+]
