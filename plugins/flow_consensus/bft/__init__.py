@@ -5,7 +5,6 @@ protects against, is in `docs/bft.md`.
 """
 
 from flow_consensus.bft.blocks import (
-    BadMessage,
     Block,
     Change,
     Endorsement,
@@ -35,11 +34,12 @@ from flow_consensus.bft.engine import Engine, Status
 from flow_consensus.bft.entries import blocks_of, command_of, entries_of, is_head
 from flow_consensus.bft.epochs import Epoch, Member
 from flow_consensus.bft.messages import Message, decode, encode
-from flow_consensus.bft.quorum import TooFewVoters, faults, quorum
+from flow_consensus.bft.quorums import TooFewVoters, faults, quorum
 from flow_consensus.bft.restored import Promises, Restored
 from flow_consensus.bft.settings import EngineSettings
 from flow_consensus.bft.signing import NIL, Claim, Ed25519, Kind, Scheme, statement
 from flow_consensus.bft.standing import Standing
+from flow_consensus.pieces import BadMessage
 
 __all__ = [
     "NIL",

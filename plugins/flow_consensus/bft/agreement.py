@@ -23,7 +23,6 @@ from __future__ import annotations
 import enum
 
 from flow_consensus.bft.blocks import (
-    BadMessage,
     Block,
     Change,
     Evidence,
@@ -40,6 +39,7 @@ from flow_consensus.bft.settings import EngineSettings
 from flow_consensus.bft.signing import NIL, NO_VIEW, Kind, Scheme, Sign
 from flow_consensus.bft.standing import Standing
 from flow_consensus.bft.votes import Ballot, Votes
+from flow_consensus.pieces import BadMessage
 from flowcore.state import LogEntry
 
 
@@ -208,7 +208,7 @@ class Agreement(Core):
     # ---- what is heard
 
     def _place(self, signed: Signed, kinds: tuple[int, ...]) -> str:
-        """Why a statement is not of this height, and of a view that is kept, signed by a voter; "" if it is."""
+        """Why a statement is not of this height, of a view that is kept, or of a voter; "" if it is."""
         if signed.kind not in kinds or signed.height != self.height:
             return self._refuse(Reason.IMPOSSIBLE, f"kind {signed.kind} at {signed.height}")
         if signed.epoch != self.epoch.number:

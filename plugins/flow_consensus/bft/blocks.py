@@ -15,6 +15,7 @@ import msgspec
 
 from flow_consensus.bft.epochs import MOST_MEMBERS, Count, Digest, Member, Name
 from flow_consensus.bft.signing import NO_VIEW, SIGNATURE, Kind, digest, statement
+from flow_consensus.pieces import BadMessage
 
 MOST_BLOCK = 48 * 2**20
 """Bytes of a block; more are refused unread."""
@@ -28,10 +29,6 @@ Valid: TypeAlias = Annotated[int, msgspec.Meta(ge=-1, le=2**31 - 1)]
 Height: TypeAlias = Annotated[int, msgspec.Meta(ge=0, le=2**56)]
 Sequence: TypeAlias = Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)]
 Signature: TypeAlias = Annotated[bytes, msgspec.Meta(min_length=SIGNATURE, max_length=SIGNATURE)]
-
-
-class BadMessage(ValueError):
-    """Bytes that are no message of this version."""
 
 
 class Request(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):

@@ -16,7 +16,7 @@ from collections.abc import Mapping
 import attrs
 
 from flow_consensus.bft.agreement import Agreement
-from flow_consensus.bft.blocks import BadMessage, Block
+from flow_consensus.bft.blocks import Block
 from flow_consensus.bft.core import Reason
 from flow_consensus.bft.effects import BlocksWanted
 from flow_consensus.bft.messages import (
@@ -34,6 +34,7 @@ from flow_consensus.bft.settings import EngineSettings
 from flow_consensus.bft.signing import Kind, Scheme, Sign
 from flow_consensus.bft.standing import Standing
 from flow_consensus.bft.votes import Ballot
+from flow_consensus.pieces import BadMessage
 
 _EARLY = 64
 """Messages of the next height that are kept of each node."""

@@ -117,6 +117,7 @@ class Core:
     ) -> None:
         restored.check()
         self.name = name
+        self.cluster = restored.cluster
         self.settings = settings
         self.standing: Standing = restored.standing
         """What was decided."""

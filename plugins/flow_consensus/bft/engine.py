@@ -49,6 +49,9 @@ from flow_consensus.bft.settings import EngineSettings
 from flow_consensus.bft.signing import Kind, Scheme, Sign
 from flow_consensus.bft.standing import Standing
 
+_TO_ANYBODY = Here | Fetch | Blocks | Offer | FetchChunk | Chunk
+"""What who is no member (yet) may ask, and may be answered: what was decided proves itself."""
+
 
 @attrs.frozen(kw_only=True)
 class Status:
@@ -132,7 +135,7 @@ class Engine(Changes):
             return self._refuse(Reason.DISK_FAILED)
         if sender == self.name:
             return self._refuse(Reason.IMPOSSIBLE, "from this node itself")
-        if sender not in self.epoch.keys and not isinstance(message, Here | Fetch | Blocks | Offer):
+        if sender not in self.epoch.keys and not isinstance(message, _TO_ANYBODY):
             return self._refuse(Reason.STRANGER, sender)
         handler = self._handlers.get(type(message))
         if handler is None:
@@ -250,6 +253,7 @@ class Engine(Changes):
             HardState(
                 1,
                 self.name,
+                self.cluster,
                 self.boot,
                 self.standing.stored(),
                 self.certificate,

@@ -12,7 +12,7 @@ from typing import Annotated, TypeAlias
 import attrs
 import msgspec
 
-from flow_consensus.bft import quorum
+from flow_consensus.bft import quorums
 from flow_consensus.bft.signing import digest
 
 MOST_MEMBERS = 48
@@ -69,13 +69,13 @@ class Epoch:
         if names != sorted(set(names)):
             raise ValueError(f"expected members in order, each once, not {names!r}")
         voters = tuple(one.name for one in self.members if one.voter)
-        quorum.check(len(voters))
+        quorums.check(len(voters))
         put = object.__setattr__
         put(self, "voters", voters)
         put(self, "keys", {one.name: one.key for one in self.members})
         put(self, "index", {name: at for at, name in enumerate(voters)})
-        put(self, "quorum", quorum.quorum(len(voters)))
-        put(self, "some_honest", quorum.some_honest(len(voters)))
+        put(self, "quorum", quorums.quorum(len(voters)))
+        put(self, "some_honest", quorums.some_honest(len(voters)))
 
     @classmethod
     def first(
@@ -107,7 +107,7 @@ class Epoch:
     def without(self, names: Iterable[str]) -> Epoch | None:
         """The next one without some voters; None where too few would be left, or nothing would change."""
         gone = set(names) & set(self.voters)
-        if not gone or len(self.voters) - len(gone) < quorum.LEAST:
+        if not gone or len(self.voters) - len(gone) < quorums.LEAST:
             return None
         after = tuple(one for one in self.members if one.name not in gone)
         return attrs.evolve(self, number=self.number + 1, members=after)

@@ -14,7 +14,6 @@ from msgspec import Meta, MsgspecError, Struct, msgpack
 
 from flow_consensus.bft.blocks import (
     MOST_BLOCK,
-    BadMessage,
     Change,
     Evidence,
     Height,
@@ -24,11 +23,10 @@ from flow_consensus.bft.blocks import (
     View,
 )
 from flow_consensus.bft.epochs import MOST_MEMBERS, Count, Digest
+from flow_consensus.pieces import LARGEST, BadMessage
 
 VERSION = 1
 """The first byte of each message."""
-LARGEST = 64 * 2**20
-"""Bytes of a message; more are refused unread."""
 MOST_BLOCKS = 256
 """Blocks in one answer."""
 MOST_CHUNK = 512 * 1024

@@ -7,7 +7,6 @@ from typing import Annotated
 
 import msgspec
 
-from flow_consensus.bft.blocks import Height
 from flow_consensus.bft.entries import StoredBlock, blocks_of
 from flow_consensus.bft.epochs import Count, Epoch
 from flow_consensus.bft.messages import Certificate, Checkpoint
@@ -49,6 +48,7 @@ class HardState(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fie
     version: int
     node: Annotated[str, msgspec.Meta(max_length=63)]
     """Whose it is: nobody may vote with another one's memory."""
+    cluster: Annotated[str, msgspec.Meta(max_length=255)]
     boot: Count
     """How often this node has started, or more: it numbers its requests anew each time."""
     standing: StoredStanding
@@ -65,24 +65,15 @@ _DECODER = msgspec.msgpack.Decoder(HardState)
 encode_hard_state = _ENCODER.encode
 
 
-class About(msgspec.Struct, frozen=True, array_like=True, forbid_unknown_fields=True):
-    """What is kept beside a snapshot."""
-
-    height: Height
-    standing: bytes
-    state: bytes
-    """The digest of the snapshot; empty while it is not known."""
+def encode_about(stable: Checkpoint) -> bytes:
+    """What is kept beside another's snapshot: what proves it."""
+    return msgspec.msgpack.encode(stable)
 
 
-def encode_about(height: int, standing: bytes, state: bytes) -> bytes:
-    """What is kept beside a snapshot."""
-    return msgspec.msgpack.encode(About(height, standing, state))
-
-
-def decode_about(data: bytes) -> About:
+def decode_about(data: bytes) -> Checkpoint:
     """Raises UntrustedFile."""
     try:
-        return msgspec.msgpack.decode(data, type=About)
+        return msgspec.msgpack.decode(data, type=Checkpoint)
     except msgspec.MsgspecError as error:
         raise UntrustedFile(f"what is said of the snapshot cannot be read: {error}") from None
 
@@ -94,13 +85,13 @@ class Restored:
         restored.add(entries)     # from `restored.first` to the last, in order
         engine = Engine("alpha", restored, sign, settings)
 
-    `genesis` and `cluster` are those of the very first start: another cluster's log is refused. Raises
+    `genesis` is that of the very first start, and means nothing once something is stored. Raises
     UntrustedFile for what is another's, and what no engine can have written.
     """
 
     def __init__(
         self,
-        genesis: Epoch,
+        genesis: Epoch | None,
         cluster: str,
         hard_state: bytes = b"",
         compacted: tuple[int, int] = (0, 0),
@@ -110,22 +101,26 @@ class Restored:
     ) -> None:
         self.node = node
         self.cluster = cluster
-        named = genesis.cluster(cluster)
         self.fresh = not hard_state
         """Whether nothing was ever written here."""
         self.boot = 0
         self.certificate: Certificate | None = None
         self.promises = Promises()
         self.stable: Checkpoint | None = None
-        self.standing = Standing.first(named, genesis)
         self.start = compacted[0]
         self.reset: tuple[int, int] | None = None
         """(position, height) if the log has to be let go of for a snapshot, before anything else."""
         self.tail: StoredBlock | None = None
         """The block beyond what is decided: this node has precommitted it."""
         if hard_state:
-            self._take(hard_state, named)
-        elif self.start:
+            self.standing = self._taken(hard_state)
+        elif genesis is None:
+            raise ValueError("a node that has nothing stored needs the first voters")
+        else:
+            self.standing = Standing.first(genesis.cluster(cluster), genesis)
+        if self.start > self.standing.position and snapshot is not None:
+            self._after_snapshot(snapshot)
+        if self.fresh and self.start:
             raise UntrustedFile(
                 f"the log begins after {self.start}, and what this node has promised is not stored"
             )
@@ -135,9 +130,19 @@ class Restored:
             )
         self.first = self.standing.position + 1
         """The first entry that has to be added."""
-        del snapshot
 
-    def _take(self, hard_state: bytes, named: bytes) -> None:
+    def _after_snapshot(self, snapshot: SnapshotInfo) -> None:
+        """The log was let go of for another's snapshot, and the node stopped before it had said so."""
+        if snapshot.position != self.start or not snapshot.about:
+            return
+        stable = decode_about(snapshot.about)
+        try:
+            self.standing = Standing.decode(stable.standing)
+        except ValueError as error:
+            raise UntrustedFile(f"the snapshot's standing cannot be read: {error}") from None
+        self.stable, self.certificate, self.promises = stable, None, Promises()
+
+    def _taken(self, hard_state: bytes) -> Standing:
         try:
             stored = _DECODER.decode(hard_state)
             standing = Standing.of(stored.standing)
@@ -149,16 +154,15 @@ class Restored:
             )
         if stored.node != self.node:
             raise UntrustedFile(f"the log is of node {stored.node!r}, and this is {self.node!r}")
-        if standing.cluster != named:
+        if stored.cluster != self.cluster:
             raise UntrustedFile(
-                "the log is of another cluster: its name, or the voters and keys of its first start,"
-                " are not those that are configured"
+                f"the log is of cluster {stored.cluster!r}, and this is {self.cluster!r}"
             )
         self.boot = stored.boot
-        self.standing = standing
         self.certificate = stored.certificate
         self.promises = stored.promises
         self.stable = stored.stable
+        return standing
 
     def add(self, entries: Iterable[LogEntry]) -> None:
         """Entries; beyond what is decided there is the block that is locked, or nothing."""
@@ -178,14 +182,3 @@ class Restored:
             raise UntrustedFile(
                 "the block that this node is locked on is not in the log: its end is lost"
             )
-
-
-__all__ = [
-    "About",
-    "HardState",
-    "Promises",
-    "Restored",
-    "decode_about",
-    "encode_about",
-    "encode_hard_state",
-]

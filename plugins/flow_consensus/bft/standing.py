@@ -219,7 +219,10 @@ class Standing:
     @classmethod
     def decode(cls, data: bytes) -> Standing:
         """Raises ValueError."""
-        return cls.of(_DECODER.decode(data))
+        try:
+            return cls.of(_DECODER.decode(data))
+        except msgspec.MsgspecError as error:
+            raise ValueError(f"no standing: {error}") from None
 
 
 def first_positions(block: Block) -> Sequence[tuple[Request, int]]:

@@ -3,6 +3,7 @@
 `engine` is sans-IO, and all that it is made of; `driver` runs it under trio.
 """
 
+from flow_consensus.pieces import BadMessage
 from flow_consensus.raft.core import TAKEN, Reason, Refused, Role
 from flow_consensus.raft.driver.node import Raft, mentions_swarm, open_node, open_raft
 from flow_consensus.raft.driver.port import Transport
@@ -22,7 +23,7 @@ from flow_consensus.raft.effects import (
 from flow_consensus.raft.engine import Engine, FollowerStatus, Status
 from flow_consensus.raft.entries import command_of, is_membership
 from flow_consensus.raft.membership import BadMembership, Change, ChangeRefused, Membership
-from flow_consensus.raft.messages import BadMessage, Message, decode, encode
+from flow_consensus.raft.messages import Message, decode, encode
 from flow_consensus.raft.restored import Restored
 from flow_consensus.raft.settings import EngineSettings
 from flowcore.hookspecs import Factory, Registry, hookimpl

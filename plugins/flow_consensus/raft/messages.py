@@ -11,21 +11,16 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta, MsgspecError, Struct, msgpack
 
+from flow_consensus.pieces import LARGEST, BadMessage
 from flowcore.state import LogEntry
 
 VERSION = 1
 """The first byte of each message."""
-LARGEST = 64 * 2**20
-"""Bytes of a message; more are refused unread."""
 
 Term: TypeAlias = Annotated[int, Meta(ge=0, le=2**48)]
 Position: TypeAlias = Annotated[int, Meta(ge=0, le=2**56)]
 Count: TypeAlias = Annotated[int, Meta(ge=0, le=2**63 - 1)]
 About: TypeAlias = Annotated[bytes, Meta(max_length=2**18)]
-
-
-class BadMessage(ValueError):
-    """Bytes that are no message of this version."""
 
 
 class Base(Struct, frozen=True, gc=False, array_like=True, forbid_unknown_fields=True):

@@ -11,6 +11,7 @@ import pytest
 import trio
 from trio.testing import MockClock
 
+from flow_consensus.pieces import BadMessage
 from flow_consensus.raft import encode
 from flow_consensus.raft.driver.settings import RaftSettings
 from flow_consensus.raft.driver.wire import (
@@ -22,7 +23,7 @@ from flow_consensus.raft.driver.wire import (
     decode_own,
     encode_own,
 )
-from flow_consensus.raft.messages import BadMessage, TimeoutNow
+from flow_consensus.raft.messages import TimeoutNow
 from flow_storage.memory import MemoryLog
 from flowcore.errors import (
     AssemblyError,

@@ -17,6 +17,7 @@ from typing import Any
 import attrs
 import trio
 
+from flow_consensus.pieces import BadMessage
 from flow_consensus.raft.core import Refused, Role
 from flow_consensus.raft.driver.changes import Changing
 from flow_consensus.raft.driver.disk import Writer
@@ -44,7 +45,7 @@ from flow_consensus.raft.effects import ChunkStored, ChunkWanted, LeaderChanged,
 from flow_consensus.raft.engine import Engine
 from flow_consensus.raft.entries import command_of, described
 from flow_consensus.raft.membership import Change, ChangeRefused
-from flow_consensus.raft.messages import Append, BadMessage, Read, decode
+from flow_consensus.raft.messages import Append, Read, decode
 from flow_consensus.raft.restored import Restored
 from flow_consensus.tail import Tail, check_applied
 from flowcore.errors import (

@@ -1,0 +1,1 @@
+"""The engine under trio, over a storage and a transport."""
