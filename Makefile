@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 
-.PHONY: serve demo cluster cluster-etcd test test-long test-security fuzz simulate simulate-swim mutants lint format docs benchmark conformance coverage node erlang tools annoy postgres etcd models clean
+.PHONY: serve demo cluster cluster-etcd cluster-bft test test-long test-security fuzz simulate simulate-swim mutants lint format docs benchmark conformance coverage node erlang tools annoy postgres etcd models clean
 
 serve: .venv/ready
 	$(BIN)/flowserve --config configs/quickstart.toml
@@ -19,6 +19,10 @@ cluster: .venv/ready
 # an etcd and three nodes that keep in it what must not be forgotten
 cluster-etcd: .venv/ready etcd
 	$(BIN)/python examples/cluster_etcd/run.py
+
+# four nodes on this machine, of which one may lie
+cluster-bft: .venv/ready
+	$(BIN)/python examples/cluster_bft/run.py
 
 # ---- checks
 

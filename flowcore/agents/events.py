@@ -72,6 +72,14 @@ class LinkChanged(Struct, frozen=True, gc=False):
     details: dict[str, Any]
 
 
+class ConsensusNoted(Struct, frozen=True, gc=False):
+    """The engine of the hard state has found out what somebody should look at: `consensus.evidence` that a
+    voter lies, `consensus.diverged`, ..., with details."""
+
+    what: str
+    details: dict[str, Any]
+
+
 class FaultInjected(Struct, frozen=True, gc=False):
     """A rehearsal has done something (`begun`, `request`, `undone`, `failed`), or would have (`dry_run`)."""
 
@@ -98,6 +106,7 @@ Event = (
     | CatalogChanged
     | Notification
     | AccessDenied
+    | ConsensusNoted
     | BreakerChanged
     | Elsewhere
     | FaultInjected

@@ -37,6 +37,13 @@ class RequestCounts(msgspec.Struct):
     durations: Durations
 
 
+class OrderCounts(msgspec.Struct):
+    """What is known of the voters under the state."""
+
+    evidence: dict[str, str] = {}
+    """Which voter has contradicted itself, and how."""
+
+
 class StateCounts(msgspec.Struct):
     """The hard state."""
 
@@ -46,6 +53,7 @@ class StateCounts(msgspec.Struct):
     feedback: int
     durable: bool
     trouble: str
+    consensus: OrderCounts | None = None
 
 
 class MemberLine(msgspec.Struct):

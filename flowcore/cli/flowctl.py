@@ -196,9 +196,13 @@ def _show_status(status: StatusAnswer) -> None:
 def _state_line(state: StateCounts) -> str:
     kept = "" if state.durable else ", in memory only"
     trouble = f"; {state.trouble}" if state.trouble else ""
+    evidence = {} if state.consensus is None else state.consensus.evidence
+    accused = "".join(
+        f"\nEVIDENCE: {name} lies: it has signed {how}" for name, how in evidence.items()
+    )
     return (
         f"state: at {state.position}, {state.patterns} patterns ({state.bytes} bytes),"
-        f" {state.feedback} lessons{kept}{trouble}"
+        f" {state.feedback} lessons{kept}{trouble}{accused}"
     )
 
 

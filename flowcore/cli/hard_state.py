@@ -16,7 +16,13 @@ from flowcore.cli.tables import seconds, table
 from flowcore.config import ConfigError
 from flowcore.errors import FlowError
 
-STATES = {"leader": "green", "voter": "green", "learner": "yellow", "leaving": "yellow"}
+STATES = {
+    "leader": "green",
+    "voter": "green",
+    "learner": "yellow",
+    "leaving": "yellow",
+    "lies": "red",
+}
 _ENTRY = 100
 """Characters of a command in a table."""
 
@@ -62,6 +68,15 @@ class EngineLine(msgspec.Struct):
     voters: list[str] = []
     outgoing: list[str] = []
     learners: list[str] = []
+    height: int | None = None
+    """Of the last block, where blocks are decided by voters that may lie; so below."""
+    view: int = 0
+    epoch: int = 0
+    faults: int = 0
+    checkpoint: int = 0
+    evidence: dict[str, str] = {}
+    """Which voter has contradicted itself, and how."""
+    bad_snapshots: dict[str, int] = {}
     nodes: list[str] = []
     """Who is there, where others than the nodes decide."""
     followers: dict[str, FollowerLine] = {}
@@ -186,7 +201,9 @@ def snapshot(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
 
 def _told(one: StateAnswer) -> str:
     engine, applied = one.consensus, one.state
-    led = f"; {engine.leader or 'nobody'} leads in term {engine.term}" if engine.role else ""
+    blocks = engine.height is not None
+    where = f"view {engine.view}" if blocks else f"in term {engine.term}"
+    led = f"; {engine.leader or 'nobody'} leads {where}" if engine.role else ""
     of = f" of cluster {engine.cluster}" if engine.cluster else ""
     lines = [
         f"node {one.node}{of}: {engine.type}{f', {engine.role}' if engine.role else ''}{led}",
@@ -194,6 +211,8 @@ def _told(one: StateAnswer) -> str:
         f" ({max(0, engine.commit - applied.position)} behind), durable {applied.durable_position},"
         f" {applied.disk} bytes",
     ]
+    if blocks:
+        lines += _blocks(engine)
     kept = engine.storage
     if kept is not None:
         fsync = kept.fsync_seconds
@@ -202,13 +221,30 @@ def _told(one: StateAnswer) -> str:
         lines.append(
             f"fsync p50 {seconds(fsync.p50)}, p99 {seconds(fsync.p99)} of {fsync.count}; commit p50"
             f" {seconds(engine.commit_seconds.p50)}, p99 {seconds(engine.commit_seconds.p99)} of"
-            f" {engine.commit_seconds.count}; stood for election {engine.elections} times"
+            f" {engine.commit_seconds.count};"
+            f" {'views given up' if blocks else 'stood for election'} {engine.elections} times"
         )
     said = (engine.stopped, engine.trouble, applied.trouble)
     lines += [f"note: {why}" for why in said if why]
     if engine.voters or engine.nodes:
         lines += ["", _members(one)]
     return "\n".join(lines)
+
+
+def _blocks(engine: EngineLine) -> list[str]:
+    """Where blocks are decided by voters that may lie: which one, and who was found to."""
+    lines = [
+        f"block {engine.height}, epoch {engine.epoch}: {engine.faults} of {len(engine.voters)} voters may"
+        f" lie; the state is certified at block {engine.checkpoint}"
+    ]
+    lines += [
+        f"EVIDENCE: {name} lies: it has signed {how}" for name, how in engine.evidence.items()
+    ]
+    lines += [
+        f"EVIDENCE: {name} has sent {count} states that are not what was certified"
+        for name, count in engine.bad_snapshots.items()
+    ]
+    return lines
 
 
 def _members(one: StateAnswer) -> str:
@@ -222,11 +258,16 @@ def _members(one: StateAnswer) -> str:
         voter = name in engine.voters
         role = "voter" if voter else "learner" if name in engine.learners else "leaving"
         known = engine.followers.get(name)
+        if name in engine.evidence:
+            role = "lies"
         if name == engine.leader:
-            row = [name, "leader" if voter else role, str(engine.commit), "0", ""]
+            has = engine.commit if engine.height is None else engine.height
+            row = [name, "leader" if voter else role, str(has), "0", ""]
         elif known is not None:
             heard = "" if known.active else "not heard"
             row = [name, role, str(known.match), str(known.lag), heard]
+        elif name == engine.name and engine.height is not None:
+            row = [name, role, str(engine.height), "0", "this node"]
         else:
             row = [name, role, "-", "-", ""]
         rows.append(row)

@@ -146,6 +146,11 @@ class Identity:
             self._known[found.name] = known[:_PER_NAME]
         return found
 
+    def key_in(self, certificate: bytes) -> tuple[str, bytes]:
+        """Whose certificate (DER) it is, and the Ed25519 public key in it. Raises NotVouchedFor."""
+        found = self._loaded.authorities.check(certificate, self._clock())
+        return found.name, found.key
+
     def in_time(self, certificate: NodeCertificate) -> bool:
         """Whether a certificate is good by the time of now."""
         return certificate.good(self._clock())

@@ -113,6 +113,8 @@ async def open_swarm(
                     membership=membership,
                     links=links,
                     overlay=overlay,
+                    sign=identity.sign,
+                    key_in=identity.key_in,
                 )
                 async with _taking_part(swarm, overlay, port):
                     yield swarm

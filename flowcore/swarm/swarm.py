@@ -22,6 +22,8 @@ from flowcore.swarm.settings import SwarmSettings
 
 logger = logging.getLogger(__name__)
 
+Sign = Callable[[bytes], bytes]
+KeyIn = Callable[[bytes], tuple[str, bytes]]
 Told = Callable[[Member], None]
 """Is told of a member that is new, or another than it was. It must be quick and not raise."""
 
@@ -39,6 +41,8 @@ class Swarm:
         membership: Membership,
         links: OpenLinks,
         overlay: Overlay,
+        sign: Sign,
+        key_in: KeyIn,
     ) -> None:
         self.settings = settings
         self.name = name
@@ -50,6 +54,10 @@ class Swarm:
         self.membership = membership
         self.links = links
         self.overlay = overlay
+        self.sign = sign
+        """Signs bytes as this node: an Ed25519 signature (64 bytes)."""
+        self.key_in = key_in
+        """Whose certificate (DER) it is, and the Ed25519 public key in it. Raises SwarmError."""
         self._watchers: list[Told] = []
         self._left = False
 

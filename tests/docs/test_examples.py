@@ -16,10 +16,10 @@ from support.node import ROOT, free_ports, serving
 CONFIGS = sorted(
     path
     for path in (ROOT / "configs").rglob("*.toml")
-    if path.name != "secure.toml" and path.parent.name not in ("cluster", "cluster-etcd")
+    if path.name != "secure.toml" and path.parent.name not in ("cluster", "cluster-etcd", "bft")
 )
 """Those that need certificates are run by tests/cli/test_secure.py and tests/cli/test_cluster.py, those that
-need an etcd by tests/cli/test_cluster_etcd.py."""
+need an etcd by tests/cli/test_cluster_etcd.py, those of bft by tests/cli/test_cluster_bft.py."""
 
 
 def test_the_demo_is_right_from_beginning_to_end() -> None:

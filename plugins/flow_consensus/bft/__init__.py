@@ -18,6 +18,8 @@ from flow_consensus.bft.blocks import (
     request_statement,
 )
 from flow_consensus.bft.core import Reason, Refused
+from flow_consensus.bft.driver.opening import mentions_swarm, open_bft
+from flow_consensus.bft.driver.settings import BftSettings
 from flow_consensus.bft.effects import (
     BlocksWanted,
     CheckpointDue,
@@ -40,10 +42,12 @@ from flow_consensus.bft.settings import EngineSettings
 from flow_consensus.bft.signing import NIL, Claim, Ed25519, Kind, Scheme, statement
 from flow_consensus.bft.standing import Standing
 from flow_consensus.pieces import BadMessage
+from flowcore.hookspecs import Factory, Registry, hookimpl
 
 __all__ = [
     "NIL",
     "BadMessage",
+    "BftSettings",
     "Block",
     "BlocksWanted",
     "Change",
@@ -91,3 +95,8 @@ __all__ = [
     "request_statement",
     "statement",
 ]
+
+
+@hookimpl
+def flow_register(registry: Registry) -> None:
+    registry.add(Factory("consensus", "bft", BftSettings, open_bft, mentions=mentions_swarm))

@@ -55,6 +55,10 @@ class Changes(Checkpoints):
             return
         merged = msgspec.structs.replace(change, endorsements=[both[name] for name in sorted(both)])
         self._changes[change.digest] = merged
+        names = ", ".join(one.signer for one in merged.endorsements)
+        joins = ", ".join(one.name for one in change.add) or "nobody"
+        leaves = ", ".join(change.remove) or "nobody"
+        self._event("change", f"{joins} to join or be promoted, {leaves} to leave: {names} want it")
         self._broadcast_voters(Endorse(merged))
         self._propose()
 

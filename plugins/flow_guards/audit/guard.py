@@ -14,7 +14,7 @@ import trio
 
 from flow_guards.audit.file import LogFile
 from flow_guards.audit.settings import AuditConfig
-from flowcore.agents import AccessDenied, Event, FaultInjected, LinkChanged
+from flowcore.agents import AccessDenied, ConsensusNoted, Event, FaultInjected, LinkChanged
 from flowcore.assembly import Status
 from flowcore.audit import Chain
 from flowcore.envelope import Envelope, Principal
@@ -104,7 +104,7 @@ class Audit(Guard):
         self._put(record)
 
     def heed(self, event: Event) -> None:
-        """Write down who was not let in, what happens to links, and what a rehearsal does."""
+        """Write down who was not let in, what happens to links, what a rehearsal does, which voter lies."""
         if isinstance(event, FaultInjected):
             self._put(
                 {
@@ -118,7 +118,7 @@ class Audit(Guard):
                     **{key: text[:_TEXT] for key, text in event.more.items()},
                 }
             )
-        elif isinstance(event, LinkChanged):
+        elif isinstance(event, LinkChanged | ConsensusNoted):
             told = {key: str(text)[:_TEXT] for key, text in event.details.items()}
             self._put({"time": self._now(), "what": event.what, **told})
         elif isinstance(event, AccessDenied):
