@@ -342,7 +342,8 @@ class Agreement(Core):
     def _accuse(self, evidence: Evidence) -> None:
         """Evidence that holds: keep it, tell everybody, have it decided."""
         accused = evidence.accused
-        if accused in self.evidence or accused in self.standing.accused:
+        known = accused in self.evidence or accused in self.standing.accused
+        if known or evidence.impossible():
             return
         self.evidence[accused] = evidence
         first = evidence.first

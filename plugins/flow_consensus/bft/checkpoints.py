@@ -12,7 +12,7 @@ import attrs
 
 from flow_consensus.bft.blocks import Block, Signed
 from flow_consensus.bft.core import Reason
-from flow_consensus.bft.effects import ChunkWanted, Install, Piece
+from flow_consensus.bft.effects import ChunkWanted, Install, Piece, Settled
 from flow_consensus.bft.messages import (
     Certificate,
     Checkpoint,
@@ -312,6 +312,9 @@ class Checkpoints(Reads):
         self._reset = (position, height)
         self.start = position
         self._entries.clear()
+        self._settled += [
+            Settled(done.number, 0, done.count) for one in self._decided for done in one.settled
+        ]
         self._decided.clear()
         self._compact = None
         self._recent.clear()
@@ -320,7 +323,7 @@ class Checkpoints(Reads):
         self._blocks.clear()
         self.locked_view, self.locked, self.lock_proof = NO_VIEW, b"", None
         self.valid_view, self.valid, self.proof = NO_VIEW, b"", None
-        self.votes = Votes()
+        self.votes, self._past = Votes(), Votes()
         self._due.clear()
         self._dirty = True
         self._take_stable(taking.checkpoint, taking.standing)

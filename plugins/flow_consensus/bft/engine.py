@@ -104,6 +104,7 @@ class Engine(Changes):
         self._writes = 0
         self._writing = 0
         self._flying: list[Message] = []
+        self._flying_boot = 0
         self._flying_decided: list[Any] = []
         super().__init__(name, restored, sign, settings or EngineSettings(), scheme, boot)
         handlers: dict[type[Any], Callable[[str, Any], str]] = {
@@ -238,6 +239,7 @@ class Engine(Changes):
         self._writes += 1
         self._writing = self._writes
         self._flying, self._held = self._held, []
+        self._flying_boot = self.boot
         self._flying_decided, self._decided = list(self._decided), []
         entries, self._entries = self._entries, []
         reset, self._reset = self._reset, None
@@ -272,7 +274,7 @@ class Engine(Changes):
         self._writing = 0
         if self.failed:
             return
-        self._boot_durable = True
+        self._boot_durable = self._flying_boot == self.boot
         for one in self._flying_decided:
             self._committed += one.entries
             self._settled += one.settled

@@ -18,7 +18,7 @@ from flow_consensus.bft.core import Reason, Refused
 from flow_consensus.bft.effects import ReadState
 from flow_consensus.bft.messages import Certificate, Read, ReadAnswer
 from flow_consensus.bft.requests import Requests
-from flow_consensus.bft.signing import NO_VIEW, Kind
+from flow_consensus.bft.signing import NIL, NO_VIEW, Kind
 
 
 @attrs.define(eq=False)
@@ -46,10 +46,13 @@ class Reads(Requests):
         if len(self._readings) >= self.settings.reads:
             raise Refused(f"{len(self._readings)} reads wait", busy=True)
         self._reads += 1
-        reading = self._readings[self._reads] = _Reading(context, self.epoch.number, self.now)
+        # an answer to an earlier life's question must not count for this one's
+        number = (self.boot % 2**31) << 32 | self._reads
+        reading = self._readings[number] = _Reading(context, self.epoch.number, self.now)
         if self.name in self.epoch.index:
             reading.answers[self.name] = self._may_be_decided()[0]
-        self._broadcast_voters(Read(self._reads, self.standing.height))
+        if self._boot_durable:
+            self._broadcast_voters(Read(number, self.standing.height))
         self._finish_reads()
 
     def forget_read(self, context: object) -> None:
@@ -81,6 +84,7 @@ class Reads(Requests):
             proof = message.proof
             if (
                 proof is None
+                or proof.digest == NIL
                 or proof.kind not in (Kind.PREVOTE, Kind.PRECOMMIT)
                 or proof.height != height
                 or not self._holds(proof)
@@ -107,7 +111,7 @@ class Reads(Requests):
                 self._read_states.append(ReadState(reading.context, self.standing.position))
 
     def _tick_reads(self) -> None:
-        if self._readings and self.now % self.settings.here_ticks == 0:
+        if self._readings and self._boot_durable and self.now % self.settings.here_ticks == 0:
             for number, reading in self._readings.items():
                 if self.now - reading.asked >= self.settings.here_ticks:
                     for name in self.epoch.voters:

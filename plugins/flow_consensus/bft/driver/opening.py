@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pathlib
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 
 import attrs
@@ -12,6 +12,7 @@ import attrs
 from flow_consensus.bft.driver.node import open_node
 from flow_consensus.bft.driver.settings import BftSettings
 from flow_consensus.bft.effects import Event
+from flow_consensus.bft.engine import Engine
 from flowcore.agents import ConsensusNoted
 from flowcore.errors import AssemblyError, SwarmError
 from flowcore.hookspecs import Context
@@ -56,8 +57,10 @@ class Keys:
 
 
 @asynccontextmanager
-async def open_bft(config: BftSettings, context: Context) -> AsyncGenerator[Consensus]:
-    """This node of the cluster."""
+async def open_bft(
+    config: BftSettings, context: Context, *, engine: Callable[..., Engine] = Engine
+) -> AsyncGenerator[Consensus]:
+    """This node of the cluster. `engine` makes its engine: a test may give one that lies."""
     host = context.host
     if not host.linked:
         raise AssemblyError("consensus type 'bft' needs a [swarm]: other voters than this node")
@@ -84,6 +87,7 @@ async def open_bft(config: BftSettings, context: Context) -> AsyncGenerator[Cons
             sign=swarm.sign,
             key_of=keys,
             told=told,
+            engine=engine,
         ) as bft,
     ):
         yield bft
