@@ -35,6 +35,7 @@ FAMILIES = (
     "topologies",
     "commit",
     "failover",
+    "bft",
     "recovery",
 )
 
