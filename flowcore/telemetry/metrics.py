@@ -91,6 +91,8 @@ class Metric:
     unit: str
     help: str
     labels: tuple[str, ...] = ()
+    usual: str = ""
+    """Its name in Prometheus, where that is usually another than what follows from `name`."""
 
     def __attrs_post_init__(self) -> None:
         if not _NAME.fullmatch(self.name):
@@ -116,6 +118,8 @@ class Metric:
     @property
     def prometheus(self) -> str:
         """Its name in Prometheus, of a histogram without `_bucket`, `_sum` and `_count`."""
+        if self.usual:
+            return self.usual
         name = self.name.replace(".", "_")
         word = _WORDS.get(self.unit, "")
         if word == "ratio" and self.kind is not Kind.GAUGE:

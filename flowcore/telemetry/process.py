@@ -8,19 +8,53 @@ import threading
 import time
 from collections.abc import Iterator
 
-from flowcore.telemetry.metrics import Reading, counter, gauge
+from flowcore.telemetry.metrics import Kind, Metric, Reading, gauge
 
-CPU = counter("process.cpu.time", "s", "Processor time taken.", "cpu_mode")
-MEMORY = gauge("process.memory.usage", "By", "Resident memory, without that of child processes.")
-VIRTUAL = gauge("process.memory.virtual", "By", "Virtual memory.")
-FILES = gauge("process.unix.file_descriptor.count", "{file_descriptor}", "Open file descriptors.")
-MOST_FILES = gauge(
+CPU = Metric(
+    "process.cpu.time",
+    Kind.COUNTER,
+    "s",
+    "Processor time taken.",
+    ("cpu_mode",),
+    usual="process_cpu_seconds_total",
+)
+MEMORY = Metric(
+    "process.memory.usage",
+    Kind.GAUGE,
+    "By",
+    "Resident memory, without that of child processes.",
+    usual="process_resident_memory_bytes",
+)
+VIRTUAL = Metric(
+    "process.memory.virtual",
+    Kind.GAUGE,
+    "By",
+    "Virtual memory.",
+    usual="process_virtual_memory_bytes",
+)
+FILES = Metric(
+    "process.unix.file_descriptor.count",
+    Kind.GAUGE,
+    "{file_descriptor}",
+    "Open file descriptors.",
+    usual="process_open_fds",
+)
+MOST_FILES = Metric(
     "process.unix.file_descriptor.limit",
+    Kind.GAUGE,
     "{file_descriptor}",
     "How many may be open (RLIMIT_NOFILE).",
+    usual="process_max_fds",
 )
-THREADS = gauge("process.thread.count", "{thread}", "Python threads.")
+THREADS = Metric(
+    "process.thread.count",
+    Kind.GAUGE,
+    "{thread}",
+    "Python threads.",
+    usual="process_threads",
+)
 UPTIME = gauge("process.uptime", "s", "Since the process began.")
+STARTED = gauge("process.start_time", "s", "When the process began, since 1970.")
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -49,4 +83,6 @@ def _read() -> Iterator[Reading]:
     yield MEMORY.of(int(resident) * _PAGE)
     yield VIRTUAL.of(int(virtual) * _PAGE)
     yield FILES.of(files)
-    yield UPTIME.of(time.clock_gettime(time.CLOCK_BOOTTIME) - began)
+    age = time.clock_gettime(time.CLOCK_BOOTTIME) - began
+    yield UPTIME.of(age)
+    yield STARTED.of(round(time.time() - age, 2))
