@@ -45,7 +45,7 @@ def config(name: str, folder: pathlib.Path, ports: dict[str, int]) -> dict[str, 
     for edge in made["edge"].values():
         edge["bind"] = "127.0.0.1:0"
     made["exporter"]["out"] = {"type": "console", "signals": ["traces"]}
-    made["router"]["index"] = {"type": "hnsw", "front": 4, "sample": 1.0}
+    made["router"]["index"] = {"type": "hnsw", "front": 100, "sample": 1.0}
     made["agent"][f"of-{name}"] = {"type": "python", "target": AGENTS}
     made["consensus"] = {"type": "raft", "voters": list(NAMES)}
     made["swarm"] = {
@@ -122,8 +122,9 @@ class Watched:
         )
         while True:
             found = await self.query(expression)
-            assert int(found[0]["value"][1]) <= self.calls
-            if int(found[0]["value"][1]) == self.calls:
+            fetched = int(found[0]["value"][1]) if found else 0
+            assert fetched <= self.calls
+            if fetched == self.calls:
                 return
             await trio.sleep(0.1)
 
@@ -160,10 +161,22 @@ async def watched(folder: pathlib.Path) -> AsyncGenerator[Watched]:
         process = await nursery.start(partial(trio.run_process, command, check=False))
         one = Watched(flows, client, f"http://{address}")
         await one.ready()
+        await fill(flows["alpha"])
         yield one
         process.terminate()
         await process.wait()
         nursery.cancel_scope.cancel()
+
+
+async def fill(flow: Flow) -> None:
+    """So many vectors that an index has a graph, and what it finds is less than all that is near."""
+    import numpy as np
+
+    chance = np.random.default_rng(7)
+    for index in flow.router.memory.indexes().values():
+        vectors = chance.normal(size=(1100, 384)).astype(np.float32)
+        await index.add(np.arange(10**9, 10**9 + len(vectors)), vectors)
+        await index.settle()
 
 
 def settings_for(urls: list[str]) -> str:
