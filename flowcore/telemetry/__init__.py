@@ -23,6 +23,7 @@ from flowcore.telemetry.snapshot import Family, Point, Snapshot
 from flowcore.telemetry.spread import SHARES, Spread
 from flowcore.telemetry.telemetry import Telemetry
 from flowcore.telemetry.text import (
+    OPEN_METRICS_END,
     OPEN_METRICS_TYPE,
     PROMETHEUS_TYPE,
     open_metrics_text,
@@ -33,6 +34,7 @@ from flowcore.telemetry.tracing import Span, Trace, Tracer, current_span, enter_
 
 __all__ = [
     "FINE",
+    "OPEN_METRICS_END",
     "OPEN_METRICS_TYPE",
     "PROMETHEUS_TYPE",
     "SHARES",

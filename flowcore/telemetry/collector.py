@@ -13,7 +13,7 @@ from flowcore.telemetry.gathering import Gathering, Sums
 from flowcore.telemetry.lateness import Lateness
 from flowcore.telemetry.metrics import Measured, Metric, Reading, counter, gauge, histogram
 from flowcore.telemetry.process import read_process
-from flowcore.telemetry.snapshot import Family, Snapshot
+from flowcore.telemetry.snapshot import Family, Point, Snapshot
 
 logger = logging.getLogger(__name__)
 
@@ -61,8 +61,7 @@ class Metrics:
         self._failures: dict[str, int] = {}
         self._lateness = Lateness()
         self._watched = False
-        self._taking: trio.Event | None = None
-        self._latest: Snapshot | None = None
+        self._taking: _Taking | None = None
 
     def add(self, component: str, reads: Callable[[], Iterable[Read]]) -> Callable[[], None]:
         """Read these from now on, until the returned function is called. `reads` gives parts: between two
@@ -90,18 +89,17 @@ class Metrics:
 
     async def snapshot(self) -> Snapshot:
         """All metrics now. Never raises for what a component does wrong."""
-        while self._taking is not None:
-            await self._taking.wait()
-            if self._latest is not None:
-                return self._latest
-        taking = self._taking = trio.Event()
-        self._latest = None
+        while (taking := self._taking) is not None:
+            await taking.ended.wait()
+            if taking.snapshot is not None:
+                return taking.snapshot
+        taking = self._taking = _Taking()
         try:
-            self._latest = await self._take()
-            return self._latest
+            taking.snapshot = await self._take()
+            return taking.snapshot
         finally:
             self._taking = None
-            taking.set()
+            taking.ended.set()
 
     async def _take(self) -> Snapshot:
         self._taken += 1
@@ -115,8 +113,11 @@ class Metrics:
         gathering.take(self._own())
         families: list[Family] = []
         for metric in gathering.metrics():
-            families.append(gathering.family(metric, self._sums))
-            await turn.give()
+            points: list[Point] = []
+            for some in gathering.points(metric, self._sums):
+                points += some
+                await turn.give()
+            families.append(Family(metric, tuple(points)))
         return Snapshot(
             node=self._node,
             version=self._version(),
@@ -150,6 +151,14 @@ class Metrics:
             yield FAILURES.of(count, component)
         if self._watched:
             yield LATENESS.of(self._lateness.histogram.distribution())
+
+
+class _Taking:
+    """A snapshot that is being taken, for those who wait for it."""
+
+    def __init__(self) -> None:
+        self.ended = trio.Event()
+        self.snapshot: Snapshot | None = None
 
 
 class _Turn:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from itertools import islice
 
 from flowcore.telemetry.metrics import Distribution, Kind, Metric, Number, Reading
-from flowcore.telemetry.snapshot import Family
+from flowcore.telemetry.snapshot import Point
 
 MOST_POINTS = 20_000
 """Points of one metric; what is more is left out and counted."""
@@ -77,16 +78,15 @@ class Gathering:
         """Those that have points, by name."""
         return sorted(self._points, key=lambda metric: metric.name)
 
-    def family(self, metric: Metric, sums: Sums) -> Family:
-        """One of them."""
-        points = self._points[metric]
+    def points(self, metric: Metric, sums: Sums, at_once: int = 500) -> Iterator[list[Point]]:
+        """The points of one of them, some at a time; once, for they are let go of here."""
+        points = self._points.pop(metric)
         if metric.kind is Kind.GAUGE:
-            return Family(metric, tuple(points.items()))
-        total = sums.total
-        return Family(
-            metric,
-            tuple((labels, total(metric, labels, value)) for labels, value in points.items()),
-        )
+            yield list(points.items())
+            return
+        items, total = iter(points.items()), sums.total
+        while some := list(islice(items, at_once)):
+            yield [(labels, total(metric, labels, value)) for labels, value in some]
 
 
 def added(one: Number, other: Number) -> Number:

@@ -19,6 +19,7 @@ from flowcore.config import setting
 from flowcore.config import validators as v
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.telemetry import (
+    OPEN_METRICS_END,
     OPEN_METRICS_TYPE,
     PROMETHEUS_TYPE,
     Exporter,
@@ -69,18 +70,23 @@ class Prometheus:
         """All metrics now, in the form that is asked for: OpenMetrics if it is named, else text 0.0.4."""
         began = trio.current_time()
         wanted = "application/openmetrics-text" in accept
-        snapshot = await self._metrics.snapshot()
-        body = bytearray()
+        families = list(reversed((await self._metrics.snapshot()).families))
+        pieces: list[bytes] = []
         since = time.perf_counter()
-        for piece in text_pieces(snapshot, open_metrics=wanted):
-            body += piece.encode()
-            if time.perf_counter() - since > _SLICE:
-                await trio.lowlevel.checkpoint()
-                since = time.perf_counter()
+        while families:  # each is let go of with its text: all at once would take long, too
+            for piece in text_pieces(families.pop(), open_metrics=wanted):
+                pieces.append(piece.encode())
+                if time.perf_counter() - since > _SLICE:
+                    await trio.lowlevel.checkpoint()
+                    since = time.perf_counter()
+        if wanted:
+            pieces.append(OPEN_METRICS_END.encode())
+        body = b"".join(pieces)
+        await trio.lowlevel.checkpoint()
         self._scrapes += 1
         self._bytes += len(body)
         self._took.record(trio.current_time() - began)
-        return Page(OPEN_METRICS_TYPE if wanted else PROMETHEUS_TYPE, bytes(body))
+        return Page(OPEN_METRICS_TYPE if wanted else PROMETHEUS_TYPE, body)
 
     def measure(self, name: str) -> Iterator[Reading]:
         """Its metrics."""
