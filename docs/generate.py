@@ -1,12 +1,16 @@
-"""Make docs/configuration.md and docs/schema.json from the configuration classes (`make docs`)."""
+"""Make docs/configuration.md, docs/schema.json, and the tables of metrics in docs/observability.md."""
 
 from __future__ import annotations
 
+import importlib
 import json
 import pathlib
+import pkgutil
+import re
 
 from flowcore.assembly import FlowConfig, discover, listing
 from flowcore.config import json_schema, reference_markdown
+from flowcore.telemetry import Metric
 
 HERE = pathlib.Path(__file__).parent
 
@@ -44,6 +48,115 @@ def schema_text() -> str:
     return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
+AREAS = {
+    "Requests": ("flowcore.request", "flowcore.requests", "flowcore.idempotency", "flowcore.tasks"),
+    "Agents and pools": ("flowcore.agent", "flowcore.pool", "flowcore.singleton"),
+    "Guards": (
+        "flowcore.guard",
+        "flowcore.breaker",
+        "flowcore.concurrency",
+        "flowcore.rate_limit",
+        "flowcore.pinning",
+        "flowcore.audit",
+        "flowcore.faults",
+    ),
+    "Router, gate, memory": (
+        "flowcore.router",
+        "flowcore.gate",
+        "flowcore.memory",
+        "flowcore.embedder",
+    ),
+    "Vector indexes": ("flowcore.index",),
+    "Consensus and state": (
+        "flowcore.consensus",
+        "flowcore.raft",
+        "flowcore.bft",
+        "flowcore.storage",
+        "flowcore.state",
+        "flowcore.durable",
+    ),
+    "Swarm and links": (
+        "flowcore.swarm",
+        "flowcore.membership",
+        "flowcore.links",
+        "flowcore.link",
+        "flowcore.overlay",
+        "flowcore.federation",
+    ),
+    "Edges": ("flowcore.edge",),
+    "Telemetry itself": (
+        "flowcore.exporter",
+        "flowcore.traces",
+        "flowcore.scrape",
+        "flowcore.metrics",
+    ),
+    "Node and process": (
+        "flowcore.node",
+        "flowcore.components",
+        "flowcore.component",
+        "flowcore.supervisor",
+        "flowcore.loop",
+        "process",
+    ),
+}
+"""The sections of the tables of metrics, by what names begin with."""
+FOLDERS = pathlib.Path(__file__).parent.parent / "plugins"
+
+
+def metrics() -> list[Metric]:
+    """Every metric of the core and of its plugins, by name."""
+    import flowcore
+
+    found: dict[str, Metric] = {}
+    roots = [("flowcore", list(flowcore.__path__))]
+    roots += [(one.name, [str(one)]) for one in FOLDERS.iterdir() if one.name.startswith("flow_")]
+    for root, path in roots:
+        for module in pkgutil.walk_packages(path, f"{root}."):
+            if re.search(r"\.(annoy|template_program|__main__)(\.|$)", module.name):
+                continue
+            for value in vars(importlib.import_module(module.name)).values():
+                if isinstance(value, Metric):
+                    other = found.setdefault(value.name, value)
+                    assert other is value, f"there are two metrics of the name {value.name!r}"
+    return sorted(found.values(), key=lambda metric: metric.name)
+
+
+def metric_tables() -> str:
+    """A table of metrics for each area."""
+    told, rest = [], metrics()
+    for area, beginnings in AREAS.items():
+        own = [
+            one
+            for one in rest
+            if any(one.name.startswith(f"{each}.") or one.name == each for each in beginnings)
+        ]
+        rest = [one for one in rest if one not in own]
+        lines = [
+            f"### {area}",
+            "",
+            "| OpenTelemetry | Prometheus | kind | labels | what it says |",
+            "|---|---|---|---|---|",
+        ]
+        lines += [
+            f"| `{one.name}` | `{one.prometheus}` | {one.kind.value} |"
+            f" {', '.join(f'`{label}`' for label in one.labels)} | {one.help} |"
+            for one in own
+        ]
+        told.append("\n".join(lines) + "\n")
+    assert not rest, f"metrics of no area: {[one.name for one in rest]}"
+    return "\n".join(told)
+
+
+def with_metrics(page: str) -> str:
+    """The page about observability, with the tables as they are now."""
+    begin, end = "<!-- metrics -->\n", "<!-- /metrics -->\n"
+    before, _, rest = page.partition(begin)
+    _, _, after = rest.partition(end)
+    return f"{before}{begin}\n{metric_tables()}\n{end}{after}"
+
+
 if __name__ == "__main__":
+    PAGE = HERE / "observability.md"
+    PAGE.write_text(with_metrics(PAGE.read_text()))
     (HERE / "configuration.md").write_text(configuration_page())
     (HERE / "schema.json").write_text(schema_text())

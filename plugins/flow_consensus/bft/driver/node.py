@@ -10,7 +10,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from contextlib import aclosing, asynccontextmanager
 from random import Random
 from typing import Any
@@ -21,6 +21,7 @@ import trio
 from flow_consensus.bft.driver.barriers import Barriers
 from flow_consensus.bft.driver.checking import Checking
 from flow_consensus.bft.driver.disk import Writer
+from flow_consensus.bft.driver.measures import of_bft
 from flow_consensus.bft.driver.members import Changing, KeyOf, followers
 from flow_consensus.bft.driver.port import Transport
 from flow_consensus.bft.driver.proposals import Proposals
@@ -45,7 +46,7 @@ from flowcore.state import (
     SnapshotSource,
     Storage,
 )
-from flowcore.telemetry import Histogram
+from flowcore.telemetry import Histogram, Reading
 
 _logger = logging.getLogger(__name__)
 
@@ -189,6 +190,11 @@ class Bft:
             )
             for one in await self._storage.read(first, last)
         ]
+
+    def measure(self, name: str) -> Iterator[Reading]:
+        """Its metrics."""
+        del name
+        return of_bft(self.status(), self._proposals.took, self._made, self._taken_in)
 
     def status(self) -> dict[str, Any]:
         """Where it is, who leads, who has lied."""

@@ -37,7 +37,7 @@ class Proposals:
         self._asked: dict[int, _Asked] = {}
         self._lonely_since = math.inf
         self._taken = self._requests = self._largest = 0
-        self._took = Histogram()
+        self.took = Histogram()
 
     def status(self) -> dict[str, Any]:
         return {
@@ -47,7 +47,7 @@ class Proposals:
             "refused": self._waiting.refused,
             "batches": self._requests,
             "largest_batch": self._largest,
-            "commit_seconds": attrs.asdict(self._took.durations()),
+            "commit_seconds": attrs.asdict(self.took.durations()),
         }
 
     async def propose(self, command: bytes) -> int:
@@ -60,7 +60,7 @@ class Proposals:
         await proposal.done.wait()
         if proposal.error is not None:
             raise proposal.error()
-        self._took.record(trio.current_time() - proposal.since)
+        self.took.record(trio.current_time() - proposal.since)
         return proposal.position
 
     def offer(self) -> None:
