@@ -233,8 +233,8 @@ async def test_every_form_says_what_happened(flaky: dict[str, Any]) -> None:
             assert (b"openmetrics" in answer.headers[b"content-type"]) is bool(accept)
             fetched = parsed(answer.body.decode())
             assert fetched.keys() >= flattened(before).keys()
-            for key, least in counters(before).items():
-                assert least <= fetched[key] <= counters(after)[key], key
+            for series, least in counters(before).items():
+                assert least <= fetched[series] <= counters(after)[series], series
 
 
 def points(snapshot: Snapshot) -> Iterator[tuple[str, tuple[str, ...], Number]]:

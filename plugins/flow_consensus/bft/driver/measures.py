@@ -17,7 +17,9 @@ VIEW = gauge("flowcore.bft.view", "{view}", "The view that this node is in.")
 VIEWS = counter(
     "flowcore.bft.view_changes", "{view}", "Views that ended without a block, for this node."
 )
-ACCUSED = gauge("flowcore.bft.accused", "{node}", "Nodes of which there is evidence that they lied.")
+ACCUSED = gauge(
+    "flowcore.bft.accused", "{node}", "Nodes of which there is evidence that they lied."
+)
 VOTERS = gauge("flowcore.bft.voters", "{node}", "Nodes whose votes count.")
 MESSAGES = counter("flowcore.bft.messages", "{message}", "Messages to others.", "outcome")
 REFUSED = counter(
