@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 
-.PHONY: serve demo cluster cluster-etcd cluster-bft prometheus test test-long test-security fuzz simulate simulate-swim mutants lint format docs benchmark conformance coverage node erlang tools annoy postgres etcd models clean
+.PHONY: serve demo cluster cluster-etcd cluster-bft prometheus test test-long test-security fuzz simulate simulate-swim mutants lint format docs benchmark conformance coverage node erlang tools annoy postgres etcd models clean test-browser browser figures
 
 serve: .venv/ready
 	$(BIN)/flowserve --config configs/quickstart.toml
@@ -28,7 +28,7 @@ cluster-bft: .venv/ready
 
 # one more at once than there are processors, since many wait for what they started; each file in one process
 WORKERS := $(shell expr $$(nproc) + 1)
-test: .venv/ready node erlang tools annoy postgres etcd prometheus models
+test: .venv/ready node erlang tools annoy postgres etcd prometheus models browser
 	@# where Python is told to keep no bytecode, each of the thousand processes would compile all of this again
 	@$(BIN)/python -m compileall -q -j 0 flowcore plugins tests benchmarks examples
 	$(BIN)/coverage erase
@@ -45,6 +45,12 @@ coverage:
 
 test-long: .venv/ready node erlang etcd
 	$(BIN)/pytest -m long
+
+# the dashboard in a headless Chromium; `make figures` writes what it looks like to docs/figures
+test-browser: .venv/ready browser
+	$(BIN)/pytest -m "not long" tests/browser
+figures: .venv/ready browser
+	FLOW_FIGURES=docs/figures $(BIN)/pytest tests/browser/test_figures.py
 
 test-security: .venv/ready tools
 	$(BIN)/pytest -m "not long" tests/security
@@ -135,6 +141,11 @@ tools:
 	@( for tool in nft ip; do command -v $$tool >/dev/null || exit 1; done ) \
 	    || $(if $(ROOT),{ apt-get update -qq && apt-get install -y -qq --no-install-recommends nftables iproute2; } ||) \
 	    echo "there is no nft or no ip: swarms are tested on loopback, and not on hosts of their own"
+
+# the browser of the dashboard's tests, and a typeface for its pictures: without Chromium they say so and are skipped
+browser:
+	@command -v chromium >/dev/null \
+	    || $(if $(ROOT),{ apt-get update -qq && apt-get install -y -qq --no-install-recommends chromium fonts-inter; },echo "chromium is missing: the dashboard is not looked at in a browser")
 
 # the Annoy package has no wheels; it is built here, without -ffast-math, which would change the arithmetic of
 # the whole process. Without a compiler its tests say so and are skipped

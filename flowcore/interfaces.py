@@ -19,7 +19,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Container, Sequence
+from collections.abc import Callable, Container, Iterator, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
@@ -385,4 +385,20 @@ class Host(Protocol):
 
     def status(self) -> dict[str, Any]:
         """What is true now, measured: node, components, agents with pools, guards, requests; JSON-able."""
+        ...
+
+    def overview(self) -> dict[str, Any]:
+        """The status without `components`, `agents` and `elsewhere`: quick, however many there are."""
+        ...
+
+    def each_agent(self) -> Iterator[dict[str, Any]]:
+        """The status of each agent, in order of their names; whoever asks may take a break in between."""
+        ...
+
+    def elsewhere(self) -> list[dict[str, Any]]:
+        """The agents of other nodes as this one knows them, by name and node."""
+        ...
+
+    def retire(self) -> None:
+        """Refuse new work from now on, and have whoever runs this node drain it and end."""
         ...

@@ -22,6 +22,7 @@ settings.load_profile("default")
 
 TESTS = pathlib.Path(__file__).parent
 UNCOUNTED = (
+    "browser",
     "conformance",
     "docs",
     "figures",

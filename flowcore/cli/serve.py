@@ -68,6 +68,7 @@ class Node:
         notify("READY=1", f"STATUS=serving {len(flow.agents)} agents")
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._report_agents, flow, out)
+            nursery.start_soon(self._heed_retirement, flow)
             self._serving = nursery
             await self._stop.wait()
             self._serving = None
@@ -76,6 +77,11 @@ class Node:
         logger.info("draining: up to %g s", flow.config.node.drain)
         if not await flow.drain():
             logger.warning("%d requests were still running and were cut off", await flow.cut())
+
+    async def _heed_retirement(self, flow: Flow) -> None:
+        """An operator who retires the node by an edge wants what a TERM does."""
+        await flow.retired.wait()
+        self._stop.set()
 
     async def _report_agents(self, flow: Flow, out: TextIO | None) -> None:
         with trio.move_on_after(REPORT_WAIT):

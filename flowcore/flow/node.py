@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -107,6 +108,8 @@ class Flow(Calling):
         """The supervisor of everything, while it is open."""
         self.started = trio.current_time()
         self.draining = trio.Event()
+        self.retired = trio.Event()
+        """Set when an operator wants this node to end; whoever runs it leaves its block then."""
         self._endpoints: dict[str, tuple[str, ...]] = {}
         self.metrics = Metrics(config.node.name, version)
         """What this node has to tell as metrics, and all its components."""
@@ -319,17 +322,29 @@ class Flow(Calling):
         """What is true now, measured; plain data that JSON can carry."""
         now = trio.current_time()
         return {
+            **self.overview(),
+            "components": [one.asdict(now) for one in self.components()],
+            "agents": list(self.each_agent()),
+            "elsewhere": self.elsewhere(),
+        }
+
+    def each_agent(self) -> Iterator[dict[str, Any]]:
+        """What is true of each agent, in order of their names; whoever asks may take a break in between."""
+        for name in sorted(self.agents):
+            agent = self.agents.get(name)
+            if agent is not None:
+                yield {"type": self.type_of(name), **agent.status()}
+
+    def overview(self) -> dict[str, Any]:
+        """The status without what there is of each component and agent: quick, however many there are."""
+        now = trio.current_time()
+        return {
             "node": self.name,
             "version": version(),
             "uptime": round(now - self.started, 3),
             "draining": self.draining.is_set(),
             "ready": self.ready,
             "endpoints": {name: list(urls) for name, urls in self._endpoints.items()},
-            "components": [one.asdict(now) for one in self.components()],
-            "agents": [
-                {"type": self.type_of(name), **self.agents[name].status()}
-                for name in sorted(self.agents)
-            ],
             "access": {name: access.status() for name, access in sorted(self.access.items())},
             "guards": {
                 name: {"type": self.config.guard[name].type, **guard.status()}
@@ -338,7 +353,6 @@ class Flow(Calling):
             "router": None if self._router is None else self._router.status(),
             "swarm": None if self._swarm is None else self._swarm.status(),
             "federation": None if self._federation is None else self._federation.status(),
-            "elsewhere": self.elsewhere(),
             "durable": None if self._durable is None else self._durable.status(),
             "singletons": {name: one.status() for name, one in sorted(self.singletons.items())},
             "state": None if self._state is None else self._state.status(),
@@ -398,6 +412,14 @@ class Flow(Calling):
         if self._federation is not None:
             self._federation.drain()
         return await self.requests.drain(limit)
+
+    def retire(self) -> None:
+        """Refuse new work from now on, and have whoever runs the node drain it and end; see `retired`."""
+        self.draining.set()
+        self.requests.refuse()
+        if self._federation is not None:
+            self._federation.drain()
+        self.retired.set()
 
     async def cut(self) -> int:
         """End what a drain has left under way, as if its deadline had come; how many requests that were."""
@@ -477,6 +499,7 @@ class Flow(Calling):
         return failed
 
 
+@functools.cache
 def version() -> str:
     """flowcore's version, as installed."""
     from importlib import metadata

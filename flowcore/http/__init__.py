@@ -7,7 +7,7 @@ from flowcore.http.fields import HeaderMap
 from flowcore.http.forwarded import NETWORKS, Forwarding
 from flowcore.http.limits import Limits
 from flowcore.http.measures import measure_server
-from flowcore.http.messages import Handler, Request, Response, Send, Stream, Tls
+from flowcore.http.messages import Handler, Hopeless, Request, Response, Send, Stream, Tls
 from flowcore.http.server import Admits, CannotListen, Server, open_http_server
 from flowcore.http.sse import EventTooLarge, ServerEvent, SseDecoder, encode_event
 from flowcore.http.state import ServerStatistics
@@ -36,6 +36,7 @@ __all__ = [
     "Forwarding",
     "Handler",
     "HeaderMap",
+    "Hopeless",
     "HttpError",
     "Limits",
     "ProtocolFailure",

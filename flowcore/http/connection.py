@@ -24,7 +24,7 @@ from flowcore.http.encoding import (
 from flowcore.http.fields import BadMessage
 from flowcore.http.head import RequestHead
 from flowcore.http.incoming import Incoming, Phase, RequestReader
-from flowcore.http.messages import Request, Response, Stream, Tls
+from flowcore.http.messages import Hopeless, Request, Response, Stream, Tls
 from flowcore.http.room import Mark
 from flowcore.http.state import SWEEP, ServerState
 from flowcore.http.wakeup import Wakeup
@@ -399,6 +399,9 @@ class Connection:
 
         try:
             await answer.run(send)
+        except Hopeless:
+            self._scope.cancel()
+            await trio.lowlevel.checkpoint()
         except Exception:
             self._failed(head)
             self._scope.cancel()  # without the last chunk, so that the client sees that it is cut

@@ -8,6 +8,7 @@ import attrs
 import msgspec
 import trio
 
+from flowcore.errors import FlowError
 from flowcore.http.fields import HeaderMap, Headers
 
 Send = Callable[[bytes], Awaitable[None]]
@@ -78,6 +79,10 @@ class Response(msgspec.Struct, eq=False):
     body: bytes = b""
     close: bool = False
     """Whether the connection ends with it."""
+
+
+class Hopeless(FlowError):
+    """Raised by a stream's `run`: the client takes nothing, and its connection is closed at once."""
 
 
 class Stream(msgspec.Struct, eq=False):

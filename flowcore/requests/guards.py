@@ -64,6 +64,14 @@ class Guard:
         """Let an operator's call pass, such as ("agents.pause", "time"). Raises CallError to refuse it."""
         del principal, action, target
 
+    def may(self, principal: Principal, action: str, target: str) -> bool:
+        """Whether it would let an operator's call pass: asked to show who may do what, and never noted."""
+        try:
+            self.admit(principal, action, target)
+        except CallError:
+            return False
+        return True
+
     def decided(
         self, principal: Principal, action: str, target: str, error: CallError | None
     ) -> None:
@@ -171,6 +179,14 @@ class Guards:
         finally:
             for guard in guards:
                 guard.decided(principal, action, target, error)
+
+    def may(self, edge: str, principal: Principal, action: str, target: str = "") -> bool:
+        """Whether an operator's call would pass; nobody is told, and nothing counted."""
+        try:
+            return all(one.may(principal, action, target) for one in self.before(edge, ""))
+        except Exception:
+            logger.exception("a guard failed, and so refuses")
+            return False
 
     def done(self, edge: str, principal: Principal, action: str, target: str) -> None:
         """An operator's call did what is said in full here, such as which tool it approved."""

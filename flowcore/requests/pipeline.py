@@ -397,14 +397,19 @@ class Requests:
                     entry.agent,
                 )
 
-    async def drain(self, seconds: float) -> bool:
-        """Refuse what comes from now on, and wait for what is under way; whether all of it ended."""
+    def refuse(self) -> trio.Event:
+        """Take no requests from now on; set once those under way have ended."""
         if self._drained is None:
             self._drained = trio.Event()
             if not self.tracker.running:
                 self._drained.set()
+        return self._drained
+
+    async def drain(self, seconds: float) -> bool:
+        """Refuse what comes from now on, and wait for what is under way; whether all of it ended."""
+        drained = self.refuse()
         with trio.move_on_after(seconds):
-            await self._drained.wait()
+            await drained.wait()
         return not self.tracker.running
 
     async def cut(self) -> int:

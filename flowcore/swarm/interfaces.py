@@ -386,6 +386,10 @@ class Overlay(Protocol):
         """Members that are present and cannot be reached, and since when (trio's clock)."""
         ...
 
+    def drawn(self) -> list[tuple[str, str]]:
+        """The links of the whole swarm, as far as this node knows: each pair of names once, in order."""
+        ...
+
     def serve(self, service: str, handler: Handler) -> AbstractAsyncContextManager[None]:
         """Serve streams that others open to a service of this node, each in a task of its own."""
         ...

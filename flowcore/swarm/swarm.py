@@ -134,6 +134,7 @@ class Swarm:
             "reach": self.topology.reach(max(1, present)),
             "tolerates": self.topology.tolerates(max(1, present)),
             "members": members,
+            "graph": self.overlay.drawn(),
             **self.links.status(),
             "membership": self.membership.status(),
             "overlay": self.overlay.status(),

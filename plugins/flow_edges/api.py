@@ -12,6 +12,8 @@
 | `POST /guards/NAME/ACTION` | have a guard do something, such as `open` a breaker: `{"agent": ..}` |
 | `POST /memory/export`, `.../import`, `.../reembed` | a page of patterns out, `{"namespace": .., \
 "cursor": .., "vectors": false}`; patterns in, `{"patterns": [..]}`; embed anew what another embedder did |
+| `POST /memory/map` | the latest patterns of a namespace as points: `{"namespace": .., "most": 1000, \
+"text": ..}` |
 | `GET /state` | the hard state: engine, term, leader, members, how far each is, log, snapshot, fsync |
 | `POST /members/add`, `.../remove`, `.../promote` | change who decides: `{"nodes": [..]}` |
 | `POST /log` | entries of this node's log, readable: `{"first": .., "most": 20}` |
@@ -19,6 +21,7 @@
 | `GET /tasks` | tasks and requests under way, and those that ended lately |
 | `GET /revocations` | credentials and principals that no node lets in any more |
 | `POST /revocations/add` | revoke one: `{"scheme": "idp", "what": "jti", "id": .., "seconds": ..}` |
+| `POST /drain` | take no new work, finish what there is, and end, as by a TERM |
 | `GET /tools` | the public names of all tools |
 | `GET /metrics`, or whatever path an exporter has | what it has to be fetched |
 | `POST /call` | call a tool: `{"tool": .., "arguments": {..}, "deadline": SECONDS, "idempotencyKey": .., \
@@ -27,10 +30,10 @@
 It listens on loopback only, unless `auth` says who may come in; then all but the first two ask who it is. The
 guards of the edge are asked about the actions `status`, `tasks`, `revocations`, `revocations.add`, `agents`
 and `agents.pause` (or `resume`, `restart`), whose target is the agent, `memory.export` (or `import`,
-`reembed`), `state`, `metrics`, whose target is the path, `members.add` (or `remove`, `promote`), `log`,
-`snapshot`, `guards` and `guards.ACTION`, whose target is the guard; calls pass them as any request does. A
-browser's page cannot use it: a request with an Origin header, or for another host than the one it listens on,
-is refused.
+`reembed`, `map`), `drain`, `state`, `metrics`, whose target is the path, `members.add` (or `remove`,
+`promote`), `log`, `snapshot`, `guards` and `guards.ACTION`, whose target is the guard; calls pass them as any
+request does. A browser's page cannot use it: a request with an Origin header, or for another host than the
+one it listens on, is refused.
 """
 
 from __future__ import annotations
@@ -38,14 +41,15 @@ from __future__ import annotations
 import math
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
-from typing import Any, Literal
+from functools import partial
+from typing import Any, Literal, TypeVar
 
 import attrs
 import msgspec
 import trio
 
 from flow_edges import api_access, api_memory, api_state
-from flow_edges.resource import Resource, host_of
+from flow_edges.resource import Reach, Resource, host_of, known_hosts
 from flow_edges.routes import Route
 from flowcore.access import Access, is_local
 from flowcore.agents import Tool
@@ -70,6 +74,8 @@ from flowcore.interfaces import AgentView, Edge, Host
 from flowcore.requests import Entry, Envelope, Principal, Priority, Task, tool_params
 from flowcore.telemetry import Page, Reading
 
+_T = TypeVar("_T")
+
 ROUTES = (
     Route("GET", "/livez", open=True),
     Route("GET", "/readyz", open=True),
@@ -89,6 +95,7 @@ ROUTES = (
     Route("GET", "/tasks"),
     Route("GET", "/revocations"),
     Route("POST", "/revocations/ACTION"),
+    Route("POST", "/drain"),
     Route("GET", "/tools"),
     Route("POST", "/call"),
 )
@@ -131,14 +138,12 @@ class CallBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
 class Api:
     """Answers requests about one host."""
 
-    def __init__(self, host: Host, config: ApiConfig, access: Access, edge: str) -> None:
+    def __init__(self, host: Host, config: Reach, access: Access, edge: str) -> None:
         """`edge` is the edge's name in the configuration."""
         self._host = host
         self._access = access
         self._edge = edge
-        own = _bracketed(config.bind.host)
-        hosts = {"localhost", "127.0.0.1", "[::1]", own, *config.allowed_hosts}
-        self._hosts = frozenset(name.lower() for name in hosts)
+        self._hosts = known_hosts(config.bind.host, config.allowed_hosts)
         self.resource = Resource(
             config.bind,
             "/",
@@ -166,6 +171,7 @@ class Api:
             "/tasks": self._tasks,
             "/revocations": self._revocations,
             "/revocations/ACTION": self._revoke,
+            "/drain": self._drain,
             "/tools": self._tools,
             "/call": self._call,
         }
@@ -174,10 +180,18 @@ class Api:
     async def handle(self, request: Request) -> Response | Stream:
         """Answer one request; never raises for what a client did."""
         refusal = self._refused(request)
-        if refusal is not None:
-            return refusal
+        return await self.answer(request, request.path) if refusal is None else refusal
+
+    async def answer(self, request: Request, path: str) -> Response | Stream:
+        """Answer a request for one of `ROUTES`, whoever may send it: who it is, is asked. Never raises."""
+        return await self.guarded(partial(self._route, path=path), request)
+
+    async def guarded(
+        self, answer: Callable[[Request], Awaitable[_T]], request: Request
+    ) -> _T | Response:
+        """What `answer` gives, or what a client is told of the CallError it raises."""
         try:
-            return await self._route(request)
+            return await answer(request)
         except CallError as error:
             status = 502 if error.http_status == 200 else error.http_status
             retry = error.retry_after
@@ -191,47 +205,49 @@ class Api:
 
     def _refused(self, request: Request) -> Response | None:
         if b"origin" in request.headers:
-            return _problem(403, "requests of web pages are refused here")
+            return problem(403, "requests of web pages are refused here")
         host = host_of(request)
         if host not in self._hosts:
-            return _problem(421, f"this server is not {host[:100]!r}")
+            return problem(421, f"this server is not {host[:100]!r}")
         return None
 
-    async def _caller(self, request: Request) -> Principal:
+    async def caller(self, request: Request) -> Principal:
         """Who asks. Raises CallError for who may not come in."""
         if not self._access.schemes:
             return OPERATOR
         return await self._access.identify(request, self.resource.uri(request))
 
-    async def _admit(self, request: Request, action: str, target: str = "") -> Principal:
+    async def admit(self, request: Request, action: str, target: str = "") -> Principal:
         """Who asks for this, if they may have it. Raises CallError."""
-        principal = await self._caller(request)
+        principal = await self.caller(request)
         self._host.requests.guards.admit(self._edge, principal, action, target)
         return principal
 
-    async def _route(self, request: Request) -> Response | Stream:
-        parts = request.path.strip("/").split("/")
+    async def _route(self, request: Request, path: str) -> Response | Stream:
+        parts = path.strip("/").split("/")
         found = self._routes.get((len(parts), parts[0]))
         if found is None:
-            page = self._host.telemetry.pages.get(request.path)
+            page = self._host.telemetry.pages.get(path)
             if page is not None:
-                return await self._page(request, page)
-        if found is None or request.path != "/" + "/".join(parts):
-            return _problem(404, f"there is nothing at {request.path[:200]!r}")
+                return await self._page(request, path, page)
+        if found is None or path != "/" + "/".join(parts):
+            return problem(404, f"there is nothing at {request.path[:200]!r}")
         route, answer = found
         if request.method != route.method and not (
             route.method == "GET" and request.method == "HEAD"
         ):
-            response = _problem(405, f"{request.path[:200]} is for {route.method}")
+            response = problem(405, f"{request.path[:200]} is for {route.method}")
             response.headers = [*response.headers, (b"allow", route.method.encode())]
             return response
         return await answer(request, parts)
 
-    async def _page(self, request: Request, page: Callable[[str], Awaitable[Page]]) -> Response:
+    async def _page(
+        self, request: Request, path: str, page: Callable[[str], Awaitable[Page]]
+    ) -> Response:
         """What an exporter has to be fetched."""
         if request.method not in ("GET", "HEAD"):
-            return _problem(405, f"{request.path[:200]} is for GET")
-        await self._admit(request, "metrics", request.path)
+            return problem(405, f"{request.path[:200]} is for GET")
+        await self.admit(request, "metrics", path)
         given = await page(request.headers.get(b"accept", b"").decode("latin-1"))
         headers = [(b"content-type", given.content_type.encode()), (b"cache-control", b"no-store")]
         return Response(200, headers, given.body)
@@ -252,7 +268,7 @@ class Api:
 
     async def _component(self, request: Request, parts: list[str]) -> Response:
         """Whether one component lives, or is ready for work."""
-        await self._admit(request, "status", parts[1])
+        await self.admit(request, "status", parts[1])
         one = next((one for one in self._host.components() if one.component == parts[1]), None)
         if one is None:
             raise NotThere(f"there is no component {parts[1][:200]!r}")
@@ -264,17 +280,17 @@ class Api:
 
     async def _status(self, request: Request, parts: list[str]) -> Response:
         del parts
-        await self._admit(request, "status")
+        await self.admit(request, "status")
         return _json(self._host.status())
 
     async def _agents(self, request: Request, parts: list[str]) -> Response:
         del parts
-        await self._admit(request, "agents")
+        await self.admit(request, "agents")
         status = self._host.status()
         return _json({"agents": status["agents"], "elsewhere": status["elsewhere"]})
 
     async def _agent(self, request: Request, parts: list[str]) -> Response:
-        await self._admit(request, "agents", parts[1])
+        await self.admit(request, "agents", parts[1])
         return _json(self._find(parts[1]).status())
 
     def _find(self, name: str) -> AgentView:
@@ -284,7 +300,7 @@ class Api:
             raise NotThere(error.message, data=error.data) from None
 
     async def _steer(self, request: Request, parts: list[str]) -> Response:
-        await self._admit(request, f"agents.{parts[2]}", parts[1])
+        await self.admit(request, f"agents.{parts[2]}", parts[1])
         agent = self._find(parts[1])
         steps: dict[str, Callable[[], None]] = {
             "pause": agent.pause,
@@ -299,12 +315,12 @@ class Api:
 
     async def _guards(self, request: Request, parts: list[str]) -> Response:
         del parts
-        await self._admit(request, "guards")
+        await self.admit(request, "guards")
         return _json({"guards": self._host.status()["guards"]})
 
     async def _act(self, request: Request, parts: list[str]) -> Response:
         _, name, action = parts
-        principal = await self._admit(request, f"guards.{action}", name)
+        principal = await self.admit(request, f"guards.{action}", name)
         try:
             arguments = msgspec.json.decode(request.body or b"{}", type=dict[str, Any])
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -320,7 +336,7 @@ class Api:
         return _json({"guard": name, "done": action, "result": done})
 
     async def _memory(self, request: Request, parts: list[str]) -> Response:
-        await self._admit(request, f"memory.{parts[1]}")
+        await self.admit(request, f"memory.{parts[1]}")
         action = api_memory.ACTIONS.get(parts[1])
         if action is None:
             known = ", ".join(api_memory.ACTIONS)
@@ -329,11 +345,11 @@ class Api:
 
     async def _state(self, request: Request, parts: list[str]) -> Response:
         del parts
-        await self._admit(request, "state")
+        await self.admit(request, "state")
         return _json(await api_state.show(self._host))
 
     async def _members(self, request: Request, parts: list[str]) -> Response:
-        principal = await self._admit(request, f"members.{parts[1]}")
+        principal = await self.admit(request, f"members.{parts[1]}")
         action = api_state.MEMBERS.get(parts[1])
         if action is None:
             known = ", ".join(api_state.MEMBERS)
@@ -346,12 +362,12 @@ class Api:
 
     async def _log(self, request: Request, parts: list[str]) -> Response:
         del parts
-        await self._admit(request, "log")
+        await self.admit(request, "log")
         return _json(await api_state.log(self._host, request.body))
 
     async def _snapshot(self, request: Request, parts: list[str]) -> Stream:
         del parts
-        await self._admit(request, "snapshot")
+        await self.admit(request, "snapshot")
         api_state.state_of(self._host)  # or there is none, and that is the answer
 
         async def run(send: Send) -> None:
@@ -363,10 +379,10 @@ class Api:
 
     async def _tasks(self, request: Request, parts: list[str]) -> Response:
         del parts
-        await self._admit(request, "tasks")
+        await self.admit(request, "tasks")
         now = trio.current_time()
         entries = [
-            _entry(one, now)
+            request_line(one, now)
             for one, _ in zip(self._host.requests.tracker.entries(), range(1000), strict=False)
         ]
         tasks = self._host.requests.tasks
@@ -380,11 +396,11 @@ class Api:
 
     async def _revocations(self, request: Request, parts: list[str]) -> Response:
         del parts
-        await self._admit(request, "revocations")
+        await self.admit(request, "revocations")
         return _json({"revocations": await self._host.revocations()})
 
     async def _revoke(self, request: Request, parts: list[str]) -> Response:
-        principal = await self._admit(request, f"revocations.{parts[1]}")
+        principal = await self.admit(request, f"revocations.{parts[1]}")
         if parts[1] != "add":
             raise NotThere(f"revocations can be told add, not {parts[1][:100]!r}")
         done, id_ = await api_access.revoke(self._host, request.body)
@@ -392,9 +408,15 @@ class Api:
         guards.done(self._edge, principal, "revocations.add", id_)
         return _json(done)
 
+    async def _drain(self, request: Request, parts: list[str]) -> Response:
+        del parts
+        await self.admit(request, "drain")
+        self._host.retire()
+        return _json({"draining": True, "running": self._host.requests.tracker.running})
+
     async def _tools(self, request: Request, parts: list[str]) -> Response:
         del parts
-        principal = await self._caller(request)
+        principal = await self.caller(request)
         listing = self._host.directory.listing("tools")
         guards = self._host.requests.guards
         tools = [
@@ -407,10 +429,10 @@ class Api:
 
     async def _call(self, request: Request, parts: list[str]) -> Response:
         del parts
-        principal = await self._caller(request)
+        principal = await self.caller(request)
         kind = request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if kind != b"application/json":
-            return _problem(415, "expected application/json")
+            return problem(415, "expected application/json")
         try:
             body = msgspec.json.decode(request.body, type=CallBody)
         except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
@@ -450,11 +472,8 @@ class NotThere(UnknownMethod):
     """What the path speaks of does not exist."""
 
 
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
-
-
-def _entry(entry: Entry, now: float) -> dict[str, Any]:
+def request_line(entry: Entry, now: float) -> dict[str, Any]:
+    """A request for an operator."""
     return {
         "id": entry.id,
         "agent": entry.agent,
@@ -486,7 +505,8 @@ def _json(value: Any, status: int = 200) -> Response:
     return Response(status, JSON, msgspec.json.encode(value))
 
 
-def _problem(status: int, text: str) -> Response:
+def problem(status: int, text: str) -> Response:
+    """A refusal, with why."""
     return _json({"error": {"message": text}}, status)
 
 

@@ -1,4 +1,4 @@
-"""What the `api` edge does with a node's memory as a whole: patterns out, in, and embedded anew."""
+"""What the `api` edge does with a node's memory as a whole: patterns out, in, embedded anew, and drawn."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from flow_edges.memory_map import POINTS, map_of
 from flowcore.errors import InvalidRequest
 from flowcore.interfaces import Host
 from flowcore.state import PatternLine
@@ -21,6 +22,12 @@ class _Export(msgspec.Struct, forbid_unknown_fields=True):
 
 class _Import(msgspec.Struct, forbid_unknown_fields=True):
     patterns: list[PatternLine]
+
+
+class _Map(msgspec.Struct, forbid_unknown_fields=True):
+    namespace: str = "shared"
+    most: int = POINTS
+    text: str = ""
 
 
 class _Nothing(msgspec.Struct, forbid_unknown_fields=True):
@@ -52,5 +59,13 @@ async def reembed(host: Host, body: bytes) -> dict[str, Any]:
     return {"count": await host.router.memory.reembed()}
 
 
-ACTIONS = {"export": export, "import": take, "reembed": reembed}
+async def draw(host: Host, body: bytes) -> dict[str, Any]:
+    """The latest patterns of a namespace as points in a plane. Raises CallError."""
+    asked = _read(body, _Map)
+    if not 1 <= asked.most <= POINTS:
+        raise InvalidRequest(f"expected 1 to {POINTS} points, not {asked.most!r}")
+    return await map_of(host, asked.namespace, asked.most, asked.text)
+
+
+ACTIONS = {"export": export, "import": take, "reembed": reembed, "map": draw}
 """By the last part of the path."""

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Final
+from typing import Final, Protocol
 
 from flowcore.config import Address
 from flowcore.http import Request
 
 _LOCAL: Final = ("localhost", "127.0.0.1", "[::1]")
+
+
+class Reach(Protocol):
+    """What the settings of an edge say of where it is."""
+
+    @property
+    def bind(self) -> Address: ...
+    @property
+    def public_url(self) -> str: ...
+    @property
+    def allowed_hosts(self) -> tuple[str, ...]: ...
 
 
 class Resource:
@@ -38,6 +49,12 @@ class Resource:
         host = host_of(request)
         scheme = "https" if request.secure else "http"
         return f"{scheme}://{host if host in self._names else self._own}:{self.port}{self._path}"
+
+
+def known_hosts(bind: str, allowed: Iterable[str]) -> frozenset[str]:
+    """The names by which an edge lets itself be asked, in lower case."""
+    own = f"[{bind}]" if ":" in bind else bind
+    return frozenset(name.lower() for name in (*_LOCAL, own, *allowed))
 
 
 def host_of(request: Request) -> str:

@@ -145,15 +145,16 @@ class Permissions(Guard):
 
     def admit(self, principal: Principal, action: str, target: str) -> None:
         """Raises PermissionDenied for an action that no rule allows."""
-        del target
-        if not self._rules:
+        if self.may(principal, action, target):
             return
-        for number in self.view(principal):
-            admin = self._rules[number].admin
-            if admin is not None and admin.fullmatch(action):
-                return
         self.denied += 1
         raise PermissionDenied(f"{principal.name!r} may not do {action!r}", began=False)
+
+    def may(self, principal: Principal, action: str, target: str) -> bool:
+        """Whether a rule allows an action."""
+        del target
+        rules = [self._rules[number].admin for number in self.view(principal)]
+        return not self._rules or any(one is not None and one.fullmatch(action) for one in rules)
 
     def shows(self, principal: Principal, agent: str, kind: str, name: str) -> bool:
         """Whether the principal may use it, so that lists show nobody what is not for them."""

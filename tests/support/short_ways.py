@@ -60,6 +60,9 @@ class Node:
         self.moved = trio.Event()
         self.opened = 0
 
+    def drawn(self) -> list[tuple[str, str]]:
+        return [(self.name, one) for one in self.reachable()]
+
     def reachable(self) -> Mapping[str, int]:
         return {
             name: 1

@@ -37,6 +37,7 @@ BY_THEMSELVES = sorted(
         "api",
         "console",
         "prometheus",
+        "dashboard",
         "exact",
         "hashed",
         "hnsw",

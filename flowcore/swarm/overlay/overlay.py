@@ -193,6 +193,10 @@ class SwarmOverlay:
         self._look()
         return dict(self._unreachable)
 
+    def drawn(self) -> list[tuple[str, str]]:
+        """The links of the whole swarm, as far as this node knows: each pair of names once, in order."""
+        return self._ways.drawn()
+
     def serve(self, service: str, handler: Handler) -> AbstractAsyncContextManager[None]:
         """Serve streams that others open to a service of this node, each in a task of its own."""
         return _entered(self._serving.serving(service, handler))

@@ -108,6 +108,17 @@ class Ways:
             )
         return self._routes
 
+    def drawn(self) -> list[tuple[str, str]]:
+        """Each link once, its ends' names in order: this node's own as they are, others as both ends say."""
+        links: Links = {**self.reports.every.links, self.name: set(self.links)}
+        pairs = {
+            (min(one, other), max(one, other))
+            for one, others in links.items()
+            for other in others
+            if self.name not in (one, other) or self.name == one
+        }
+        return sorted(pairs)
+
     def life(self) -> int:
         """A number for a channel, which none of this node's has had (62 bits)."""
         return self._lives.getrandbits(62)

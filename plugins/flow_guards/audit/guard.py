@@ -5,11 +5,12 @@ from __future__ import annotations
 import hashlib
 import logging
 from collections import deque
-from collections.abc import AsyncGenerator, Iterator
+from collections.abc import AsyncGenerator, Iterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
 import attrs
+import msgspec
 import trio
 
 from flow_guards.audit.file import LogFile
@@ -18,7 +19,7 @@ from flowcore.agents import AccessDenied, ConsensusNoted, Event, FaultInjected, 
 from flowcore.assembly import Status
 from flowcore.audit import Chain
 from flowcore.envelope import Envelope, Principal
-from flowcore.errors import AgentUnavailable, CallError
+from flowcore.errors import AgentUnavailable, CallError, InvalidArguments, UnknownTarget
 from flowcore.hookspecs import Context
 from flowcore.requests import Guard
 from flowcore.telemetry import Reading, counter, gauge
@@ -26,12 +27,14 @@ from flowcore.telemetry import Reading, counter, gauge
 logger = logging.getLogger(__name__)
 
 _BATCH = 1000
+_KEPT = 500
+"""Lines that are at hand without reading the file, the last that were written."""
 _TEXT = 256
 
 
 @attrs.frozen
 class _Batch:
-    lines: bytes
+    lines: list[bytes]
     first: int
     count: int
 
@@ -53,6 +56,7 @@ class Audit(Guard):
         self._failure = ""
         self._lost = self._lost_ever = 0
         self.written = 0
+        self._tail: deque[bytes] = deque(maxlen=_KEPT)
 
     # ---- what is written down
 
@@ -172,6 +176,7 @@ class Audit(Guard):
                 return
             if await self._append(self._batch):
                 self.written += self._batch.count
+                self._tail.extend(self._batch.lines[-_KEPT:])
                 self._batch = None
             else:
                 await trio.sleep(self._config.retry)
@@ -182,12 +187,12 @@ class Audit(Guard):
             lost, self._lost = self._lost, 0
             waiting.append({"time": self._now(), "what": "lost", "lines": lost})
         count, first = min(_BATCH, len(waiting)), chain.seq + 1
-        lines = b"".join([chain.line(waiting.popleft()) for _ in range(count)])
+        lines = [chain.line(waiting.popleft()) for _ in range(count)]
         return _Batch(lines, first, count) if count else None
 
     async def _append(self, batch: _Batch) -> bool:
         try:
-            await trio.to_thread.run_sync(self._file.append, batch.lines, batch.first)
+            await trio.to_thread.run_sync(self._file.append, b"".join(batch.lines), batch.first)
         except OSError as error:
             if not self._failure:
                 self._failure = error.strerror or str(error)
@@ -206,6 +211,20 @@ class Audit(Guard):
         yield WAITING.of(len(self._waiting), name)
         yield LOST.of(self._lost_ever, name)
         yield FAILING.of(int(bool(self._failure)), name)
+
+    def act(self, action: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """`tail`: the last lines that were written, at most `most` (50), and only those `after` a number.
+
+        Of those that this run has written, 500 are at hand. Raises UnknownTarget, InvalidArguments.
+        """
+        if action != "tail":
+            raise UnknownTarget(f"audit can show its tail, not {action[:100]!r}")
+        most, after = arguments.get("most", 50), arguments.get("after", 0)
+        if not arguments.keys() <= {"most", "after"} or not _count(most) or not _count(after):
+            raise InvalidArguments("expected the arguments most and after, as numbers from 0 on")
+        kept = list(self._tail)
+        lines = [msgspec.json.decode(one) for one in kept[max(0, len(kept) - most) :]]
+        return {"lines": [one for one in lines if one["seq"] > after]}
 
     def status(self) -> dict[str, Any]:
         """How far it is; `seq` is the last line's number, to compare a copy of the log with."""
@@ -228,6 +247,10 @@ LOST = counter(
 FAILING = gauge(
     "flowcore.audit.failing", "{log}", "1 while the log cannot be written, else 0.", "guard"
 )
+
+
+def _count(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
 def digest_of(envelope: Envelope) -> str:

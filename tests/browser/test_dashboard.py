@@ -1,0 +1,210 @@
+"""The dashboard in a real browser: what it shows is what the API says, while agents crash and nodes die."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+from collections.abc import Callable, Generator
+from typing import Any
+
+import attrs
+import pytest
+
+from support.browser import Browser, chromium, needs_chromium, until
+from support.cluster import Cluster, cluster
+from support.node import ROOT
+
+pytestmark = needs_chromium
+
+NONE = "\N{EN DASH}"
+NAMES = ("alpha", "beta", "gamma")
+AGENTS = f"""
+[agent.of-@name@]
+type = "python"
+target = "{ROOT}/tests/support/agents.py"
+[agent.shared]
+type = "python"
+target = "{ROOT}/tests/support/agents.py"
+description = "is on every node"
+roles = ["everywhere"]
+[agent.child]
+type = "process"
+command = ["python", "-I", "-S", "{ROOT}/examples/process_agent.py"]
+pool = {{ min = 1, max = 1 }}
+"""
+MORE = """
+[consensus]
+type = "raft"
+voters = ["alpha", "beta", "gamma"]
+[router]
+[requests]
+guards = ["audit", "breaker"]
+[guard.audit]
+type = "audit"
+[guard.breaker]
+type = "breaker"
+[edge.dashboard]
+type = "dashboard"
+bind = "127.0.0.1:0"
+every = "200ms"
+"""
+
+
+@attrs.define(eq=False)
+class Shown:
+    """A cluster, and a browser that looks at one of its nodes."""
+
+    nodes: Cluster
+    browser: Browser
+
+    def url(self, name: str) -> str:
+        """The dashboard of a node."""
+        _, status = self.nodes.ask(name, "/status")
+        url: str = status["endpoints"]["dashboard"][0]
+        return url
+
+    def open(self, name: str, view: str = "") -> Any:
+        """A view of a node's dashboard, live."""
+        page = self.browser.open(f"{self.url(name)}#/{view}")
+        page.wait_for_selector("#connection.live")
+        return page
+
+    def agree(self, shown: Callable[[], Any], said: Callable[[], Any]) -> None:
+        """Wait until what a page shows is what the API says."""
+        until(lambda: (shown(), said()), lambda pair: pair[0] == pair[1])
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Generator[Shown]:
+    folder = tmp_path_factory.mktemp("shown")
+    with cluster(folder, *NAMES, agents=AGENTS, more=MORE) as nodes, chromium(folder) as browser:
+        yield Shown(nodes, browser)
+
+
+@pytest.fixture(autouse=True)
+def nothing_wrong(shown: Shown) -> Generator[None]:
+    """No script failed, nothing complained, and nothing was asked of anybody but the nodes."""
+    shown.browser.wrong.clear()
+    shown.browser.asked.clear()
+    yield
+    assert not shown.browser.wrong
+    assert all(one.startswith("http://127.0.0.1:") for one in shown.browser.asked)
+
+
+def cells(page: Any, rows: str) -> list[list[str]]:
+    """The texts of a table's cells, row by row."""
+    found: list[list[str]] = page.eval_on_selector_all(
+        rows, "rows => rows.map(row => [...row.children].map(cell => cell.innerText.trim()))"
+    )
+    return found
+
+
+def members(page: Any) -> dict[str, str]:
+    """The states of the swarm's members, as the table shows them."""
+    return {row[0].partition(" ")[0]: row[1] for row in cells(page, ".members tbody tr")}
+
+
+def drawn(page: Any) -> set[str]:
+    """The links that the drawing shows as standing."""
+    return set(
+        page.eval_on_selector_all(
+            ".swarm .link:not(.missing)", "links => links.map(one => one.dataset.link)"
+        )
+    )
+
+
+def agent_rows(page: Any) -> dict[str, list[str]]:
+    """Of each agent: state, node, workers, queue, calls, failed, restarts."""
+    keys = page.eval_on_selector_all("[data-agent]", "rows => rows.map(one => one.dataset.agent)")
+    rows = cells(page, "[data-agent]")
+    return {key: [*row[1:7], row[10]] for key, row in zip(keys, rows, strict=True) if key != "flow"}
+
+
+def agent_says(nodes: Cluster, name: str) -> dict[str, list[str]]:
+    """The same, as the API says."""
+    _, said = nodes.ask(name, "/agents")
+    rows = {}
+    for one in said["agents"]:
+        pool = one["pool"]
+        rows[one["name"]] = [
+            one["state"],
+            name,
+            f"{pool['active']} / {pool['workers']}" if pool else NONE,
+            str(pool["waiting"]) if pool else NONE,
+            str(one["calls"]),
+            str(one["failed"] + one["faulty"] + one["expired"] + one["lost"]),
+            str(max(0, one["lives"] - 1) + one["crashes"]),
+        ]
+    for one in said["elsewhere"]:
+        rows[f"{one['name']}@{one['node']}"] = [one["state"], one["node"], *[NONE] * 5]
+    rows.pop("flow")
+    return rows
+
+
+def test_agents_are_what_the_api_says_while_they_work_and_crash(shown: Shown) -> None:
+    nodes = shown.nodes
+    page = shown.open("alpha", "agents")
+    shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))
+    assert {"of-alpha", "of-beta@beta", "of-gamma@gamma"} <= agent_rows(page).keys()
+    for count in range(3):
+        nodes.call("alpha", "of-alpha.echo", text=str(count))
+    shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))
+    assert agent_rows(page)["of-alpha"][4] == "3"
+    before = int(agent_rows(page)["child"][6])
+    victims = below(nodes.nodes["alpha"].process.pid, "process_agent.py")
+    assert victims
+    for pid in victims:
+        os.kill(pid, signal.SIGKILL)
+    until(lambda: int(agent_rows(page)["child"][6]), lambda count: count > before)
+    shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))
+
+
+def test_the_swarm_is_drawn_as_it_is_while_a_node_dies_and_returns(shown: Shown) -> None:
+    nodes = shown.nodes
+    page = shown.open("alpha")
+
+    def swarm() -> dict[str, Any]:
+        _, status = nodes.ask("alpha", "/status")
+        told: dict[str, Any] = status["swarm"]
+        return told
+
+    def agreed() -> None:
+        shown.agree(
+            lambda: members(page), lambda: {one["name"]: one["state"] for one in swarm()["members"]}
+        )
+        shown.agree(lambda: drawn(page), lambda: {" ".join(one) for one in swarm()["graph"]})
+
+    agreed()
+    assert drawn(page) == {"alpha beta", "alpha gamma", "beta gamma"}
+    nodes.end("gamma", signal.SIGKILL)
+    until(lambda: members(page)["gamma"], lambda state: state == "dead")
+    agreed()
+    assert drawn(page) == {"alpha beta"}
+    assert page.locator(".swarm .node.dead[data-node=gamma]").count() == 1
+    nodes.start("gamma")
+    nodes.complete(*NAMES)
+    until(lambda: members(page)["gamma"], lambda state: state == "alive")
+    agreed()
+
+
+def below(parent: int, word: str) -> list[int]:
+    """The processes below one, however far, whose command holds a word."""
+    parents, found = {}, []
+    for path in pathlib.Path("/proc").glob("[0-9]*"):
+        try:
+            fields = (path / "stat").read_text().rpartition(")")[2].split()
+            command = (path / "cmdline").read_bytes().decode()
+        except (FileNotFoundError, ProcessLookupError):
+            continue  # it has ended meanwhile
+        parents[int(path.name)] = int(fields[1])
+        if word in command:
+            found.append(int(path.name))
+
+    def is_below(pid: int) -> bool:
+        while (pid := parents.get(pid, 0)) > 1:
+            if pid == parent:
+                return True
+        return False
+
+    return [pid for pid in found if is_below(pid)]
