@@ -63,6 +63,7 @@ TRIED_HERE = (
     "annoy",
     "static",
     "swim",
+    "bft",  # in tests/consensus/bft, as a node of four
     "etcd",  # in tests/consensus/etcd, where there is one
     "pgvector",  # in tests/plugins/flow_vectors, where there is a database
 )

@@ -83,6 +83,8 @@ class Agreement(Core):
         """The locked and the valid block, by digest, with their bytes."""
         self._tail = b""
         """The digest of the block that stands in the log beyond what is decided."""
+        self._tail_write = 0
+        """The write that puts it there."""
         self._propose_at: int | None = None
         self._prevote_at: int | None = None
         self._precommit_at: int | None = None
@@ -451,7 +453,7 @@ class Agreement(Core):
         self.locked_view, self.locked, self.lock_proof = self.view, digest, self.proof
         if self._tail != digest:
             self._store(block)
-            self._tail = digest
+            self._tail, self._tail_write = digest, self._writes + 1
 
     def _decide_in(self, ballot: Ballot) -> bool:
         """Lines 49 to 54, in any view."""
@@ -478,13 +480,19 @@ class Agreement(Core):
     def _decide(self, block: Block, data: bytes, digest: bytes, certificate: Certificate) -> None:
         """decision[h] <- v, and on to the next height (lines 51 to 54)."""
         before = self.standing
-        entries = (
-            entries_of(block, self.certificate) if self._tail == digest else self._store(block)
-        )
+        there = self._tail == digest
+        entries = entries_of(block, self.certificate) if there else self._store(block)
         self.standing = before.after(block, digest)
         self.certificate = certificate
-        self._dirty = True
-        self._decided.append(self._settle(before, block, entries))
+        decided = self._settle(before, block, entries)
+        if there and self._durable >= self._tail_write and not self._pending():
+            # its block is on disk with the lock, as it is at 2f + 1 voters: should this node crash before its
+            # certificate is there, too, the same is decided here again
+            self._late = True
+            self._hand_out(decided)
+        else:
+            self._dirty = True
+            self._decided.append(decided)
         self._tail = b""
         self._blocks.clear()
         self.locked_view, self.locked, self.lock_proof = NO_VIEW, b"", None
@@ -496,6 +504,17 @@ class Agreement(Core):
             del self.evidence[name]
         self._tell_decided(before, block, data, certificate)
         self._start_view(0)
+
+    def _pending(self) -> bool:
+        """Whether something that was decided waits to be durable."""
+        return bool(self._decided)
+
+    def _hand_out(self, decided: Decided) -> None:
+        """What was decided is durable."""
+        self._committed += decided.entries
+        self._settled += decided.settled
+        if decided.due is not None:
+            self._checkpoints.append(decided.due)
 
     def _settle(self, before: Standing, block: Block, entries: list[LogEntry]) -> Decided:
         """What is handed out once a decided block is durable."""

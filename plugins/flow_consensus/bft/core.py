@@ -139,6 +139,12 @@ class Core:
         self._outbox: list[tuple[str, Message]] = []
         self._held: list[Message] = []
         self._dirty = True
+        """Something must be written that somebody waits for."""
+        self._late = False
+        """Something should be written, and nobody waits for it."""
+        self._writes = 0
+        self._durable = 0
+        """The last write that is durable."""
         self._entries: list[LogEntry] = []
         self._decided: list[Decided] = []
         self._committed: list[LogEntry] = []

@@ -23,7 +23,7 @@ import attrs
 from flow_consensus.bft.agreement import Step
 from flow_consensus.bft.blocks import Block
 from flow_consensus.bft.changes import Changes
-from flow_consensus.bft.core import Reason
+from flow_consensus.bft.core import Decided, Reason
 from flow_consensus.bft.effects import Ready, Write
 from flow_consensus.bft.epochs import Epoch
 from flow_consensus.bft.messages import (
@@ -101,11 +101,10 @@ class Engine(Changes):
         self._begin_reads()
         self._begin_checkpoints(restored.stable)
         self._begin_changes()
-        self._writes = 0
         self._writing = 0
         self._flying: list[Message] = []
         self._flying_boot = 0
-        self._flying_decided: list[Any] = []
+        self._flying_decided: list[Decided] = []
         super().__init__(name, restored, sign, settings or EngineSettings(), scheme, boot)
         handlers: dict[type[Any], Callable[[str, Any], str]] = {
             Ask: self._on_ask,
@@ -178,6 +177,7 @@ class Engine(Changes):
         self.now += 1
         if self.failed:
             return
+        self._dirty = self._dirty or (self._late and self.now % self.settings.here_ticks == 0)
         self._propose()
         self._tick_views()
         self._tick_here()
@@ -246,7 +246,7 @@ class Engine(Changes):
         compact, self._compact = self._compact, None
         if compact is not None:
             self.start = max(self.start, compact)
-        self._dirty = False
+        self._dirty = self._late = False
         return Write(self._writing, entries, self._hard_state(), reset, compact)
 
     def _hard_state(self) -> bytes:
@@ -264,6 +264,9 @@ class Engine(Changes):
             )
         )
 
+    def _pending(self) -> bool:
+        return super()._pending() or bool(self._flying_decided)
+
     def persisted(self, number: int) -> None:
         """A write is durable: what waited for it goes out.
 
@@ -275,11 +278,9 @@ class Engine(Changes):
         if self.failed:
             return
         self._boot_durable = self._flying_boot == self.boot
+        self._durable = number
         for one in self._flying_decided:
-            self._committed += one.entries
-            self._settled += one.settled
-            if one.due is not None:
-                self._checkpoints.append(one.due)
+            self._hand_out(one)
         self._flying_decided = []
         flying, self._flying = self._flying, []
         for message in flying:

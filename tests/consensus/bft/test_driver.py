@@ -166,7 +166,7 @@ async def test_a_voter_is_added_by_the_word_of_two(autojump_clock: MockClock) ->
         with pytest.raises(InvalidArguments, match="add them first"):
             await group["a"].change_voters(promote=["x"])
         await group["b"].change_voters(add=["e"])
-        assert group["c"].status()["learners"] == ["e"]
+        assert group["b"].status()["learners"] == ["e"]
         await group.start("e")
         assert await group.agree() == [b"one"]
         assert group["e"].status()["role"] == "learner"

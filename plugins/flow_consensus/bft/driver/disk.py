@@ -84,7 +84,9 @@ class Writer:
         """Read blocks that another node needs and memory has not."""
         engine = self._node.engine
         try:
-            found = await blocks_from(self._storage, wanted.height, engine.settings.batch_bytes)
+            tip = engine.certificate  # the last block's is in no head yet
+            limit = engine.settings.batch_bytes
+            found = await blocks_from(self._storage, wanted.height, limit, tip)
         except StorageError as error:
             self._node.disk_failed(error)
             return
@@ -92,8 +94,10 @@ class Writer:
         self._node.wake()
 
 
-async def blocks_from(storage: Storage, height: int, limit: int) -> list[tuple[bytes, Certificate]]:
-    """Blocks from a height on whose certificates are stored, about `limit` bytes; none if it is compacted.
+async def blocks_from(
+    storage: Storage, height: int, limit: int, tip: Certificate | None
+) -> list[tuple[bytes, Certificate]]:
+    """Blocks from a height on whose certificates are known, about `limit` bytes; none if it is compacted.
 
     An entry's term is its block's height, so a block is found by halving.
     """
@@ -121,4 +125,9 @@ async def blocks_from(storage: Storage, height: int, limit: int) -> list[tuple[b
     found = blocks_of(entries)
     if not found or found[0].block.height != height:
         return []
-    return [(one.data, after.parent) for one, after in pairwise(found) if after.parent is not None]
+    certified = [
+        (one.data, after.parent) for one, after in pairwise(found) if after.parent is not None
+    ]
+    if tip is not None and found[-1].digest == tip.digest:
+        certified.append((found[-1].data, tip))
+    return certified

@@ -125,7 +125,7 @@ class Bft:
 
     async def committed(self, after: int) -> AsyncGenerator[Sequence[Committed] | Installed]:
         """As `Consensus.committed`; where a checkpoint is due, the state's snapshot is opened in between."""
-        check_applied(after, self._tail.last)
+        check_applied(after, self._storage.last)
         async with aclosing(self._tail.follow(after)) as stream:
             async for batch in stream:
                 if isinstance(batch, Installed):
