@@ -41,6 +41,8 @@ class Clients:
     history: History
     pause: float
     """Seconds between two calls of a client."""
+    nodes: tuple[str, ...] = NAMES
+    """Whom they ask."""
     acknowledged: set[str] = attrs.field(factory=set)
     """Keys that are written once, and were acknowledged."""
     unsure: set[str] = attrs.field(factory=set)
@@ -57,7 +59,7 @@ class Clients:
         chance = random.Random(f"client {number}")
         name = f"client {number}"
         while not self._done.wait(self.pause):
-            node = chance.choice(NAMES)
+            node = chance.choice(self.nodes)
             what = chance.random()
             if what < 0.2:
                 self._once(node, name)

@@ -91,6 +91,8 @@ __all__ = [
     "evidence_of",
     "faults",
     "is_head",
+    "mentions_swarm",
+    "open_bft",
     "quorum",
     "request_statement",
     "statement",

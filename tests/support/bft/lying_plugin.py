@@ -1,0 +1,74 @@
+"""A plugin of one file: `type = "bft_liar"` is a node of a bft cluster that lies. For tests alone.
+
+[plugins]
+files = ["lying_plugin.py"]
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import msgspec
+
+from flow_consensus.bft import (
+    NIL,
+    BftSettings,
+    Engine,
+    Kind,
+    Message,
+    Ready,
+    block_digest,
+    decode_block,
+    encode_block,
+    mentions_swarm,
+    open_bft,
+)
+from flow_consensus.bft.messages import Proposal, Vote
+from flowcore.hookspecs import Context, Factory, Registry, hookimpl
+from flowcore.state import Consensus
+
+
+class Equivocator(Engine):
+    """Proposes one block to some and another one to the others; votes for one thing here, another there."""
+
+    def ready(self) -> Ready:
+        ready = super().ready()
+        names = self.epoch.voters
+        ready.messages = [
+            (to, self._other(message) if names.index(to) % 2 else message)
+            if to in names
+            else (to, message)
+            for to, message in ready.messages
+        ]
+        return ready
+
+    def _other(self, message: Message) -> Message:
+        if isinstance(message, Proposal) and message.signed.signer == self.name:
+            block = decode_block(message.block)
+            if len(block.requests) < 2:
+                return message
+            less = encode_block(msgspec.structs.replace(block, requests=block.requests[:1]))
+            signed = self._signed(
+                Kind.PROPOSAL, block.height, message.signed.view, block_digest(less)
+            )
+            return Proposal(signed, less, None)
+        if isinstance(message, Vote) and message.signed.signer == self.name:
+            said = message.signed
+            if said.kind in (Kind.PREVOTE, Kind.PRECOMMIT) and said.digest != NIL:
+                if said.height != self.height:
+                    return message
+                return Vote(self._signed(Kind(said.kind), said.height, said.view, NIL))
+        return message
+
+
+@asynccontextmanager
+async def open_liar(config: BftSettings, context: Context) -> AsyncGenerator[Consensus]:
+    """A node whose engine lies."""
+    async with open_bft(config, context, engine=Equivocator) as node:
+        yield node
+
+
+@hookimpl
+def flow_register(registry: Registry) -> None:
+    registry.add(Factory("consensus", "bft_liar", BftSettings, open_liar, mentions=mentions_swarm))
