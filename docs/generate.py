@@ -156,7 +156,9 @@ def with_metrics(page: str) -> str:
 
 
 if __name__ == "__main__":
+    import log_events
+
     PAGE = HERE / "observability.md"
-    PAGE.write_text(with_metrics(PAGE.read_text()))
+    PAGE.write_text(log_events.renewed(with_metrics(PAGE.read_text())))
     (HERE / "configuration.md").write_text(configuration_page())
     (HERE / "schema.json").write_text(schema_text())

@@ -17,6 +17,8 @@ from flowcore.errors import InvalidArguments
 if TYPE_CHECKING:
     import trio
 
+    from flowcore.telemetry.tracing import Span
+
 Raw = msgspec.Raw
 
 
@@ -175,6 +177,8 @@ class Envelope(msgspec.Struct, kw_only=True, eq=False):
     """When a worker was given it last, on trio's clock; -math.inf: never."""
     attempts: int = 0
     """How often it was sent to other nodes."""
+    span: Span | None = None
+    """What is recorded of it at this node, as far as it has come; None where nothing is."""
     _asking: int = 0
     _asked_at: float = 0.0
 

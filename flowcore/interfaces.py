@@ -49,6 +49,9 @@ if TYPE_CHECKING:
 class Worker(Protocol):
     """One live instance of an agent: a task, a child process, a connection.
 
+    It may have `traced` (`flowcore.agents.Traced`): how its calls are recorded, where it asks somebody else.
+    What it passes on is in the envelope's `meta`: `traceparent` there is the span of this very call.
+
     It may have a `weight`, a number: how many calls it should be given for one of a worker of weight 1, where
     the balancer is `weighted`.
     """
@@ -318,6 +321,13 @@ class Host(Protocol):
     @property
     def telemetry(self) -> Telemetry:
         """What this node tells of itself: who records requests, what was recorded lately, its exporters."""
+        ...
+
+    async def trace(self, id_: str) -> dict[str, Any]:
+        """What is remembered of a trace, by its id or a request's, at all nodes that can be reached.
+
+        Raises UnknownTarget.
+        """
         ...
 
     @property

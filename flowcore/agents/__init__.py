@@ -21,6 +21,7 @@ from flowcore.agents.reasons import reason_of
 from flowcore.agents.settings import AgentSettings, PoolSettings
 from flowcore.agents.state import State
 from flowcore.agents.statistics import AgentStatistics
+from flowcore.agents.traced import Traced
 from flowcore.agents.watch import Watchers
 
 __all__ = [
@@ -56,6 +57,7 @@ __all__ = [
     "Target",
     "Template",
     "Tool",
+    "Traced",
     "Watchers",
     "open_agent",
     "reason_of",

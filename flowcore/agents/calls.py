@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import trio
 
 from flowcore.agents.pool import Pool, Slot, Waiter
 from flowcore.agents.statistics import Came, Tally
+from flowcore.agents.traced import of_work
 from flowcore.agents.worker import LiveWorker
 from flowcore.envelope import Envelope, Reply
 from flowcore.errors import (
@@ -19,6 +21,9 @@ from flowcore.errors import (
     Overloaded,
     UpstreamFailure,
 )
+
+if TYPE_CHECKING:
+    from flowcore.telemetry import Span
 
 _WORKER_FAULTS = (
     AgentUnavailable,
@@ -61,6 +66,8 @@ class Calls:
         came = Came.CANCELLED
         tally = self._tally
         tally.calls += 1
+        above, asked = envelope.span, now
+        span: Span | None = None
         live: LiveWorker | None = None
         try:
             with trio.CancelScope(deadline=envelope.deadline) as scope:
@@ -78,14 +85,24 @@ class Calls:
                 live.scopes.add(scope)
                 envelope.began = True
                 envelope.started = start = now
+                if above is not None:
+                    traced = live.traced
+                    about = (envelope, traced, live.name, start - asked)
+                    span = above.child(traced.name(envelope), traced.kind, start, of_work, about)
+                    envelope.span = above.inner = span
+                    envelope.meta = span.carried(envelope.meta)
                 try:
                     reply = await live.worker.call(envelope)
                     came = Came.SUCCEEDED
                 except CallError as error:
                     came = Came.FAULTY if isinstance(error, _WORKER_FAULTS) else Came.FAILED
+                    if span is not None:
+                        span.fail(type(error).__name__, error.message)
                     raise
                 except Exception as error:
                     came = Came.LOST if live.lost else Came.FAULTY
+                    if span is not None:
+                        span.fail(type(error).__name__)
                     if live.lost:
                         raise self._lost(live) from error
                     raise
@@ -97,6 +114,15 @@ class Calls:
                             came = Came.LOST
                         elif end >= scope.deadline:
                             came = Came.EXPIRED
+                    if span is not None and above is not None:
+                        envelope.span, above.inner = above, None
+                        if came is Came.EXPIRED:
+                            span.fail(DeadlineExceeded.__name__)
+                        elif came is Came.LOST:
+                            span.fail(OutcomeUnknown.__name__)
+                        elif came is Came.CANCELLED:
+                            span.note(**{"flowcore.cancelled": True})
+                        span.end = end
                     self._give_back(slot, live, end, end - start, came)
             if not scope.cancelled_caught:
                 return reply

@@ -69,6 +69,11 @@ class LogSettings:
     level: Literal["debug", "info", "warning", "error"] = setting(
         "info", help="what is worth a line", reloadable=True
     )
+    levels: dict[str, Literal["debug", "info", "warning", "error"]] = setting(
+        factory=dict,
+        help='the same for loggers by name, such as `"flowcore.swarm" = "debug"`',
+        reloadable=True,
+    )
     format: Literal["text", "json"] = setting(
         "text", help="lines for people, or one JSON object a line for machines", reloadable=True
     )

@@ -44,6 +44,56 @@ class OrderCounts(msgspec.Struct):
     """Which voter has contradicted itself, and how."""
 
 
+class TraceLine(msgspec.Struct):
+    """A trace of `GET /traces`."""
+
+    trace_id: str
+    request: str
+    name: str
+    start: float
+    seconds: float
+    failed: bool
+    error: str
+    sampled: bool
+    spans: int
+
+
+class TracesAnswer(msgspec.Struct):
+    """`GET /traces`."""
+
+    traces: list[TraceLine]
+
+
+class SpanLine(msgspec.Struct):
+    """A span of `GET /traces/ID`."""
+
+    span_id: str
+    parent_id: str
+    name: str
+    kind: str
+    node: str
+    start: float
+    seconds: float
+    failed: bool
+    error: str
+    attributes: dict[str, Any]
+
+
+class TraceAnswer(msgspec.Struct):
+    """`GET /traces/ID`."""
+
+    trace_id: str
+    request: str
+    spans: list[SpanLine]
+    missing: list[str]
+
+
+class LevelsAnswer(msgspec.Struct):
+    """`GET /logs`."""
+
+    levels: dict[str, str]
+
+
 class StateCounts(msgspec.Struct):
     """The hard state."""
 

@@ -24,6 +24,7 @@ from flowcore.cli import (
     revoking,
     routing,
     seal,
+    watching,
 )
 from flowcore.cli.answers import (
     AgentLine,
@@ -95,6 +96,7 @@ def parser() -> argparse.ArgumentParser:
     hard_state.add_commands(commands, common)
     fault.add_command(commands, common)
     revoking.add_commands(commands, common)
+    watching.add_commands(commands, common)
     commands.add_parser("tools", parents=[common], help="the public names of all tools")
     commands.add_parser(
         "tasks",
@@ -423,6 +425,9 @@ COMMANDS: dict[str, Command] = {
     "fault": _told(_fault),
     "revoke": _told(revoking.revoke),
     "revocations": _told(revoking.revocations),
+    "trace": _told(watching.trace),
+    "events": watching.events,
+    "logs": _told(watching.logs),
     "tools": _tools,
     "tasks": _tasks,
 }

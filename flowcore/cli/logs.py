@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import sys
+from collections.abc import Mapping
 from datetime import UTC, datetime
 
 import msgspec
 
 from flowcore.agents.reasons import reason_of
 from flowcore.cli.pipes import PipeHandler, pipe_of
+from flowcore.telemetry import TapHandler, current_span
 
 LEVELS = {
     "debug": logging.DEBUG,
@@ -29,11 +31,15 @@ class TextFormatter(logging.Formatter):
             text += "\n" + self.formatException(record.exc_info)
         elif record.exc_info and record.exc_info[1] is not None:
             text += f": {reason_of(record.exc_info[1])}"
+        span = current_span()
+        if span is not None:
+            text += f" [trace {span.trace.id}, request {span.trace.request}]"
         return text
 
 
 class JsonFormatter(logging.Formatter):
-    """One object a line: time (RFC 3339), level, logger, message, and the exception where there is one."""
+    """One object a line: time (RFC 3339), level, logger, message; the ids of trace, span and request, where
+    it is said in the course of one; the exception, where there is one."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
@@ -42,20 +48,29 @@ class JsonFormatter(logging.Formatter):
             "logger": record.name,
             "message": record.getMessage(),
         }
+        span = current_span()
+        if span is not None:
+            line["trace_id"], line["span_id"] = span.trace.id, span.id
+            line["request"] = span.trace.request
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
         return msgspec.json.encode(line).decode()
 
 
-def set_up_logs(level: str, form: str) -> None:
-    """Send flowcore's and its plugins' log lines to stderr; called again to change level or form."""
+def set_up_logs(level: str, form: str, levels: Mapping[str, str] | None = None) -> None:
+    """Send flowcore's and its plugins' log lines to stderr; called again to change level or form.
+
+    `levels` are those of loggers by name; those that are not named stay as they are.
+    """
     root = logging.getLogger()
     handler = (
         next((one for one in root.handlers if isinstance(one, PipeHandler)), None) or _handler()
     )
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
-    root.handlers[:] = [handler]
+    root.handlers[:] = [handler, *(one for one in root.handlers if isinstance(one, TapHandler))]
     root.setLevel(LEVELS[level])
+    for name, least in (levels or {}).items():
+        logging.getLogger(name).setLevel(LEVELS[least])
 
 
 def _handler() -> logging.Handler:

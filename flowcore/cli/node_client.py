@@ -6,7 +6,7 @@ import http.client
 import json
 import pathlib
 import ssl
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, BinaryIO, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -110,6 +110,30 @@ class NodeClient:
                 if not piece:
                     return count
                 count += to.write(piece)
+
+    def events(self, path: str) -> Iterator[dict[str, Any]]:
+        """GET a path that answers with server-sent events: each as plain data, as long as they come."""
+        from flowcore.http import EventTooLarge, SseDecoder
+
+        connection, decoder = self._opened(), SseDecoder(limit=_PIECE)
+        with closing(connection):
+            with self._heard():
+                connection.request("GET", path, None, self._credentials("GET", path, b""))
+                response = connection.getresponse()
+                if response.status >= 300:
+                    self._refused(path, response.status, response.read())
+            while True:
+                with self._heard():
+                    piece = response.read1(_PIECE)
+                if not piece:
+                    return
+                try:
+                    for event in decoder.feed(piece):
+                        yield msgspec.convert(json.loads(event.data), dict[str, Any])
+                except (EventTooLarge, ValueError, RecursionError, msgspec.ValidationError):
+                    raise Unreachable(
+                        f"what answers at {self._url} is no api edge of a node"
+                    ) from None
 
     def _ask(
         self, method: str, path: str, body: dict[str, Any] | None, of: type[T]

@@ -90,7 +90,7 @@ class Node:
 
     def apply_logs(self, log: LogSettings) -> None:
         """Level and form of log lines as configured, unless the command line says otherwise."""
-        set_up_logs(self.log_level or log.level, self.log_format or log.format)
+        set_up_logs(self.log_level or log.level, self.log_format or log.format, log.levels)
 
     async def _listen(self, signals: AsyncIterator[int]) -> None:
         async for number in signals:

@@ -29,6 +29,8 @@ from flowcore.federation.forwarding import SERVICE, Forwarding
 from flowcore.federation.placed import Placed
 from flowcore.federation.places import Offered, Place
 from flowcore.federation.serving import Serving
+from flowcore.federation.traces import SERVICE as TRACES
+from flowcore.federation.traces import Gathering
 from flowcore.federation.wire import (
     About,
     AgentNews,
@@ -53,6 +55,7 @@ from flowcore.swarm import (
     send_whole,
 )
 from flowcore.swarm.settings import FederationSettings
+from flowcore.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
@@ -102,6 +105,7 @@ class Federation:
         watchers: Watchers,
         chance: random.Random,
         boot: int,
+        telemetry: Telemetry | None = None,
     ) -> None:
         """`apart` are the agents that each node has for itself; `seat` is called with the name of an agent
         that is to be looked up anew; `tell` says to gossip what this node tells of itself; `known` gives the
@@ -129,7 +133,11 @@ class Federation:
         self._nursery: trio.Nursery | None = None
         self._breakers = BreakerSet(settings.breaker, changed=self._node_breaker)
         self.forwarding = Forwarding(overlay, lambda: settings.largest)
-        self.serving = Serving(overlay.name, submit, lambda: settings.largest)
+        tracer = None if telemetry is None else telemetry.tracer
+        self.serving = Serving(overlay.name, submit, lambda: settings.largest, tracer)
+        self.traces = Gathering(
+            overlay, lambda id_: [] if telemetry is None else telemetry.spans(id_)
+        )
         self.events = Telling(overlay, watchers, apart)
         self.fetches = self.failed_fetches = 0
 
@@ -441,6 +449,7 @@ class Federation:
                         self.overlay.listen(DIRECTORY, self.heard),
                         self.overlay.serve(DIRECTORY, self.answer),
                         self.overlay.serve(SERVICE, self.serving.serve),
+                        self.overlay.serve(TRACES, self.traces.serve),
                     ):
                         await stack.enter_async_context(entered)
                     nursery.start_soon(self.events.run)

@@ -40,10 +40,13 @@ from flowcore.federation.wire import (
     pack,
 )
 from flowcore.swarm import MOST_OPENING, Lane, Overlay, Stream, pieces
+from flowcore.telemetry import Span, SpanKind, Value, tool_failed
 
 logger = logging.getLogger(__name__)
 
 SERVICE = "requests"
+SUBMIT = "flowcore.requests/submit"
+"""What one node asks of another, as OpenTelemetry names the methods of RPC."""
 _AGAIN = 0.25
 """Seconds after which a request is tried again that had no way: there may be another one by then."""
 QUESTIONS = 16
@@ -62,6 +65,32 @@ class Forwarding:
 
     async def forward(self, place: Place, envelope: Envelope) -> Reply:
         """Have a request done at a place. Raises CallError; NodeFailed where the way or the node failed."""
+        above = envelope.span
+        if above is None:
+            return await self._forward(place, envelope)
+        span = above.child(
+            SUBMIT, SpanKind.CLIENT, trio.current_time(), of_forwarding, (envelope, place.node)
+        )
+        envelope.span, envelope.meta = span, span.carried(envelope.meta)
+        try:
+            reply = await self._forward(place, envelope)
+            if envelope.method == "tools/call" and tool_failed(reply.result):
+                span.fail("tool_error")
+        except NodeFailed as error:
+            span.fail(type(error.outcome).__name__, error.outcome.message)
+            raise
+        except CallError as error:
+            span.fail(type(error).__name__, error.message)
+            raise
+        except BaseException:
+            span.note(**{"flowcore.cancelled": True})
+            raise
+        finally:
+            envelope.span = above
+            span.finish(trio.current_time())
+        return reply
+
+    async def _forward(self, place: Place, envelope: Envelope) -> Reply:
         now = trio.current_time()
         call = _Call(place.node, envelope)
         calls = self._under_way.setdefault(place.node, set())
@@ -247,6 +276,20 @@ def _only(group: BaseExceptionGroup[_Failed]) -> CallError:
         found = found.exceptions[0]
     assert isinstance(found, _Failed)
     return found.outcome
+
+
+def of_forwarding(span: Span) -> dict[str, Value]:
+    """What the span of a request that is sent to another node says."""
+    about: tuple[Envelope, str] = span.about  # type: ignore[assignment]
+    envelope, node = about
+    return {
+        "rpc.system.name": "flowcore",
+        "rpc.method": SUBMIT,
+        "server.address": node,
+        "gen_ai.agent.name": envelope.agent,
+        "flowcore.request.id": envelope.id,
+        "flowcore.attempt": envelope.attempts,
+    }
 
 
 def asked(envelope: Envelope) -> Asked:

@@ -25,7 +25,7 @@ from flowcore.errors import (
     TooLarge,
     UnknownMethod,
 )
-from flowcore.federation.forwarding import QUESTIONS
+from flowcore.federation.forwarding import QUESTIONS, SUBMIT
 from flowcore.federation.wire import (
     Asked,
     End,
@@ -42,6 +42,7 @@ from flowcore.federation.wire import (
     unpack,
 )
 from flowcore.swarm import Stream, pieces
+from flowcore.telemetry import Span, SpanKind, Tracer, Value
 
 logger = logging.getLogger(__name__)
 
@@ -55,9 +56,14 @@ class Serving:
     """What answers the requests of other nodes."""
 
     def __init__(
-        self, node: str, submit: Callable[[Envelope], Awaitable[Reply]], most: Callable[[], int]
+        self,
+        node: str,
+        submit: Callable[[Envelope], Awaitable[Reply]],
+        most: Callable[[], int],
+        tracer: Tracer | None = None,
     ) -> None:
-        """`most` gives how many bytes a request may have."""
+        """`most` gives how many bytes a request may have; `tracer` records requests, if there is one."""
+        self._tracer = tracer
         self._node = node
         self._submit = submit
         self._most = most
@@ -67,11 +73,11 @@ class Serving:
         """Do one request of another node: the handler of a stream, whose head is the request if it fits."""
         try:
             async with stream:
-                await self._serve(head, stream)
+                await self._serve(node, head, stream)
         except* StreamBroken as group:
             logger.debug("a request of node %s went away: %s", node, group.exceptions[0])
 
-    async def _serve(self, head: bytes, stream: Stream) -> None:
+    async def _serve(self, node: str, head: bytes, stream: Stream) -> None:
         try:
             asked = await self._asked(head, stream)
             envelope = self._envelope(asked)
@@ -83,7 +89,22 @@ class Serving:
             await _tell(stream, failed(error))
         else:
             self.served += 1
-            await self._do(envelope, asked, stream)
+            tracer = self._tracer
+            if tracer is None:
+                await self._do(envelope, asked, stream)
+                return
+            envelope.span = span = tracer.begin(
+                SUBMIT,
+                SpanKind.SERVER,
+                trio.current_time(),
+                of_serving,
+                (envelope, node),
+                parent=tracer.parent_in(envelope.meta),
+            )
+            try:
+                await self._do(envelope, asked, stream)
+            finally:
+                span.finish(trio.current_time())
 
     async def _asked(self, head: bytes, stream: Stream) -> Asked:
         if len(head) > self._most():
@@ -155,6 +176,8 @@ class Serving:
                 outcome = await self._submit(envelope)
             except CallError as error:
                 outcome = failed(error)
+                if envelope.span is not None:
+                    envelope.span.fail(type(error).__name__, error.message)
             await peer.said_all()
             if isinstance(outcome, Reply):
                 *first, last = pieces(bytes(outcome.result))
@@ -178,6 +201,19 @@ class Serving:
         except (StreamBroken, WrongMessage) as error:
             logger.debug("a request is given up: %s", error)
             scope.cancel()
+
+
+def of_serving(span: Span) -> dict[str, Value]:
+    """What the span of a request that another node sent says."""
+    about: tuple[Envelope, str] = span.about  # type: ignore[assignment]
+    envelope, node = about
+    return {
+        "rpc.system.name": "flowcore",
+        "rpc.method": SUBMIT,
+        "client.address": node,
+        "gen_ai.agent.name": envelope.agent,
+        "flowcore.request.id": envelope.id,
+    }
 
 
 async def _tell(stream: Stream, outcome: Failed) -> None:

@@ -213,7 +213,11 @@ class _Building:
     async def open_requests(self) -> AsyncGenerator[Any]:
         flow = self.flow
         async with open_requests(
-            flow.config.requests, flow.roster.doers, flow.random, self._guards()
+            flow.config.requests,
+            flow.roster.doers,
+            flow.random,
+            self._guards(),
+            flow.telemetry.tracer,
         ) as requests:
             flow.requests = requests
             yield requests

@@ -44,6 +44,7 @@ async def open_federation(
         watchers=flow.watchers,
         chance=flow.random,
         boot=secrets.randbits(63),
+        telemetry=flow.telemetry,
     )
     flow.federate(federation)
     async with trio.open_nursery() as nursery:

@@ -282,6 +282,32 @@ class Flow(Calling):
             seconds=deadline,
         )
 
+    # ---- what was recorded
+
+    async def trace(self, id_: str) -> dict[str, Any]:
+        """What is remembered of a trace, by its id or a request's, here and at other nodes; plain data.
+
+        Raises UnknownTarget if nobody that can be reached remembers it.
+        """
+        found = self.telemetry.find(id_)
+        trace_id = found[0].trace.id if found else id_
+        spans = self.telemetry.spans(trace_id)
+        missing: list[str] = []
+        if self._federation is not None:
+            more, missing = await self._federation.traces.gather(trace_id)
+            spans += more
+        if not spans:
+            raise UnknownTarget(f"no trace {id_[:100]!r} is remembered", data={"missing": missing})
+        if spans[0]["trace_id"] != trace_id:  # it was a request's id, which only another node knew
+            return await self.trace(spans[0]["trace_id"])
+        spans.sort(key=lambda one: one["start"])
+        return {
+            "trace_id": trace_id,
+            "request": next((one.trace.request for one in found), ""),
+            "spans": spans,
+            "missing": missing,
+        }
+
     # ---- watching
 
     def events(

@@ -36,6 +36,8 @@ from flowcore.requests.schema import SchemaChecks, ToolCheck
 from flowcore.requests.settings import RequestSettings
 from flowcore.requests.tasks import Tasks
 from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
+from flowcore.telemetry import Span, SpanKind, Tracer, current_span, enter_span
+from flowcore.telemetry.conventions import content, of_request, tool_failed
 
 logger = logging.getLogger(__name__)
 
@@ -74,8 +76,11 @@ class Requests:
         agents: Mapping[str, Doer],
         chance: random.Random,
         guards: Guards | None = None,
+        tracer: Tracer | None = None,
     ) -> None:
         self.settings = settings
+        self.tracer = tracer
+        """Who records requests, if anybody does."""
         self.tracker = Tracker(
             limit=settings.limit,
             keep=settings.keep,
@@ -148,35 +153,63 @@ class Requests:
         request's outcome. The deadline holds as far as the work can be cancelled: code that shields itself,
         or holds the loop, is waited for; its request counts as expired all the same, and its result is late.
         """
-        agent, entry = self._admit(envelope)
+        above, span, before = envelope.span, None, None
+        if self.tracer is not None:
+            span = self._span(envelope, above or current_span(), self.tracer)
+            envelope.span, before = span, enter_span(span)
         try:
-            guards = self.guards.before(envelope.edge, agent.name)
-            if guards:
-                reply = await self._guarded(guards, agent, envelope)
-            else:
-                reply = await self._checked(agent, envelope)
-        except CallError as error:
-            self._record(entry, _outcome_of(error), _told(error))
-            self.errors[agent.name, type(error).__name__] += 1
+            agent, entry = self._admit(envelope)
+            try:
+                guards = self.guards.before(envelope.edge, agent.name)
+                if guards:
+                    reply = await self._guarded(guards, agent, envelope)
+                else:
+                    reply = await self._checked(agent, envelope)
+            except CallError as error:
+                self._record(entry, _outcome_of(error), _told(error))
+                self.errors[agent.name, type(error).__name__] += 1
+                if self.listener is not None:
+                    self.listener(envelope, error, entry.ended - entry.accepted)
+                raise
+            except Exception as error:
+                # a fault of the agent's or ours: named by id in the log, told without its inside
+                logger.exception("request %s to agent %s failed", entry.id, agent.name)
+                self._record(entry, Outcome.ERROR, type(error).__name__)
+                self.errors[agent.name, InternalError.__name__] += 1
+                raise _fault(agent.name, entry.id) from error
+            except BaseException:
+                self._record(entry, Outcome.CANCELLED)
+                raise
+            if not self._record(entry, Outcome.RESULT):
+                raise DeadlineExceeded(
+                    f"agent {agent.name!r} answered after the deadline", data={"agent": agent.name}
+                )
             if self.listener is not None:
-                self.listener(envelope, error, entry.ended - entry.accepted)
+                self.listener(envelope, reply, entry.ended - entry.accepted)
+            if span is not None and envelope.method == "tools/call":
+                _note_result(span, above, reply)
+            return reply
+        except BaseException as error:
+            if span is not None:
+                _note_failure(span, error)
             raise
-        except Exception as error:
-            # a fault of the agent's or ours: named by id in the log, told without its inside
-            logger.exception("request %s to agent %s failed", entry.id, agent.name)
-            self._record(entry, Outcome.ERROR, type(error).__name__)
-            self.errors[agent.name, InternalError.__name__] += 1
-            raise _fault(agent.name, entry.id) from error
-        except BaseException:
-            self._record(entry, Outcome.CANCELLED)
-            raise
-        if not self._record(entry, Outcome.RESULT):
-            raise DeadlineExceeded(
-                f"agent {agent.name!r} answered after the deadline", data={"agent": agent.name}
-            )
-        if self.listener is not None:
-            self.listener(envelope, reply, entry.ended - entry.accepted)
-        return reply
+        finally:
+            if span is not None:
+                enter_span(before)
+                envelope.span = above
+                span.finish(self._now())
+
+    def _span(self, envelope: Envelope, above: Span | None, tracer: Tracer) -> Span:
+        """What is recorded: a part of what the caller does, or of what its trace context says."""
+        start, name = self._now(), f"invoke_agent {envelope.agent}"
+        if above is not None and above.open:
+            span = above.child(name, SpanKind.INTERNAL, start, of_request, envelope)
+        else:
+            parent = tracer.parent_in(envelope.meta) if above is None else above.context
+            span = tracer.begin(name, SpanKind.INTERNAL, start, of_request, envelope, parent=parent)
+        if not span.trace.request:
+            span.trace.request = envelope.id
+        return span
 
     def _admit(self, envelope: Envelope) -> tuple[Doer, Entry]:
         """The agent a request is for, and the entry it is accepted under."""
@@ -436,6 +469,26 @@ def _cut_off(envelope: Envelope) -> OutcomeUnknown:
     )
 
 
+def _note_result(span: Span, above: Span | None, reply: Reply) -> None:
+    """What a tool says of how it went; the edge's own span tells of it, too."""
+    if tool_failed(reply.result):
+        span.fail("tool_error")
+        if above is not None and above.kind is SpanKind.SERVER:
+            above.fail("tool_error")
+    if span.trace.tracer.content:
+        span.note(**{"gen_ai.tool.call.result": content(reply.result)})
+
+
+def _note_failure(span: Span, error: BaseException) -> None:
+    """Why a request did not come to a result."""
+    if isinstance(error, CallError):
+        span.fail(type(error).__name__, error.message)
+    elif isinstance(error, Exception):
+        span.fail(type(error).__name__)
+    else:
+        span.note(**{"flowcore.cancelled": True})
+
+
 def _outcome_of(error: CallError) -> Outcome:
     return Outcome.EXPIRED if isinstance(error, DeadlineExceeded) else Outcome.ERROR
 
@@ -459,9 +512,10 @@ async def open_requests(
     agents: Mapping[str, Doer],
     chance: random.Random,
     guards: Guards | None = None,
+    tracer: Tracer | None = None,
 ) -> AsyncGenerator[Requests]:
     """The requests of a node. Tasks that still run are cancelled when the block is left."""
-    requests = Requests(settings, agents, chance, guards)
+    requests = Requests(settings, agents, chance, guards, tracer)
     async with trio.open_nursery() as nursery:
         requests.tasks = Tasks(settings, requests.submit, nursery)
         nursery.start_soon(requests.expire)

@@ -35,6 +35,7 @@ from flowcore.routing.porting import Porting
 from flowcore.routing.routes import Neighbour, Pending, Ranked, Route, Routes
 from flowcore.routing.settings import RouterSettings
 from flowcore.routing.telling import Telling
+from flowcore.telemetry import Span, SpanKind, Value, current_span
 
 logger = logging.getLogger(__name__)
 
@@ -42,6 +43,7 @@ SOON = 300.0
 """Seconds in which a call of a tool that was found counts as what came of the search."""
 LOAD_AGE = 0.1
 """Seconds for which the agents' loads are taken as they were."""
+ROUTE_SPAN = "flowcore.route"
 _BLAMED = (UpstreamFailure, DeadlineExceeded, OutcomeUnknown)
 """Errors that say something of the expert; all others are the caller's, or nobody's."""
 
@@ -109,6 +111,22 @@ class Router:
         With `explore` the first may be there to learn about it. Raises InvalidArguments for a text that is
         empty or too long, OtherEmbedder while patterns are of another embedder, EmbeddingFailed.
         """
+        above = current_span()
+        if above is None:
+            return await self._route(text, k, principal, edge, explore)
+        span = above.child(ROUTE_SPAN, SpanKind.INTERNAL, trio.current_time(), of_route)
+        try:
+            span.about = route = await self._route(text, k, principal, edge, explore)
+        except CallError as error:
+            span.fail(type(error).__name__, error.message)
+            raise
+        finally:
+            span.finish(trio.current_time())
+        return route
+
+    async def _route(
+        self, text: str, k: int | None, principal: Principal, edge: str, explore: bool
+    ) -> Route:
         began = trio.current_time()
         k = self.settings.top_k if k is None else k
         if not 1 <= k <= 16:
@@ -377,3 +395,21 @@ def _reward(value: float) -> float:
     if not 0.0 <= value <= 1.0:  # which no NaN is
         raise InvalidArguments(f"expected a reward of 0 (wrong) to 1 (right), not {value!r}")
     return value
+
+
+def of_route(span: Span) -> dict[str, Value]:
+    """What the span of a route says: whom it chose, and how sure it was. The text is the caller's own."""
+    route = span.about
+    if not isinstance(route, Route):
+        return {}
+    said: dict[str, Value] = {
+        "flowcore.route.id": route.id,
+        "flowcore.route.in_scope": route.in_scope,
+        "flowcore.route.known": round(float(route.known), 4),
+        "flowcore.route.experts": tuple(one.expert for one in route.ranked),
+    }
+    if route.ranked:
+        said["flowcore.route.probability"] = round(float(route.ranked[0].probability), 4)
+    if span.trace.tracer.content:
+        said["flowcore.route.text"] = route.text[:1024]
+    return said

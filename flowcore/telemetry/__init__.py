@@ -2,10 +2,12 @@
 
 from flowcore.telemetry.collector import Metrics, Read
 from flowcore.telemetry.context import SpanContext, parse_traceparent
+from flowcore.telemetry.conventions import mcp_attributes, mcp_name, tool_failed
 from flowcore.telemetry.durations import FINE, Durations, Histogram, total
 from flowcore.telemetry.exporting import Exporting
 from flowcore.telemetry.gathering import WrongReading
 from flowcore.telemetry.interfaces import SIGNALS, Exporter, ExportFailed, Page, Signal
+from flowcore.telemetry.logs import TapHandler
 from flowcore.telemetry.metrics import (
     Distribution,
     Kind,
@@ -30,7 +32,8 @@ from flowcore.telemetry.text import (
     prometheus_text,
     text_pieces,
 )
-from flowcore.telemetry.tracing import Span, Trace, Tracer, current_span, enter_span
+from flowcore.telemetry.tracing import Ended, Span, Trace, Tracer, current_span, enter_span
+from flowcore.telemetry.views import spans_of, summary_of
 
 __all__ = [
     "FINE",
@@ -42,6 +45,7 @@ __all__ = [
     "Attributes",
     "Distribution",
     "Durations",
+    "Ended",
     "ExportFailed",
     "Exporter",
     "ExporterSettings",
@@ -65,6 +69,7 @@ __all__ = [
     "SpanKind",
     "SpanRecord",
     "Spread",
+    "TapHandler",
     "Telemetry",
     "TelemetrySettings",
     "Trace",
@@ -76,9 +81,14 @@ __all__ = [
     "enter_span",
     "gauge",
     "histogram",
+    "mcp_attributes",
+    "mcp_name",
     "open_metrics_text",
     "parse_traceparent",
     "prometheus_text",
+    "spans_of",
+    "summary_of",
     "text_pieces",
+    "tool_failed",
     "total",
 ]

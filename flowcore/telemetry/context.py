@@ -85,25 +85,28 @@ def clean_tracestate(text: str) -> str:
 
 def new_trace_id() -> str:
     """A random trace id: 32 hex digits, not all zero."""
-    while True:
-        drawn = os.urandom(16).hex()
-        if drawn != _NO_TRACE:
-            return drawn
+    return _draw(_traces, 32)
 
 
 def new_span_id() -> str:
     """A random span id: 16 hex digits, not all zero."""
-    while True:
-        try:
-            drawn = _drawn.pop()
-        except IndexError:
-            chance = os.urandom(8 * 64).hex()
-            _drawn.extend(chance[place : place + 16] for place in range(0, 1024, 16))
-            continue
-        if drawn != _NO_SPAN:
-            return drawn
+    return _draw(_spans, 16)
 
 
-_drawn: list[str] = []
-"""Drawn ahead, for each draw is a system call."""
-os.register_at_fork(after_in_child=_drawn.clear)
+def _draw(drawn: list[str], digits: int) -> str:
+    try:
+        return drawn.pop()
+    except IndexError:
+        chance = os.urandom(_AHEAD * digits // 2).hex()
+        found = [chance[place : place + digits] for place in range(0, len(chance), digits)]
+        # a thread may draw meanwhile: what it put there is used, too
+        drawn.extend(one for one in found if one.strip("0"))
+        return _draw(drawn, digits)
+
+
+_AHEAD = 256
+"""Ids drawn at a time, for each draw is a system call."""
+_traces: list[str] = []
+_spans: list[str] = []
+os.register_at_fork(after_in_child=_traces.clear)
+os.register_at_fork(after_in_child=_spans.clear)

@@ -20,7 +20,7 @@ class LogTap:
     """Gives every log line of this process to the exporters that want them."""
 
     def __init__(self) -> None:
-        self._handler: _Handler | None = None
+        self._handler: TapHandler | None = None
 
     def feed(self, queues: tuple[Queue[LogLine], ...]) -> None:
         """Give lines to these from now on; nothing is listened to where there are none."""
@@ -29,11 +29,13 @@ class LogTap:
             root.removeHandler(self._handler)
             self._handler = None
         if queues:
-            self._handler = _Handler(queues)
+            self._handler = TapHandler(queues)
             root.addHandler(self._handler)
 
 
-class _Handler(logging.Handler):
+class TapHandler(logging.Handler):
+    """Puts log lines into the queues of exporters."""
+
     def __init__(self, queues: tuple[Queue[LogLine], ...]) -> None:
         super().__init__()
         self._queues = queues

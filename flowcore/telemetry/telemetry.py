@@ -12,7 +12,8 @@ from flowcore.telemetry.exporting import Counts, Exporting
 from flowcore.telemetry.interfaces import Page, Signal
 from flowcore.telemetry.logs import LogTap
 from flowcore.telemetry.settings import TelemetrySettings
-from flowcore.telemetry.tracing import Trace, Tracer
+from flowcore.telemetry.tracing import Ended, Tracer
+from flowcore.telemetry.views import spans_of
 
 
 class Telemetry:
@@ -34,7 +35,7 @@ class Telemetry:
             "service.instance.id": node,
         }
         """Who tells it, in OpenTelemetry's terms."""
-        self.recent: deque[Trace] = deque(maxlen=settings.recent)
+        self.recent: deque[Ended] = deque(maxlen=settings.recent)
         """Traces that ended, the latest last."""
         self.exporters: dict[str, Exporting] = {}
         """Those that are open now, by name."""
@@ -47,6 +48,7 @@ class Telemetry:
             self.tracer = Tracer(
                 sampling=settings.sampling, now=now, wall=wall, ended=self._trace_ended
             )
+            self.tracer.content = settings.content
 
     def retune(self, settings: TelemetrySettings) -> None:
         """Have these settings from now on, as far as they are reloadable."""
@@ -55,11 +57,12 @@ class Telemetry:
         )
         if self.tracer is not None:
             self.tracer.resample(settings.sampling)
+            self.tracer.content = settings.content
 
-    def _trace_ended(self, trace: Trace, wanted: bool) -> None:
-        self.recent.append(trace)
+    def _trace_ended(self, ended: Ended, wanted: bool) -> None:
+        self.recent.append(ended)
         if wanted and self._of_traces:
-            records = trace.records()
+            records = ended.records()
             for one in self._of_traces:
                 one.spans.put(records)
 
@@ -96,11 +99,17 @@ class Telemetry:
 
     # ---- what is known
 
-    def find(self, id_: str) -> list[Trace]:
+    def find(self, id_: str) -> list[Ended]:
         """The traces of an id that are remembered, oldest first: a trace's, or a request's."""
-        return [trace for trace in self.recent if id_ in (trace.id, trace.request)]
+        return [one for one in self.recent if id_ in (one.trace.id, one.trace.request)]
 
-    def latest(self) -> Iterator[Trace]:
+    def spans(self, id_: str) -> list[dict[str, Any]]:
+        """The spans of a trace, or of a request's trace, that are remembered, as plain data."""
+        node = self.resource["service.instance.id"]
+        ids = {one.trace.id for one in self.find(id_)}
+        return [span for one in self.recent if one.trace.id in ids for span in spans_of(one, node)]
+
+    def latest(self) -> Iterator[Ended]:
         """The traces that are remembered, latest first."""
         return reversed(self.recent)
 

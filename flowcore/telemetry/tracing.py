@@ -9,6 +9,7 @@ Times are on the flow's clock, in seconds; a trace knows where that is on the wa
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from typing import Final
@@ -27,6 +28,8 @@ from flowcore.telemetry.context import (
 )
 from flowcore.telemetry.records import Attributes, SpanKind, SpanRecord, Value
 
+WALL_AGE: Final = 1.0
+"""Seconds for which it holds how far the wall clock is ahead of the flow's."""
 MOST_SPANS: Final = 1000
 """Spans of one trace at one node; more are counted and not recorded."""
 _MOST_TEXT = 256
@@ -37,49 +40,33 @@ Describe = Callable[["Span"], Attributes]
 """Makes a span's attributes, once it is known that it is kept."""
 
 
-class Span:
+class Span(msgspec.Struct, eq=False):
     """A piece of a request's way. Made by `Tracer.begin` and `Span.child`, ended by `finish`."""
 
-    __slots__ = (
-        "about",
-        "attributes",
-        "describe",
-        "end",
-        "error",
-        "failed",
-        "id",
-        "kind",
-        "links",
-        "name",
-        "parent",
-        "start",
-        "trace",
-    )
+    trace: Trace
+    above: Span | None
+    """What it is part of at this node; None for the first of its trace here."""
+    name: str
+    kind: SpanKind
+    start: float
+    describe: Describe | None = None
+    about: object = None
+    """What `describe` makes attributes of; let go when the trace has ended."""
+    end: float = -1.0
+    attributes: Attributes = _NOTHING
+    failed: bool = False
+    error: str = ""
+    links: tuple[tuple[str, str], ...] = ()
+    inner: Span | None = None
+    """What of it is being done now, where its task works for that rather than for it."""
+    _id: str = ""
 
-    def __init__(
-        self,
-        trace: Trace,
-        parent: str,
-        name: str,
-        kind: SpanKind,
-        start: float,
-        describe: Describe | None,
-        about: object,
-    ) -> None:
-        self.trace = trace
-        self.id = new_span_id()
-        self.parent = parent
-        self.name = name
-        self.kind = kind
-        self.start = start
-        self.end = -1.0
-        self.describe = describe
-        self.about = about
-        """What `describe` makes attributes of; let go when the trace has ended."""
-        self.attributes: Attributes = _NOTHING
-        self.failed = False
-        self.error = ""
-        self.links: tuple[tuple[str, str], ...] = ()
+    @property
+    def id(self) -> str:
+        """16 hex digits, drawn when they are first asked for: most spans are never shown to anybody."""
+        if not self._id:
+            self._id = new_span_id()
+        return self._id
 
     def child(
         self,
@@ -91,10 +78,9 @@ class Span:
     ) -> Span:
         """A span that is part of this one."""
         trace = self.trace
-        span = Span(trace, self.id, name, kind, start, describe, about)
-        spans = trace.spans
-        if len(spans) < MOST_SPANS:
-            spans.append(span)
+        span = Span(trace, self, name, kind, start, describe, about)
+        if len(trace.spans) < MOST_SPANS:
+            trace.spans.append(span)
         else:
             trace.unrecorded += 1
         return span
@@ -102,9 +88,8 @@ class Span:
     def finish(self, end: float) -> None:
         """It ends; where it is the first of its trace at this node, the trace does, too."""
         self.end = end
-        trace = self.trace
-        if trace.spans[0] is self:
-            trace.tracer.ended(trace)
+        if self.above is None:
+            self.trace.tracer.ended(self.trace)
 
     def fail(self, kind: str, message: str = "") -> None:
         """It went wrong: `kind` is the `error.type`, such as an error's name."""
@@ -120,13 +105,7 @@ class Span:
     @property
     def open(self) -> bool:
         """Whether it, and its trace at this node, go on."""
-        return self.end < 0.0 and self.trace.spans[0].end < 0.0
-
-    @property
-    def traceparent(self) -> str:
-        """This span as the parent of what others do for it."""
-        trace = self.trace
-        return f"00-{trace.id}-{self.id}-0{trace.flags}"
+        return self.end < 0.0 and not self.trace.over
 
     @property
     def context(self) -> SpanContext:
@@ -137,57 +116,45 @@ class Span:
     def carried(self, meta: Mapping[str, Raw]) -> dict[str, Raw]:
         """A request's `_meta` with this span as its trace context, for whoever does it next."""
         trace = self.trace
-        carried = {
-            **meta,
-            TRACEPARENT: Raw(
-                b'"00-%b-%b-0%d"' % (trace.id.encode(), self.id.encode(), trace.flags)
-            ),
-        }
-        if TRACESTATE in carried and not trace.state:  # it was malformed, or another trace's
-            del carried[TRACESTATE]
-        elif trace.state:
+        # as JSON: there is nothing in it to be escaped
+        here = Raw(f'"00-{trace.id}-{self.id}-0{trace.flags}"')
+        carried = {**meta, TRACEPARENT: here}
+        if trace.state:
             carried[TRACESTATE] = Raw(msgspec.json.encode(trace.state))
+        elif TRACESTATE in carried:  # it was malformed, or another trace's
+            del carried[TRACESTATE]
         return carried
 
 
-class Trace:
+class Trace(msgspec.Struct, eq=False):
     """What this node has recorded of one trace: the spans under one that came from outside, or began here."""
 
-    __slots__ = (
-        "failed",
-        "flags",
-        "id",
-        "parent",
-        "request",
-        "spans",
-        "state",
-        "tracer",
-        "unrecorded",
-        "wall",
-    )
+    tracer: Tracer
+    id: str
+    """32 hex digits."""
+    parent: str
+    """The span it is part of, of whoever asked; "" where it begins here."""
+    flags: int
+    state: str
+    wall: float
+    """What the wall clock is ahead of the flow's, in seconds."""
+    spans: list[Span]
+    """The first one is the one that all others are part of. Given away when it has ended."""
+    request: str = ""
+    """The id of the request that it is of."""
+    failed: bool = False
+    over: bool = False
+    unrecorded: int = 0
 
-    def __init__(
-        self, tracer: Tracer, id_: str, parent: str, flags: int, state: str, wall: float
-    ) -> None:
-        self.tracer = tracer
-        self.id = id_
-        self.parent = parent
-        """The span it is part of, of whoever asked; "" where it begins here."""
-        self.flags = flags
-        self.state = state
-        self.wall = wall
-        """What the wall clock is ahead of the flow's, in seconds."""
-        self.request = ""
-        """The id of the request that it is of."""
-        self.spans: list[Span] = []
-        """The first one is the one that all others are part of."""
-        self.failed = False
-        self.unrecorded = 0
 
-    @property
-    def sampled(self) -> bool:
-        """Whether it goes to exporters also if nothing fails."""
-        return bool(self.flags & SAMPLED)
+class Ended(msgspec.Struct, frozen=True, eq=False):
+    """A trace that has ended at this node.
+
+    It holds the spans, and they their trace, which does not hold them any more: nothing is in a circle.
+    """
+
+    trace: Trace
+    spans: list[Span]
 
     @property
     def seconds(self) -> float:
@@ -199,30 +166,31 @@ class Trace:
         return [self._record(span) for span in self.spans if span.end >= 0.0]
 
     def _record(self, span: Span) -> SpanRecord:
+        trace = self.trace
         return SpanRecord(
             name=span.name,
             kind=span.kind,
-            trace_id=self.id,
+            trace_id=trace.id,
             span_id=span.id,
-            parent_id=span.parent,
-            remote=bool(self.parent) and span.parent == self.parent,
-            flags=self.flags,
-            state=self.state,
-            start=round((span.start + self.wall) * 1e9),
-            end=round((span.end + self.wall) * 1e9),
+            parent_id=trace.parent if span.above is None else span.above.id,
+            remote=span.above is None and bool(trace.parent),
+            flags=trace.flags,
+            state=trace.state,
+            start=round((span.start + trace.wall) * 1e9),
+            end=round((span.end + trace.wall) * 1e9),
             attributes=span.attributes,
             error=span.error,
             failed=span.failed,
             links=span.links,
         )
 
-    def settle(self, *, described: bool) -> None:
-        """It has ended: attributes are made of what its spans are about, or not, and that is let go."""
-        for span in self.spans:
-            if described and span.describe is not None:
-                said = span.describe(span)
-                span.attributes = {**said, **span.attributes} if span.attributes else said
-            span.about = span.describe = None
+
+def _describe(spans: list[Span]) -> None:
+    """Have the spans of a trace that is kept say what they are about."""
+    for span in spans:
+        if span.describe is not None:
+            said = span.describe(span)
+            span.attributes = {**said, **span.attributes} if span.attributes else said
 
 
 class Tracer:
@@ -234,15 +202,17 @@ class Tracer:
         sampling: float,
         now: Callable[[], float],
         wall: Callable[[], float],
-        ended: Callable[[Trace, bool], None],
+        ended: Callable[[Ended, bool], None],
     ) -> None:
         """`ended` is told of each trace that has ended, and whether it is for exporters."""
         self._now = now
         self._wall = wall
+        self._ahead = 0.0
+        self._ahead_until = -math.inf
         self._ended = ended
         self.begun = self.kept = self.malformed = 0
-        self.exporting = False
-        """Whether anybody wants traces: else attributes are made of failed ones only."""
+        self.content = False
+        """Whether spans carry arguments and results."""
         self.resample(sampling)
 
     def resample(self, sampling: float) -> None:
@@ -264,15 +234,25 @@ class Tracer:
     ) -> Span:
         """The first span of a trace at this node; `parent` is whose part it is, elsewhere or before."""
         self.begun += 1
-        wall = self._wall() - self._now()
+        if start > self._ahead_until:
+            self._ahead, self._ahead_until = self._wall() - self._now(), start + WALL_AGE
+        spans: list[Span] = []
         if parent is None:
             id_ = new_trace_id()
-            flags = SAMPLED if self._all or id_[16:] < self._bound else 0
-            trace = Trace(self, id_, "", flags, "", wall)
+            flags = SAMPLED if id_[16:] < self._bound or self._all else 0
+            trace = Trace(self, id_, "", flags, "", self._ahead, spans)
         else:
-            trace = Trace(self, parent.trace_id, parent.span_id, parent.flags, parent.state, wall)
-        span = Span(trace, trace.parent, name, kind, start, describe, about)
-        trace.spans.append(span)
+            trace = Trace(
+                self,
+                parent.trace_id,
+                parent.span_id,
+                parent.flags,
+                parent.state,
+                self._ahead,
+                spans,
+            )
+        span = Span(trace, None, name, kind, start, describe, about)
+        spans.append(span)
         return span
 
     def parent_in(self, meta: Mapping[str, Raw]) -> SpanContext | None:
@@ -291,11 +271,14 @@ class Tracer:
 
     def ended(self, trace: Trace) -> None:
         """The first span of a trace has ended."""
-        wanted = trace.failed or bool(trace.flags & SAMPLED)
+        spans, trace.spans, trace.over = trace.spans, [], True
+        wanted = trace.failed or bool(trace.flags)
         if wanted:
             self.kept += 1
-        trace.settle(described=wanted)
-        self._ended(trace, wanted)
+            _describe(spans)
+        for span in spans:
+            span.about = span.describe = None
+        self._ended(Ended(trace, spans), wanted)
 
 
 _LONGEST_RAW = 16_384
@@ -320,7 +303,9 @@ def current_span() -> Span | None:
     Tasks inherit it; one that outlives the request that started it works for none any more.
     """
     span = _current.get()
-    return span if span is not None and span.open else None
+    if span is None or not span.open:
+        return None
+    return span.inner or span
 
 
 def enter_span(span: Span | None) -> Span | None:

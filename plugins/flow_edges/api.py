@@ -19,6 +19,10 @@
 | `POST /log` | entries of this node's log, readable: `{"first": .., "most": 20}` |
 | `POST /snapshot` | the whole state as a file |
 | `GET /tasks` | tasks and requests under way, and those that ended lately |
+| `GET /traces`, `GET /traces/ID` | traces that ended lately; the spans of one, by its id or a request's |
+| `GET /events` | what happens, as server-sent events; with `?activity=1` also each call |
+| `GET /logs` | the levels of loggers |
+| `POST /logs/level` | have a logger tell more, or less: `{"logger": .., "level": "debug"}` |
 | `GET /revocations` | credentials and principals that no node lets in any more |
 | `POST /revocations/add` | revoke one: `{"scheme": "idp", "what": "jti", "id": .., "seconds": ..}` |
 | `POST /drain` | take no new work, finish what there is, and end, as by a TERM |
@@ -30,10 +34,10 @@
 It listens on loopback only, unless `auth` says who may come in; then all but the first two ask who it is. The
 guards of the edge are asked about the actions `status`, `tasks`, `revocations`, `revocations.add`, `agents`
 and `agents.pause` (or `resume`, `restart`), whose target is the agent, `memory.export` (or `import`,
-`reembed`, `map`), `drain`, `state`, `metrics`, whose target is the path, `members.add` (or `remove`,
-`promote`), `log`, `snapshot`, `guards` and `guards.ACTION`, whose target is the guard; calls pass them as any
-request does. A browser's page cannot use it: a request with an Origin header, or for another host than the
-one it listens on, is refused.
+`reembed`, `map`), `drain`, `state`, `traces`, whose target is the id, `events`, `logs`, `logs.level`,
+`metrics`, whose target is the path, `members.add` (or `remove`, `promote`), `log`, `snapshot`, `guards` and
+`guards.ACTION`, whose target is the guard; calls pass them as any request does. A browser's page cannot use
+it: a request with an Origin header, or for another host than the one it listens on, is refused.
 """
 
 from __future__ import annotations
@@ -48,7 +52,7 @@ import attrs
 import msgspec
 import trio
 
-from flow_edges import api_access, api_memory, api_state
+from flow_edges import api_access, api_memory, api_state, api_telemetry
 from flow_edges.resource import Reach, Resource, host_of, known_hosts
 from flow_edges.routes import Route
 from flowcore.access import Access, is_local
@@ -72,7 +76,7 @@ from flowcore.http import (
 )
 from flowcore.interfaces import AgentView, Edge, Host
 from flowcore.requests import Entry, Envelope, Principal, Priority, Task, tool_params
-from flowcore.telemetry import Page, Reading
+from flowcore.telemetry import Page, Reading, Span, SpanKind, Value, mcp_attributes
 
 _T = TypeVar("_T")
 
@@ -93,6 +97,11 @@ ROUTES = (
     Route("POST", "/log"),
     Route("POST", "/snapshot"),
     Route("GET", "/tasks"),
+    Route("GET", "/traces"),
+    Route("GET", "/traces/ID"),
+    Route("GET", "/events"),
+    Route("GET", "/logs"),
+    Route("POST", "/logs/level"),
     Route("GET", "/revocations"),
     Route("POST", "/revocations/ACTION"),
     Route("POST", "/drain"),
@@ -152,6 +161,7 @@ class Api:
             local=is_local(config.bind.host) or config.bind.host == "localhost",
         )
         """The edge's own URI."""
+        self._happening = api_telemetry.Events(host)
         answers: dict[str, _Answer] = {
             "/livez": self._livez,
             "/readyz": self._readyz,
@@ -169,6 +179,11 @@ class Api:
             "/log": self._log,
             "/snapshot": self._snapshot,
             "/tasks": self._tasks,
+            "/traces": self._traces,
+            "/traces/ID": self._trace,
+            "/events": self._events,
+            "/logs": self._logs,
+            "/logs/level": self._log_level,
             "/revocations": self._revocations,
             "/revocations/ACTION": self._revoke,
             "/drain": self._drain,
@@ -394,6 +409,37 @@ class Api:
         }
         return _json(body)
 
+    async def _traces(self, request: Request, parts: list[str]) -> Response:
+        del parts
+        await self.admit(request, "traces")
+        return _json(api_telemetry.traces(self._host, request.query))
+
+    async def _trace(self, request: Request, parts: list[str]) -> Response:
+        await self.admit(request, "traces", parts[1])
+        try:
+            return _json(await self._host.trace(parts[1]))
+        except UnknownTarget as error:
+            raise NotThere(error.message, data=error.data) from None
+
+    async def _events(self, request: Request, parts: list[str]) -> Stream:
+        del parts
+        await self.admit(request, "events")
+        activity = "activity=1" in request.query.split("&")
+        return self._happening.stream(request.draining, activity=activity)
+
+    async def _logs(self, request: Request, parts: list[str]) -> Response:
+        del parts
+        await self.admit(request, "logs")
+        return _json(api_telemetry.levels())
+
+    async def _log_level(self, request: Request, parts: list[str]) -> Response:
+        if parts[1] != "level":
+            raise NotThere(f"logs can be told level, not {parts[1][:100]!r}")
+        principal = await self.admit(request, "logs.level")
+        answer, done = api_telemetry.set_level(request.body)
+        self._host.requests.guards.done(self._edge, principal, "logs.level", done)
+        return _json(answer)
+
     async def _revocations(self, request: Request, parts: list[str]) -> Response:
         del parts
         await self.admit(request, "revocations")
@@ -459,9 +505,34 @@ class Api:
             raise
         envelope.agent, envelope.name = target.agent, target.name
         envelope.params = tool_params(target.name, body.arguments)
-        reply = await self._host.submit(envelope)
-        return Response(
-            200, JSON, b'{"id":"%b","result":%b}' % (envelope.id.encode(), reply.result)
+        span = envelope.span = self._begin(request, envelope)
+        try:
+            reply = await self._host.submit(envelope)
+        except CallError as error:
+            if span is not None:
+                span.fail(type(error).__name__, error.message)
+                span.note(**{"http.response.status_code": error.http_status})
+            raise
+        finally:
+            if span is not None:
+                span.finish(trio.current_time())
+        told = b'"id":"%b"' % envelope.id.encode()
+        if span is not None:
+            told += b',"trace":"%b"' % span.trace.id.encode()
+        return Response(200, JSON, b'{%b,"result":%b}' % (told, reply.result))
+
+    def _begin(self, request: Request, envelope: Envelope) -> Span | None:
+        """What is recorded of a call; part of the trace that its headers say."""
+        tracer = self._host.telemetry.tracer
+        if tracer is None:
+            return None
+        said = request.headers.get(b"traceparent")
+        parent = None
+        if said is not None:
+            state = request.headers.get(b"tracestate", b"")
+            parent = tracer.parent_of(said.decode("latin-1"), state.decode("latin-1"))
+        return tracer.begin(
+            "POST /call", SpanKind.SERVER, trio.current_time(), _described, envelope, parent=parent
         )
 
 
@@ -498,6 +569,19 @@ def _task(task: Task, now: float) -> dict[str, Any]:
         "message": task.message,
         "seconds": round((now if task.ended is None else task.ended) - task.began, 6),
         "ago": round(now - task.began, 3),
+    }
+
+
+def _described(span: Span) -> dict[str, Value]:
+    """What the span of a call says."""
+    envelope: Envelope = span.about  # type: ignore[assignment]
+    return {
+        **mcp_attributes(envelope.method, envelope.name),
+        "http.request.method": "POST",
+        "http.route": "/call",
+        "client.address": envelope.client,
+        "flowcore.edge": envelope.edge,
+        "flowcore.principal": envelope.principal.name[:1024],
     }
 
 

@@ -137,6 +137,8 @@ def test_the_tables_say_what_is_open_and_nothing_else_is(fortress: Fortress) -> 
 def test_right_credentials_open_each_route(fortress: Fortress) -> None:
     """Else the rest of this file would show nothing."""
     for edge, route in GUARDED:
+        if route.path == "/events":
+            continue  # it answers without an end: tests/telemetry/test_api.py
         path = path_of(route).replace("/vault/pause", "/vault/resume")
         path = path.replace("guards/vault/resume", "guards/audit/status")
         body = site.call(edge) if path in ("/call", "/mcp") else b""

@@ -110,6 +110,8 @@ def test_no_answer_has_it(fortress: Fortress) -> None:
     from flow_edges import api
 
     for route in api.ROUTES:
+        if route.path == "/events":
+            continue  # it has no end; its events are looked at in tests/telemetry
         path = route.path.replace("NAME", "vault").replace("ACTION", "resume")
         body = b"{}" if route.method == "POST" else b""
         fortress.ask("bare", route.method, path, bearer=STAFF, body=body)

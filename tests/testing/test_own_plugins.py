@@ -38,6 +38,7 @@ BY_THEMSELVES = sorted(
         "console",
         "prometheus",
         "dashboard",
+        "otlp",
         "exact",
         "hashed",
         "hnsw",

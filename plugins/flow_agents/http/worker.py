@@ -8,7 +8,7 @@ import msgspec
 
 from flow_agents.http.answers import result_of, unsuccessful
 from flow_agents.http.tools import CompiledTool
-from flowcore.agents import FENCE
+from flowcore.agents import FENCE, Traced
 from flowcore.errors import (
     AgentUnavailable,
     CallError,
@@ -20,6 +20,7 @@ from flowcore.errors import (
 )
 from flowcore.http import Client, ClientStream, ConnectFailed, HttpError
 from flowcore.requests import Envelope, Reply
+from flowcore.telemetry import SpanKind
 
 Headers = tuple[tuple[bytes, bytes], ...]
 ERROR_BODY = 4096
@@ -47,6 +48,11 @@ class HttpWorker:
         self._headers = headers
         self._max_response = max_response
         self._health = health
+        self.traced = Traced(
+            SpanKind.CLIENT,
+            attributes={"network.transport": "tcp", "network.protocol.name": "http"},
+        )
+        """How its calls are recorded."""
 
     async def call(self, envelope: Envelope) -> Reply:
         """Do one request."""

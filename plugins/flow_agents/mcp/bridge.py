@@ -21,6 +21,7 @@ import trio
 from flow_agents.mcp.calls import CallStatistics
 from flow_agents.mcp.greeting import NoCommonVersion
 from flow_agents.mcp.worker import Upstream
+from flowcore.agents import Traced
 from flowcore.envelope import Envelope, Reply
 from flowcore.errors import CallError, UpstreamError, UpstreamFailure
 from flowcore.interfaces import AgentPort
@@ -89,6 +90,13 @@ class Bridge:
         self._failures = 0
         self._again = 0.0
         """Not before then is the second connection tried again."""
+
+    @property
+    def traced(self) -> Traced:
+        """How its calls are recorded: which version each is in depends on who asks."""
+        first = self.first.traced
+        said = {k: v for k, v in first.attributes.items() if k != "mcp.protocol.version"}
+        return Traced(first.kind, mcp=True, attributes=said)
 
     @property
     def second(self) -> Upstream | None:

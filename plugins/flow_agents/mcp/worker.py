@@ -25,6 +25,7 @@ from flow_agents.mcp.questions import Questions
 from flow_agents.mcp.settings import McpSettings
 from flow_agents.mcp.subscriptions import Subscriptions
 from flow_agents.mcp.wire import SessionExpired, Wire, upstream_error
+from flowcore.agents import Traced
 from flowcore.envelope import Envelope, Reply
 from flowcore.errors import AgentUnavailable, CallError, InvalidArguments, UpstreamFailure
 from flowcore.interfaces import AgentPort
@@ -38,6 +39,7 @@ from flowcore.mcp import (
     encode_value,
 )
 from flowcore.mcp.meta import LEVELS, LOG_LEVEL
+from flowcore.telemetry import SpanKind, Value
 
 logger = logging.getLogger(__name__)
 
@@ -92,6 +94,18 @@ class Upstream:
         """How severe a message must be for the upstream to log it, as far as we have told it."""
         self._lost = trio.Event()
         self._reason: CallError | None = None
+
+    @property
+    def traced(self) -> Traced:
+        """How its calls are recorded."""
+        said: dict[str, Value] = {"network.transport": "tcp" if self._wire.http else "pipe"}
+        if self._wire.http:
+            said["network.protocol.name"] = "http"
+        return Traced(
+            SpanKind.CLIENT,
+            mcp=True,
+            attributes={**said, "mcp.protocol.version": self._greeting.version},
+        )
 
     @property
     def modern(self) -> bool:

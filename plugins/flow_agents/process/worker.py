@@ -21,6 +21,7 @@ from flow_agents.process.protocol import (
     parse_description,
     tool_result,
 )
+from flowcore.agents import Traced
 from flowcore.errors import (
     AgentUnavailable,
     CallError,
@@ -43,6 +44,7 @@ from flowcore.mcp import (
 )
 from flowcore.processes import InputClosed, LineTooLong, Outgoing, Process
 from flowcore.requests import Envelope, Reply
+from flowcore.telemetry import SpanKind
 
 EXIT_PATIENCE = 1.0
 """Seconds that a process which closed its output has to exit, before we say that it only closed it."""
@@ -87,6 +89,8 @@ class ProcessWorker:
         self._open: dict[int, _Open] = {}
         self._turn: trio.Semaphore | None = trio.Semaphore(1)
         """Had by the call under way, where the process takes one at a time."""
+        self.traced = Traced(SpanKind.CLIENT, attributes={"network.transport": "pipe"})
+        """How its calls are recorded."""
         self._lost: FlowError | None = None
         self._why = ""
         """Why we killed it, where that is how it ends."""

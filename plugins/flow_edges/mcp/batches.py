@@ -64,7 +64,7 @@ async def _answer(
         meta = split_meta(params)
         method = supported(name, modern=False)
         if method.asks:
-            target = service.target(method, params, client)
+            target = service.target(method, params, client, meta)
             envelope = service.envelope(method, target, params, meta, client)
             result = await service.submit(envelope, method, client)
         else:

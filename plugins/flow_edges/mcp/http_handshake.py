@@ -93,8 +93,10 @@ class HandshakeHttp:
         if not method.asks:
             result = await answer(self._service, conversation, name, params, meta, client)
             return succeeded(message.id, result)
-        target = self._service.target(method, params, client)
-        envelope = self._service.envelope(method, target, params, meta, client, said.key)
+        target = self._service.target(method, params, client, meta, said.trace)
+        envelope = self._service.envelope(
+            method, target, params, meta, client, said.key, said.trace
+        )
         if self._shared.speaks(envelope, client):
             exchange = self._shared.start_for(conversation, message.id, envelope, method, client)
             return await answered(

@@ -70,11 +70,13 @@ class ModernHttp:
         if state is not None:
             exchange = self._shared.resume(message.id, state, method, params, client, meta)
             return await answered(exchange, modern=True, keep_alive=self._keep_alive)
-        target = self._service.target(method, params, client)
+        target = self._service.target(method, params, client, meta, said.trace)
         facts = None if target.tool is None else self._service.tools.facts(target.tool)
         if facts is not None and facts.headers:
             check_params(request.headers, facts.headers, params.get("arguments"))
-        envelope = self._service.envelope(method, target, params, meta, client, said.key)
+        envelope = self._service.envelope(
+            method, target, params, meta, client, said.key, said.trace
+        )
         if self._shared.speaks(envelope, client):
             exchange = self._shared.start(message.id, method, params, target, envelope, client)
             return await answered(exchange, modern=True, keep_alive=self._keep_alive)

@@ -11,11 +11,13 @@ import msgspec
 from flow_edges.mcp.client import Caller, Client
 from flow_edges.mcp.guard import Guard, is_acceptable
 from flow_edges.mcp.handshake import stateless_client
+from flow_edges.mcp.recorded import Headers
 from flowcore.http import HeaderMap, Request, Response
 from flowcore.mcp import Era, era_of
 from flowcore.mcp.headers import METHOD, NAME, SESSION, VERSION
 
 KEY = b"idempotency-key"
+TRACEPARENT, TRACESTATE = b"traceparent", b"tracestate"
 _MIRRORS = (VERSION, METHOD, NAME)
 
 
@@ -38,6 +40,8 @@ class Outline(msgspec.Struct, eq=False, kw_only=True):
     session: bytes | None
     key: bytes | None
     """The idempotency key."""
+    trace: Headers | None
+    """The W3C trace context, if there is one."""
     client: Client | None = None
     """Who asked last with these headers and without a session."""
 
@@ -79,7 +83,14 @@ def _read(request: Request, guard: Guard) -> Outline:
         twice=next((one for one in _MIRRORS if one in headers.repeated), None),
         session=headers.get(SESSION),
         key=headers.get(KEY),
+        trace=trace_of(headers),
     )
+
+
+def trace_of(headers: HeaderMap) -> Headers | None:
+    """What headers say of a trace; None if they say nothing."""
+    parent = _text(headers, TRACEPARENT)
+    return None if parent is None else (parent, _text(headers, TRACESTATE) or "")
 
 
 def _text(headers: HeaderMap, name: bytes) -> str | None:

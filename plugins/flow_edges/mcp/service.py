@@ -19,8 +19,9 @@ from flow_edges.mcp.parameters import (
     reference,
 )
 from flow_edges.mcp.peers import SILENT
+from flow_edges.mcp.recorded import Headers, Recorder
 from flow_edges.mcp.results import Results, explained
-from flow_edges.mcp.settings import ServiceSettings
+from flow_edges.mcp.settings import McpSettings, ServiceSettings
 from flow_edges.mcp.sight import Sight
 from flow_edges.mcp.tasks import TaskFace
 from flow_edges.mcp.tools import KnownTools
@@ -99,6 +100,13 @@ class Service:
         self._now = (
             trio.lowlevel.current_clock().current_time
         )  # trio.current_time, less its detours
+        tracer = host.telemetry.tracer
+        transport = "tcp" if isinstance(settings, McpSettings) else "pipe"
+        self.recorder: Recorder | None = None
+        """Who records requests, if anybody does."""
+        if tracer is not None:
+            self.recorder = Recorder(tracer, edge, transport, self._now)
+        self.tasks.recorder = self.recorder
 
     # ---- limits
 
@@ -149,8 +157,24 @@ class Service:
 
     # ---- requests that agents answer
 
-    def target(self, method: Method, params: dict[str, Raw], client: Client) -> Target:
+    def target(
+        self,
+        method: Method,
+        params: dict[str, Raw],
+        client: Client,
+        meta: dict[str, Raw],
+        trace: Headers | None = None,
+    ) -> Target:
         """Whom a request is for. Raises CallError if it is not well formed, or names nobody's offer."""
+        try:
+            return self._target(method, params, client)
+        except CallError as error:
+            if self.recorder is not None:
+                span = self.recorder.begin(method.name, "", meta, client, trace)
+                self.recorder.ended(span, error)
+            raise
+
+    def _target(self, method: Method, params: dict[str, Raw], client: Client) -> Target:
         assert method.subject is not None
         subject = text_member(params, method.subject)
         if subject is None:
@@ -202,16 +226,21 @@ class Service:
         meta: dict[str, Raw],
         client: Client,
         key: bytes | None = None,
+        trace: Headers | None = None,
     ) -> Envelope:
         """The request as it travels; its peer is silent until it is given another.
 
-        `key` is an idempotency key from outside `_meta`. Raises InvalidArguments.
+        `key` is an idempotency key, `trace` the trace context, from outside `_meta`. Raises
+        InvalidArguments.
         """
         assert method.subject is not None
         if bytes(params[method.subject]) != bytes(target.raw):
             params = {**params, method.subject: target.raw}
         text = None if key is None else key.decode("latin-1")
-        return self._sealed(method.name, target.agent, target.name, params, meta, client, text)
+        envelope = self._sealed(method.name, target.agent, target.name, params, meta, client, text)
+        if self.recorder is not None:
+            envelope.span = self.recorder.begin(method.name, target.name, meta, client, trace)
+        return envelope
 
     def _sealed(
         self,
@@ -289,6 +318,18 @@ class Service:
 
     async def submit(self, envelope: Envelope, method: Method, client: Client) -> bytes:
         """Have an envelope worked on; its result in the form of the asking side's era. Raises CallError."""
+        span, recorder = envelope.span, self.recorder
+        if span is None or recorder is None:
+            return await self._submit(envelope, method, client)
+        try:
+            result = await self._submit(envelope, method, client)
+        except BaseException as error:
+            recorder.ended(span, error)
+            raise
+        recorder.ended(span)
+        return result
+
+    async def _submit(self, envelope: Envelope, method: Method, client: Client) -> bytes:
         try:
             reply = await self.host.submit(envelope)
             if envelope.modern:

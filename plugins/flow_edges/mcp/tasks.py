@@ -14,6 +14,7 @@ import trio
 from msgspec import Raw
 
 from flow_edges.mcp.client import Client
+from flow_edges.mcp.recorded import Recorder
 from flow_edges.mcp.results import Results, explained
 from flow_edges.mcp.tools import KnownTools
 from flowcore.agents import Tool
@@ -46,6 +47,8 @@ class TaskFace:
         """`deadline` is how long each round of a task may take, `after` how long a call may take before
         it goes on as one, in seconds."""
         self._host = host
+        self.recorder: Recorder | None = None
+        """Who records requests, if anybody does."""
         self._tools = tools
         self._results = results
         self._deadline = deadline
@@ -67,13 +70,24 @@ class TaskFace:
         tasks = self._host.requests.tasks
         handed = False
 
+        def recorded(error: BaseException | None) -> None:
+            if self.recorder is not None and envelope.span is not None:
+                self.recorder.ended(envelope.span, error)
+
         async def submit(envelope: Envelope) -> Reply:
+            reply: Reply
             try:
                 reply = await self._host.submit(envelope)
+                if asks_back(reply) and handed:
+                    reply = await complete(
+                        self._host.submit, envelope, reply, deadline=self._deadline
+                    )
             except SchemaViolation as problem:
-                return explained(problem)
-            if asks_back(reply) and handed:
-                return await complete(self._host.submit, envelope, reply, deadline=self._deadline)
+                reply = explained(problem)
+            except BaseException as error:
+                recorded(error)
+                raise
+            recorded(None)
             return reply
 
         declared = self._support_of(tool) in ("required", "optional")

@@ -222,7 +222,7 @@ class StdioConnection:
                     conversation.ended(message.id)
                 self._writer.put(encode_result(message.id, result))
             return
-        target = self._service.target(method, params, client)
+        target = self._service.target(method, params, client, meta)
         envelope = self._service.envelope(method, target, params, meta, client)
         await self._carry(
             self._shared.start_for(conversation, message.id, envelope, method, client)
@@ -255,7 +255,7 @@ class StdioConnection:
         if state is not None:
             exchange = self._shared.resume(message.id, state, method, params, client, meta)
         else:
-            target = self._service.target(method, params, client)
+            target = self._service.target(method, params, client, meta)
             envelope = self._service.envelope(method, target, params, meta, client)
             exchange = self._shared.start(message.id, method, params, target, envelope, client)
         await self._carry(exchange)

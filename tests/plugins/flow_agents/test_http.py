@@ -135,7 +135,7 @@ async def test_the_trace_goes_on_with_the_request() -> None:
                 name="get",
                 params={},
                 meta={
-                    "traceparent": Raw(b'"00-abc-01"'),
+                    "traceparent": Raw(b'"00-%b-%b-01"' % (b"a" * 32, b"b" * 16)),
                     "tracestate": Raw(b'"bad\\r\\nx: y"'),
                     "baggage": Raw(b'"a=b"'),
                 },
@@ -143,7 +143,9 @@ async def test_the_trace_goes_on_with_the_request() -> None:
             )
         )
         headers = json.loads(bytes(reply.result))["structuredContent"]["headers"]
-        assert headers["traceparent"] == "00-abc-01"
+        work = flow.telemetry.recent[-1].records()[-1]
+        assert (work.name, work.trace_id) == ("execute_tool get", "a" * 32)
+        assert headers["traceparent"] == f"00-{'a' * 32}-{work.span_id}-01"
         assert not {"tracestate", "baggage", "x"} & headers.keys()
 
 

@@ -136,12 +136,17 @@ async def test_a_call_carries_what_its_work_may_need() -> None:
             agent="it",
             name="echo_meta",
             params={"arguments": Raw(b'{\n "a": 1\n}')},
-            meta={"traceparent": Raw(b'"00-1"'), "progressToken": Raw(b"1")},
+            meta={
+                "traceparent": Raw(b'"00-%b-%b-01"' % (b"a" * 32, b"b" * 16)),
+                "progressToken": Raw(b"1"),
+            },
             deadline=trio.current_time() + 10,
         )
         reply = await flow.submit(envelope)
         said = json.loads(bytes(reply.result))["structuredContent"]
-        assert said["meta"] == {"traceparent": "00-1"}
+        work = flow.telemetry.recent[-1].records()[-1]
+        assert (work.name, work.trace_id) == ("execute_tool echo_meta", "a" * 32)
+        assert said["meta"] == {"traceparent": f"00-{'a' * 32}-{work.span_id}-01"}
         assert said["request"] == envelope.id
         assert 0 < said["deadline"] <= 10
 

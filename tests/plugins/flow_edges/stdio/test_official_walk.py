@@ -292,7 +292,11 @@ async def meta(walk: Walk) -> None:
     for tool in ("older.meta", "newer.meta"):
         result = await walk.client.call_tool(tool, {}, meta=given)  # type: ignore[arg-type]
         assert result.structured_content is not None
-        assert given.items() <= result.structured_content["meta"].items()
+        heard = dict(result.structured_content["meta"])
+        assert heard["org.example/trace"] == given["org.example/trace"]
+        version, trace_id, span_id, flags = heard["traceparent"].split("-")
+        assert (version, trace_id, flags) == ("00", "0af7651916cd43dd8448eb211c80319c", "01")
+        assert span_id != "b7ad6b7169203331"  # what is done there is a part of what is done here
 
 
 async def progress(walk: Walk) -> None:

@@ -1,0 +1,96 @@
+"""What spans are called and what they say, by OpenTelemetry's conventions for MCP, RPC and GenAI agents.
+
+The conventions for MCP and GenAI are those of `open-telemetry/semantic-conventions-genai` (development),
+those for RPC of `opentelemetry-semantic-conventions` 0.66. What they have no word for is under `flowcore.`.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from flowcore.telemetry.records import Value
+
+if TYPE_CHECKING:
+    from msgspec import Raw
+
+    from flowcore.envelope import Envelope
+    from flowcore.telemetry.tracing import Span
+
+MOST_CONTENT: Final = 16_384
+"""Bytes of a call's arguments, and of its result, that a span carries where it is asked to."""
+_MOST_TEXT = 1024
+_LOOKED_AT = 32_768
+_TOOL_FAILED = re.compile(rb'"isError"\s*:\s*true')
+_SUBJECTS: Final = {
+    "tools/call": "gen_ai.tool.name",
+    "prompts/get": "gen_ai.prompt.name",
+    "resources/read": "mcp.resource.uri",
+    "resources/subscribe": "mcp.resource.uri",
+    "resources/unsubscribe": "mcp.resource.uri",
+}
+_NAMED: Final = frozenset({"tools/call", "prompts/get"})
+"""Methods whose spans are named after what they are about: URIs are too many."""
+
+
+def mcp_name(method: str, name: str) -> str:
+    """The name of a span of an MCP request: `tools/call add`, `resources/read`."""
+    return f"{method} {name[:128]}" if method in _NAMED else method
+
+
+def mcp_attributes(method: str, name: str) -> dict[str, Value]:
+    """What any span of an MCP request says."""
+    said: dict[str, Value] = {"mcp.method.name": method}
+    subject = _SUBJECTS.get(method)
+    if subject is not None:
+        said[subject] = name[:_MOST_TEXT]
+    if method == "tools/call":
+        said["gen_ai.operation.name"] = "execute_tool"
+    return said
+
+
+def of_request(span: Span) -> dict[str, Value]:
+    """`invoke_agent NAME`: a request from its acceptance to its outcome."""
+    envelope: Envelope = span.about  # type: ignore[assignment]
+    said: dict[str, Value] = {
+        "gen_ai.operation.name": "invoke_agent",
+        "gen_ai.agent.name": envelope.agent,
+        "mcp.method.name": envelope.method,
+        "flowcore.request.id": envelope.id,
+        "flowcore.principal": envelope.principal.name[:_MOST_TEXT],
+        "flowcore.priority": envelope.priority.name.lower(),
+    }
+    subject = _SUBJECTS.get(envelope.method)
+    if subject is not None:
+        said[subject] = envelope.name[:_MOST_TEXT]
+    if envelope.edge:
+        said["flowcore.edge"] = envelope.edge
+    if envelope.idempotency_key is not None:
+        said["flowcore.idempotent"] = True
+    if span.trace.tracer.content:
+        arguments = envelope.params.get("arguments")
+        if arguments is not None:
+            said["gen_ai.tool.call.arguments"] = content(arguments)
+    return said
+
+
+def content(raw: Raw) -> str:
+    """Arguments or a result, as far as a span carries them."""
+    data = bytes(memoryview(raw)[:MOST_CONTENT])
+    return data.decode("utf-8", "replace")
+
+
+def tool_failed(result: Raw) -> bool:
+    """Whether a tool's result says that it failed.
+
+    Quotes within texts of JSON are escaped, so that only a member of this name is found; of a long result
+    only its beginning and its end are looked at.
+    """
+    data = memoryview(result)
+    size = len(data)
+    if size <= 2 * _LOOKED_AT:
+        return _TOOL_FAILED.search(data) is not None
+    return (
+        _TOOL_FAILED.search(data[:_LOOKED_AT]) is not None
+        or _TOOL_FAILED.search(data[size - _LOOKED_AT :]) is not None
+    )

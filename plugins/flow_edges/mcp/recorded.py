@@ -1,0 +1,101 @@
+"""A client's request as the edge records it: the span that everything done for it is part of.
+
+The parent is what `params._meta` says; what the HTTP headers say beside it is a link (OpenTelemetry's
+conventions for MCP, context propagation). Headers alone are the parent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec import Raw
+
+from flowcore.errors import CallError
+from flowcore.telemetry import (
+    Span,
+    SpanKind,
+    Tracer,
+    Value,
+    mcp_attributes,
+    mcp_name,
+)
+
+if TYPE_CHECKING:
+    from flow_edges.mcp.client import Client
+
+Headers = tuple[str, str]
+"""`traceparent` and `tracestate` as they came; "" for one that did not."""
+
+
+class About(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """What a span of this edge is about."""
+
+    method: str
+    name: str
+    client: Client
+    edge: str
+    transport: str
+
+
+def describe(span: Span) -> dict[str, Value]:
+    """What the span says once it is kept."""
+    about: About = span.about  # type: ignore[assignment]
+    client = about.client
+    said = mcp_attributes(about.method, about.name)
+    said["network.transport"] = about.transport
+    said["flowcore.edge"] = about.edge
+    said["flowcore.principal"] = client.principal.name[:1024]
+    if client.version:
+        said["mcp.protocol.version"] = client.version
+    if about.transport == "tcp":
+        said["network.protocol.name"] = "http"
+    if client.address:
+        said["client.address"] = client.address
+    return said
+
+
+class Recorder:
+    """Begins and ends the spans of one edge."""
+
+    def __init__(self, tracer: Tracer, edge: str, transport: str, now: Callable[[], float]) -> None:
+        self._tracer = tracer
+        self._edge = edge
+        self._transport = transport
+        self._now = now
+
+    def begin(
+        self,
+        method: str,
+        name: str,
+        meta: Mapping[str, Raw],
+        client: Client,
+        headers: Headers | None,
+    ) -> Span:
+        """The span of a request; `name` is as the client called what it wants."""
+        tracer = self._tracer
+        parent = tracer.parent_in(meta)
+        beside = None if headers is None else tracer.parent_of(*headers)
+        span = tracer.begin(
+            mcp_name(method, name),
+            SpanKind.SERVER,
+            self._now(),
+            describe,
+            About(method, name, client, self._edge, self._transport),
+            parent=parent or beside,
+        )
+        if parent is not None and beside is not None:
+            span.links = ((beside.trace_id, beside.span_id),)
+        return span
+
+    def ended(self, span: Span, error: BaseException | None = None) -> None:
+        """A request has been answered, or ended without an answer."""
+        if isinstance(error, CallError):
+            span.fail(type(error).__name__, error.message)
+            span.note(**{"rpc.response.status_code": str(error.wire_code)})
+        elif isinstance(error, Exception):
+            span.fail(type(error).__name__)
+        elif error is not None:
+            span.note(**{"flowcore.cancelled": True})
+        span.finish(self._now())

@@ -1,0 +1,149 @@
+"""What is exported as OTLP's requests: opentelemetry/proto/collector/{trace,logs,metrics}/v1."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Final
+
+from flow_exporters.otlp.wire import (
+    Pairs,
+    any_value,
+    double,
+    fixed,
+    key,
+    packed_double,
+    packed_fixed,
+    part,
+    signed,
+    text,
+    varint,
+)
+from flowcore.telemetry import LogLine, SpanRecord
+
+SCOPE: Final = "flowcore"
+_CUMULATIVE: Final = key(2, 0) + varint(2)
+_HAS_REMOTE, _REMOTE = 0x100, 0x200
+_FAILED: Final = key(3, 0) + varint(2)
+_SEVERITIES: Final = ((50, 21, "FATAL"), (40, 17, "ERROR"), (30, 13, "WARN"), (20, 9, "INFO"))
+# the keys of Span (opentelemetry/proto/trace/v1/trace.proto) with what never changes
+_TRACE_ID, _SPAN_ID = key(1, 2) + varint(16), key(2, 2) + varint(8)
+_STATE, _PARENT, _NAME, _KIND = key(3, 2), key(4, 2) + varint(8), key(5, 2), key(6, 0)
+_START, _END, _ATTRIBUTES, _LINK = key(7, 1), key(8, 1), key(9, 2), key(13, 2)
+_STATUS, _FLAGS = key(15, 2), key(16, 5)
+
+
+class Messages:
+    """Makes requests of one resource."""
+
+    def __init__(self, resource: Mapping[str, str]) -> None:
+        self._pairs = Pairs()
+        attributes = b"".join(self._pairs.fields(key(1, 2), resource))
+        self._resource = part(key(1, 2), attributes)
+        version = resource.get("service.version", "")
+        self._scope = part(key(1, 2), text(key(1, 2), SCOPE) + text(key(2, 2), version))
+
+    def _request(self, items: Iterable[bytes]) -> bytes:
+        """One resource with one scope: the three signals have it alike."""
+        scope = self._scope + b"".join(part(key(2, 2), item) for item in items)
+        return part(key(1, 2), self._resource + part(key(2, 2), scope))
+
+    def spans(self, spans: Sequence[SpanRecord]) -> bytes:
+        """An ExportTraceServiceRequest."""
+        return self._request(map(self._span, spans))
+
+    def _span(self, span: SpanRecord) -> bytes:
+        flags = span.flags | _HAS_REMOTE | (_REMOTE if span.remote else 0)
+        pieces = [
+            _TRACE_ID,
+            bytes.fromhex(span.trace_id),
+            _SPAN_ID,
+            bytes.fromhex(span.span_id),
+            text(_STATE, span.state),
+            _PARENT + bytes.fromhex(span.parent_id) if span.parent_id else b"",
+            text(_NAME, span.name),
+            _KIND,
+            varint(span.kind),
+            _START,
+            fixed(span.start),
+            _END,
+            fixed(max(span.start, span.end)),
+            *self._pairs.fields(_ATTRIBUTES, span.attributes),
+        ]
+        for trace_id, span_id in span.links:
+            link = _TRACE_ID + bytes.fromhex(trace_id) + _SPAN_ID + bytes.fromhex(span_id)
+            pieces.append(part(_LINK, link))
+        if span.failed:
+            pieces.append(part(_STATUS, text(key(2, 2), span.error) + _FAILED))
+        pieces += (_FLAGS, flags.to_bytes(4, "little"))
+        return b"".join(pieces)
+
+    def logs(self, lines: Sequence[LogLine]) -> bytes:
+        """An ExportLogsServiceRequest."""
+        return self._request(map(self._line, lines))
+
+    def _line(self, line: LogLine) -> bytes:
+        number, name = severity(line.level)
+        attributes = {"log.logger": line.logger, **line.attributes}
+        pieces = [
+            key(1, 1) + fixed(line.time),
+            key(2, 0) + varint(number),
+            text(key(3, 2), name),
+            part(key(5, 2), any_value(line.message)),
+            *self._pairs.fields(key(6, 2), attributes),
+        ]
+        if line.trace_id:
+            pieces.append(part(key(9, 2), bytes.fromhex(line.trace_id)))
+        if line.span_id:
+            pieces.append(part(key(10, 2), bytes.fromhex(line.span_id)))
+        pieces.append(key(11, 1) + fixed(line.time))
+        return b"".join(pieces)
+
+    def metrics(self, snapshot: Any) -> bytes:
+        """An ExportMetricsServiceRequest of all metrics (`flowcore.telemetry.Snapshot`)."""
+        span = (
+            key(2, 1) + fixed(round(snapshot.started * 1e9)),
+            key(3, 1) + fixed(round(snapshot.time * 1e9)),
+        )
+        return self._request(self._family(one, b"".join(span)) for one in snapshot.families)
+
+    def _family(self, family: Any, span: bytes) -> bytes:
+        metric = family.metric
+        kind = metric.kind.value
+        point = self._distribution if kind == "histogram" else self._number
+        points = b"".join(
+            part(key(1, 2), point(span, dict(zip(metric.attributes, labels, strict=True)), value))
+            for labels, value in family.points
+        )
+        if kind == "counter":
+            data = part(key(7, 2), points + _CUMULATIVE + key(3, 0) + varint(1))
+        elif kind == "histogram":
+            data = part(key(9, 2), points + _CUMULATIVE)
+        else:
+            data = part(key(5, 2), points)
+        head = text(key(1, 2), metric.name) + text(key(2, 2), metric.help)
+        return head + text(key(3, 2), metric.unit) + data
+
+    def _number(self, span: bytes, attributes: dict[str, str], value: float) -> bytes:
+        whole = isinstance(value, int) and -(1 << 63) <= value < 1 << 63
+        number = key(6, 1) + signed(int(value)) if whole else key(4, 1) + double(value)
+        return span + number + b"".join(self._pairs.fields(key(7, 2), attributes))
+
+    def _distribution(self, span: bytes, attributes: dict[str, str], value: Any) -> bytes:
+        return b"".join(
+            (
+                span,
+                key(4, 1) + fixed(value.count),
+                key(5, 1) + double(value.sum),
+                part(key(6, 2), packed_fixed(value.counts)),
+                part(key(7, 2), packed_double(value.bounds)),
+                *self._pairs.fields(key(9, 2), attributes),
+            )
+        )
+
+
+def severity(level: int) -> tuple[int, str]:
+    """OTLP's number and name for a level of `logging`."""
+    for least, number, name in _SEVERITIES:
+        if level >= least:
+            return number, name
+    return 5, "DEBUG"
