@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from flowcore.telemetry import Histogram, Reading, histogram
+from flowcore.telemetry import Histogram, Reading, histogram, total
 
 MOST = 2_000
 OTHER = "_other"
@@ -52,10 +52,15 @@ class RequestDurations:
         self._series: dict[tuple[str, str, str], Series] = {}
         self._own = 0
 
-    def series(self, agent: str, method: str, name: str) -> Series:
-        """Where the durations of such a request belong."""
-        found = self._series.get((agent, method, name))
-        return self._find(agent, method, name) if found is None else found
+    def record(self, agent: str, method: str, name: str, outcome: int, seconds: float) -> None:
+        """A request has ended; `outcome` is its place in OUTCOMES."""
+        series = self._series.get((agent, method, name))
+        if series is None:
+            series = self._find(agent, method, name)
+        kept = series[outcome]
+        if kept is None:
+            kept = series[outcome] = Histogram()
+        kept.record(seconds)
 
     def _find(self, agent: str, method: str, name: str) -> Series:
         if method not in METHODS:
@@ -71,12 +76,11 @@ class RequestDurations:
             self._own += name not in ("", OTHER)
         return found
 
-    def record(self, series: Series, outcome: int, bucket: int, seconds: float) -> None:
-        """A request has ended; `outcome` is its place in OUTCOMES."""
-        kept = series[outcome]
-        if kept is None:
-            kept = series[outcome] = Histogram()
-        kept.put(bucket, seconds)
+    def all(self) -> Histogram:
+        """All of them as one."""
+        return total(
+            kept for series in self._series.values() for kept in series if kept is not None
+        )
 
     def parts(self, at_once: int = 50) -> Iterator[Callable[[], Iterator[Reading]]]:
         """Readings of all series, some at a time."""

@@ -12,7 +12,7 @@ import msgspec
 from flowcore.envelope import Envelope
 from flowcore.errors import InvalidRequest, Overloaded
 from flowcore.requests.durations import RequestDurations
-from flowcore.telemetry import Durations, Histogram
+from flowcore.telemetry import Durations
 
 MAX_ID = 128
 _MAX_TEXT = 256
@@ -101,8 +101,8 @@ class Tracker:
         self._ended: dict[str, Entry] = {}
         self._order: deque[Entry] = deque()
         self._bytes = 0
-        self._durations = Histogram()
         self.durations = RequestDurations(listed)
+        self._seconds = 0.0
         self._accepted = self._refused = self._late = 0
         self._results = self._errors = self._cancelled = self._expired = 0
         self.retries = 0
@@ -137,7 +137,7 @@ class Tracker:
             self._refused += 1
             raise Overloaded(
                 f"the node is full: {self._limit} requests are waiting or running",
-                retry_after=self._durations.mean or 1.0,
+                retry_after=self._mean or 1.0,
             )
         self._accepted += 1
         name = envelope.name
@@ -181,10 +181,8 @@ class Tracker:
                 place = 3
         del self._running[entry.id]
         seconds = now - entry.accepted
-        bucket = self._durations.record(seconds)
-        durations = self.durations
-        series = durations.series(entry.agent, entry.method, entry.name)
-        durations.record(series, place, bucket, seconds)
+        self._seconds += seconds
+        self.durations.record(entry.agent, entry.method, entry.name, place, seconds)
         self._ended[entry.id] = entry
         self._order.append(entry)
         texts = len(entry.id) + len(entry.name) + len(entry.principal) + len(entry.error)
@@ -192,6 +190,12 @@ class Tracker:
         self._bytes += entry.size
         self._forget(now)
         return True
+
+    @property
+    def _mean(self) -> float:
+        """How long requests took on average; 0 where none has ended."""
+        ended = self._results + self._errors + self._cancelled + self._expired
+        return self._seconds / ended if ended else 0.0
 
     def late(self) -> None:
         """Count a reply that nobody waits for any more."""
@@ -246,5 +250,5 @@ class Tracker:
             replayed=self.replayed,
             kept=len(self._order),
             kept_bytes=self._bytes,
-            durations=self._durations.durations(),
+            durations=self.durations.all().durations(),
         )

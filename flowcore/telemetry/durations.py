@@ -54,15 +54,9 @@ class Histogram:
         self._longest = 0.0
         self.count = 0
 
-    def record(self, seconds: float) -> int:
-        """Take one duration in; gives the number of its bucket, for another histogram to `put` it in."""
-        bucket = bisect_left(BOUNDS, seconds)
-        self.put(bucket, seconds)
-        return bucket
-
-    def put(self, bucket: int, seconds: float) -> None:
-        """Take one duration in, of which the bucket is known."""
-        self._counts[bucket] += 1
+    def record(self, seconds: float) -> None:
+        """Take one duration in."""
+        self._counts[bisect_left(BOUNDS, seconds)] += 1
         self._total += seconds
         self.count += 1
         if seconds > self._longest:

@@ -287,7 +287,7 @@ def test_only_so_many_tools_have_series_of_their_own() -> None:
 
     durations = RequestDurations(lambda agent, method, name: True)
     for number in range(MOST + 500):
-        durations.record(durations.series("one", "tools/call", f"tool-{number}"), 0, 0, 0.001)
+        durations.record("one", "tools/call", f"tool-{number}", 0, 0.001)
     found = [reading for part in durations.parts() for reading in part()]
     assert len(found) == MOST + 1
     others = [one.value for one in found if one.labels[2] == "_other"]
