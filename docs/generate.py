@@ -83,7 +83,7 @@ AREAS = {
         "flowcore.overlay",
         "flowcore.federation",
     ),
-    "Edges": ("flowcore.edge",),
+    "Edges": ("flowcore.edge", "flowcore.dashboard"),
     "Telemetry itself": (
         "flowcore.exporter",
         "flowcore.traces",
@@ -143,7 +143,7 @@ def metric_tables() -> str:
             for one in own
         ]
         told.append("\n".join(lines) + "\n")
-    assert not rest, f"metrics of no area: {[one.name for one in rest]}"
+    assert not rest, f"say in AREAS where these belong: {[one.name for one in rest]}"
     return "\n".join(told)
 
 

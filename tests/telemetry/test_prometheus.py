@@ -5,6 +5,7 @@ Every expression of the dashboard and of the alerts has data, and what it has ar
 
 from __future__ import annotations
 
+import importlib.util
 import itertools
 import json
 import math
@@ -25,6 +26,7 @@ import trio
 from flowcore import Flow, open_flow
 from flowcore.errors import CallError
 from flowcore.http import Client, HttpError, open_client
+from flowcore.telemetry import Metric
 from support.cluster import free_port
 from support.linked import certificates
 from support.needs import program
@@ -196,6 +198,35 @@ def dashboard() -> dict[str, Any]:
     return found
 
 
+ELSEWHERE = (
+    "flowcore.bft.",
+    "flowcore.component.unwell",
+    "flowcore.dashboard.",
+    "flowcore.edge.logins.",
+    "flowcore.embedder.failures",
+    "flowcore.faults.",
+    "flowcore.gate.drift",
+    "flowcore.index.fallbacks",
+    "flowcore.metrics.failures",
+    "flowcore.pinning.",
+    "flowcore.router.drift",
+    "flowcore.singleton.",
+    "flowcore.storage.snapshot",
+)
+"""Metrics of what these nodes do not have, or what does not happen to them."""
+
+
+def known() -> list[Metric]:
+    """Every metric that there is, as docs/observability.md lists them."""
+    spec = importlib.util.spec_from_file_location("generate", ROOT / "docs" / "generate.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    found: list[Metric] = module.metrics()
+    return found
+
+
 def expressions_of_the_dashboard() -> list[str]:
     """As Grafana would ask them, of all nodes and agents."""
     found = [one["expr"] for panel in dashboard()["panels"] for one in panel.get("targets", ())]
@@ -225,6 +256,11 @@ async def test_every_expression_has_data_of_live_nodes(tmp_path: pathlib.Path) -
                 await one.work()
                 await one.agrees()
                 waiting = [each for each in waiting if not await one.has_data(each)]
+            told = set()
+            for flow in one.flows.values():
+                told |= {family.metric for family in (await flow.metrics.snapshot()).families}
+    silent = {metric.name for metric in known() if metric not in told}
+    assert {name for name in silent if not name.startswith(ELSEWHERE)} == set()
 
 
 def test_the_dashboard_is_one_that_grafana_takes() -> None:
