@@ -85,9 +85,13 @@ class Epoch:
         members = tuple(Member(name, key) for name, key in sorted(keys.items()))
         return cls(number=1, members=members, exclude=exclude, checkpoint=checkpoint)
 
-    def cluster(self, name: str) -> bytes:
-        """What binds all that is signed to this cluster: its name, and its first epoch."""
-        return digest(b"flow bft cluster", name.encode(), self.encode())
+    def cluster(self, name: str, position: int = 0) -> bytes:
+        """What binds all that is signed to this cluster: its name, its first epoch, and where it began.
+
+        One that begins with another's snapshot is another one, so that nothing of the old one counts.
+        """
+        began = [position.to_bytes(8, "big")] if position else []
+        return digest(b"flow bft cluster", name.encode(), self.encode(), *began)
 
     def changed(self, add: Iterable[Member], remove: Iterable[str]) -> Epoch:
         """The next one. Raises ValueError for a change that changes nothing, or that cannot be."""

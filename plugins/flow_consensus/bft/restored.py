@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Annotated
 
+import attrs
 import msgspec
 
 from flow_consensus.bft.entries import StoredBlock, blocks_of
@@ -117,13 +118,13 @@ class Restored:
         elif genesis is None:
             raise ValueError("a node that has nothing stored needs the first voters")
         else:
-            self.standing = Standing.first(genesis.cluster(cluster), genesis)
+            begun = Standing.first(genesis.cluster(cluster, self.start), genesis)
+            if snapshot is not None and snapshot.position == self.start:
+                # an operator has put it there, on each node: a new cluster of the configured voters
+                begun = attrs.evolve(begun, position=self.start, height=compacted[1])
+            self.standing = begun
         if self.start > self.standing.position and snapshot is not None:
             self._after_snapshot(snapshot)
-        if self.fresh and self.start:
-            raise UntrustedFile(
-                f"the log begins after {self.start}, and what this node has promised is not stored"
-            )
         if self.start > self.standing.position:
             raise UntrustedFile(
                 f"the log begins after {self.start}, and {self.standing.position} was decided"

@@ -45,11 +45,14 @@ class Group:
         settings: BftSettings,
         network: Network,
         engines: Mapping[str, Callable[..., Engine]],
+        *,
+        follow: bool,
     ) -> None:
         self._nursery = nursery
         self.settings = settings
         self.network = network
         self.engines = engines
+        self._stands_alone = not follow
         self.storages: dict[str, Storage] = {}
         self.states: dict[str, list[Committed]] = {}
         self.history: dict[int, bytes] = {}
@@ -84,6 +87,8 @@ class Group:
                     one = Running(bft, scope, gone, self.states.setdefault(name, []), [], events)
                     self.running[name] = one
                     task_status.started()
+                    if self._stands_alone:
+                        await trio.sleep_forever()
                     bft.snapshots_from(lambda: _snapshot(one))
                     await self._follow(name, one)
         finally:
@@ -150,12 +155,15 @@ async def open_group(
     *,
     only: Sequence[str] = (),
     engines: Mapping[str, Callable[..., Engine]] | None = None,
+    storages: Mapping[str, Storage] | None = None,
+    follow: bool = True,
 ) -> AsyncGenerator[Group]:
-    """A cluster of these voters, each over a log in memory. `only` some of them are started."""
+    """A cluster of these voters, each over a log in memory, or the storage given. `only` some of them are
+    started. `follow` False: no state of the test's own stands on them."""
     settings = attrs.evolve(settings or BftSettings(voters=tuple(names)), cluster="test")
     async with trio.open_nursery() as nursery:
-        group = Group(nursery, settings, network or Network(), engines or {})
+        group = Group(nursery, settings, network or Network(), engines or {}, follow=follow)
         for name in only or names:
-            await group.start(name)
+            await group.start(name, (storages or {}).get(name))
         yield group
         nursery.cancel_scope.cancel()

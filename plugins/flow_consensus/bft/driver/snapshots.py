@@ -75,7 +75,8 @@ class Making:
                             yield piece
 
                 info = SnapshotInfo(position=due.position, term=due.height)
-                await self._storage.save_snapshot(info, chunks())
+                async with aclosing(chunks()) as stored:
+                    await self._storage.save_snapshot(info, stored)
             self._took.record(trio.current_time() - began)
             self._engine.checkpointed(due.height, found.digest())
             self._wake()
@@ -173,7 +174,8 @@ class Taking:
                 about=encode_about(install.checkpoint),
             )
             try:
-                await self._storage.save_snapshot(info, self._chunks())
+                async with aclosing(self._chunks()) as stored:
+                    await self._storage.save_snapshot(info, stored)
             except UntrustedFile as error:
                 self._engine.install_failed(install.height, str(error))
             else:
