@@ -409,6 +409,11 @@ class Host(Protocol):
         """The agents of other nodes as this one knows them, by name and node."""
         ...
 
+    async def ask_nodes(self) -> dict[str, Any]:
+        """What this node and each other one tell of themselves, as plain data: `about`, and `nodes` with how
+        far their clocks are from this one's; `error` where one does not answer."""
+        ...
+
     def retire(self) -> None:
         """Refuse new work from now on, and have whoever runs this node drain it and end."""
         ...

@@ -171,6 +171,9 @@ class AgentLine(msgspec.Struct):
     expired: int
     lost: int
     durations: Durations
+    lives: int = 1
+    crashes: int = 0
+    trouble: str | None = None
 
 
 class PlaceLine(msgspec.Struct):
@@ -188,6 +191,13 @@ class PlaceLine(msgspec.Struct):
 
 class AgentsAnswer(msgspec.Struct):
     """What flowctl shows of `GET /agents`."""
+
+    agents: list[AgentLine]
+    elsewhere: list[PlaceLine] = []
+
+
+class TopAnswer(StatusAnswer, kw_only=True):
+    """What `flowctl top` shows of `GET /status`."""
 
     agents: list[AgentLine]
     elsewhere: list[PlaceLine] = []

@@ -14,6 +14,7 @@ import msgspec
 from flowcore.cli import (
     approve,
     certs,
+    doctor,
     fault,
     guards,
     hard_state,
@@ -43,6 +44,8 @@ from flowcore.cli.answers import (
 from flowcore.cli.connection import add_options, connection
 from flowcore.cli.node_client import NodeClient, Refused, Unreachable
 from flowcore.cli.tables import seconds, table
+from flowcore.cli.top import add_command as add_top
+from flowcore.cli.top import top as show_top
 from flowcore.config import ConfigError
 
 Command = Callable[[argparse.Namespace, NodeClient], int]
@@ -89,6 +92,8 @@ def parser() -> argparse.ArgumentParser:
         "--affinity", metavar="TEXT", help="calls of one text meet one worker (consistent_hash)"
     )
     guards.add_parser(commands, common)
+    add_top(commands, common)
+    doctor.add_command(commands, common)
     approve.add_command(commands, common)
     routing.add_commands(commands, common)
     memory.add_command(commands, common)
@@ -430,6 +435,8 @@ COMMANDS: dict[str, Command] = {
     "logs": _told(watching.logs),
     "tools": _tools,
     "tasks": _tasks,
+    "top": show_top,
+    "doctor": doctor.doctor,
 }
 OFFLINE = {
     "audit": offline.audit,

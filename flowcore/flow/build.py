@@ -33,6 +33,8 @@ from flowcore.assembly import BUILTIN, MEMORY, Component, OpenContext, Status, l
 from flowcore.durable import Durable, open_durable, open_single
 from flowcore.errors import AssemblyError, PluginError
 from flowcore.federation import Federation
+from flowcore.flow.about import SERVICE as ABOUT
+from flowcore.flow.about import Telling
 from flowcore.flow.builtin import open_builtin, open_memory
 from flowcore.flow.exporters import Exporters, open_exporters
 from flowcore.flow.federating import open_federation
@@ -160,7 +162,9 @@ class _Building:
         """The agents of the other nodes, and this node's for them."""
         settings = self.flow.config.swarm
         assert settings is not None
-        async with open_federation(self.flow, self.flow.swarm, settings.federation) as federation:
+        flow = self.flow
+        telling = flow.swarm.overlay.serve(ABOUT, Telling(flow).serve)
+        async with open_federation(flow, flow.swarm, settings.federation) as federation, telling:
             yield federation
 
     @asynccontextmanager

@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
 import attrs
+import msgspec
 import trio
 
 from flowcore.access import Access
@@ -391,6 +392,33 @@ class Flow(Calling):
                 state: sum(one.state == state for one in self.plugins.found)
                 for state in ("loaded", "broken", "disabled")
             },
+        }
+
+    async def ask_nodes(self) -> dict[str, Any]:
+        """What this node and each other one tell of themselves; how far their clocks are from this one's."""
+        from flowcore.flow.about import (
+            Telling,
+            asked,
+        )  # where there are other nodes, and somebody asks
+
+        told: list[dict[str, Any]] = []
+        others = []
+        if self._swarm is not None:
+            members = self._swarm.members()
+            others = [one.name for one in members.values() if one.state.present]
+
+        async def ask(node: str) -> None:
+            told.append(await asked(self.swarm.overlay, node, self.wall))
+
+        async with trio.open_nursery() as nursery:
+            for name in others:
+                if name != self.name:
+                    nursery.start_soon(ask, name)
+        about = msgspec.structs.asdict(Telling(self).about())
+        return {
+            "node": self.name,
+            "about": about,
+            "nodes": sorted(told, key=lambda one: str(one["node"])),
         }
 
     def elsewhere(self) -> list[dict[str, Any]]:

@@ -18,6 +18,7 @@
 | `POST /members/add`, `.../remove`, `.../promote` | change who decides: `{"nodes": [..]}` |
 | `POST /log` | entries of this node's log, readable: `{"first": .., "most": 20}` |
 | `POST /snapshot` | the whole state as a file |
+| `GET /nodes` | whether the other nodes go by the same time, and embed and find alike |
 | `GET /tasks` | tasks and requests under way, and those that ended lately |
 | `GET /traces`, `GET /traces/ID` | traces that ended lately; the spans of one, by its id or a request's |
 | `GET /events` | what happens, as server-sent events; with `?activity=1` also each call |
@@ -34,8 +35,8 @@
 It listens on loopback only, unless `auth` says who may come in; then all but the first two ask who it is. The
 guards of the edge are asked about the actions `status`, `tasks`, `revocations`, `revocations.add`, `agents`
 and `agents.pause` (or `resume`, `restart`), whose target is the agent, `memory.export` (or `import`,
-`reembed`, `map`), `drain`, `state`, `traces`, whose target is the id, `events`, `logs`, `logs.level`,
-`metrics`, whose target is the path, `members.add` (or `remove`, `promote`), `log`, `snapshot`, `guards` and
+`reembed`, `map`), `drain`, `state`, `nodes`, `traces`, whose target is the id, `events`, `logs`,
+`logs.level`, `metrics`, whose target is the path, `members.add` (or `remove`, `promote`), `log`, `snapshot`, `guards` and
 `guards.ACTION`, whose target is the guard; calls pass them as any request does. A browser's page cannot use
 it: a request with an Origin header, or for another host than the one it listens on, is refused.
 """
@@ -96,6 +97,7 @@ ROUTES = (
     Route("POST", "/members/ACTION"),
     Route("POST", "/log"),
     Route("POST", "/snapshot"),
+    Route("GET", "/nodes"),
     Route("GET", "/tasks"),
     Route("GET", "/traces"),
     Route("GET", "/traces/ID"),
@@ -178,6 +180,7 @@ class Api:
             "/members/ACTION": self._members,
             "/log": self._log,
             "/snapshot": self._snapshot,
+            "/nodes": self._nodes,
             "/tasks": self._tasks,
             "/traces": self._traces,
             "/traces/ID": self._trace,
@@ -391,6 +394,11 @@ class Api:
                     await send(piece)
 
         return Stream(200, FILE, run)
+
+    async def _nodes(self, request: Request, parts: list[str]) -> Response:
+        del parts
+        await self.admit(request, "nodes")
+        return _json(await self._host.ask_nodes())
 
     async def _tasks(self, request: Request, parts: list[str]) -> Response:
         del parts

@@ -1,0 +1,86 @@
+"""What nodes tell each other of themselves when somebody wants to know whether they agree: their clocks, the
+embedder and index of their memory, their version."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+import trio
+
+from flowcore.errors import StreamBroken, Unreachable
+from flowcore.swarm import Lane, Overlay, Stream
+
+if TYPE_CHECKING:
+    from flowcore.flow.node import Flow
+
+SERVICE = "flow.about"
+PATIENCE = 3.0
+"""Seconds in which a node must have told of itself."""
+
+
+class About(msgspec.Struct, array_like=True):
+    """What a node tells."""
+
+    time: float
+    """Its wall clock, seconds since 1970."""
+    version: str
+    embedder: str
+    """The identity of its embedder; empty without a router."""
+    index: str
+    """The type of its index; empty without a router."""
+
+
+class Telling:
+    """Tells others of a node."""
+
+    def __init__(self, flow: Flow) -> None:
+        self._flow = flow
+
+    def about(self) -> About:
+        """This node."""
+        from flowcore.flow.node import version
+
+        flow = self._flow
+        settings = flow.config.router
+        if settings is None:
+            return About(flow.wall(), version(), "", "")
+        try:
+            embedder = str(flow.router.embedder.identity)
+        except Exception:  # not open now: a type is told where an identity is not known
+            embedder = settings.embedder.type
+        return About(flow.wall(), version(), embedder, settings.index.type)
+
+    async def serve(self, node: str, head: bytes, stream: Stream) -> None:
+        """Tell one node: the handler of a stream, whose head says nothing."""
+        del node, head
+        async with stream:
+            await stream.send(msgspec.msgpack.encode(self.about()))
+            await stream.finish()
+
+
+async def asked(overlay: Overlay, node: str, now: Any) -> dict[str, Any]:
+    """What a node tells, as plain data, with how far its clock is from ours; `error`, if it tells nothing."""
+    began = now()
+    try:
+        with trio.fail_after(PATIENCE):
+            stream = await overlay.open(node, SERVICE, b"", Lane.CONTROL, whole=True)
+            async with stream:
+                data = await stream.receive()
+                ended = now()
+        told = msgspec.msgpack.decode(data or b"", type=About)
+    except (Unreachable, StreamBroken) as error:
+        return {"node": node, "error": str(error) or type(error).__name__}
+    except trio.TooSlowError:
+        return {"node": node, "error": f"it did not answer within {PATIENCE:g} s"}
+    except msgspec.MsgspecError:
+        return {"node": node, "error": "it told what is not understood here"}
+    return {
+        "node": node,
+        # of a round trip, half is taken for the way there (RFC 5905, section 8)
+        "ahead": round(told.time - (began + ended) / 2, 4),
+        "within": round(max(0.0, ended - began) / 2, 4),
+        "version": told.version,
+        "embedder": told.embedder,
+        "index": told.index,
+    }
