@@ -159,7 +159,7 @@ def _of_the_node(node: NodeClient, status: dict[str, Any] | None, trouble: str) 
         )
         return
     yield from _health(status)
-    yield from _members(status)
+    yield from of_members(status)
     yield from _state(status)
     yield from _memory(status)
     yield from _agreement(node)
@@ -186,7 +186,8 @@ def _health(status: dict[str, Any]) -> Iterator[Check]:
         )
 
 
-def _members(status: dict[str, Any]) -> Iterator[Check]:
+def of_members(status: dict[str, Any]) -> Iterator[Check]:
+    """Who of the swarm is there, by the node's status."""
     swarm = status.get("swarm")
     if swarm is None:
         return

@@ -36,9 +36,9 @@ It listens on loopback only, unless `auth` says who may come in; then all but th
 guards of the edge are asked about the actions `status`, `tasks`, `revocations`, `revocations.add`, `agents`
 and `agents.pause` (or `resume`, `restart`), whose target is the agent, `memory.export` (or `import`,
 `reembed`, `map`), `drain`, `state`, `nodes`, `traces`, whose target is the id, `events`, `logs`,
-`logs.level`, `metrics`, whose target is the path, `members.add` (or `remove`, `promote`), `log`, `snapshot`, `guards` and
-`guards.ACTION`, whose target is the guard; calls pass them as any request does. A browser's page cannot use
-it: a request with an Origin header, or for another host than the one it listens on, is refused.
+`logs.level`, `metrics`, whose target is the path, `members.add` (or `remove`, `promote`), `log`, `snapshot`,
+`guards` and `guards.ACTION`, whose target is the guard; calls pass them as any request does. A browser's page
+cannot use it: a request with an Origin header, or for another host than the one it listens on, is refused.
 """
 
 from __future__ import annotations
