@@ -228,7 +228,7 @@ def _peer(seed: str, context: ssl.SSLContext) -> Check:
         with socket.create_connection((host.strip("[]"), int(port)), _CONNECT) as plain:
             took = time.monotonic() - began
             with context.wrap_socket(plain) as secured:
-                names = (secured.getpeercert() or {}).get("subjectAltName", ())
+                shown: dict[str, Any] = dict(secured.getpeercert() or {})
     except ssl.SSLError as error:
         return Check(
             check="peer",
@@ -245,7 +245,7 @@ def _peer(seed: str, context: ssl.SSLContext) -> Check:
             found=f"cannot be reached: {error.strerror or error}",
             advice="start the node there, or look at what is between: addresses, firewall",
         )
-    uris = [str(text) for kind, text in names if kind == "URI"]
+    uris = [str(text) for kind, text in shown.get("subjectAltName", ()) if kind == "URI"]
     return Check(
         check="peer",
         about=seed,

@@ -88,6 +88,7 @@ def nothing_wrong(shown: Shown) -> Generator[None]:
     shown.browser.wrong.clear()
     shown.browser.asked.clear()
     yield
+    shown.browser.close_pages()
     assert not shown.browser.wrong
     assert all(one.startswith("http://127.0.0.1:") for one in shown.browser.asked)
 

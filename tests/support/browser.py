@@ -53,6 +53,13 @@ class Browser:
         page.goto(url)
         return page
 
+    def close_pages(self) -> None:
+        """Close all pages but an empty one, without which the browser would end."""
+        kept = self.context.new_page()
+        for page in self.context.pages:
+            if page is not kept:
+                page.close()
+
     def _heard(self, message: Any) -> None:
         if message.type in ("error", "warning"):
             self.wrong.append(f"{message.type}: {message.text}")

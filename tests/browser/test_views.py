@@ -1,0 +1,340 @@
+"""Each view of the dashboard: it shows what the API says, what it does is done, and everybody can use it."""
+
+from __future__ import annotations
+
+import json
+import urllib.request
+from collections.abc import Generator
+from typing import Any
+
+import attrs
+import pytest
+
+from flowcore.access import new_token
+from support.accessible import problems
+from support.browser import Browser, chromium, needs_chromium, until
+from support.node import ROOT, Node, started
+
+pytestmark = needs_chromium
+
+VIEWS = ("overview", "agents", "requests", "router", "memory", "consensus", "audit")
+SAYINGS = {
+    "ferry": "the ferry leaves at noon",
+    "boat": "the boat goes to the island in the evening",
+    "cat": "cats are soft and sleep a lot",
+    "dog": "dogs bark at night and sleep by day",
+    "bread": "bread is baked in the morning",
+}
+CONFIG = f"""
+[node]
+name = "shown"
+data_dir = "DATA"
+[router]
+[storage]
+type = "memory"
+[requests]
+guards = ["audit", "permissions", "breaker"]
+[guard.audit]
+type = "audit"
+[guard.breaker]
+type = "breaker"
+[guard.permissions]
+type = "permissions"
+rules = [
+  {{ allow = ["*"], admin = ["*"], roles = ["operator"] }},
+  {{ allow = ["*"], admin = ["*"], principals = ["loopback:operator"] }},
+  {{ admin = ["status", "agents"], roles = ["viewer"] }},
+]
+[agent.echo]
+type = "python"
+target = "{ROOT}/tests/support/agents.py"
+description = "says again what it is told"
+[agent.notes]
+type = "python"
+target = "{ROOT}/examples/notes_agent.py:Notes"
+pool = {{ min = 1, max = 1, concurrency = 16 }}
+[edge.api]
+type = "api"
+bind = "127.0.0.1:0"
+[edge.open]
+type = "dashboard"
+bind = "127.0.0.1:0"
+every = "200ms"
+[edge.closed]
+type = "dashboard"
+bind = "127.0.0.1:0"
+every = "200ms"
+recheck = "1s"
+auth = ["staff"]
+[auth.staff]
+type = "token"
+tokens = [
+  {{ name = "ann", sha256 = "ANN", roles = ["operator"] }},
+  {{ name = "vic", sha256 = "VIC", roles = ["viewer"] }},
+]
+"""
+
+
+@attrs.define(eq=False)
+class Shown:
+    """A node, a browser, and the tokens of two people."""
+
+    node: Node
+    browser: Browser
+    ann: str
+    vic: str
+
+    def ask(self, path: str, body: Any = None) -> Any:
+        """What the api edge answers."""
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(self.node.api + path, data)
+        request.add_header("content-type", "application/json")
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
+    def tail(self) -> list[dict[str, Any]]:
+        """The last lines of the audit log."""
+        told = self.ask("/guards/audit/tail", {"most": 500})
+        lines: list[dict[str, Any]] = told["result"]["lines"]
+        return lines
+
+    def url(self, edge: str) -> str:
+        url: str = self.ask("/status")["endpoints"][edge][0]
+        return url
+
+    def open(self, view: str) -> Any:
+        """A view, as this machine's operator."""
+        page = self.browser.open(f"{self.url('open')}#/{view}")
+        page.wait_for_selector("#connection.live")
+        return page
+
+
+@pytest.fixture(scope="module")
+def shown(tmp_path_factory: pytest.TempPathFactory) -> Generator[Shown]:
+    folder = tmp_path_factory.mktemp("views")
+    (ann, ann_digest), (vic, vic_digest) = new_token(), new_token()
+    text = CONFIG.replace("DATA", str(folder / "data"))
+    text = text.replace("ANN", ann_digest).replace("VIC", vic_digest)
+    (folder / "flow.toml").write_text(text)
+    with started(folder / "flow.toml") as node, chromium(folder) as browser:
+        node.wait_for("ready in ")
+        node.wait_for("notes ")
+        made = Shown(node, browser, ann, vic)
+        for key, saying in SAYINGS.items():
+            made.ask("/call", {"tool": "memory.put", "arguments": {"text": saying, "key": key}})
+        yield made
+
+
+@pytest.fixture(autouse=True)
+def nothing_wrong(shown: Shown) -> Generator[None]:
+    """No script failed, no policy was broken, and nothing was asked of anybody but the node."""
+    shown.browser.wrong.clear()
+    shown.browser.asked.clear()
+    yield
+    shown.browser.close_pages()
+    refusals = ("401 (Unauthorized)", "403 (Forbidden)")  # which a browser tells in its console
+    assert [one for one in shown.browser.wrong if not one.rstrip(".").endswith(refusals)] == []
+    assert all(one.startswith("http://127.0.0.1:") for one in shown.browser.asked)
+
+
+def texts(page: Any, selector: str) -> list[str]:
+    found: list[str] = page.locator(selector).all_inner_texts()
+    return [one.strip() for one in found]
+
+
+def test_the_router_ranks_as_the_api_says_and_learns_from_a_click(shown: Shown) -> None:
+    page = shown.open("router")
+    wish = "say this again, please"
+    page.get_by_label("A request in words").fill(wish)
+    page.get_by_label("Experts").fill("4")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-expert]")
+    asked = {"tool": "flow.route", "arguments": {"text": wish, "k": 4}}
+    said = shown.ask("/call", asked)["result"]["structuredContent"]
+    assert texts(page, "[data-expert] th") == [one["name"] for one in said["experts"]]
+    probabilities = [f"{100 * one['probability']:.1f} %" for one in said["experts"]]
+    assert texts(page, "[data-expert] td:nth-child(2)") == probabilities
+    before = shown.ask("/status")["router"]["feedback"]["explicit"]
+    page.get_by_role("button", name="echo.echo was right").click()
+    page.wait_for_selector("text=Learned: echo.echo was right for this.")
+    assert shown.ask("/status")["router"]["feedback"]["explicit"] == before + 1
+
+
+def test_memory_is_a_map_of_what_was_put(shown: Shown) -> None:
+    page = shown.open("memory")
+    page.wait_for_selector(".map circle")
+    keys = page.eval_on_selector_all(".map circle", "all => all.map(one => one.dataset.key)")
+    assert set(keys) == SAYINGS.keys()
+    assert dict(
+        zip(texts(page, "tbody th"), texts(page, "tbody td:nth-child(2)"), strict=True)
+    ) == (SAYINGS)
+    said = shown.ask("/memory/map", {"namespace": "shared", "text": "when does the ship sail"})
+    assert {one["key"] for one in said["points"]} == SAYINGS.keys()
+    page.get_by_label("Text").fill("when does the ship sail")
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".map .asked")
+    assert page.get_by_label("Namespace").input_value() == "shared"
+
+
+def test_requests_flow_and_the_audit_log_follows(shown: Shown) -> None:
+    page = shown.open("requests")
+    answer = shown.ask("/call", {"tool": "echo.echo", "arguments": {"text": "x"}})
+    page.wait_for_selector(f"[data-id='{answer['id']}']")
+    row = texts(page, f"[data-id='{answer['id']}'] > *")
+    (said,) = [one for one in shown.ask("/tasks")["requests"] if one["id"] == answer["id"]]
+    assert row[0] == f"{said['agent']}.{said['name']}"
+    assert (row[1], row[4]) == (said["state"], said["principal"])
+    page.goto(f"{shown.url('open')}#/audit")
+    page.wait_for_selector("tbody tr:has-text('echo.echo')")
+    tail = shown.tail()
+    numbers = {int(one) for one in texts(page, "tbody th")}
+    assert {one["seq"] for one in tail if one.get("id") == answer["id"]} <= numbers
+
+
+def test_consensus_shows_how_far_the_log_is(shown: Shown) -> None:
+    page = shown.open("consensus")
+    until(
+        lambda: (
+            texts(page, "[data-log=shown] td:nth-child(3)"),
+            [f"{shown.ask('/state')['consensus']['last']:,}"],
+        ),
+        lambda pair: pair[0] == pair[1],
+    )
+
+
+def test_an_agent_is_paused_and_resumed_by_keyboard_and_that_is_audited(shown: Shown) -> None:
+    page = shown.open("agents")
+    page.locator("[data-agent=echo] a").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("aside h2:has-text('echo')")
+    assert page.evaluate("document.activeElement.id") == "detail"
+    page.keyboard.press("Tab")
+    assert page.evaluate("document.activeElement.textContent") == "Pause"
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[data-agent=echo] .badge:has-text('paused')")
+    assert shown.ask("/agents/echo")["state"] == "paused"
+    resume = page.get_by_role("button", name="Resume")
+    assert resume.is_visible()
+    resume.click()
+    page.wait_for_selector("[data-agent=echo] .badge:has-text('idle')")
+    tail = shown.tail()
+    done = [(one["action"], one["target"]) for one in tail if one["what"] == "operator"]
+    assert ("agents.pause", "echo") in done
+    assert ("agents.resume", "echo") in done
+    page.get_by_role("button", name="Restart", exact=True).click()
+    page.keyboard.press("Escape")  # it was asked, and says no
+    assert ("agents.restart", "echo") not in [
+        (one["action"], one["target"]) for one in shown.tail() if one["what"] == "operator"
+    ]
+
+
+def test_by_the_tab_key_one_comes_to_all_of_it_in_order(shown: Shown) -> None:
+    page = shown.open("overview")
+    seen = []
+    for _ in range(2 + len(VIEWS)):
+        page.keyboard.press("Tab")
+        seen.append(page.evaluate("document.activeElement.textContent.trim()"))
+    assert seen[0] == "Skip to content"
+    assert [one.lower() for one in seen[1 : 1 + len(VIEWS)]] == list(VIEWS)
+    outline = page.evaluate("getComputedStyle(document.activeElement).outlineStyle")
+    assert outline != "none"
+    page.keyboard.press("Home")
+    page.locator(".skip").focus()
+    page.keyboard.press("Enter")
+    assert page.evaluate("document.activeElement.id") == "content"
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_view_can_be_used_by_everybody(shown: Shown, scheme: str) -> None:
+    page = shown.open("overview")
+    page.emulate_media(color_scheme=scheme)
+    for view in VIEWS:
+        page.goto(f"{shown.url('open')}#/{view}")
+        page.wait_for_selector(f"nav a[aria-current]:has-text('{view.capitalize()}')")
+        if view == "router":
+            page.get_by_label("A request in words").fill("write this down")
+            page.keyboard.press("Enter")
+            page.wait_for_selector("[data-expert]")
+        assert problems(page) == [], view
+    page.goto(f"{shown.url('open')}#/agents/echo")
+    page.wait_for_selector("aside h2:has-text('echo')")
+    assert problems(page) == []
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    page.set_viewport_size({"width": 380, "height": 700})
+    page.goto(f"{shown.url('open')}#/overview")
+    page.wait_for_selector("h1:has-text('Overview')")
+    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+def test_a_page_that_keeps_people_out_is_found_out(shown: Shown) -> None:
+    """The checks themselves can fail."""
+    page = shown.browser.context.new_page()
+    page.set_content(
+        "<h1>A</h1><h1>B</h1><main><h3>C</h3><input><button></button><img src='data:,'>"
+        "<p style='color: #aaa; background: #fff'>pale</p><table><tr><th>x</th></tr></table>"
+        "<i id=a></i><i id=a></i><a href='#' tabindex=3>on</a></main>"
+    )
+    found = " ".join(problems(page))
+    for word in ("language", "2 h1", "leaves out a level", "no label", "no name: button", "no alt"):
+        assert word in found
+    for word in (
+        "contrast 2.3",
+        "without a caption",
+        "head of nothing",
+        "two of id a",
+        "its own place",
+    ):
+        assert word in found
+
+
+def test_who_is_asked_for_a_token_sees_what_they_may_and_no_more(shown: Shown) -> None:
+    url = shown.url("closed")
+    page = shown.browser.open(url)
+    page.wait_for_selector("h1:has-text('Sign in')")
+    assert problems(page) == []
+    page.get_by_label("Token").fill("flow_wrong")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[role=alert]:has-text('token')")
+    page.get_by_label("Token").fill(shown.vic)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#connection.live")
+    assert texts(page, "nav li") == ["Overview", "Agents", "Router"]
+    page.goto(f"{url}#/agents/echo")
+    page.wait_for_selector("aside h2:has-text('echo')")
+    assert page.locator("aside button").count() == 0
+    assert page.get_by_role("button", name="Drain this node").count() == 0
+    kept = page.evaluate("[document.cookie, localStorage.length, sessionStorage.length]")
+    assert kept == ["", 0, 1]
+    assert shown.vic not in page.url
+    page.get_by_role("button", name="Sign out").click()
+    page.wait_for_selector("h1:has-text('Sign in')")
+    assert page.evaluate("sessionStorage.length") == 0
+    page.get_by_label("Token").fill(shown.ann)
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#connection.live")
+    assert texts(page, "nav li") == [one.capitalize() for one in VIEWS]
+
+
+def test_markup_in_what_agents_and_people_say_is_text(shown: Shown) -> None:
+    hostile = "<img src=x onerror=alert(1)><script>alert(2)</script>"
+    put = {"text": hostile, "key": hostile[:20]}
+    shown.ask("/call", {"tool": "memory.put", "arguments": {**put, "namespace": "hostile"}})
+    page = shown.open("memory")
+    page.get_by_label("Namespace").select_option("hostile")
+    page.wait_for_selector(f"td:has-text('{hostile}')")
+    assert page.locator("main img, main script").count() == 0
+
+
+def test_a_drain_is_asked_about_done_and_seen(shown: Shown) -> None:
+    page = shown.open("overview")
+    page.get_by_role("button", name="Drain this node").click()
+    page.wait_for_selector("dialog[open] h2:has-text('Drain shown?')")
+    assert problems(page) == []
+    page.keyboard.press("Escape")
+    page.wait_for_selector("dialog", state="detached")
+    assert shown.ask("/status")["draining"] is False
+    page.get_by_role("button", name="Drain this node").click()
+    page.get_by_role("button", name="Drain", exact=True).click()
+    page.wait_for_selector("#connection.lost")
+    assert shown.node.process.wait(timeout=30) == 0
+    shown.browser.wrong.clear()  # that nobody answers any more is told in the console, too
