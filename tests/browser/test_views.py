@@ -32,6 +32,8 @@ data_dir = "DATA"
 [router]
 [storage]
 type = "memory"
+[telemetry]
+sampling = 1.0
 [requests]
 guards = ["audit", "permissions", "breaker"]
 [guard.audit]
@@ -189,6 +191,25 @@ def test_requests_flow_and_the_audit_log_follows(shown: Shown) -> None:
     tail = shown.tail()
     numbers = {int(one) for one in texts(page, "tbody th")}
     assert {one["seq"] for one in tail if one.get("id") == answer["id"]} <= numbers
+
+
+def test_one_request_is_a_waterfall_of_its_spans(shown: Shown) -> None:
+    answer = shown.ask("/call", {"tool": "flow.ask", "arguments": {"text": "say this again"}})
+    page = shown.open("requests")
+    page.locator(f"a[data-request='{answer['id']}']").click()
+    page.wait_for_selector(".waterfall")
+    said = shown.ask(f"/traces/{answer['id']}")
+    spans = page.eval_on_selector_all("[data-span]", "all => all.map(one => one.dataset.span)")
+    assert sorted(spans) == sorted(one["span_id"] for one in said["spans"])
+    assert len(spans) > 3
+    for one in said["spans"]:  # each below its parent, and named
+        if one["parent_id"] in spans:
+            assert spans.index(one["parent_id"]) < spans.index(one["span_id"])
+        assert texts(page, f"[data-span='{one['span_id']}'] th") == [one["name"]]
+    assert problems(page) == []
+    page.goto(f"{shown.url('open')}#/requests/nobody")
+    page.wait_for_selector("[role=alert]:has-text('Nothing was recorded')")
+    shown.browser.wrong[:] = [one for one in shown.browser.wrong if "404 (Not Found)" not in one]
 
 
 def test_consensus_shows_how_far_the_log_is(shown: Shown) -> None:

@@ -114,14 +114,15 @@ function traceOf() {
 
 const SPANS = [["Span"], ["Node"], ["Began", "n"], ["Took", "n"], ["", "bars"]];
 
-function waterfall({ trace_id: id, spans }) {
+function waterfall({ trace_id: id, spans, missing = [] }) {
   const ordered = nested(spans);
   const first = Math.min(...spans.map((one) => one.start));
   const whole = Math.max(1e-9, ...spans.map((one) => one.start + one.seconds - first));
   const rows = ordered.map(({ span, depth }) => {
-    const label = h("span", {}, span.name, span.error ? [" ", badge("error", span.error)] : null);
+    const failed = span.failed || span.error;
+    const label = h("span", {}, span.name, failed ? " " : null, failed ? badge("error", span.error || "failed") : null);
     label.style.paddingInlineStart = `${depth}rem`;
-    const bar = h("span", { class: `span${span.error ? " bad" : ""}` });
+    const bar = h("span", { class: `span${failed ? " bad" : ""}` });
     bar.style.marginInlineStart = `${(100 * (span.start - first)) / whole}%`;
     bar.style.width = `${Math.max(0.4, (100 * span.seconds) / whole)}%`;
     return row(SPANS, [label, span.node ?? "", seconds(span.start - first), seconds(span.seconds), bar], {
@@ -131,7 +132,7 @@ function waterfall({ trace_id: id, spans }) {
   return h(
     "table",
     { class: "wide waterfall" },
-    h("caption", { class: "quiet" }, `Trace ${id}: ${spans.length} spans in ${seconds(whole)}`),
+    h("caption", { class: "quiet" }, `Trace ${id}: ${spans.length} spans in ${seconds(whole)}${missing.length ? `; not told by ${missing.join(", ")}` : ""}`),
     h("thead", {}, h("tr", {}, ...SPANS.map(([name, kind]) => h("th", { scope: "col", class: kind ?? null }, name)))),
     h("tbody", {}, ...rows),
   );
