@@ -59,7 +59,7 @@ NODE_CALLS: dict[str, tuple[dict[str, Any], str]] = {
 
 def settings() -> list[str]:
     """`--set` arguments: ports that nobody has, and the agents that need Node where it is there."""
-    edges = ("mcp", "api")
+    edges = ("mcp", "api", "dashboard")
     words = [word for edge in edges for word in ("--set", f"edge.{edge}.bind=127.0.0.1:0")]
     return words + (node_agents() if NODE.exists() else [])
 

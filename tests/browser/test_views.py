@@ -35,7 +35,11 @@ type = "memory"
 [telemetry]
 sampling = 1.0
 [requests]
-guards = ["audit", "permissions", "breaker"]
+guards = ["audit", "permissions", "pins", "breaker"]
+[guard.pins]
+type = "pinning"
+agents = ["notes"]
+unknown = "quarantine"
 [guard.audit]
 type = "audit"
 [guard.breaker]
@@ -306,6 +310,25 @@ def test_a_page_that_keeps_people_out_is_found_out(shown: Shown) -> None:
         "its own place",
     ):
         assert word in found
+
+
+def test_a_tool_in_quarantine_is_shown_and_approved(shown: Shown) -> None:
+    def waiting() -> list[str]:
+        found: list[str] = shown.ask("/status")["guards"]["pins"]["quarantined"]
+        return found
+
+    shown.ask("/tools")  # it is looked at when somebody is to see it
+    assert "notes.write" in waiting()
+    page = shown.open("overview")
+    page.get_by_role("button", name="Show what changed in notes.write").click()
+    page.get_by_label("what changed in notes.write", exact=True).wait_for()
+    assert "+" in page.get_by_label("what changed in notes.write", exact=True).inner_text()
+    assert problems(page) == []
+    page.get_by_role("button", name="Approve notes.write").click()
+    page.wait_for_selector("text=Approved: notes.write.")
+    assert "notes.write" not in waiting()
+    actions = {one["action"] for one in shown.tail() if one["what"] == "operator"}
+    assert "guards.approve" in actions
 
 
 def test_who_is_asked_for_a_token_sees_what_they_may_and_no_more(shown: Shown) -> None:

@@ -52,7 +52,7 @@ def alike(text: str) -> str:
 def node() -> Generator[Node]:
     """The quick start, running."""
     path = ROOT / "configs" / "quickstart.toml"
-    with serving(path, *free_ports("mcp", "api")) as running:
+    with serving(path, *free_ports("mcp", "api", "dashboard")) as running:
         while "units" not in running.said[-1]:
             running.wait_for("")
         yield running

@@ -2,6 +2,7 @@
 
 import { badge, clock, h, number, percent, replace, s, say, seconds } from "./dom.js";
 import { may, store } from "./store.js";
+import { quarantineCard } from "./quarantine.js";
 import { swarmCard } from "./swarm.js";
 
 const FIGURES = [
@@ -39,6 +40,7 @@ export function overviewView() {
     line,
   );
   const swarm = swarmCard();
+  const quarantine = quarantineCard();
   const unwell = h("div", { class: "card", id: "unwell" });
   const happened = h("ol", { class: "happened" });
   const element = h(
@@ -54,6 +56,7 @@ export function overviewView() {
         "div",
         {},
         unwell,
+        quarantine.element,
         may("events")
           ? h("section", { class: "card", "aria-labelledby": "happened" }, h("h2", { id: "happened" }, "What happened"), happened)
           : null,
@@ -66,6 +69,7 @@ export function overviewView() {
     draw(line, area);
     if (!names || names.has("node")) {
       swarm.update();
+      quarantine.update();
       replace(unwell, ...troubles());
     }
     if (!names || names.has("happened")) replace(happened, ...lines());
