@@ -6,8 +6,9 @@
 Nothing is global: any number of flows live in one process, each in the block that opened it.
 """
 
-from flowcore.flow.node import Flow, version
+from flowcore.flow.node import Flow
 from flowcore.flow.opening import open_flow, open_reading
+from flowcore.flow.release import version
 from flowcore.flow.reload import Reloaded
 from flowcore.flow.restoring import restore
 

@@ -3,16 +3,17 @@ embedder and index of their memory, their version."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import msgspec
 import trio
 
-from flowcore.errors import StreamBroken, Unreachable
+from flowcore.assembly import FlowConfig
+from flowcore.errors import AgentUnavailable, StreamBroken, Unreachable
+from flowcore.flow.release import version
+from flowcore.routing import Router
 from flowcore.swarm import Lane, Overlay, Stream
-
-if TYPE_CHECKING:
-    from flowcore.flow.node import Flow
+from flowcore.wall import WallClock
 
 SERVICE = "flow.about"
 PATIENCE = 3.0
@@ -31,23 +32,32 @@ class About(msgspec.Struct, array_like=True):
     """The type of its index; empty without a router."""
 
 
+class Node(Protocol):
+    """What is asked of a node."""
+
+    wall: WallClock
+
+    @property
+    def config(self) -> FlowConfig: ...
+    @property
+    def router(self) -> Router: ...
+
+
 class Telling:
     """Tells others of a node."""
 
-    def __init__(self, flow: Flow) -> None:
+    def __init__(self, flow: Node) -> None:
         self._flow = flow
 
     def about(self) -> About:
         """This node."""
-        from flowcore.flow.node import version
-
         flow = self._flow
         settings = flow.config.router
         if settings is None:
             return About(flow.wall(), version(), "", "")
         try:
             embedder = str(flow.router.embedder.identity)
-        except Exception:  # not open now: a type is told where an identity is not known
+        except AgentUnavailable:  # not open now: a type is told where an identity is not known
             embedder = settings.embedder.type
         return About(flow.wall(), version(), embedder, settings.index.type)
 

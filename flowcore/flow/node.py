@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import random
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
@@ -33,10 +32,12 @@ from flowcore.errors import (
     UnknownTarget,
 )
 from flowcore.federation import Federation, Placed
+from flowcore.flow.about import Telling, asked
 from flowcore.flow.broadcasting import Broadcast, Broadcasting, Want
 from flowcore.flow.calling import Calling
 from flowcore.flow.measuring import Opened, watch_node
 from flowcore.flow.outliving import kept_tasks, revocations
+from flowcore.flow.release import version
 from flowcore.flow.reload import AgentChanges, Reloaded, Steps, placed, places, steps
 from flowcore.flow.roster import Roster
 from flowcore.requests import (
@@ -396,10 +397,6 @@ class Flow(Calling):
 
     async def ask_nodes(self) -> dict[str, Any]:
         """What this node and each other one tell of themselves; how far their clocks are from this one's."""
-        from flowcore.flow.about import (
-            Telling,
-            asked,
-        )  # where there are other nodes, and somebody asks
 
         told: list[dict[str, Any]] = []
         others = []
@@ -551,11 +548,3 @@ class Flow(Calling):
             for name in todo.added:
                 nursery.start_soon(changes.add_agent, self.plan.find(f"agent.{name}"))
         return failed
-
-
-@functools.cache
-def version() -> str:
-    """flowcore's version, as installed."""
-    from importlib import metadata
-
-    return metadata.version("flowcore")

@@ -14,7 +14,7 @@ import trio
 
 from flowcore import Flow, open_flow
 from flowcore.errors import CallError, DeadlineExceeded, UnknownTarget
-from flowcore.flow.node import version
+from flowcore.flow import version
 from flowcore.http import open_client
 from flowcore.requests import Envelope, tool_params
 from flowcore.telemetry import (
