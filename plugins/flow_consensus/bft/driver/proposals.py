@@ -36,6 +36,8 @@ class Proposals:
         self._waiting: Waiting[Proposal] = Waiting(node.settings, "to be asked for", LARGEST)
         self._asked: dict[int, _Asked] = {}
         self._lonely_since = math.inf
+        self._signed = -math.inf
+        """When a request was signed last."""
         self._taken = self._requests = self._largest = 0
         self.took = Histogram()
 
@@ -67,8 +69,11 @@ class Proposals:
         """Have what waits signed and asked for, while a quorum is heard and there is room."""
         settings, engine = self._node.settings, self._node.engine
         while self._waiting and len(self._asked) < settings.in_flight:
-            if self._node.lonely():
+            now = trio.current_time()
+            # many commands cost one signature; what waits is asked at a tick at the latest
+            if self._node.lonely() or (self._asked and now - self._signed < settings.gather):
                 return
+            self._signed = now
             batch = self._waiting.take(settings.batch, settings.batch_bytes)
             try:
                 ticket = engine.propose([one.data for one in batch])

@@ -60,9 +60,14 @@ class BftSettings:
         2**20, validator=v.ge(1), help="bytes of the commands in one block, about"
     )
     in_flight: int = setting(
-        4,
+        32,
         validator=v.ge(1),
         help="signed requests of this node that may be under way; what comes meanwhile goes into the next",
+    )
+    gather: Duration = setting(
+        0.005,
+        validator=v.ge(0),
+        help="while requests are under way, how long commands are gathered until the next one is signed",
     )
     queue: int = setting(
         1024, validator=v.ge(1), help="commands that may wait to be asked for; more are refused"
