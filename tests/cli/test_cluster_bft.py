@@ -5,9 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import msgspec
 import pytest
 import tomli
 
+from flowcore.cli import hard_state
 from support.node import ROOT, run
 
 FOLDER = ROOT / "configs" / "bft"
@@ -30,6 +32,38 @@ def test_three_voters_are_refused_with_the_reason() -> None:
     assert done.returncode == 2
     assert "3 voters cannot outvote one that lies: expected N >= 3f + 1" in done.stderr
     assert run("flowserve", "--config", path, "--check-config").returncode == 0
+
+
+def test_height_view_leader_and_evidence_are_shown() -> None:
+    consensus = {
+        "type": "bft",
+        "name": "beta",
+        "cluster": "one",
+        "role": "voter",
+        "term": 12,
+        "height": 12,
+        "view": 1,
+        "epoch": 2,
+        "faults": 1,
+        "checkpoint": 9,
+        "leader": "gamma",
+        "commit": 40,
+        "voters": list(NAMES),
+        "evidence": {"alpha": "two prevotes of height 3, view 0"},
+        "bad_snapshots": {"delta": 2},
+        "followers": {"gamma": {"phase": "block", "match": 12, "lag": 0, "active": True}},
+    }
+    state = {"position": 40, "durable": True, "durable_position": 40, "disk": 1, "trouble": ""}
+    answer = {"node": "beta", "state": state, "consensus": consensus}
+    said = hard_state._told(msgspec.convert(answer, hard_state.StateAnswer))
+    assert "bft, voter; gamma leads view 1" in said
+    assert "block 12, epoch 2: 1 of 4 voters may lie; the state is certified at block 9" in said
+    assert "EVIDENCE: alpha lies: it has signed two prevotes of height 3, view 0" in said
+    assert "EVIDENCE: delta has sent 2 states that are not what was certified" in said
+    rows = [line.split() for line in said.splitlines()]
+    assert ["alpha", "lies", "-", "-"] in rows
+    assert ["gamma", "leader", "12", "0"] in rows
+    assert ["beta", "voter", "12", "0", "this", "node"] in rows
 
 
 @pytest.mark.long

@@ -35,7 +35,8 @@ export function stateView() {
       return;
     }
     const { consensus, state, node } = shown;
-    const leads = consensus.leader ? `${consensus.leader} leads in term ${number(consensus.term)}.` : "Nobody leads now.";
+    const where = consensus.height === undefined ? `in term ${number(consensus.term)}` : `view ${number(consensus.view)}`;
+    const leads = consensus.leader ? `${consensus.leader} leads ${where}.` : "Nobody leads now.";
     replace(words, consensus.voters?.length > 1 ? leads : `Engine ${consensus.type}: one node, which decides alone.`);
     replace(body, ...logs(shown).map((cells) => row(COLUMNS, cells, { "data-log": cells[0] })));
     const storage = consensus.storage ?? {};
@@ -47,7 +48,9 @@ export function stateView() {
         ["Node", node],
         ["Applied", number(state.position)],
         ["Committed", number(consensus.commit)],
-        ["Elections", consensus.elections],
+        ["Block", consensus.height === undefined ? null : `${number(consensus.height)} in epoch ${number(consensus.epoch)}; ${number(consensus.faults)} of ${consensus.voters.length} may lie`],
+        ...Object.entries(consensus.evidence ?? {}).map(([name, how]) => ["Evidence", `${name} lies: it has signed ${how}`]),
+        [consensus.height === undefined ? "Elections" : "Views given up", consensus.elections],
         ["Log on disk", storage.last === undefined ? null : `${number(storage.first)} to ${number(storage.last)}, ${bytes(storage.bytes ?? 0)}`],
         ["Fsync", took.count ? `${seconds(took.p50)} in the middle, ${seconds(took.p99)} at the 99th percentile` : null],
         ["Commit", consensus.commit_seconds?.count ? `${seconds(consensus.commit_seconds.p50)} in the middle, ${seconds(consensus.commit_seconds.p99)} at the 99th percentile` : null],
@@ -64,7 +67,7 @@ export function stateView() {
 // A line for each member: where its log ends, by the leader's word; this node's by its own.
 export function logs({ node, state, consensus }) {
   const followers = consensus.followers ?? {};
-  const last = consensus.last ?? state.position;
+  const last = consensus.height ?? consensus.last ?? state.position; // blocks, where there are any
   const leader = consensus.leader;
   const top = Math.max(1, last, ...Object.values(followers).map((one) => one.match + one.lag));
   const voters = new Set(consensus.voters ?? []);
@@ -72,7 +75,7 @@ export function logs({ node, state, consensus }) {
   return [...names].sort().map((name) => {
     const known = followers[name];
     const end = name === leader ? top : known ? known.match : name === node ? last : null;
-    const part = name === leader ? badge("leader") : voters.has(name) || voters.size === 0 ? badge("voter") : badge("learner");
+    const part = (consensus.evidence ?? {})[name] ? badge("dead", "lies") : name === leader ? badge("leader") : voters.has(name) || voters.size === 0 ? badge("voter") : badge("learner");
     const bar = h("span", { class: "span" });
     bar.style.width = `${end === null ? 0 : Math.max(0.5, (100 * end) / top)}%`;
     const phase = known ? (known.active ? known.phase : badge("dead", "does not answer")) : name === leader ? "leads" : end === null ? "not known" : "this node";
