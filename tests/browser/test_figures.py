@@ -86,7 +86,7 @@ def work(nodes: Cluster, ended: threading.Event) -> None:
     count = 0
     while not ended.is_set():
         count += 1
-        nodes.call("alpha", "text.count", text="one two three")
+        nodes.call("alpha", "text.count_words", text="one two three")
         nodes.call("alpha", "of-beta.echo", text=str(count))
         if count % 3 == 0:
             nodes.call("alpha", "notes.write", title=str(count % 9), text="a note")
@@ -123,6 +123,10 @@ def test_the_pictures_of_the_docs(tmp_path: pathlib.Path) -> None:
             page.get_by_label("Experts").fill("5")
             page.keyboard.press("Enter")
             page.wait_for_selector("[data-expert]")
+            until(
+                lambda: page.locator("main > div > p.quiet").first.inner_text(),
+                lambda line: not line.startswith("0 "),
+            )
             _take(page, where / "dashboard-router.png")
             page.goto(f"{url}#/memory")
             page.get_by_label("Text").fill("when does the boat go?")

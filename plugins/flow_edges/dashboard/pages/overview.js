@@ -109,11 +109,15 @@ function stateLine() {
   const state = store.node.state;
   if (!state) return [];
   const trouble = state.trouble ? h("p", { class: "trouble" }, state.trouble) : null;
-  const words = `${number(state.patterns)} patterns remembered, ${number(state.feedback)} lessons`;
+  const words = `${many(state.patterns, "pattern")} remembered, ${many(state.feedback, "lesson")}`;
   const router = store.node.router;
   const unknown = router ? router.routes.known + router.routes.unknown : 0;
   const share = unknown ? `; ${percent(router.routes.known / unknown)} of ${number(unknown)} requests in words were known` : "";
   return [trouble, h("p", { class: "quiet" }, words + share)];
+}
+
+function many(count, what) {
+  return `${number(count)} ${what}${count === 1 ? "" : "s"}`;
 }
 
 function lines() {

@@ -42,6 +42,7 @@ const TAKES = {
   node(data) {
     const before = store.node.requests;
     const fresh = "requests" in data && before;
+    if (data.swarm) data.swarm.at = performance.now() / 1000;
     Object.assign(store.node, data);
     if ("uptime" in data) note(fresh ? before : null);
   },

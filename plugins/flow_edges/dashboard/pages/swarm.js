@@ -39,6 +39,7 @@ export function swarmCard() {
     members.hidden = !store.node.swarm;
     drawing.toggleAttribute("hidden", !store.node.swarm);
     const agents = counts();
+    const older = store.node.swarm ? performance.now() / 1000 - store.node.swarm.at : 0;
     replace(
       body,
       ...seen.members.map((one) =>
@@ -48,7 +49,7 @@ export function swarmCard() {
           one.hops ?? "–",
           seconds(one.rtt),
           agents.get(one.name) ?? "–",
-          seconds(one.since),
+          seconds(one.since + older),
         ]),
       ),
     );
@@ -76,7 +77,7 @@ function picture() {
   const present = swarm.members.filter((one) => PRESENT.includes(one.state));
   const spots = placed(swarm.topology, present.map((one) => one.name), graph);
   const absent = swarm.members.filter((one) => !PRESENT.includes(one.state));
-  absent.forEach((one, place) => spots.set(one.name, [46 + 92 * (place % 6), HEIGHT - 34 - 52 * Math.floor(place / 6)]));
+  absent.forEach((one, place) => spots.set(one.name, [46 + 92 * (place % 6), HEIGHT - 58 - 64 * Math.floor(place / 6)]));
   const members = swarm.members.map((one) => ({ ...one, x: spots.get(one.name)[0], y: spots.get(one.name)[1] }));
   const places = new Map(members.map((one) => [one.name, one]));
   const links = graph
@@ -170,6 +171,8 @@ const drawNode = ({ self, leader, members }) => (one) => {
   if (one.name === leader) notes.push("leader");
   if (one.name === self && store.node.swarm) notes.push("this node");
   if (one.state !== "alive") notes.push(one.state);
+  // where links go down from a node, its name stands above it
+  const [name, note] = one.y < HEIGHT / 2 - 20 && members.length > 1 ? [-size - 10, -size - 26] : [size + 20, size + 35];
   return s(
     "g",
     { class: kinds.join(" ").trim(), transform: `translate(${one.x.toFixed(1)} ${one.y.toFixed(1)})`, "data-node": one.name },
@@ -178,7 +181,7 @@ const drawNode = ({ self, leader, members }) => (one) => {
       ? s("circle", { r: size, class: "body" })
       : s("path", { d: `M${-size} ${-size}L${size} ${size}M${size} ${-size}L${-size} ${size}`, class: "cross" }),
     one.state === "suspect" ? s("text", { y: 6, class: "sign" }, "?") : null,
-    s("text", { y: size + 20, class: "name" }, one.name),
-    notes.length ? s("text", { y: size + 35, class: "note" }, notes.join(", ")) : null,
+    s("text", { y: name, class: "name" }, one.name),
+    notes.length ? s("text", { y: note, class: "note" }, notes.join(", ")) : null,
   );
 };
