@@ -85,6 +85,7 @@ class Agreement(Core):
         """The digest of the block that stands in the log beyond what is decided."""
         self._tail_write = 0
         """The write that puts it there."""
+        self._tail_entries: list[LogEntry] = []
         self._propose_at: int | None = None
         self._prevote_at: int | None = None
         self._precommit_at: int | None = None
@@ -452,7 +453,7 @@ class Agreement(Core):
         """Lines 38 and 39; the block is on disk with the precommit, so that it is there whoever crashes."""
         self.locked_view, self.locked, self.lock_proof = self.view, digest, self.proof
         if self._tail != digest:
-            self._store(block)
+            self._tail_entries = self._store(block)
             self._tail, self._tail_write = digest, self._writes + 1
 
     def _decide_in(self, ballot: Ballot) -> bool:
@@ -481,7 +482,10 @@ class Agreement(Core):
         """decision[h] <- v, and on to the next height (lines 51 to 54)."""
         before = self.standing
         there = self._tail == digest
-        entries = entries_of(block, self.certificate) if there else self._store(block)
+        # made when this node locked, unless that was in another life
+        made = self._tail_entries or entries_of(block, self.certificate) if there else []
+        entries = made or self._store(block)
+        self._tail_entries = []
         self.standing = before.after(block, digest)
         self.certificate = certificate
         decided = self._settle(before, block, entries)

@@ -319,7 +319,7 @@ class Checkpoints(Reads):
         self._compact = None
         self._recent.clear()
         self._recent_bytes = 0
-        self._tail = b""
+        self._tail, self._tail_entries = b"", []
         self._blocks.clear()
         self.locked_view, self.locked, self.lock_proof = NO_VIEW, b"", None
         self.valid_view, self.valid, self.proof = NO_VIEW, b"", None
