@@ -17,8 +17,8 @@ from flow_consensus.bft.core import Reason, Refused
 from flow_consensus.bft.epochs import Member
 from flow_consensus.bft.messages import Endorse
 
-_MOST = 16
-"""Changes of this epoch that are remembered."""
+_MOST = 4
+"""Changes of this epoch that one voter may want: so none can keep the others from wanting something."""
 
 
 class Changes(Checkpoints):
@@ -66,8 +66,6 @@ class Changes(Checkpoints):
         change = message.change
         if change.epoch != self.epoch.number:
             return self._refuse(Reason.OTHER_EPOCH, sender)
-        if change.digest not in self._changes and len(self._changes) >= _MOST:
-            return self._refuse(Reason.REQUEST, "too many changes are wanted")
         try:
             self.epoch.changed(change.add, change.remove)
         except ValueError as error:
@@ -75,8 +73,17 @@ class Changes(Checkpoints):
         names = [one.signer for one in change.endorsements]
         if not names or names != sorted(set(names)) or not self._endorsements_ok(change):
             return self._refuse(Reason.SIGNATURE, sender)
+        if change.digest not in self._changes and all(map(self._wants_enough, names)):
+            return self._refuse(Reason.REQUEST, f"{names} want too many changes")
         self._merge(change)
         return ""
+
+    def _wants_enough(self, name: str) -> bool:
+        wanted = sum(
+            any(one.signer == name for one in change.endorsements)
+            for change in self._changes.values()
+        )
+        return wanted >= _MOST
 
     def _change_ready(self) -> Change | None:
         for of in sorted(self._changes):

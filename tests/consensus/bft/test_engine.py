@@ -537,3 +537,16 @@ def test_a_change_of_members_takes_the_word_of_two() -> None:
     for seat in table.seats.values():
         assert seat.engine.epoch.voters == ("a", "b", "c", "d", "e")
         assert (seat.engine.epoch.number, seat.engine.epoch.quorum) == (2, 4)
+
+
+def test_a_voter_that_wants_everything_keeps_nobody_from_wanting_something() -> None:
+    table = Table()
+    for number in range(20):
+        table["b"].change(add=[Member(f"n{number}", public_key("x"), False)])
+    table.settle()
+    assert len(table["a"]._changes) == 4
+    joins = Member("e", public_key("e"), True)
+    table["c"].change(add=[joins])
+    table["d"].change(add=[joins])
+    table.tick(50)
+    assert table["a"].epoch.voters == ("a", "b", "c", "d", "e")

@@ -424,8 +424,10 @@ class Bft:
 
     async def _checkpoint(self, due: CheckpointDue) -> None:
         """The state is exactly as it is after a block: open its snapshot, store it meanwhile."""
-        if self._source is None or self._nursery is None or self._making.busy:
-            return  # the others certify this one, or the next one is certified
+        # one at a time, and none left out: it takes a quorum of the same one
+        await self._making.idle.wait()
+        if self._source is None or self._nursery is None:
+            return
         await self._nursery.start(self._making.run, due, self._source)
 
     def _give(self, wanted: ChunkWanted, nursery: trio.Nursery) -> None:

@@ -49,7 +49,9 @@ class Making:
         self._storage = storage
         self._wake = wake
         self._took = took
-        self.busy = False
+        self.idle = trio.Event()
+        """Set while none is stored."""
+        self.idle.set()
 
     async def run(
         self,
@@ -59,7 +61,7 @@ class Making:
         task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED,
     ) -> None:
         """Started once the snapshot is open: the state may go on then."""
-        self.busy = True
+        self.idle = trio.Event()
         try:
             began = trio.current_time()
             async with source() as (position, frames):
@@ -83,7 +85,7 @@ class Making:
         except (StorageError, StateUnavailable) as error:
             _logger.warning("no checkpoint at %d: %s", due.position, error)
         finally:
-            self.busy = False
+            self.idle.set()
 
 
 class Giving:
