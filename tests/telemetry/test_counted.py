@@ -11,7 +11,11 @@ from typing import Any
 import attrs
 import pytest
 import trio
+from opentelemetry.proto.collector.metrics.v1.metrics_service_pb2 import (
+    ExportMetricsServiceRequest,
+)
 
+from flow_exporters.otlp.messages import Messages
 from flowcore import Flow, open_flow
 from flowcore.errors import CallError, DeadlineExceeded, UnknownTarget
 from flowcore.flow import version
@@ -19,6 +23,7 @@ from flowcore.http import open_client
 from flowcore.requests import Envelope, tool_params
 from flowcore.telemetry import (
     Distribution,
+    Family,
     Kind,
     Number,
     Snapshot,
@@ -67,6 +72,35 @@ def parsed(text: str) -> Series:
         assert key not in found, line
         found[key] = float(match[3])
     return found
+
+
+def sent(data: bytes, snapshot: Snapshot) -> Series:
+    """What is sent as OTLP as the same, read by OpenTelemetry's own classes."""
+    metrics = {family.metric.name: family.metric for family in snapshot.families}
+    made = ExportMetricsServiceRequest.FromString(data)
+    found = []
+    for one in made.resource_metrics[0].scope_metrics[0].metrics:
+        metric = metrics[one.name]
+        names = dict(zip(metric.attributes, metric.labels, strict=True))
+        values: list[tuple[tuple[str, ...], Number]] = []
+        for point in getattr(one, one.WhichOneof("data")).data_points:
+            told = {names[each.key]: each.value.string_value for each in point.attributes}
+            number: Number
+            if metric.kind is Kind.HISTOGRAM:
+                number = Distribution(
+                    tuple(point.explicit_bounds),
+                    tuple(point.bucket_counts),
+                    point.sum,
+                    point.count,
+                )
+            else:
+                number = getattr(point, point.WhichOneof("value"))
+            values.append((tuple(told[each] for each in metric.labels), number))
+        found.append(Family(metric, tuple(values)))
+        assert one.unit == metric.unit
+        if metric.kind is Kind.COUNTER:
+            assert one.sum.is_monotonic
+    return flattened(attrs.evolve(snapshot, families=tuple(found)))
 
 
 def flattened(snapshot: Snapshot) -> Series:
@@ -224,6 +258,9 @@ async def test_every_form_says_what_happened(flaky: dict[str, Any]) -> None:
             assert told.get(key) == wanted, key
         assert parsed(prometheus_text(snapshot)) == flattened(snapshot)
         assert parsed(open_metrics_text(snapshot)) == flattened(snapshot)
+        assert sent(Messages(flow.telemetry.resource).metrics(snapshot), snapshot) == flattened(
+            snapshot
+        )
 
         url = f"{flow.endpoints['api'][0]}/metrics"
         for accept in (b"", b"application/openmetrics-text; version=1.0.0, text/plain;q=0.5"):
