@@ -87,6 +87,11 @@ class Metrics:
             yield
             nursery.cancel_scope.cancel()
 
+    @staticmethod
+    def check(readings: Iterable[Reading]) -> None:
+        """See whether readings are some. Raises WrongReading."""
+        Gathering().take(readings)
+
     async def snapshot(self) -> Snapshot:
         """All metrics now. Never raises for what a component does wrong."""
         while (taking := self._taking) is not None:

@@ -18,6 +18,7 @@ from flowcore.testing import (
     of_exporters,
     of_gates,
     of_guards,
+    of_measures,
     of_membership,
     of_modules,
     of_settings,
@@ -39,7 +40,11 @@ OF_ALL: Sequence[Check] = (
     of_settings.refuse_wrong_values,
     of_settings.factory_says_what_can_be_used,
 )
-OF_OPENED: Sequence[Check] = (has_what_its_kind_has, leaves_nothing_open)
+OF_OPENED: Sequence[Check] = (
+    has_what_its_kind_has,
+    leaves_nothing_open,
+    of_measures.measures_what_it_says,
+)
 OF_KIND: Mapping[str, Sequence[Check]] = {
     "agent": (
         *OF_OPENED,
