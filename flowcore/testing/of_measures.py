@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from flowcore.telemetry import Measured, Metric, Metrics, WrongReading, prometheus_text
+from flowcore.telemetry import Measured, Metric, Metrics, Reading, WrongReading, prometheus_text
 from flowcore.testing.bench import Bench
 from flowcore.testing.findings import Wrong
 
@@ -26,7 +26,7 @@ async def measures_what_it_says(bench: Bench) -> None:
         if took > _QUICK:
             raise Wrong(f"measure takes {took:.3f} s of the event loop")
         for reading in readings:
-            if not isinstance(reading.metric, Metric):
+            if not (isinstance(reading, Reading) and isinstance(reading.metric, Metric)):
                 raise Wrong(f"measure gives {reading!r:.200}, which is no reading of a Metric")
         metrics = Metrics("bench", lambda: "0")
         metrics.add_measured("probe", "probe", opened)

@@ -79,7 +79,7 @@ async def test_metrics_that_are_right_pass() -> None:
         (lambda: [TURNS.of(-3, "a")], "a counter cannot be -3"),
         (lambda: [DEPTH.of(1.0, "a")], "expected labels"),
         (lambda: 1 / 0, "ZeroDivisionError"),
-        (lambda: [Reading("depth", (), 3)], "no reading of a Metric"),
+        (lambda: [("depth", (), 3)], "no reading of a Metric"),
         (_slow, "of the event loop"),
     ],
     ids=["labels", "negative", "too many", "raises", "no metric", "slow"],
