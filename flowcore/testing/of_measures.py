@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from flowcore.telemetry import Measured, Metric, Metrics, Reading, WrongReading, prometheus_text
 from flowcore.testing.bench import Bench
@@ -19,7 +20,7 @@ async def measures_what_it_says(bench: Bench) -> None:
             return
         began = time.thread_time()
         try:
-            readings = list(opened.measure("probe"))
+            readings: list[Any] = list(opened.measure("probe"))
         except Exception as error:
             raise Wrong(f"measure raises {type(error).__name__}: {error}") from error
         took = time.thread_time() - began

@@ -56,7 +56,9 @@ class Audit(Guard):
         self._failure = ""
         self._lost = self._lost_ever = 0
         self.written = 0
-        self._tail: deque[bytes] = deque(maxlen=_KEPT)
+        self._tail = bytearray()
+        """The last lines, one after the other: of them all no object is kept."""
+        self._in_tail = 0
 
     # ---- what is written down
 
@@ -178,10 +180,18 @@ class Audit(Guard):
                 return
             if await self._append(self._batch):
                 self.written += self._batch.count
-                self._tail.extend(self._batch.lines[-_KEPT:])
+                self._keep(self._batch.lines)
                 self._batch = None
             else:
                 await trio.sleep(self._config.retry)
+
+    def _keep(self, lines: list[bytes]) -> None:
+        """Have lines at hand that were written, and let go of old ones now and then."""
+        self._tail += b"".join(lines)
+        self._in_tail += len(lines)
+        if self._in_tail > 4 * _KEPT:
+            self._tail = bytearray(b"".join(self._tail.splitlines(keepends=True)[-_KEPT:]))
+            self._in_tail = _KEPT
 
     def _next_batch(self) -> _Batch | None:
         waiting, chain = self._waiting, self._chain
@@ -224,7 +234,7 @@ class Audit(Guard):
         most, after = arguments.get("most", 50), arguments.get("after", 0)
         if not arguments.keys() <= {"most", "after"} or not _count(most) or not _count(after):
             raise InvalidArguments("expected the arguments most and after, as numbers from 0 on")
-        kept = list(self._tail)
+        kept = bytes(self._tail).splitlines()[-_KEPT:]
         lines = [msgspec.json.decode(one) for one in kept[max(0, len(kept) - most) :]]
         return {"lines": [one for one in lines if one["seq"] > after]}
 

@@ -221,3 +221,20 @@ async def until(true: Any) -> None:
     with trio.fail_after(10):
         while not true():  # noqa: ASYNC110 - a file is written by a thread, which tells nobody
             await trio.sleep(0.001)
+
+
+async def test_the_last_lines_are_at_hand_and_no_more_of_them(tmp_path: pathlib.Path) -> None:
+    async with open_flow(config(tmp_path)) as flow:
+        await flow.wait_settled()
+        guard = flow.guard("audit")
+        for _ in range(2100):
+            assert await called(flow, "demo.echo", text="x") == "result"
+        while guard.status()["written"] < 2101:  # noqa: ASYNC110 - a thread writes
+            await trio.sleep(0.005)
+        last = guard.status()["seq"]
+        told = guard.act("tail", {"most": 1000})["lines"]
+        assert [one["seq"] for one in told] == list(range(last - len(told) + 1, last + 1))
+        assert len(told) == 500
+        three = guard.act("tail", {"most": 3})["lines"]
+        assert [one["seq"] for one in three] == [last - 2, last - 1, last]
+        assert guard.act("tail", {"after": last})["lines"] == []
