@@ -139,6 +139,8 @@ def test_right_credentials_open_each_route(fortress: Fortress) -> None:
     for edge, route in GUARDED:
         if route.path == "/events":
             continue  # it answers without an end: tests/telemetry/test_api.py
+        if route.path == "/drain":
+            continue  # the node would end: tests/plugins/flow_edges/board has it opened, and done
         path = path_of(route).replace("/vault/pause", "/vault/resume")
         path = path.replace("guards/vault/resume", "guards/audit/status")
         body = site.call(edge) if path in ("/call", "/mcp") else b""

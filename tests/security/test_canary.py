@@ -112,6 +112,8 @@ def test_no_answer_has_it(fortress: Fortress) -> None:
     for route in api.ROUTES:
         if route.path == "/events":
             continue  # it has no end; its events are looked at in tests/telemetry
+        if route.path == "/drain":
+            continue  # it would be the end of all that follows; it says two words, and no more
         path = route.path.replace("NAME", "vault").replace("ACTION", "resume")
         body = b"{}" if route.method == "POST" else b""
         fortress.ask("bare", route.method, path, bearer=STAFF, body=body)
