@@ -47,6 +47,13 @@ def test_the_wheel_holds_flowcore_and_the_plugins_and_nothing_else(wheel: pathli
     assert {top for top in tops if not top.endswith(".dist-info")} == {"flowcore", *folders}
 
 
+def test_the_pages_of_the_dashboard_are_in_the_wheel(wheel: pathlib.Path) -> None:
+    pages = ROOT / "plugins" / "flow_edges" / "dashboard" / "pages"
+    with zipfile.ZipFile(wheel) as archive:
+        packed = {name for name in archive.namelist() if "/dashboard/pages/" in name}
+    assert packed == {f"flow_edges/dashboard/pages/{one.name}" for one in pages.iterdir()}
+
+
 def test_flowserve_runs_from_the_wheel(installed: pathlib.Path, tmp_path: pathlib.Path) -> None:
     config = tmp_path / "flow.toml"
     agents = ROOT / "examples" / "text_agent.py"
