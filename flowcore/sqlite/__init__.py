@@ -2,8 +2,10 @@
 
 from flowcore.sqlite.database import Format, is_full, open_database, reading, sync_folder, writing
 from flowcore.sqlite.rows import damaged, row_hash
+from flowcore.sqlite.thread import FileThread
 
 __all__ = [
+    "FileThread",
     "Format",
     "damaged",
     "is_full",

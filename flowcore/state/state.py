@@ -28,7 +28,7 @@ from flowcore.errors import (
     TooLarge,
     UntrustedFile,
 )
-from flowcore.sqlite import is_full
+from flowcore.sqlite import FileThread, is_full
 from flowcore.state.checks import check
 from flowcore.state.commands import (
     Command,
@@ -88,12 +88,17 @@ class State(Readable):
     """The hard state of a node. Made by `open_state` only."""
 
     def __init__(
-        self, consensus: Consensus, file: StateFile, settings: StateSettings, clock: Clock
+        self,
+        consensus: Consensus,
+        file: StateFile,
+        thread: FileThread,
+        settings: StateSettings,
+        clock: Clock,
     ) -> None:
         self._machine = Machine(file.writer)
         super().__init__(consensus, file, clock, self._machine.position)
         self._settings = settings
-        self._thread = trio.CapacityLimiter(1)
+        self._thread = thread
         self._proposer = random.SystemRandom().getrandbits(63)
         self._tickets = itertools.count(1)
         self._waiting: dict[int, _Waiter] = {}
@@ -293,7 +298,7 @@ class State(Readable):
         self._waiting.clear()
 
     async def _write(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(self._file.write, work, limiter=self._thread)
+        return await self._thread.run(partial(self._file.write, work))
 
     async def _compact(self) -> None:
         """Make durable what is applied, and let the log go of it."""
@@ -385,10 +390,16 @@ class State(Readable):
         self._file.checked = True
 
 
-def _begun(consensus: Consensus, file: StateFile, settings: StateSettings, clock: Clock) -> State:
+def _begun(
+    consensus: Consensus,
+    file: StateFile,
+    thread: FileThread,
+    settings: StateSettings,
+    clock: Clock,
+) -> State:
     try:
         file.belongs_to(consensus.identity)
-        return State(consensus, file, settings, clock)
+        return State(consensus, file, thread, settings, clock)
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         if isinstance(error, sqlite3.Error) and is_full(error):
             raise StorageFull(f"there is no room on the disk for {file.path}") from error
@@ -419,9 +430,10 @@ async def open_state(
     """
     settings = StateSettings() if settings is None else settings
     file = await trio.to_thread.run_sync(StateFile, path if consensus.durable else None)
+    thread = FileThread("state")
     state: State | None = None
     try:
-        state = await trio.to_thread.run_sync(_begun, consensus, file, settings, clock)
+        state = await thread.run(partial(_begun, consensus, file, thread, settings, clock))
         async with trio.open_nursery() as nursery:
             ready = trio.Event()
             nursery.start_soon(state.run, ready)
@@ -434,6 +446,7 @@ async def open_state(
         with trio.CancelScope(shield=True):
             if state is not None:
                 await state.close_reads()
-            await trio.to_thread.run_sync(file.close)
+            await thread.run(file.close)
+            thread.end()
             if state is not None:
                 state.end_reads()

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
-import trio
-
+from flowcore.http.wakeup import Wakeup
 from flowcore.swarm.interfaces import MOST_MESSAGE, Lane, Overlay
 
 AROUND = 4096
@@ -23,7 +23,9 @@ class Channel:
         self._overlay = overlay
         self._topic = topic
         self._lane = lane
-        self._send, self._receive = trio.open_memory_channel[tuple[str, bytes]](waiting)
+        self._most_waiting = waiting
+        self._arrived: deque[tuple[str, bytes]] = deque()
+        self._more = Wakeup()
         self.dropped = 0
         """Messages that came while too many waited."""
 
@@ -32,15 +34,27 @@ class Channel:
         return self._overlay.post(to, self._topic, message, self._lane)
 
     async def receive(self) -> tuple[str, bytes]:
-        """The next message: from whom, and what. Those of one sender come in order over one way."""
-        return await self._receive.receive()
+        """The next message: from whom, and what. Those of one sender come in order over one way.
+
+        One task may receive; no checkpoint where messages wait.
+        """
+        while not self._arrived:
+            await self._more.wait()
+        return self._arrived.popleft()
+
+    @property
+    def waiting(self) -> int:
+        """Messages that have come and were not received yet."""
+        return len(self._arrived)
 
     def taken(self, node: str, message: bytes) -> None:
         """A message has come: the receiver of the topic."""
-        try:
-            self._send.send_nowait((node, message))
-        except trio.WouldBlock:
+        if len(self._arrived) >= self._most_waiting:
             self.dropped += 1
+            return
+        self._arrived.append((node, message))
+        if len(self._arrived) == 1:
+            self._more.set()
 
 
 @asynccontextmanager

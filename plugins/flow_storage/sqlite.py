@@ -31,6 +31,7 @@ from flowcore.config import Secret, setting
 from flowcore.errors import StorageError, StorageFailed
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.secrets import read_seal_keys
+from flowcore.sqlite import FileThread
 from flowcore.state import LogEntry, SnapshotInfo, Storage
 from flowcore.telemetry import FINE, Reading
 
@@ -58,10 +59,10 @@ class SqliteStorage:
 
     durable = True
 
-    def __init__(self, file: LogFile, report: Callable[[str], None]) -> None:
+    def __init__(self, file: LogFile, thread: FileThread, report: Callable[[str], None]) -> None:
         self._file = file
         self._report = report
-        self._thread = trio.CapacityLimiter(1)
+        self._thread = thread
         self._failed = ""
         self._commits = 0
         self._entries = 0
@@ -136,7 +137,7 @@ class SqliteStorage:
             raise
 
     async def _run(self, work: Callable[[], T]) -> T:
-        return await trio.to_thread.run_sync(work, limiter=self._thread)
+        return await self._thread.run(work)
 
     def measure(self, name: str) -> Iterator[Reading]:
         """Its metrics."""
@@ -176,8 +177,9 @@ async def open_sqlite(config: SqliteConfig, context: Context) -> AsyncGenerator[
     path = context.data_dir / "log.sqlite"
     seals = seals_of(None if config.key is None else config.key.reveal())
     file = await trio.to_thread.run_sync(LogFile, path, seals)
+    thread = FileThread("log")
     try:
-        storage = SqliteStorage(file, lambda reason: context.report(Status.FAILED, reason))
+        storage = SqliteStorage(file, thread, lambda reason: context.report(Status.FAILED, reason))
         if len(file.keys) < 2:
             yield storage
             return
@@ -187,7 +189,8 @@ async def open_sqlite(config: SqliteConfig, context: Context) -> AsyncGenerator[
             nursery.cancel_scope.cancel()
     finally:
         with trio.CancelScope(shield=True):
-            await trio.to_thread.run_sync(file.close)
+            await thread.run(file.close)
+        thread.end()
 
 
 async def _resealed(storage: SqliteStorage) -> None:

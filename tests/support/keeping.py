@@ -13,6 +13,7 @@ from flow_consensus.single import Single, SingleConfig
 from flow_storage.log_file import LogFile
 from flow_storage.memory import MemoryLog
 from flow_storage.sqlite import SqliteStorage
+from flowcore.sqlite import FileThread
 from flowcore.state import PutPattern, PutPatterns, State, StateSettings, Storage, open_state
 
 
@@ -33,7 +34,7 @@ async def open_storage(folder: pathlib.Path | None) -> AsyncGenerator[Storage]:
     await trio.Path(folder).mkdir(parents=True, exist_ok=True)
     file = await trio.to_thread.run_sync(LogFile, folder / "log.sqlite")
     try:
-        yield SqliteStorage(file, lambda reason: None)
+        yield SqliteStorage(file, FileThread("log"), lambda reason: None)
     finally:
         file.close()
 

@@ -16,7 +16,7 @@ from flowcore import open_flow
 from flowcore.config import ConfigError
 from flowcore.errors import AssemblyError, StorageError, UntrustedFile
 from flowcore.secrets import new_seal_key, write_private
-from flowcore.sqlite import row_hash
+from flowcore.sqlite import FileThread, row_hash
 from flowcore.state import LogEntry, PutPattern, PutPatterns, SnapshotInfo
 
 MARK = b"nobody but its owner may read this"
@@ -174,7 +174,7 @@ async def test_a_snapshot_of_others_is_sealed_while_it_comes(tmp_path: pathlib.P
     path, old, new = tmp_path / "log.sqlite", new_seal_key(), new_seal_key()
     filled(path, seals(old)).close()
     file = LogFile(path, seals(new, old))
-    storage = SqliteStorage(file, lambda reason: None)
+    storage = SqliteStorage(file, FileThread("log"), lambda reason: None)
 
     async def pieces() -> AsyncGenerator[bytes]:
         yield MARK + b"a"

@@ -70,6 +70,10 @@ class Wire:
     async def receive(self) -> tuple[str, bytes]:
         return await self.inbox.receive()
 
+    @property
+    def waiting(self) -> int:
+        return self.inbox.statistics().current_buffer_used
+
 
 @attrs.define(eq=False)
 class Running:

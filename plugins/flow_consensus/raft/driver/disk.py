@@ -58,7 +58,7 @@ class Writer:
             entries, hard_state = write.entries, write.hard_state
             await self._with_room(lambda: storage.append(entries, hard_state=hard_state))
         self._node.engine.persisted(write.number)
-        self._node.wake()
+        self._node.turn()
         if write.compact is not None:  # nobody waits for that
             position = write.compact
             await self._with_room(lambda: storage.compact(position))

@@ -1,8 +1,10 @@
 """`raft`: the engine under trio, over a storage and a transport.
 
-One task turns the engine: it takes what has come (messages, ticks, proposals, questions), hands out what the
-engine wants sent, and wakes a second task, which writes. What comes while the disk works is the next write:
-one batch, one fsync. A leader's appends go out while it writes itself.
+A turn of the engine takes what has come (messages, ticks, proposals, questions), hands out what the engine
+wants sent, and wakes the task that writes. Whoever has something for the engine that others wait for turns it
+at once: who receives messages, when none is left, and who has written; all else waits for a task of its own,
+so that the proposals of one moment are one batch. What comes while the disk works is the next write: one
+batch, one fsync. A leader's appends go out while it writes itself.
 """
 
 from __future__ import annotations
@@ -70,6 +72,9 @@ from flowcore.swarm import open_channel
 from flowcore.telemetry import Histogram, Reading
 
 _logger = logging.getLogger(__name__)
+
+_AT_ONCE = 100
+"""Messages after which the engine turns, though more wait."""
 
 
 class Raft:
@@ -308,6 +313,10 @@ class Raft:
 
     def received(self, sender: str, data: bytes) -> None:
         """A message has come; quick, and raises nothing."""
+        self._take_in(sender, data)
+        self.wake()
+
+    def _take_in(self, sender: str, data: bytes) -> None:
         joiner = self._joiners.get(sender)
         if joiner is None:
             joiner = self._joiners[sender] = Joiner()
@@ -325,8 +334,6 @@ class Raft:
         except BadMessage as error:
             self._bad += 1
             _logger.debug("from %s: %s", sender, error)
-        else:
-            self.wake()
 
     def _own(self, sender: str, message: Own) -> None:
         if sender not in self.engine.membership.members:
@@ -351,6 +358,7 @@ class Raft:
         self._due = trio.current_time() + self.settings.tick
         try:
             async with trio.open_nursery() as nursery:
+                self._nursery = nursery
                 nursery.start_soon(self._writer.run)
                 nursery.start_soon(self._receiving)
                 nursery.start_soon(self._ticking)
@@ -358,13 +366,19 @@ class Raft:
                 while True:
                     await self._wake_up.wait()
                     self._wake_up = trio.Event()
-                    self._turn(nursery)
+                    self.turn()
         finally:
             self._stop("the node is being stopped", unknown="the node was stopped meanwhile")
 
     async def _receiving(self) -> None:
+        transport = self._transport
         while True:
-            self.received(*await self._transport.receive())
+            self._take_in(*await transport.receive())
+            for _ in range(min(transport.waiting, _AT_ONCE)):
+                self._take_in(*await transport.receive())
+            self.turn()
+            if transport.waiting:
+                await trio.lowlevel.checkpoint()  # others have something to do, too
 
     async def _ticking(self) -> None:
         while True:
@@ -381,12 +395,12 @@ class Raft:
         self._barriers.stop()
         self.moved()
 
-    def _turn(self, nursery: trio.Nursery) -> None:
+    def turn(self) -> None:
         """Give the engine what waits, and do what it wants, until it wants nothing."""
         self._proposals.offer()
         self._barriers.offer()
         while ready := self.engine.ready():
-            self._do(ready, nursery)
+            self._do(ready, self._nursery)
             self._proposals.offer()
 
     def _do(self, ready: Ready, nursery: trio.Nursery) -> None:

@@ -30,11 +30,17 @@ class Transport(Protocol):
         """The next message: from whom, and what. Those of one sender come in order, or not at all."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """Messages that have come and were not received yet."""
+        ...
+
 
 class Alone:
     """The transport of who has no one to talk to."""
 
     most = 2**20
+    waiting = 0
 
     def send(self, to: str, message: bytes) -> bool:
         del to, message
@@ -65,6 +71,10 @@ class Node(Protocol):
 
     def wake(self) -> None:
         """There is something for the engine to do."""
+        ...
+
+    def turn(self) -> None:
+        """Let the engine do now what there is to do."""
         ...
 
     def tick_now(self) -> None:
