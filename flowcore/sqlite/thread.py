@@ -22,9 +22,9 @@ class _Job:
 
     __slots__ = ("error", "task", "value", "work")
 
-    def __init__(self, work: Callable[[], Any]) -> None:
+    def __init__(self, work: Callable[[], Any], task: trio.lowlevel.Task | None) -> None:
         self.work = work
-        self.task = trio.lowlevel.current_task()
+        self.task = task
         self.value: Any = None
         self.error: BaseException | None = None
 
@@ -42,13 +42,17 @@ class FileThread:
     async def run(self, work: Callable[[], T]) -> T:
         """What `work` gives or raises, after all that was asked for before. Not cancelled once begun."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        job = _Job(work)
+        job = _Job(work, trio.lowlevel.current_task())
         self._jobs.put(job)
         await trio.lowlevel.wait_task_rescheduled(_not_now)
         if job.error is not None:
             error, job.error = job.error, None  # else it would hold itself by its traceback
             raise error
         return cast(T, job.value)
+
+    def later(self, work: Callable[[], None]) -> None:
+        """Have something done that nobody waits for, and that raises nothing."""
+        self._jobs.put(_Job(work, None))
 
     def end(self) -> None:
         """No more comes; the thread ends once it has done what was asked for."""
@@ -61,8 +65,9 @@ class FileThread:
                 job.value = job.work()
             except BaseException as error:  # whoever waits for it gets it
                 job.error = error
-            with suppress(trio.RunFinishedError):  # nobody is left who waits
-                tell(trio.lowlevel.reschedule, job.task)
+            if job.task is not None:
+                with suppress(trio.RunFinishedError):  # nobody is left who waits
+                    tell(trio.lowlevel.reschedule, job.task)
             del job  # nothing is held while there is nothing to do
 
 

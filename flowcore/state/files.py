@@ -1,7 +1,8 @@
 """The state's file: one connection that writes, a few that read, or one for all where it is in memory.
 
 The file is written without an fsync for each batch: after a crash it is whole, and the log has what it
-lacks. A checkpoint makes it durable, and only then may the log let go.
+lacks. A checkpoint makes it durable, and only then may the log let go. It has a connection of its own, so
+that what is applied meanwhile does not wait for the disk.
 """
 
 from __future__ import annotations
@@ -29,6 +30,9 @@ CHECKED_WHOLE = 32 * 2**20
 while it is."""
 READERS = 4
 """Reads at a time."""
+_LONG = 16_000
+"""Pages of the write-ahead log, never written from its beginning again as somebody was always ahead of the
+checkpoint, after which who writes has to wait for one."""
 
 
 class StateFile:
@@ -39,6 +43,8 @@ class StateFile:
         self.path = path
         self.checked = False
         """Whether all of it was looked at when it was opened."""
+        self.long = False
+        """Whether the write-ahead log has become so long that who writes should wait for a checkpoint."""
         self._lock = None if path is None else _locked(path)
         self._readers: list[sqlite3.Connection] = []
         self._all: list[sqlite3.Connection] = []
@@ -49,9 +55,14 @@ class StateFile:
             )
             self._all.append(self.writer)
             self.checked = path is None or self.size() <= CHECKED_WHOLE
-            if path is not None and self.checked:
-                with reading(path):
-                    check_rows(self.writer)
+            self._keeper = self.writer
+            if path is not None:
+                if self.checked:
+                    with reading(path):
+                        check_rows(self.writer)
+                self.writer.execute("PRAGMA wal_autocheckpoint = 0")
+                self._keeper = self._another()
+                self._keeper.execute("PRAGMA synchronous = NORMAL")
         except BaseException:
             self.close()
             raise
@@ -71,7 +82,8 @@ class StateFile:
         try:
             connection = self._readers.pop()
         except IndexError:
-            connection = self._reader()
+            connection = self._another()
+            connection.execute("PRAGMA query_only = ON")
         try:
             with reading(self.path):
                 connection.execute("BEGIN")
@@ -85,12 +97,11 @@ class StateFile:
         finally:
             self._readers.append(connection)
 
-    def _reader(self) -> sqlite3.Connection:
+    def _another(self) -> sqlite3.Connection:
         assert self.path is not None
         made = sqlite3.connect(
             self.path, timeout=10.0, isolation_level=None, check_same_thread=False
         )
-        made.execute("PRAGMA query_only = ON")
         self._all.append(made)
         return made
 
@@ -101,16 +112,21 @@ class StateFile:
                 return work()
         return work()
 
-    def checkpoint(self) -> bool:
-        """Make durable what has been written. Whether it is: a reader or a full disk may stand in the way."""
+    def checkpoint(self, *, last: bool = False) -> bool:
+        """Make durable what had been written. Whether it is: a reader or a full disk may stand in the way.
+
+        In any thread, one at a time; `last` is for the one that writes, once that is `long`.
+        """
         if self.path is None:
             return True
+        connection = self.writer if last else self._keeper
         try:
-            busy, pages, moved = self.writer.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
+            busy, pages, moved = connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()
         except sqlite3.Error as error:
             if not is_full(error):
                 raise
             return False
+        self.long = pages > _LONG
         return not busy and pages == moved
 
     def belongs_to(self, identity: str) -> None:

@@ -61,6 +61,8 @@ _RETRY = 1.0
 """Seconds until what did not fit on the disk is tried again."""
 _SOME, _PAUSE = 500, 0.05
 """Rows looked at in one go, and seconds until the next."""
+_ROWS = 1500
+"""Changed rows after which what is written is moved into the file: each is a page or a few."""
 _TIDY = 1.0
 """Seconds between two looks at what has expired."""
 
@@ -107,6 +109,8 @@ class State(Readable):
         self._seconds = 0.0
         self._trouble = self._damage = ""
         self._opening = trio.Event()
+        self._due_to_keep = trio.Event()
+        self._rows = 0
         self._closed = self._limited = False
         self._meta = attrs.evolve(self._machine.tables.meta)
         self._work = totals(file.writer)
@@ -210,8 +214,11 @@ class State(Readable):
                         await self._apply(batch)
                     if self._position >= target:
                         ready.set()
-                    if self._position - self._durable >= self._settings.compact_after:
-                        await self._compact()
+                    if (
+                        self._rows > _ROWS
+                        or self._position - self._durable >= self._settings.compact_after
+                    ):
+                        self._due_to_keep.set()
         finally:
             self._closed = True
             self._lose("the state was closed while it was on its way")
@@ -228,7 +235,7 @@ class State(Readable):
         while True:
             began = perf_counter()
             try:
-                applied, work = await self._write(partial(self._applied, batch))
+                applied, work, rows = await self._write(partial(self._applied, batch))
             except sqlite3.Error as error:
                 if not is_full(error):
                     raise StorageFailed(f"the state cannot be written: {error}") from error
@@ -239,6 +246,7 @@ class State(Readable):
         self._trouble = self._stuck = ""
         self._seconds += perf_counter() - began
         self._batches += 1
+        self._rows += rows
         self._work = self._work if work is None else work
         for one in applied:
             self._tell(one)
@@ -246,11 +254,13 @@ class State(Readable):
 
     def _applied(
         self, batch: Sequence[Committed]
-    ) -> tuple[list[Applied], dict[str, dict[str, int]] | None]:
-        """Apply a batch; how much work is kept then, where that may have changed."""
+    ) -> tuple[list[Applied], dict[str, dict[str, int]] | None, int]:
+        """Apply a batch; how much work is kept then, where that may have changed; how many rows have."""
+        before = self._file.writer.total_changes
         applied = self._machine.apply(batch)
+        rows = self._file.writer.total_changes - before
         moved = any(one.entry is not None and of_work(one.entry.command) for one in applied)
-        return applied, totals(self._file.writer) if moved else None
+        return applied, totals(self._file.writer) if moved else None, rows
 
     def _stick(self, why: str) -> None:
         """What is committed has to wait: whoever waits for it is told, and what is read is of before."""
@@ -300,11 +310,24 @@ class State(Readable):
     async def _write(self, work: Callable[[], T]) -> T:
         return await self._thread.run(partial(self._file.write, work))
 
-    async def _compact(self) -> None:
-        """Make durable what is applied, and let the log go of it."""
-        position = self._position
+    async def keep(self) -> None:
+        """Make durable what is applied, now and then and beside what goes on, and let the log go of it."""
+        while True:
+            await self._due_to_keep.wait()
+            self._due_to_keep = trio.Event()
+            due = self._position - self._durable >= self._settings.compact_after
+            await self._compact(forget=due)
+
+    async def _compact(self, *, forget: bool = True) -> None:
+        """Make durable what is applied; `forget`: and let the log go of it."""
+        file, position = self._file, self._position
+        self._rows = 0
         try:
-            if await self._write(self._file.checkpoint):
+            done = await trio.to_thread.run_sync(file.checkpoint)
+            if file.long:
+                position = self._position
+                done = await self._write(partial(file.checkpoint, last=True))
+            if done and forget:
                 self._durable = position
                 await self._consensus.compact(position)
         except sqlite3.Error as error:
@@ -437,6 +460,7 @@ async def open_state(
         async with trio.open_nursery() as nursery:
             ready = trio.Event()
             nursery.start_soon(state.run, ready)
+            nursery.start_soon(state.keep)
             await ready.wait()
             await state.tidy()
             nursery.start_soon(state.upkeep)

@@ -6,12 +6,14 @@ import pathlib
 import sqlite3
 import struct
 import uuid
+import zlib
 from collections.abc import Generator, Sequence
 from contextlib import closing, contextmanager
 from time import perf_counter
 
 import msgspec
 
+from flow_storage.room import Room
 from flow_storage.sealing import PLAIN, Seals
 from flowcore.errors import StorageFailed, StorageFull, TooOld, UntrustedFile
 from flowcore.sqlite import Format, damaged, is_full, open_database, reading, row_hash, writing
@@ -35,8 +37,10 @@ _SLICE = 2000
 """Entries that one transaction of `compact` lets go of."""
 _RESEALED = 500
 """Entries that one transaction seals again."""
-_WAL_PAGES = 4000
+_WAL_PAGES = 3000
 """Pages of the write-ahead log after which they are moved into the file, by the commit that is there then."""
+_APART = 2000
+"""Up to so many more, another number for each log: nodes that write the same do not all do it at once."""
 
 _KEY = struct.Struct(">I")
 
@@ -54,11 +58,13 @@ class LogFile:
         """How long each transaction took to be on disk: what it adds written, and the fsync."""
         self._connection = open_database(path, FORMAT, exclusive=True, synchronous="FULL")
         try:
-            self._connection.execute(f"PRAGMA wal_autocheckpoint = {_WAL_PAGES}")
             if self._seals:  # what was in the clear is not to be found where it stood
                 self._connection.execute("PRAGMA secure_delete = ON")
             with reading(path):
                 self._load()
+            pages = _WAL_PAGES + zlib.crc32(self.identity.encode()) % _APART
+            self._connection.execute(f"PRAGMA wal_autocheckpoint = {pages}")
+            self.room = Room(path.with_name(path.name + "-wal"))
         except BaseException:
             self._connection.close()
             raise
@@ -158,6 +164,7 @@ class LogFile:
             self.last = entries[-1].position
         if hard_state is not None:
             self.hard_state = hard_state
+        self.room.look()
 
     def _row(self, one: LogEntry) -> tuple[int, int, int, bytes, int]:
         """An entry as it stands in the file."""

@@ -94,6 +94,8 @@ class SqliteStorage:
         self._entries += len(entries)
         self._seconds += took
         self._longest = max(self._longest, took)
+        if self._file.room.short:
+            self._thread.later(self._file.room.reserve)
 
     async def read(self, first: int, last: int, limit: int = 1 << 20) -> list[LogEntry]:
         return await self._run(lambda: self._file.read(first, last, limit))
