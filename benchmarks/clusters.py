@@ -24,8 +24,9 @@ from benchmarks.writers import Refused, connected, request, write
 from flowcore.certs import CertFolder, Kind, Wanted
 
 OURS, ETCD, PYSYNCOBJ = "flowcore", "etcd", "PySyncObj"
+OVER_ETCD, FAR = "flowcore over etcd", "flowcore, links of 75±50 ms"
 NAMES = ("alpha", "beta", "gamma")
-KINDS = {OURS: "ours", ETCD: "etcd", PYSYNCOBJ: "pysyncobj"}
+KINDS = {OURS: "ours", OVER_ETCD: "ours", FAR: "ours", ETCD: "etcd", PYSYNCOBJ: "pysyncobj"}
 _PYTHON = PEERS / "consensus" / "bin" / "python"
 _LONG = 60.0
 Nodes = tuple[dict[str, list[str]], dict[str, int]]
@@ -42,6 +43,14 @@ class Group:
     """Of their HTTP."""
     folder: pathlib.Path
     nodes: dict[str, subprocess.Popen[bytes]] = attrs.field(factory=dict)
+    beneath: Group | None = None
+    """What they stand on."""
+
+    @property
+    def pids(self) -> list[int]:
+        """All processes, those beneath included."""
+        mine = [node.pid for node in self.nodes.values()]
+        return mine if self.beneath is None else mine + self.beneath.pids
 
     @property
     def kind(self) -> str:
@@ -73,7 +82,12 @@ class Group:
         await ask(self.ports[name], write(self.kind, key))
 
     async def leader(self) -> str:
-        """Who leads, by what most of them say. Raises RuntimeError if nobody does for long."""
+        """Who leads, by what most of them say. Raises RuntimeError if nobody does for long.
+
+        Of those that stand on others, any one.
+        """
+        if self.beneath is not None:
+            return NAMES[0]
         ends = trio.current_time() + _LONG
         while trio.current_time() < ends:
             for name, node in self.nodes.items():
@@ -90,7 +104,7 @@ class Group:
         if self.who != ETCD:
             said = json.loads(await ask(self.ports[name], request("GET", "/leader")))["leader"]
             names = {f"127.0.0.1:{_link(self.commands[one])}": one for one in self.nodes}
-            return said if self.who == OURS else names.get(said, "")
+            return names.get(said, "") if self.who == PYSYNCOBJ else said
         said = json.loads(
             await ask(self.ports[name], request("POST", "/v3/maintenance/status", {}))
         )
@@ -137,6 +151,35 @@ def _ours(folder: pathlib.Path) -> Nodes:
         for name in NAMES
     }
     return commands, ports
+
+
+def _far(folder: pathlib.Path) -> Nodes:
+    """As ours; what a node sends to others comes 25 to 125 ms later. Elections have the time that takes."""
+    late = {"fault": "link_latency", "delay": "75ms", "jitter": "50ms", "way": "out"}
+    settings = {
+        "consensus": {
+            **{"type": "raft", "voters": sorted(NAMES), "election": "1500ms"},
+            **{"heartbeat": "300ms", "patience": "10s"},
+        },
+        "guard": {
+            "rehearsal": {
+                "type": "faults",
+                "experiments": {"far": {**late, "duration": "1h"}},
+                "start": ["far"],
+            }
+        },
+        "requests": {"guards": ["rehearsal"]},
+    }
+    (folder / "settings.json").write_text(json.dumps(settings))
+    return _ours(folder)
+
+
+def _over(folder: pathlib.Path, etcd: Group) -> Nodes:
+    """As ours; the order of commands is kept by an etcd of three."""
+    endpoints = [f"http://127.0.0.1:{port}" for port in etcd.ports.values()]
+    settings = {"consensus": {"type": "etcd", "endpoints": endpoints}}
+    (folder / "settings.json").write_text(json.dumps(settings))
+    return _ours(folder)
 
 
 def _etcd(folder: pathlib.Path) -> Nodes:
@@ -189,6 +232,7 @@ def _certificates(folder: pathlib.Path, algorithm: str) -> None:
 
 _MAKERS: dict[str, Callable[[pathlib.Path], Nodes]] = {
     OURS: _ours,
+    FAR: _far,
     ETCD: _etcd,
     PYSYNCOBJ: _pysyncobj,
 }
@@ -196,7 +240,7 @@ _MAKERS: dict[str, Callable[[pathlib.Path], Nodes]] = {
 
 def missing(who: str) -> str:
     """Why somebody cannot be measured here; empty if they can."""
-    if who == ETCD and shutil.which("etcd") is None:
+    if who in (ETCD, OVER_ETCD) and shutil.which("etcd") is None:
         return "is not installed: make etcd"
     if who == PYSYNCOBJ and not _PYTHON.exists():
         return "is not installed: make peers"
@@ -206,10 +250,13 @@ def missing(who: str) -> str:
 @contextlib.contextmanager
 def group(who: str) -> Generator[Group]:
     """Three nodes, started; they are ended with the block."""
-    with tempfile.TemporaryDirectory(prefix="flow-commit") as name:
-        folder = pathlib.Path(name)
-        commands, ports = _MAKERS[who](folder)
-        made = Group(who, commands, ports, folder)
+    with contextlib.ExitStack() as stack:
+        folder = pathlib.Path(
+            stack.enter_context(tempfile.TemporaryDirectory(prefix="flow-commit"))
+        )
+        beneath = stack.enter_context(group(ETCD)) if who == OVER_ETCD else None
+        commands, ports = _MAKERS[who](folder) if beneath is None else _over(folder, beneath)
+        made = Group(who, commands, ports, folder, beneath=beneath)
         try:
             for one in NAMES:
                 made.start(one)

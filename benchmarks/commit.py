@@ -16,12 +16,24 @@ from collections.abc import Callable
 import attrs
 import trio
 
-from benchmarks.clusters import ETCD, OURS, PYSYNCOBJ, Group, ask, fsync_seconds, group, missing
+from benchmarks.clusters import (
+    ETCD,
+    FAR,
+    OURS,
+    OVER_ETCD,
+    PYSYNCOBJ,
+    Group,
+    ask,
+    fsync_seconds,
+    group,
+    missing,
+)
 from benchmarks.report import Figure, Peer, absent
 from benchmarks.servers import ROOT, cpu_seconds
 from benchmarks.writers import request
 
-PEERS = (ETCD, PYSYNCOBJ)
+PEERS = (ETCD, PYSYNCOBJ, OVER_ETCD)
+_FAR_CLIENTS = 16
 IN_PROCESS = "propose, in process"
 
 
@@ -51,7 +63,8 @@ def run() -> list[Figure]:
             found[who] = {number: _load(made, number, seconds) for number in clients}
             if who == OURS:
                 found[IN_PROCESS] = {number: _proposed(made, number, seconds) for number in clients}
-    return [one for number in clients for one in _figures(number, found)] + _floor()
+    figures = [one for number in clients for one in _figures(number, found)]
+    return figures + _far(seconds) + _floor()
 
 
 def setup() -> dict[str, str]:
@@ -62,6 +75,9 @@ def setup() -> dict[str, str]:
         OURS: "type = 'raft' over sqlite, synchronous = FULL; mutual TLS 1.3 between nodes; a write is a"
         " command that the state has applied",
         ETCD: f"{_version('etcd')}, Debian's; mutual TLS between nodes; puts by its JSON gateway",
+        OVER_ETCD: "type = 'etcd' over three such etcd without TLS towards them; else as flowcore",
+        FAR: "what a node sends to another comes 75 ms later, 50 more or less, evenly, by the guard `faults`;"
+        " election = 1.5 s, heartbeat = 0.3 s",
         PYSYNCOBJ: "0.3.17 with its journal, one msync for each entry, as it makes none itself; no TLS",
         "clients": "one process; each has a connection of HTTP/1.1 to the leader, and writes 256 bytes under"
         " one of 100 keys of its own, one after the other",
@@ -108,7 +124,7 @@ def _summed(took: list[float], seconds: float, cpu: float, refused: int) -> Load
 
 
 def _cpu(made: Group) -> float:
-    return sum(cpu_seconds(node.pid) for node in made.nodes.values())
+    return sum(cpu_seconds(pid) for pid in made.pids)
 
 
 def _figures(clients: int, found: dict[str, dict[int, Load]]) -> list[Figure]:
@@ -146,6 +162,18 @@ def _figures(clients: int, found: dict[str, dict[int, Load]]) -> list[Figure]:
             for who, their, bar in ((ETCD, etcd, 0.5), (PYSYNCOBJ, other, 5.0))
         ]
     return figures
+
+
+def _far(seconds: float) -> list[Figure]:
+    """The same over links that take their time."""
+    with group(FAR) as made:
+        load = _load(made, _FAR_CLIENTS, max(seconds, 5.0))
+    named = f"links of 75±50 ms, {_FAR_CLIENTS} clients"
+    return [
+        Figure(name=f"{named}: p50", value=load.p50, unit="ms"),
+        Figure(name=f"{named}: p99", value=load.p99, unit="ms", bar=500.0),
+        Figure(name=f"{named}: writes", value=load.rate, unit="/s"),
+    ]
 
 
 def _figure(

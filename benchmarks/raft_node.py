@@ -1,7 +1,8 @@
 """One node of a Raft cluster behind HTTP: `python -m benchmarks.raft_node FOLDER PORT NAME LINKS OTHER ...`.
 
 `FOLDER` has certificates, and takes the node's data; `LINKS` is its port for links, an `OTHER` is NAME=PORT.
-The node is a flow like any other: links of mutual TLS, a log and a state on disk.
+The node is a flow like any other: links of mutual TLS, a log and a state on disk. Tables of `settings.json`
+in `FOLDER`, where there is one, are set beside those of its configuration, or in their place.
 
 | request | answer |
 |---|---|
@@ -49,6 +50,8 @@ class Many(msgspec.Struct):
 def config(folder: pathlib.Path, name: str, links: str, others: list[str]) -> dict[str, Any]:
     """The node's configuration: what is not in it is as it is by default."""
     names = {name: links} | dict(one.split("=") for one in others)
+    settings = folder / "settings.json"
+    more = json.loads(settings.read_text()) if settings.exists() else {}
     return {
         "node": {"name": name, "data_dir": str(folder / name)},
         "swarm": {
@@ -62,6 +65,7 @@ def config(folder: pathlib.Path, name: str, links: str, others: list[str]) -> di
             "membership": {"type": "swim", "profile": "local"},
         },
         "consensus": {"type": "raft", "voters": sorted(names)},
+        **more,
     }
 
 

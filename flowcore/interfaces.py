@@ -371,6 +371,13 @@ class Host(Protocol):
         """
         ...
 
+    async def reinstate(self, ids: Sequence[str]) -> list[str]:
+        """These are revoked no more at any node; gives those that were.
+
+        Raises AgentUnavailable without a hard state, InvalidArguments, OutcomeUnknown.
+        """
+        ...
+
     async def kept_tasks(self, most: int) -> list[dict[str, Any]]:
         """The tasks that outlive nodes, latest first, as plain data without their ids; [] without any."""
         ...

@@ -288,6 +288,12 @@ class Revoked(msgspec.Struct):
     revoked: str
 
 
+class Reinstated(msgspec.Struct):
+    """The answer to `POST /revocations/remove`."""
+
+    reinstated: str
+
+
 class RevocationLine(msgspec.Struct):
     """One of `GET /revocations`."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
-from flowcore.cli.answers import RevocationsAnswer, Revoked
+from flowcore.cli.answers import Reinstated, RevocationsAnswer, Revoked
 from flowcore.cli.node_client import NodeClient
 from flowcore.cli.tables import seconds, table
 from flowcore.config.values import parse_duration
@@ -31,7 +31,15 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
         metavar="DURATION",
         help="until it would have expired by itself, such as 1h; without it: for good",
     )
-    commands.add_parser("revocations", parents=[common], help="what is revoked")
+    listed = commands.add_parser(
+        "revocations", parents=[common], help="what is revoked; take a revocation back"
+    )
+    listed.add_argument(
+        "--remove",
+        nargs=3,
+        metavar=("SCHEME", "WHAT", "ID"),
+        help="let it in again, on all nodes: the words that revoke was given",
+    )
 
 
 def revoke(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
@@ -51,8 +59,14 @@ def _seconds(text: str) -> float:
 
 
 def revocations(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
-    """What is revoked."""
-    del options
+    """What is revoked, or, with `--remove`, is no more."""
+    if options.remove is not None:
+        scheme, what, id_ = options.remove
+        if what not in WHAT:
+            raise ValueError(f"expected one of {', '.join(WHAT)}, not {what!r}")
+        body = {"scheme": scheme, "what": what, "id": id_}
+        answer, done = node.post("/revocations/remove", body, Reinstated)
+        return answer, f"{done.reinstated}: revoked no more"
     answer, listed = node.get("/revocations", RevocationsAnswer)
     if not listed.revocations:
         return answer, "nothing is revoked"

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import trio
 
 from flowcore.durable.asking import do_in_the_end
-from flowcore.state import Command, Revocation, Revoke, State
+from flowcore.state import Command, Reinstate, Reinstated, Revocation, Revoke, State
 
 logger = logging.getLogger(__name__)
 
@@ -32,13 +32,16 @@ class Revocations:
         return len(self._until)
 
     def heard(self, command: Command | None) -> None:
-        """A command was applied here: a revocation holds from now on."""
+        """A command was applied here: a revocation holds from now on, or no more."""
         if isinstance(command, Revoke):
             until = None if command.ttl is None else self._clock() + command.ttl
             for id_ in command.ids:
                 before = self._until.get(id_, 0.0)
                 longer = None if before is None or until is None else max(before, until)
                 self._until[id_] = longer
+        elif isinstance(command, Reinstate):
+            for id_ in command.ids:
+                self._until.pop(id_, None)
         elif command is None:
             self._stale.set()
 
@@ -67,3 +70,8 @@ class Revocations:
         Raises QuotaExceeded, InvalidArguments.
         """
         await do_in_the_end(state, Revoke(ids=ids, ttl=seconds))
+
+    async def reinstate(self, state: State, ids: tuple[str, ...]) -> tuple[str, ...]:
+        """These are good again, on any node; gives those that were revoked. Raises as `State.do` does."""
+        done: Reinstated = await state.do(Reinstate(ids=ids))
+        return done.ids

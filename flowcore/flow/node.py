@@ -204,6 +204,13 @@ class Flow(Calling):
         """
         await self.revoked.revoke(self._keeping(), tuple(ids), seconds)
 
+    async def reinstate(self, ids: Sequence[str]) -> list[str]:
+        """These are revoked no more at any node; gives those that were.
+
+        Raises AgentUnavailable without a hard state, InvalidArguments, OutcomeUnknown.
+        """
+        return list(await self.revoked.reinstate(self._keeping(), tuple(ids)))
+
     async def revocations(self) -> list[dict[str, Any]]:
         """What is revoked, as plain data. Raises AgentUnavailable without a hard state."""
         return await revocations(self._keeping())

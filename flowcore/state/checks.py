@@ -33,6 +33,7 @@ from flowcore.state.work import (
     DeclareLost,
     EndTask,
     ProgressTask,
+    Reinstate,
     ReleaseLease,
     RenewClaims,
     RenewLease,
@@ -160,6 +161,10 @@ def _work(command: WorkCommand) -> None:
                 _name("an id", id_)
             if command.ttl is not None:
                 _number("ttl", command.ttl, 0, 1e11)
+        case Reinstate():
+            _some(command.ids, "ids")
+            for id_ in command.ids:
+                _name("an id", id_)
         case SetWorkLimits():
             _limits(command.limits)
 

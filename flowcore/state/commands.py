@@ -12,9 +12,9 @@ from msgspec import Struct
 
 from flowcore.errors import UntrustedFile
 from flowcore.state.limits import Limits
-from flowcore.state.work import WorkCommand
+from flowcore.state.work import Reinstate, WorkCommand
 
-VERSION = 3
+VERSION = 4
 """The greatest of an entry that this flowcore can apply. What it writes has the least that is enough."""
 
 
@@ -177,6 +177,8 @@ _versioned = msgspec.msgpack.Decoder(_Versioned)
 
 def version_of(command: Command) -> int:
     """The version of an entry with this command: the least flowcore that knows it can apply it."""
+    if isinstance(command, Reinstate):
+        return 4
     if isinstance(command, WorkCommand):
         return 3
     return 2 if isinstance(command, Retrain) else 1

@@ -30,7 +30,7 @@ CHECKED_WHOLE = 32 * 2**20
 while it is."""
 READERS = 4
 """Reads at a time."""
-_LONG = 16_000
+_LONG = 4000
 """Pages of the write-ahead log, never written from its beginning again as somebody was always ahead of the
 checkpoint, after which who writes has to wait for one."""
 

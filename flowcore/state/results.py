@@ -124,6 +124,13 @@ class HolderLost(Struct, frozen=True, kw_only=True, tag="lost", array_like=True)
     """Whether that is all; else declare it once more."""
 
 
+class Reinstated(Struct, frozen=True, kw_only=True, tag="reinstated", array_like=True):
+    """Which had been revoked until then."""
+
+    position: int
+    ids: tuple[str, ...]
+
+
 class Done(Struct, frozen=True, kw_only=True, tag="done", array_like=True):
     position: int
 
@@ -156,6 +163,7 @@ Result = (
     | KeyTold
     | LeaseTold
     | HolderLost
+    | Reinstated
     | Done
     | Refusal
 )

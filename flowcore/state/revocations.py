@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from flowcore.state.limits import ONCE
-from flowcore.state.results import Done
+from flowcore.state.results import Done, Reinstated
 from flowcore.state.tables import Tables
 from flowcore.state.usage import count, room, work_limits
-from flowcore.state.work import Revoke
+from flowcore.state.work import Reinstate, Revoke
 
 _NOBODY = ("", "")
 
@@ -25,6 +25,16 @@ def revoke(tables: Tables, command: Revoke) -> Done:
         elif row[2] is not None and (expires is None or row[2] < expires):
             tables.put("revocations", (id_, row[1], expires))
     return Done(position=meta.position)
+
+
+def reinstate(tables: Tables, command: Reinstate) -> Reinstated:
+    """They are good again; those that were revoked until now."""
+    ids = []
+    for id_ in dict.fromkeys(command.ids):
+        if tables.delete("revocations", "WHERE id = ?", (id_,)):
+            count(tables, "revocations", _NOBODY, -1, 0)
+            ids.append(id_)
+    return Reinstated(position=tables.meta.position, ids=tuple(ids))
 
 
 def expire_revocations(tables: Tables) -> None:

@@ -61,7 +61,7 @@ _RETRY = 1.0
 """Seconds until what did not fit on the disk is tried again."""
 _SOME, _PAUSE = 500, 0.05
 """Rows looked at in one go, and seconds until the next."""
-_ROWS = 1500
+_ROWS = 1000
 """Changed rows after which what is written is moved into the file: each is a page or a few."""
 _TIDY = 1.0
 """Seconds between two looks at what has expired."""

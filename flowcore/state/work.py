@@ -199,6 +199,12 @@ class Revoke(Struct, frozen=True, kw_only=True, tag="revoke", array_like=True):
     """Seconds until they would have expired by themselves; None: for good."""
 
 
+class Reinstate(Struct, frozen=True, kw_only=True, tag="reinstate", array_like=True):
+    """These ids are revoked no more, if they were. Gives `Reinstated`."""
+
+    ids: tuple[str, ...]
+
+
 class SetWorkLimits(Struct, frozen=True, tag="work_limits", array_like=True):
     """Other limits from here on. Gives `Done`."""
 
@@ -219,5 +225,6 @@ WorkCommand = (
     | ReleaseLease
     | DeclareLost
     | Revoke
+    | Reinstate
     | SetWorkLimits
 )

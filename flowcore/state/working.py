@@ -14,7 +14,7 @@ from flowcore.state.leases import (
 )
 from flowcore.state.limits import ONCE
 from flowcore.state.results import Done, HolderLost, Result
-from flowcore.state.revocations import expire_revocations, revoke
+from flowcore.state.revocations import expire_revocations, reinstate, revoke
 from flowcore.state.tables import Tables
 from flowcore.state.tasks import (
     cancel_task,
@@ -34,6 +34,7 @@ from flowcore.state.work import (
     DeclareLost,
     EndTask,
     ProgressTask,
+    Reinstate,
     ReleaseLease,
     RenewClaims,
     RenewLease,
@@ -84,6 +85,8 @@ def do_work(tables: Tables, command: WorkCommand) -> Result:
             return _declare_lost(tables, command)
         case Revoke():
             return revoke(tables, command)
+        case Reinstate():
+            return reinstate(tables, command)
         case SetWorkLimits():
             set_work_limits(tables, command)
     return Done(position=tables.meta.position)

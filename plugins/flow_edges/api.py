@@ -26,6 +26,7 @@
 | `POST /logs/level` | have a logger tell more, or less: `{"logger": .., "level": "debug"}` |
 | `GET /revocations` | credentials and principals that no node lets in any more |
 | `POST /revocations/add` | revoke one: `{"scheme": "idp", "what": "jti", "id": .., "seconds": ..}` |
+| `POST /revocations/remove` | take that back: `{"scheme": "idp", "what": "jti", "id": ..}` |
 | `POST /drain` | take no new work, finish what there is, and end, as by a TERM |
 | `GET /tools` | the public names of all tools |
 | `GET /metrics`, or whatever path an exporter has | what it has to be fetched |
@@ -33,12 +34,13 @@
 "priority": "low", "affinity": ..}`, all but the tool optional |
 
 It listens on loopback only, unless `auth` says who may come in; then all but the first two ask who it is. The
-guards of the edge are asked about the actions `status`, `tasks`, `revocations`, `revocations.add`, `agents`
-and `agents.pause` (or `resume`, `restart`), whose target is the agent, `memory.export` (or `import`,
-`reembed`, `map`), `drain`, `state`, `nodes`, `traces`, whose target is the id, `events`, `logs`,
-`logs.level`, `metrics`, whose target is the path, `members.add` (or `remove`, `promote`), `log`, `snapshot`,
-`guards` and `guards.ACTION`, whose target is the guard; calls pass them as any request does. A browser's page
-cannot use it: a request with an Origin header, or for another host than the one it listens on, is refused.
+guards of the edge are asked about the actions `status`, `tasks`, `revocations`, `revocations.add` (or
+`remove`), `agents` and `agents.pause` (or `resume`, `restart`), whose target is the agent, `memory.export`
+(or `import`, `reembed`, `map`), `drain`, `state`, `nodes`, `traces`, whose target is the id, `events`,
+`logs`, `logs.level`, `metrics`, whose target is the path, `members.add` (or `remove`, `promote`), `log`,
+`snapshot`, `guards` and `guards.ACTION`, whose target is the guard; calls pass them as any request does. A
+browser's page cannot use it: a request with an Origin header, or for another host than the one it listens on,
+is refused.
 """
 
 from __future__ import annotations
@@ -455,11 +457,13 @@ class Api:
 
     async def _revoke(self, request: Request, parts: list[str]) -> Response:
         principal = await self.admit(request, f"revocations.{parts[1]}")
-        if parts[1] != "add":
-            raise NotThere(f"revocations can be told add, not {parts[1][:100]!r}")
-        done, id_ = await api_access.revoke(self._host, request.body)
+        action = api_access.REVOCATIONS.get(parts[1])
+        if action is None:
+            known = ", ".join(api_access.REVOCATIONS)
+            raise NotThere(f"revocations can be told {known}, not {parts[1][:100]!r}")
+        done, id_ = await action(self._host, request.body)
         guards = self._host.requests.guards
-        guards.done(self._edge, principal, "revocations.add", id_)
+        guards.done(self._edge, principal, f"revocations.{parts[1]}", id_)
         return _json(done)
 
     async def _drain(self, request: Request, parts: list[str]) -> Response:

@@ -35,6 +35,22 @@ async def test_what_is_revoked_at_one_node_is_refused_at_every_other(
         assert gamma.durable.status()["revoked"] == 1
 
 
+async def test_what_is_reinstated_at_one_node_is_let_in_at_every_other(
+    tmp_path: pathlib.Path,
+) -> None:
+    async with sharing(tmp_path) as shared:
+        alpha, beta = await shared.start("alpha"), await shared.start("beta")
+        await alpha.revoked.revoke(shared.state, ("idp:jti:1", "idp:jti:2"), None)
+        await shared.until(lambda: "idp:jti:2" in beta.revoked)
+        gone = await beta.revoked.reinstate(shared.state, ("idp:jti:1", "idp:jti:3", "idp:jti:1"))
+        assert gone == ("idp:jti:1",)
+        assert "idp:jti:1" not in beta.revoked
+        await shared.until(lambda: "idp:jti:1" not in alpha.revoked)
+        assert "idp:jti:2" in alpha.revoked
+        gamma = await shared.start("gamma")
+        assert ["idp:jti:1" in gamma.revoked, "idp:jti:2" in gamma.revoked] == [False, True]
+
+
 async def test_a_revocation_ends_when_what_it_is_about_would_have_expired(
     tmp_path: pathlib.Path,
 ) -> None:
@@ -154,6 +170,14 @@ async def test_a_token_is_revoked_over_the_api_edge_and_stays_so(tmp_path: pathl
                 assert said in answer["error"]["message"]
             status, answer = await ask(flow, other, "/revocations/forget", {})
             assert status == 404
+            assert "add, remove" in answer["error"]["message"]
+            del body["seconds"]
+            for status in (200, 404):  # it is not revoked any more the second time
+                assert (await ask(flow, other, "/revocations/remove", body))[0] == status
+            assert (await ask(flow, token, "/status"))[0] == 200
+            assert (await ask(flow, other, "/revocations"))[1] == {"revocations": []}
+            assert (await ask(flow, other, "/revocations/remove", {"scheme": "x"}))[0] == 400
+            assert (await ask(flow, other, "/revocations/add", body))[0] == 200
         async with flowcore.open_flow(config) as flow:
             assert (await ask(flow, token, "/status"))[0] == 401
             assert (await ask(flow, other, "/status"))[0] == 200
@@ -165,5 +189,7 @@ async def test_without_a_state_nothing_can_be_revoked() -> None:
             await flow.revoke(["idp:jti:1"])
         with pytest.raises(AgentUnavailable, match="keeps no hard state"):
             await flow.revocations()
+        with pytest.raises(AgentUnavailable, match="keeps no hard state"):
+            await flow.reinstate(["idp:jti:1"])
         assert await flow.kept_tasks() == []
         assert hashlib.sha256(b"").hexdigest() not in flow.revoked

@@ -253,7 +253,7 @@ def test_an_entry_that_does_not_follow_or_cannot_be_read_stops_the_machine() -> 
     with pytest.raises(UntrustedFile, match="entry 3 does not follow 1"):
         machine.apply([Committed(3, good)])
     with pytest.raises(UntrustedFile, match="made by a newer flowcore"):
-        machine.apply([Committed(2, good), Committed(3, good[:1] + b"\x04" + good[2:])])
+        machine.apply([Committed(2, good), Committed(3, good[:1] + b"\x05" + good[2:])])
     with pytest.raises(UntrustedFile, match="is no command"):
         machine.apply([Committed(2, b"\xff\xff")])
     assert machine.position == 1

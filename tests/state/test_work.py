@@ -32,6 +32,7 @@ from flowcore.state import (
     OpenSession,
     ProgressTask,
     ReadLevel,
+    Reinstate,
     ReleaseLease,
     RenewLease,
     ReserveKey,
@@ -339,6 +340,8 @@ def test_a_revocation_is_never_shortened(log: Log) -> None:
     assert [(one.id, one.expires) for one in kept] == [("a", 10.0), ("b", None)]
     log.do(10.0, Tidy())
     assert [one.id for one in revocations(log.connection, "", 10, 0.0)] == ["b"]
+    assert log.do(11.0, Reinstate(ids=("b", "a", "b"))).ids == ("b",)
+    assert revocations(log.connection, "", 10, 0.0) == []
 
 
 @pytest.mark.parametrize(
@@ -365,6 +368,8 @@ def test_a_revocation_is_never_shortened(log: Log) -> None:
             "more than the 512",
         ),
         (Revoke(ids=()), InvalidArguments, "there are no ids"),
+        (Reinstate(ids=()), InvalidArguments, "there are no ids"),
+        (Reinstate(ids=("",)), InvalidArguments, "an id is empty"),
         (SetWorkLimits(WorkLimits(tasks=-1)), InvalidArguments, "the limit 'tasks' is -1"),
         (EndTask(id="none", fence=1, state="failed"), InvalidArguments, "no task 'none'"),
     ],

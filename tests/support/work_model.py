@@ -20,6 +20,8 @@ from flowcore.state import (
     KeyTold,
     LeaseTold,
     ProgressTask,
+    Reinstate,
+    Reinstated,
     ReleaseLease,
     RenewClaims,
     RenewLease,
@@ -394,6 +396,12 @@ class WorkModel:
             self.revoked[id_] = longer
         return Done(position=self.position)
 
+    def Reinstate(self, one: Reinstate) -> Any:
+        ids = tuple(id_ for id_ in dict.fromkeys(one.ids) if id_ in self.revoked)
+        for id_ in ids:
+            del self.revoked[id_]
+        return Reinstated(position=self.position, ids=ids)
+
     def SetWorkLimits(self, one: SetWorkLimits) -> Any:
         self.limits = one.limits
         return Done(position=self.position)
@@ -473,12 +481,13 @@ WORK: st.SearchStrategy[Command] = st.one_of(
     st.builds(ReleaseLease, name=NAMES, fence=FENCES),
     st.builds(DeclareLost, HOLDERS, st.booleans()),
     st.builds(Revoke, ids=st.lists(IDS, min_size=1, max_size=2).map(tuple), ttl=TTLS),
+    st.builds(Reinstate, ids=st.lists(IDS, min_size=1, max_size=3).map(tuple)),
     st.sampled_from((SetWorkLimits(WorkLimits()), SetWorkLimits(SMALL_WORK))),
     st.just(Tidy()),
 )
 WORK_ENTRIES = st.builds(
     Entry,
-    version=st.just(3),
+    version=st.just(4),
     time=st.sampled_from((0.0, 1.0, 2.0, 3.5, 5.0, 9.0)),
     command=WORK,
 )
