@@ -26,18 +26,19 @@ class Room:
 
     def __init__(self, path: pathlib.Path) -> None:
         self._path = path
-        self._size = _BEGIN
+        self._size = max(_BEGIN, self._now())
         self.short = False
         """Whether the log has outgrown what was reserved."""
-        self.look()
 
     def look(self) -> None:
         """See how long it is now."""
+        self.short = self._size < self._now() < ENOUGH
+
+    def _now(self) -> int:
         try:
-            size = self._path.stat().st_size
+            return self._path.stat().st_size
         except OSError:  # it is not there yet
-            return
-        self.short = self._size < size < ENOUGH
+            return 0
 
     def reserve(self) -> None:
         """Add to it, as far as the disk has room to spare; what fails here, the next commit shows."""

@@ -1,0 +1,84 @@
+"""The thread that touches a file: in order, one at a time, and told what came of it."""
+
+from __future__ import annotations
+
+import threading
+
+import pytest
+import trio
+
+from flowcore.sqlite import FileThread
+
+
+async def test_work_is_done_in_order_in_one_thread_and_gives_what_it_gives() -> None:
+    thread, done, names = FileThread("a file"), [], set()
+
+    def work(number: int) -> int:
+        names.add(threading.current_thread().name)
+        done.append(number)
+        return number * 2
+
+    found: dict[int, int] = {}
+
+    async def ask(number: int) -> None:
+        found[number] = await thread.run(lambda: work(number))
+
+    async with trio.open_nursery() as nursery:
+        for number in range(100):
+            nursery.start_soon(ask, number)
+    assert found == {number: number * 2 for number in range(100)}
+    assert sorted(done) == list(range(100))
+    assert names == {"a file"}
+    thread.end()
+
+
+async def test_what_it_raises_is_raised_where_it_was_asked_for() -> None:
+    thread = FileThread("a file")
+    with pytest.raises(ZeroDivisionError):
+        await thread.run(lambda: 1 // 0)
+    assert await thread.run(lambda: "and goes on") == "and goes on"
+    thread.end()
+
+
+async def test_what_was_begun_is_waited_for_and_what_was_not_is_not_begun() -> None:
+    thread, begun, may_end = FileThread("a file"), trio.Event(), threading.Event()
+    token = trio.lowlevel.current_trio_token()
+    ended = []
+
+    def work() -> None:
+        token.run_sync_soon(begun.set)
+        may_end.wait()
+        ended.append("work")
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(thread.run, work)
+        await begun.wait()
+        nursery.cancel_scope.cancel()
+        may_end.set()
+    assert ended == ["work"]
+    with trio.CancelScope() as scope:
+        scope.cancel()
+        await thread.run(lambda: ended.append("never"))
+    assert ended == ["work"]
+    thread.end()
+
+
+async def test_later_work_is_done_before_what_is_asked_for_after_it() -> None:
+    thread, done = FileThread("a file"), []
+    thread.later(lambda: done.append("later"))
+    assert await thread.run(lambda: list(done)) == ["later"]
+    thread.end()
+
+
+def test_nobody_has_to_be_there_any_more() -> None:
+    may_end, ended = threading.Event(), threading.Event()
+
+    async def main() -> None:
+        thread = FileThread("a file")
+        thread.later(lambda: (may_end.wait(), None)[1])
+        thread.later(ended.set)
+        thread.end()
+
+    trio.run(main)
+    may_end.set()
+    assert ended.wait(10)
