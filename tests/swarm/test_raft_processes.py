@@ -7,7 +7,10 @@ import pathlib
 import random
 import shutil
 import signal
+import subprocess
 import time
+from collections.abc import Generator
+from contextlib import ExitStack, suppress
 
 import pytest
 
@@ -16,6 +19,7 @@ from support.cluster import Cluster
 from support.raft_processes import NAMES, Clients, kept, under_load
 
 KILLS = int(os.environ.get("FLOW_KILLS", "100"))
+FULL = int(os.environ.get("FLOW_FULL_DISKS", "12"))
 
 
 def kill(cluster: Cluster, calling: Clients, name: str) -> None:
@@ -130,6 +134,64 @@ def test_a_node_whose_disk_fails_to_sync_promises_nothing_more(tmp_path: pathlib
         calling.stop()
         file.flush()
         judge(cluster, calling, path)
+
+
+@pytest.fixture
+def small_disks(tmp_path: pathlib.Path) -> Generator[dict[str, pathlib.Path]]:
+    """A file system of 64 MiB for what each node keeps."""
+    with ExitStack() as stack:
+        disks = {}
+        for name in NAMES:
+            disk = disks[name] = tmp_path / f"data-{name}"
+            disk.mkdir()
+            command = ["mount", "-t", "tmpfs", "-o", "size=64m,mode=700", "none", str(disk)]
+            if os.geteuid() or subprocess.run(command, check=False, capture_output=True).returncode:
+                pytest.skip("needs to mount a tmpfs")
+            stack.callback(subprocess.run, ["umount", "-l", str(disk)], check=True)
+        yield disks
+
+
+def fill(disk: pathlib.Path) -> None:
+    """Leave no room on it."""
+    with (disk / "ballast").open("wb", buffering=0) as file, suppress(OSError):
+        while True:
+            file.write(bytes(4096))
+
+
+@pytest.mark.long
+def test_disks_that_are_full_for_a_while_lose_nothing(
+    tmp_path: pathlib.Path, small_disks: dict[str, pathlib.Path]
+) -> None:
+    """One by one, while nodes are killed; then of a majority: nothing is taken until there is room."""
+    chance = random.Random(11)
+    path = tmp_path / "history.jsonl"
+    with (
+        path.open("wb") as file,
+        under_load(tmp_path, History(file), clients=6, pause=0.03) as (cluster, calling),
+    ):
+        for number in range(FULL):
+            full = set(chance.sample(NAMES, 2 if number % 4 == 3 else 1))
+            for name in full:
+                fill(small_disks[name])
+            if len(full) == 1:
+                calling.more(20)
+                if number % 2:
+                    kill(cluster, calling, chance.choice([one for one in NAMES if one not in full]))
+            else:
+                cluster.until(lambda: bool(troubles(cluster)))
+            for name in full:
+                (small_disks[name] / "ballast").unlink()
+            calling.more(20)
+        cluster.until(lambda: not troubles(cluster))
+        calling.stop()
+        file.flush()
+        judge(cluster, calling, path)
+
+
+def troubles(cluster: Cluster) -> list[str]:
+    """Why nodes can write nothing just now, as they say."""
+    said = [cluster.ask(name, "/state")[1]["consensus"]["trouble"] for name in NAMES]
+    return [one for one in said if one]
 
 
 def stopped(cluster: Cluster, name: str) -> str:
