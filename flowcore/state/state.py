@@ -63,6 +63,8 @@ _SOME, _PAUSE = 500, 0.05
 """Rows looked at in one go, and seconds until the next."""
 _ROWS = 1000
 """Changed rows after which what is written is moved into the file: each is a page or a few."""
+_AHEAD = 1.0
+"""Seconds that clocks of nodes may differ by without a word."""
 _TIDY = 1.0
 """Seconds between two looks at what has expired."""
 
@@ -111,7 +113,7 @@ class State(Readable):
         self._opening = trio.Event()
         self._due_to_keep = trio.Event()
         self._rows = 0
-        self._closed = self._limited = False
+        self._closed = self._limited = self._ahead = False
         self._meta = attrs.evolve(self._machine.tables.meta)
         self._work = totals(file.writer)
         self._watchers: list[WorkWatcher] = []
@@ -192,6 +194,7 @@ class State(Readable):
             "apply_mean": round(self._seconds / self._batches, 6) if self._batches else 0.0,
             "checked": self._file.checked,
             "trouble": self._trouble or self._damage,
+            "ahead": round(max(0.0, meta.time - self._clock()), 3),
             "consensus": self._consensus.status(),
         }
 
@@ -299,7 +302,19 @@ class State(Readable):
     def _moved(self) -> None:
         self._position = self._machine.position
         self._meta = attrs.evolve(self._machine.tables.meta)
+        self._look_at_clocks()
         self._move()
+
+    def _look_at_clocks(self) -> None:
+        """Say so once where the time of commands is far from this node's clock: one of them is wrong."""
+        ahead = self._meta.time - self._clock()
+        if ahead > _AHEAD and not self._ahead:
+            _logger.warning(
+                "the time of commands is %.1f s ahead of this node's clock: that of some node is wrong,"
+                " and leases may end early",
+                ahead,
+            )
+        self._ahead = ahead > _AHEAD
 
     def _lose(self, why: str) -> None:
         for waiter in self._waiting.values():

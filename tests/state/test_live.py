@@ -35,6 +35,7 @@ from flowcore.state import (
     RemovePatterns,
     SnapshotInfo,
     StateSettings,
+    Tidy,
     line_of,
     pattern_of,
 )
@@ -488,3 +489,22 @@ async def test_memory_does_not_grow_with_what_is_kept(tmp_path: pathlib.Path) ->
         before = await fill(2000)
         after = await fill(4000)
         assert after - before < 500
+
+
+async def test_a_clock_that_is_wrong_somewhere_is_told(
+    tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    now = [5000.0]
+    async with keeping(tmp_path, clock=lambda: now[0]) as kept:
+        await kept.state.do(Tidy())
+        assert kept.state.status()["ahead"] == 0
+        now[0] -= (
+            3600.0  # this node's clock is set back; or the last command came from one that is ahead
+        )
+        for _ in range(2):
+            await kept.state.do(Tidy())
+        assert kept.state.status()["ahead"] == 3600.0
+        assert caplog.text.count("3600.0 s ahead of this node's clock") == 1
+        now[0] += 3600.5
+        await kept.state.do(Tidy())
+        assert kept.state.status()["ahead"] == 0
