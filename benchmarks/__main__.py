@@ -22,6 +22,7 @@ FAMILIES = (
     "start",
     "badinput",
     "edge",
+    "telemetry",
     "overload",
     "limits",
     "directory",

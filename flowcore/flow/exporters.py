@@ -90,7 +90,8 @@ class Exporters:
                     await self._stopping.wait()
                 finally:
                     telemetry.detach(exporting)
-                nursery.cancel_scope.cancel()
+                exporting.close()
+                nursery.cancel_scope.deadline = self._until - CLOSING
             await exporting.finish(self._until - CLOSING - trio.current_time())
 
     def _check_pages(self, exporter: Exporter) -> None:

@@ -49,6 +49,7 @@ class Queue(Generic[T]):
         self._items: deque[T] = deque()
         self._some = trio.Event()
         self._full = trio.Event()
+        self._closed = False
         self.counts = counts
 
     def __len__(self) -> int:
@@ -67,14 +68,25 @@ class Queue(Generic[T]):
             self._full.set()
 
     async def wait(self, delay: float) -> None:
-        """Wait until there is something, and then until there is a batch of it, or `delay` has passed."""
-        while not self._items:
+        """Wait until there is something, and then until there is a batch of it, or `delay` has passed; less
+        where it is closed."""
+        while not self._items and not self._closed:
             self._some = trio.Event()
             await self._some.wait()
-        if len(self._items) < self._batch:
+        if len(self._items) < self._batch and not self._closed:
             self._full = trio.Event()
             with trio.move_on_after(delay):
                 await self._full.wait()
+
+    def close(self) -> None:
+        """Nobody is to wait for more."""
+        self._closed = True
+        self._some.set()
+        self._full.set()
+
+    def restore(self, items: Sequence[T]) -> None:
+        """Have what was taken wait again, before all else."""
+        self._items.extendleft(reversed(items))
 
     def take(self) -> list[T]:
         """The oldest ones, a batch at most."""
@@ -114,10 +126,10 @@ class Exporting:
         self.spans = Queue[SpanRecord](most, batch, self.counts.get("traces", Counts()))
         self.lines = Queue[LogLine](most, batch, self.counts.get("logs", Counts()))
         self._why: dict[Signal, str] = {}
-        self._closing = False
+        self._closing = trio.Event()
 
     async def run(self) -> None:
-        """Send what comes; runs until cancelled."""
+        """Send what comes, until it is closed: then what is under way is still sent."""
         async with trio.open_nursery() as nursery:
             if "traces" in self.signals:
                 nursery.start_soon(self._carry, "traces", self.spans, self.exporter.send_spans)
@@ -125,6 +137,12 @@ class Exporting:
                 nursery.start_soon(self._carry, "logs", self.lines, self.exporter.send_logs)
             if "metrics" in self.signals and self._snapshot is not None:
                 nursery.start_soon(self._measure, self._snapshot)
+
+    def close(self) -> None:
+        """Begin with nothing more; see `run`."""
+        self._closing.set()
+        self.spans.close()
+        self.lines.close()
 
     async def finish(self, seconds: float) -> None:
         """Send what waits, and the metrics once more, within so many seconds; the rest is dropped."""
@@ -140,19 +158,25 @@ class Exporting:
     async def _carry(
         self, signal: Signal, queue: Queue[T], send: Callable[[Sequence[T]], Awaitable[None]]
     ) -> None:
-        while True:
+        while not self._closing.is_set():
             await queue.wait(self._settings.delay)
+            if self._closing.is_set():
+                return
             batch = queue.take()
             sending = partial(send, batch)
-            sent = False
+            settled = False
             wait = FIRST_WAIT
             try:
                 while (asked := await self._sent(signal, len(batch), sending)) is not None:
-                    await trio.sleep(max(wait, asked))
+                    with trio.move_on_after(max(wait, asked)):
+                        await self._closing.wait()
+                        queue.restore(batch)
+                        settled = True
+                        return
                     wait = min(2 * wait, LONGEST_WAIT)
-                sent = True
+                settled = True
             finally:
-                if not sent:
+                if not settled:
                     queue.counts.dropped += len(batch)
 
     async def _empty(
@@ -169,8 +193,10 @@ class Exporting:
                 return  # who does not take one now will not take the others
 
     async def _measure(self, snapshot: Callable[[], Awaitable[Any]]) -> None:
-        while True:
-            await trio.sleep(self._settings.interval)
+        while not self._closing.is_set():
+            with trio.move_on_after(self._settings.interval):
+                await self._closing.wait()
+                return
             await self._measure_once(snapshot)
 
     async def _measure_once(self, snapshot: Callable[[], Awaitable[Any]]) -> None:

@@ -34,6 +34,8 @@ async def open_otlp(config: OtlpConfig, context: Context) -> AsyncGenerator[Expo
     }
     resource = {**context.host.telemetry.resource, **config.attributes}
     async with AsyncExitStack() as stack:
+        if "metrics" in config.signals:  # how late the loop is, is measured for who tells it
+            await stack.enter_async_context(context.host.metrics.watching())
         way: Way
         compressed = config.compression == "gzip"
         if config.protocol == "grpc":

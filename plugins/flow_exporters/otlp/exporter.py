@@ -8,7 +8,7 @@ from typing import Any, Protocol
 import trio
 
 from flow_exporters.otlp.messages import Messages
-from flowcore.telemetry import LogLine, Page, Signal, SpanRecord
+from flowcore.telemetry import LogLine, Page, Signal, Snapshot, SpanRecord
 
 _FEW = 128
 """Spans or lines that are put into bytes at once: about a millisecond. More are in a thread."""
@@ -50,7 +50,7 @@ class Otlp:
             body = await trio.to_thread.run_sync(self._messages.logs, lines)
         await self._bring("logs", body)
 
-    async def send_metrics(self, snapshot: Any) -> None:
+    async def send_metrics(self, snapshot: Snapshot) -> None:
         """Send all metrics."""
         body = await trio.to_thread.run_sync(self._metrics.metrics, snapshot)
         await self._bring("metrics", body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, Final
+from typing import Final
 
 from flow_exporters.otlp.wire import (
     Pairs,
@@ -18,7 +18,7 @@ from flow_exporters.otlp.wire import (
     text,
     varint,
 )
-from flowcore.telemetry import LogLine, SpanRecord
+from flowcore.telemetry import Distribution, Family, Kind, LogLine, Number, Snapshot, SpanRecord
 
 SCOPE: Final = "flowcore"
 _CUMULATIVE: Final = key(2, 0) + varint(2)
@@ -98,37 +98,40 @@ class Messages:
         pieces.append(key(11, 1) + fixed(line.time))
         return b"".join(pieces)
 
-    def metrics(self, snapshot: Any) -> bytes:
-        """An ExportMetricsServiceRequest of all metrics (`flowcore.telemetry.Snapshot`)."""
+    def metrics(self, snapshot: Snapshot) -> bytes:
+        """An ExportMetricsServiceRequest of all metrics."""
         span = (
             key(2, 1) + fixed(round(snapshot.started * 1e9)),
             key(3, 1) + fixed(round(snapshot.time * 1e9)),
         )
         return self._request(self._family(one, b"".join(span)) for one in snapshot.families)
 
-    def _family(self, family: Any, span: bytes) -> bytes:
+    def _family(self, family: Family, span: bytes) -> bytes:
         metric = family.metric
-        kind = metric.kind.value
-        point = self._distribution if kind == "histogram" else self._number
         points = b"".join(
-            part(key(1, 2), point(span, dict(zip(metric.attributes, labels, strict=True)), value))
+            part(
+                key(1, 2),
+                self._point(span, dict(zip(metric.attributes, labels, strict=True)), value),
+            )
             for labels, value in family.points
         )
-        if kind == "counter":
+        if metric.kind is Kind.COUNTER:
             data = part(key(7, 2), points + _CUMULATIVE + key(3, 0) + varint(1))
-        elif kind == "histogram":
+        elif metric.kind is Kind.HISTOGRAM:
             data = part(key(9, 2), points + _CUMULATIVE)
         else:
             data = part(key(5, 2), points)
         head = text(key(1, 2), metric.name) + text(key(2, 2), metric.help)
         return head + text(key(3, 2), metric.unit) + data
 
-    def _number(self, span: bytes, attributes: dict[str, str], value: float) -> bytes:
+    def _point(self, span: bytes, attributes: dict[str, str], value: Number) -> bytes:
+        if isinstance(value, Distribution):
+            return self._distribution(span, attributes, value)
         whole = isinstance(value, int) and -(1 << 63) <= value < 1 << 63
         number = key(6, 1) + signed(int(value)) if whole else key(4, 1) + double(value)
         return span + number + b"".join(self._pairs.fields(key(7, 2), attributes))
 
-    def _distribution(self, span: bytes, attributes: dict[str, str], value: Any) -> bytes:
+    def _distribution(self, span: bytes, attributes: dict[str, str], value: Distribution) -> bytes:
         return b"".join(
             (
                 span,

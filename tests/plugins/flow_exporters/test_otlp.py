@@ -190,7 +190,7 @@ async def test_a_slow_collector_is_left_and_does_not_hold_up_the_end(
         await taken.wait()
         await trio.sleep(2.5)
         assert (counted.dropped, counted.failures) == (60, 1)  # the first batch was left after 2 s
-        nursery.cancel_scope.cancel()
+        exporting.close()
     start = trio.current_time()
     await exporting.finish(2.5)
     assert trio.current_time() - start <= 2.5
@@ -242,3 +242,21 @@ def _broken(flow: Flow) -> Envelope:
 
     flow.requests.guards.place("flow", [Broken()])
     return Envelope(agent="flow", name="agents", params={}, deadline=trio.current_time() + 9)
+
+
+async def test_metrics_arrive_and_are_those_that_the_node_tells() -> None:
+    with collecting() as collector:
+        async with flowing(collector.url, signals=["metrics"], interval="1h") as flow:
+            await called(flow)
+        # it is sent once more as the flow ends
+        accepted = collector.metrics["flowcore.requests.accepted"]
+        assert [one.as_int for one in accepted.sum.data_points] == [CALLS]
+        (duration,) = [
+            one
+            for one in collector.metrics["flowcore.request.duration"].histogram.data_points
+            if attributes(one.attributes)["gen_ai.tool.name"] == "agents"
+        ]
+        assert duration.count == CALLS
+        assert sum(duration.bucket_counts) == CALLS
+        assert "flowcore.loop.lateness" in collector.metrics
+        assert not collector.spans

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from types import SimpleNamespace
 
 import pytest
 from hypothesis import given
@@ -20,7 +19,10 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from flow_exporters.otlp.messages import Messages
 from flow_exporters.otlp.wire import rejected, varint
-from flowcore.telemetry import LogLine, SpanKind, SpanRecord
+from flowcore.telemetry import Distribution, Family, LogLine, Snapshot, SpanKind, SpanRecord
+from flowcore.telemetry import counter as of_counter
+from flowcore.telemetry import gauge as of_gauge
+from flowcore.telemetry import histogram as of_histogram
 from support.collector import attributes
 
 RESOURCE = {"service.name": "flowcore", "service.version": "1"}
@@ -119,35 +121,27 @@ def test_lines_are_read_as_they_were_written() -> None:
 
 
 def test_metrics_are_read_as_they_were_written() -> None:
-    def family(name: str, kind: str, *points: object) -> SimpleNamespace:
-        metric = SimpleNamespace(
-            name=name,
-            kind=SimpleNamespace(value=kind),
-            unit="s",
-            help="about it",
-            attributes=("agent",),
-        )
-        return SimpleNamespace(metric=metric, points=points)
-
-    held = SimpleNamespace(bounds=(0.5, 1.0), counts=(1, 0, 2), sum=7.5, count=3)
-    snapshot = SimpleNamespace(
+    held = Distribution((0.5, 1.0), (1, 0, 2), 7.5, 3)
+    snapshot = Snapshot(
+        node="n",
+        version="1",
         started=1.0,
         time=2.5,
         families=(
-            family("a", "counter", (("x",), 3), (("y",), 4.5)),
-            family("b", "gauge", (("x",), -3)),
-            family("c", "histogram", (("x",), held)),
+            Family(of_counter("x.a", "s", "about it", "agent"), ((("x",), 3), (("y",), 4.5))),
+            Family(of_gauge("x.b", "s", "about it", "agent"), ((("x",), -3),)),
+            Family(of_histogram("x.c", "s", "about it", "agent"), ((("x",), held),)),
         ),
     )
     read = ExportMetricsServiceRequest.FromString(Messages(RESOURCE).metrics(snapshot))
     counter, gauge, histogram = read.resource_metrics[0].scope_metrics[0].metrics
-    assert (counter.name, counter.unit, counter.description) == ("a", "s", "about it")
+    assert (counter.name, counter.unit, counter.description) == ("x.a", "s", "about it")
     assert counter.sum.is_monotonic
     assert counter.sum.aggregation_temporality == 2
     one, other = counter.sum.data_points
     assert (one.as_int, other.as_double) == (3, 4.5)
     assert (one.start_time_unix_nano, one.time_unix_nano) == (10**9, 2_500_000_000)
-    assert attributes(one.attributes) == {"agent": "x"}
+    assert attributes(one.attributes) == {"flowcore.agent": "x"}
     assert gauge.gauge.data_points[0].as_int == -3
     (point,) = histogram.histogram.data_points
     assert histogram.histogram.aggregation_temporality == 2

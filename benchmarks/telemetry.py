@@ -1,0 +1,166 @@
+"""What tracing costs: throughput with a live collector over none, CPU per call, and what an export holds up.
+
+The same node four times, in turns (A B C D A B C D): not traced; traced, with 10 % sampled for a collector
+that is there; traced with all of it sampled; and 10 % for a collector that is dead. Ratios are of the rounds,
+so that a change of the machine meets all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import pathlib
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from statistics import median
+
+from benchmarks.contenders import Task, flowserve_config
+from benchmarks.load import MODERN, Load, closed_loop, wait_ready
+from benchmarks.report import Figure
+from benchmarks.servers import ON_CLIENTS_CPU, Server, free_port, running
+from flow_exporters.otlp.messages import Messages
+from flowcore.telemetry import SpanKind, SpanRecord
+
+ROUNDS = 9
+SECONDS = 1.0
+CONNECTIONS = 16
+CASES = ("in-process", "stdio")
+TRACED = """
+[telemetry]
+sampling = {sampling}
+
+[exporter.collector]
+type = "otlp"
+endpoint = "http://127.0.0.1:{port}"
+signals = ["traces"]
+"""
+KINDS = {
+    "none": "\n[telemetry]\nenabled = false\n",
+    "10 %": TRACED.replace("{sampling}", "0.1"),
+    "100 %": TRACED.replace("{sampling}", "1.0"),
+    "10 %, dead collector": TRACED.replace("{sampling}", "0.1").replace("{port}", "9"),
+}
+
+
+def run() -> list[Figure]:
+    """Ratios with their bar, CPU per call, and what is held up."""
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.collector_program", str(port)]
+    figures: list[Figure] = []
+    with running(command, pin=ON_CLIENTS_CPU):
+        for case in CASES:
+            loads = _measured(case, port)
+            figures += _figures(case, loads)
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
+            requests, size = map(int, answer.read().split())
+        if not requests:
+            raise RuntimeError("nothing came to the collector: what was measured is no export")
+    return [
+        *figures,
+        Figure(name="requests that the collector took", value=requests, unit=""),
+        Figure(name="bytes of a request to it", value=size / requests, unit="bytes"),
+        _held(),
+    ]
+
+
+def setup() -> dict[str, str]:
+    """How it is measured."""
+    return {
+        "configurations": "; ".join(f"{kind}: {text.strip()!r}" for kind, text in KINDS.items()),
+        "rounds": f"{ROUNDS} of {SECONDS:g} s with {CONNECTIONS} connections, in turns; the server on CPU 0,"
+        " load, upstream and collector on CPU 1",
+    }
+
+
+@contextlib.contextmanager
+def _node(case: str, kind: str, port: int) -> Iterator[tuple[Server, str]]:
+    with tempfile.TemporaryDirectory() as name:
+        folder, own = pathlib.Path(name), free_port()
+        task = Task(case=case, era=MODERN, port=own, url="", folder=folder)
+        text = flowserve_config(task) + KINDS[kind].replace("{port}", str(port))
+        (folder / "flow.toml").write_text(text)
+        program = str(pathlib.Path(sys.executable).parent / "flowserve")
+        with running([program, "--config", str(folder / "flow.toml")]) as server:
+            url = f"http://127.0.0.1:{own}/mcp"
+            wait_ready(url, MODERN, "echo.echo")
+            yield server, url
+
+
+def _measured(case: str, port: int) -> dict[str, list[Load]]:
+    loads: dict[str, list[Load]] = {kind: [] for kind in KINDS}
+    with contextlib.ExitStack() as stack:
+        nodes = {kind: stack.enter_context(_node(case, kind, port)) for kind in KINDS}
+        for number in range(ROUNDS + 1):
+            for kind, (server, url) in nodes.items():
+                load = closed_loop(
+                    server, url, MODERN, "echo.echo", connections=CONNECTIONS, seconds=SECONDS
+                )
+                if number:  # the first round warms up
+                    loads[kind].append(load)
+    return loads
+
+
+def _figures(case: str, loads: dict[str, list[Load]]) -> list[Figure]:
+    figures = []
+    for kind in KINDS:
+        if kind == "none":
+            continue
+        pairs = list(zip(loads[kind], loads["none"], strict=True))
+        figures.append(
+            Figure(
+                name=f"{case}: throughput, {kind} over none",
+                value=median(one.rate / none.rate for one, none in pairs),
+                unit="",
+                bar=None if kind == "100 %" else 0.95,
+                least=True,
+            )
+        )
+        figures.append(
+            Figure(
+                name=f"{case}: CPU added per call, {kind}",
+                value=median(one.cpu - none.cpu for one, none in pairs),
+                unit="µs",
+            )
+        )
+    none = loads["none"]
+    figures.append(
+        Figure(name=f"{case}: CPU per call, none", value=median(x.cpu for x in none), unit="µs")
+    )
+    return figures
+
+
+def _held() -> Figure:
+    """How long putting a batch of 64 spans into bytes holds the event loop, the longest of many times."""
+    spans = [
+        SpanRecord(
+            name=f"tools/call tool{number}",
+            kind=SpanKind.SERVER,
+            trace_id=f"{number + 1:032x}",
+            span_id=f"{number + 1:016x}",
+            start=time.time_ns(),
+            end=time.time_ns(),
+            attributes={
+                "mcp.method.name": "tools/call",
+                "gen_ai.tool.name": f"tool{number}",
+                "gen_ai.operation.name": "execute_tool",
+                "flowcore.request.id": f"{number:036}",
+                "flowcore.queue.wait": number / 7,
+                "client.address": "127.0.0.1",
+                "network.transport": "tcp",
+            },
+        )
+        for number in range(64)
+    ]
+    took = []
+    for _ in range(500):
+        began = time.perf_counter()
+        Messages({"service.name": "flowcore"}).spans(spans)  # anew: nothing is remembered
+        took.append(time.perf_counter() - began)
+    return Figure(
+        name="an export of 64 spans holds the event loop, longest",
+        value=max(took) * 1000,
+        unit="ms",
+        bar=20.0,
+    )
