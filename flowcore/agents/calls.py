@@ -90,7 +90,8 @@ class Calls:
                     about = (envelope, traced, live.name, start - asked)
                     span = above.child(traced.name(envelope), traced.kind, start, of_work, about)
                     envelope.span = above.inner = span
-                    envelope.meta = span.carried(envelope.meta)
+                    if traced.passes:
+                        envelope.meta = span.carried(envelope.meta)
                 try:
                     reply = await live.worker.call(envelope)
                     came = Came.SUCCEEDED

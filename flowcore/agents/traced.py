@@ -24,6 +24,11 @@ class Traced:
     """Whether MCP is spoken with whoever does it."""
     attributes: Mapping[str, Value] = attrs.field(factory=dict, kw_only=True)
 
+    @property
+    def passes(self) -> bool:
+        """Whether somebody else is asked, who is to be told of the trace."""
+        return self.kind is SpanKind.CLIENT
+
     def name(self, envelope: Envelope) -> str:
         """`tools/call NAME` where that is what is asked of an MCP server, else `execute_tool NAME`."""
         if envelope.method == "tools/call" and not self.mcp:

@@ -60,8 +60,10 @@ class CallContext:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """The request's `_meta`, decoded."""
-        return {key: msgspec.json.decode(raw) for key, raw in self._envelope.meta.items()}
+        """The request's `_meta`, decoded; its trace context is that of this very call."""
+        span, meta = self._envelope.span, self._envelope.meta
+        whole = meta if span is None else span.carried(meta)
+        return {key: msgspec.json.decode(raw) for key, raw in whole.items()}
 
     @property
     def fence(self) -> int:

@@ -89,7 +89,8 @@ def tool_failed(result: Raw) -> bool:
     data = memoryview(result)
     size = len(data)
     if size <= 2 * _LOOKED_AT:
-        return _TOOL_FAILED.search(data) is not None
+        whole = bytes(data)
+        return b'"isError"' in whole and _TOOL_FAILED.search(whole) is not None
     return (
         _TOOL_FAILED.search(data[:_LOOKED_AT]) is not None
         or _TOOL_FAILED.search(data[size - _LOOKED_AT :]) is not None

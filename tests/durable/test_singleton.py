@@ -258,7 +258,7 @@ async def test_a_caller_cannot_say_the_number_itself() -> None:
         )
         reply = await flow.submit(envelope)
         assert b'"text":"0"' in bytes(reply.result).replace(b" ", b"")
-        assert list(envelope.meta) == ["other", "traceparent"]
+        assert list(envelope.meta) == ["other"]
 
 
 async def test_a_singleton_comes_changes_and_goes_with_a_restart(
