@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import pathlib
+import resource
 import socket
+from collections import Counter
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,7 +21,7 @@ from flowcore import Flow, open_flow
 from flowcore.http import Client, ClientResponse, SseDecoder, open_client
 from support import doorkeeper
 from support.flows import nodes
-from support.node import ROOT
+from support.node import ROOT, free_ports, serving
 
 OWN = (b"x-flow-dashboard", b"1")
 AGENTS = {"type": "python", "target": f"{ROOT}/tests/support/agents.py"}
@@ -305,3 +309,45 @@ async def test_the_swarm_is_told_with_all_its_links(tmp_path: Any) -> None:
         assert all(one < other for one, other in graph)
         hubs = set.intersection(*(set(pair) for pair in graph))
         assert len(hubs) == 1
+
+
+@pytest.mark.long
+def test_ten_thousand_that_want_to_watch_are_told_and_nothing_else_waits(
+    tmp_path: pathlib.Path,
+) -> None:
+    """All at once, none of them reading; meanwhile a call by the api edge is answered as ever."""
+    wanted = 10_000
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, wanted + 500), hard))
+    config_ = tmp_path / "flow.toml"
+    config_.write_text(
+        f'[agent.echo]\ntype = "python"\ntarget = "{ROOT}/tests/support/agents.py"\n'
+        '[edge.dashboard]\ntype = "dashboard"\n[edge.api]\ntype = "api"\n'
+    )
+    ask = b"GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\nx-flow-dashboard: 1\r\n\r\n"
+    crowd: list[socket.socket] = []
+    try:
+        with serving(config_, *free_ports("dashboard", "api")) as node:
+            (line,) = [one for one in node.said if "dashboard " in one]
+            port = int(line.rstrip("/").rpartition(":")[2])
+            for number in range(wanted):
+                one = socket.create_connection(("127.0.0.1", port), 20)
+                crowd.append(one)
+                with contextlib.suppress(ConnectionError):  # it was turned away already
+                    one.sendall(ask)
+                if number % 1000 == 0:
+                    assert node.ctl("call", "echo.echo", "text=x").stdout == "x\n"
+            told: Counter[bytes] = Counter()
+            for one in crowd:
+                with contextlib.suppress(ConnectionError):
+                    told[one.recv(12)[9:12]] += 1
+            assert told[b"200"] == 32
+            assert told.keys() <= {b"200", b"429", b"503", b""}
+            assert node.ctl("call", "echo.echo", "text=x").stdout == "x\n"
+            memory = pathlib.Path(f"/proc/{node.process.pid}/status").read_text()
+            resident = int(memory.partition("VmRSS:")[2].split()[0])
+            assert resident < 200_000  # kB, of which an idle node has 60,000
+    finally:
+        for one in crowd:
+            one.close()
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
