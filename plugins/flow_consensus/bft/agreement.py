@@ -488,6 +488,7 @@ class Agreement(Core):
         self._tail_entries = []
         self.standing = before.after(block, digest)
         self.certificate = certificate
+        self.phase = Step.PRECOMMIT  # nothing is proposed until the next height begins
         decided = self._settle(before, block, entries)
         if there and self._durable >= self._tail_write and not self._pending():
             # its block is on disk with the lock, as it is at 2f + 1 voters: should this node crash before its

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import attrs
 
+from flow_consensus.bft.agreement import Step
 from flow_consensus.bft.blocks import Block, Signed
 from flow_consensus.bft.core import Reason
 from flow_consensus.bft.effects import ChunkWanted, Install, Piece, Settled
@@ -308,6 +309,7 @@ class Checkpoints(Reads):
         if taking is None or taking.standing.height != height or height <= self.standing.height:
             return
         self.standing, self.certificate = taking.standing, None
+        self.phase = Step.PRECOMMIT  # nothing is proposed until the next height begins
         position = taking.standing.position
         self._reset = (position, height)
         self.start = position

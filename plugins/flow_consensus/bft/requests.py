@@ -127,32 +127,38 @@ class Requests(Catchup):
 
     def _settle(self, before: Standing, block: Block, entries: list[LogEntry]) -> Decided:
         settled = []
+        usurped = False
         for request, position in first_positions(block):
             if request.origin != self.name or request.boot != self.boot:
                 continue
-            own = self._own.pop(request.number, None)
-            if own is not None:
-                count = len(own.request.commands)
-                # another life's request under this number would be another one: see `boot`
-                same = own.request == request
-                settled.append(Settled(own.ticket, position if same else 0, count))
+            own = self._own.get(request.number)
+            if own is None:
+                continue
+            if (
+                own.request != request
+            ):  # an earlier life's, under a boot that this one took for its own
+                usurped = True
+                continue
+            del self._own[request.number]
+            settled.append(Settled(own.ticket, position, len(own.request.commands)))
         due = None
         if before.checkpoint_after(block):
             due = CheckpointDue(block.height, block.last)
-        self._rebase()
+        self._rebase(usurped=usurped)
         return Decided(entries, settled, due)
 
-    def _rebase(self) -> None:
+    def _rebase(self, *, usurped: bool = False) -> None:
         """A later boot of this name was decided: what waits is asked anew after it.
 
         That is where a node has lost its disk, or where somebody else has its key.
         """
         boot, number = self.standing.counters.get(self.name, (0, 0))
-        if boot < self.boot or (boot == self.boot and number <= self._number):
+        ours = boot < self.boot or (boot == self.boot and number <= self._number)
+        if ours and not usurped:
             return
         waiting = [self._own[at] for at in sorted(self._own)]
         self._own.clear()
-        self.boot, self._number = boot + 1, 0
+        self.boot, self._number = max(boot, self.boot) + 1, 0
         self._boot_durable, self._dirty = False, True
         if self.name in self.epoch.keys:
             for one in waiting:

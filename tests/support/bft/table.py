@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import attrs
 
 from flow_consensus.bft import (
+    CheckpointDue,
     Engine,
     EngineSettings,
     Event,
@@ -50,7 +51,9 @@ class Disk:
 class Seat:
     """One node: its disk outlives its engine."""
 
-    def __init__(self, name: str, voters: Sequence[str], settings: EngineSettings) -> None:
+    def __init__(
+        self, name: str, voters: Sequence[str], settings: EngineSettings, checkpoint: int
+    ) -> None:
         self.name = name
         self.disk = Disk()
         self.holds = False
@@ -60,13 +63,14 @@ class Seat:
         self.settled: list[Settled] = []
         self.events: list[Event] = []
         self.reads: list[tuple[object, int | None]] = []
-        self._voters, self._settings = voters, settings
+        self.due: list[CheckpointDue] = []
+        self._voters, self._settings, self._checkpoint = voters, settings, checkpoint
         self.engine = self.start()
 
     def start(self) -> Engine:
         """Begin, or begin anew, with what is on the disk."""
         disk = self.disk
-        first = genesis(self._voters)
+        first = genesis(self._voters, checkpoint=self._checkpoint)
         restored = Restored(first, "test", disk.hard_state, disk.compacted, node=self.name)
         restored.add(disk.entries)
         self.waiting = None
@@ -78,10 +82,13 @@ class Table:
     """Some nodes."""
 
     def __init__(
-        self, voters: Sequence[str] = ABCD, settings: EngineSettings | None = None
+        self,
+        voters: Sequence[str] = ABCD,
+        settings: EngineSettings | None = None,
+        checkpoint: int = 10_000,
     ) -> None:
         made = settings or EngineSettings()
-        self.seats = {name: Seat(name, voters, made) for name in voters}
+        self.seats = {name: Seat(name, voters, made, checkpoint) for name in voters}
         self.absent: set[str] = set()
         self.drop: Callable[[str, str, Message], bool] = lambda sender, to, message: False
         self.said: list[tuple[str, str, Message]] = []
@@ -105,6 +112,7 @@ class Table:
         seat.commands += [command_of(one.data) for one in ready.committed if command_of(one.data)]
         seat.settled += ready.settled
         seat.events += ready.events
+        seat.due += ready.checkpoints
         seat.reads += [(one.context, one.position) for one in ready.reads]
         if seat.waiting is not None and not seat.holds:
             self.persist(name)
