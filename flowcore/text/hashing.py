@@ -139,16 +139,23 @@ def _joined(hashes: list[bytes], kinds: list[bytes]) -> _Hashes:
 
 
 @functools.lru_cache(maxsize=64)
-def _table(weights: Weights) -> npt.NDArray[np.float64]:
-    """What each kind counts, shape (3 kinds,): of words that tell much, common ones, frequent ones."""
+def _table(weights: Weights) -> tuple[npt.NDArray[np.float64], bool]:
+    """What each kind counts, shape (3 kinds,): of words that tell much, common ones, frequent ones.
+
+    And whether there are any that count nothing.
+    """
     own = np.array([1.0, weights.beginnings, weights.short, weights.long, weights.ends])
     parts = [factor * own for factor in (1.0, weights.common, weights.frequent)]
-    return np.concatenate([np.insert(part, _PAIR, weights.pairs) for part in parts])
+    table = np.concatenate([np.insert(part, _PAIR, weights.pairs) for part in parts])
+    return table, not table.all()
 
 
-def _features(found: _Hashes, buckets: int, table: npt.NDArray[np.float64]) -> Features:
+def _features(
+    found: _Hashes, buckets: int, weights: tuple[npt.NDArray[np.float64], bool]
+) -> Features:
+    table, some_nothing = weights
     hashes, counted = found.hashes, table.take(found.kinds)
-    if not table.all():
+    if some_nothing:
         some = counted.nonzero()[0]
         hashes, counted = hashes.take(some), counted.take(some)
     if not len(hashes):
@@ -165,7 +172,7 @@ def _features(found: _Hashes, buckets: int, table: npt.NDArray[np.float64]) -> F
         taken = counts.nonzero()[0].astype(np.int32)
         counts = counts.take(taken)
     # exact in any order, as are quotient and root by IEEE 754: rounded in one way everywhere
-    values = np.sqrt(counts / counts.sum())
+    values = np.sqrt(counts / np.add.reduce(counts))
     return Features(taken, values.astype(np.float32))
 
 

@@ -29,6 +29,8 @@ _COMMON = 0.25
 """A feature that more than a quarter of many experts have counts for nothing."""
 _USUAL = 8.0
 """The length of the bag of a short description."""
+_POSTING = np.dtype([("expert", np.int32), ("value", np.float32)])
+"""An expert that has a feature, and how much: side by side, so that both are fetched at once."""
 
 
 def bag(parts: Sequence[Features]) -> Features:
@@ -75,8 +77,9 @@ class WordIndex:
         telling = values > 0
         buckets, experts, values = buckets[telling], experts[telling], values[telling]
         order = buckets.astype(np.uint16).argsort(kind="stable")  # of 16 bits: sorted by radix
-        self._experts = experts[order]
-        self._values = values[order]
+        self._postings = np.empty(len(order), _POSTING)
+        self._postings["expert"] = experts[order]
+        self._postings["value"] = values[order]
         counts = np.bincount(buckets, minlength=BUCKETS)
         self._counts = counts.astype(np.int64)
         self._ends = counts.cumsum().astype(np.int64)
@@ -101,9 +104,9 @@ class WordIndex:
         # the places of all postings of all features of the query, one after the other
         places = (self._ends.take(buckets) - ends).repeat(counts)
         places += self._along(total)
+        postings = self._postings.take(places)
+        weights *= factor / math.sqrt(square)
         found = weights.repeat(counts)
-        found *= self._values.take(places)
-        sums = np.bincount(self._experts.take(places), found, self._rows)
-        scores: Floats = sums.astype(np.float32)
-        scores *= np.float32(factor / math.sqrt(square))
+        found *= postings["value"]
+        scores: Floats = np.bincount(postings["expert"], found, self._rows).astype(np.float32)
         return scores

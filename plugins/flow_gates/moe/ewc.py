@@ -108,12 +108,11 @@ class Consolidation:
         rows: Floats = (plain + pull[:, 1]) / (1.0 + pull[:, 0])
         return rows
 
-    def moving(
-        self, places: Places, before: Floats, after: Floats, gradients: Floats, squares: Floats
-    ) -> None:
-        """Rows are about to move from `before` to `after`, for examples with these gradients in sum.
+    def moving(self, places: Places, by: Floats, gradients: Floats, squares: Floats) -> None:
+        """Rows are about to be less `by`, for examples with these gradients in sum.
 
-        `squares` are the squares of each example's gradient, in sum. All have the shape (n, dimensions).
+        `squares` are the squares of each example's gradient, in sum, times alpha. All have the shape
+        (n, dimensions).
         """
         if self.settings.path:
             moves = self.moves.take(places)
@@ -123,9 +122,9 @@ class Consolidation:
         running = self._running.take(places, axis=0)
         fisher = running[:, 0]
         fisher *= np.float32(1.0 - self.settings.fisher_rate)
-        fisher += np.float32(self.settings.fisher_rate) * squares
+        fisher += squares
         if self.settings.path:
-            running[:, 1] += gradients * (before - after)
+            running[:, 1] += gradients * by
         self._running[places] = running
 
     def moved(self, weights: Floats) -> None:

@@ -87,7 +87,8 @@ class MoeGate:
         places = self._learner.slots.places
         but = None if query.allowed is None else self._but(query.allowed)
         near = shares(query.near, places, self._config.nearest) if query.near else {}
-        scored = self._learner.network.score(vector, features, but, also=near)
+        network = self._learner.network
+        scored = network.score(vector, features, network.cells(features), but, also=near)
         if not len(scored.places):
             return Ranking(choices=(), known=0.0, threshold=0.5)
         logits, voted, names = scored.logits, None, self._learner.slots.names
@@ -105,7 +106,7 @@ class MoeGate:
         best = best[:k]
         shares_of = softmax(logits * np.float32(1.0 / self._learner.calibration.temperature))
         chosen = scored.places.take(best)
-        described = self._learner.network.of_said(chosen, vector)
+        described = network.of_said(chosen, vector)
         choices = [
             Choice(
                 expert=names[place],

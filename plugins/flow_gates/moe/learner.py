@@ -105,9 +105,11 @@ class Learner:
         self.lessons += 1
         self.taught[place] = self.taught.get(place, 0) + 1
         self._settle(place)
-        scored = self.network.score(vector, features, anyway=place)
+        cells = self.network.cells(features)
+        scored = self.network.score(vector, features, cells, anyway=place)
         at = int((scored.places == place).argmax())
-        self._measure(lesson, scored, at, vector)
+        order = np.negative(scored.logits).argsort(kind="stable")
+        self._measure(lesson, scored, at, vector, order)
         weight = min(lesson.weight / lesson.propensity, self.config.learning.max_weight)
         shares = softmax(scored.logits)
         self._lose(float(shares[at]), lesson.reward)
@@ -118,28 +120,33 @@ class Learner:
             idle = ~self.active.take(scored.places)
             slope[idle] *= np.float32(self.config.learning.others)
         step = Step()
-        step.add(scored.places, slope, vector, features)
+        step.add(scored.places, slope, vector, cells)
+        told = vector.tobytes()
         for _ in range(self.config.replay.samples):
             example = self.replay.draw()
-            if example is not None and not _of_the_same(example, place, vector):
+            # what the very text of this lesson was for before is not held against it
+            if example is not None and (example.place == place or example.vector.tobytes() != told):
                 self._again(example, place, step)
         self._take(step)
         if lesson.reward >= 0.5 and weight > 0:
-            self.replay.offer(place, vector, features, scored)
+            self.replay.offer(place, vector, features, scored, order)
         every = self.config.ewc.every
         if every and self.lessons % every == 0:
             self.consolidate()
 
-    def _measure(self, lesson: Lesson, scored: Scored, at: int, vector: Floats) -> None:
+    def _measure(
+        self, lesson: Lesson, scored: Scored, at: int, vector: Floats, order: Places
+    ) -> None:
         """What the gate would have said, before it learns better."""
         self.track.see(vector)
         right = lesson.reward >= 0.5
-        best = int(scored.logits.argmax())
+        best = int(order[0])
         if right or best == at:
             self.track.judge(right and best == at)
         self.calibration.observe(scored.logits, at, right)
         if right and self.lessons % _FITTED == 0 and len(scored.places) > 1:
-            self.scope.observe(*self._strengths(scored, at, vector))
+            first = order[: _LOOKED_AT + 1].tolist()
+            self.scope.observe(*self._strengths(scored, at, vector, first))
 
     def _lose(self, share: float, reward: float) -> None:
         """What a lesson costs: see `losses`."""
@@ -151,13 +158,14 @@ class Learner:
     def _again(self, example: Example, rival: int, step: Step) -> None:
         """Learn an example again, among its rivals and the expert of the lesson at hand."""
         example.meet(rival)
+        cells = self.network.cells(example.features)
         logits = self.network.of_vector(example.rivals, example.vector)
-        logits += self.network.of_features(example.rivals, example.features)
+        logits += self.network.of_features(example.rivals, cells)
         logits += example.said
         self.track.replay(example.place, int(logits.argmax()) == 0)
         slope = softmax(logits)
         slope[0] -= 1.0
-        step.add(example.rivals, slope, example.vector, example.features)
+        step.add(example.rivals, slope, example.vector, cells)
 
     def _take(self, step: Step) -> None:
         """Go down the gradients of a lesson and of what is learned again beside it, all at once."""
@@ -165,19 +173,21 @@ class Learner:
         if not len(rows):
             return
         learning = self.config.learning
-        rates = self.rates.take(rows)[:, np.newaxis]
-        of_vectors = np.float32(learning.vectors) * rates
+        of_vectors = np.float32(learning.vectors) * self.rates.take(rows)[:, np.newaxis]
         gradients = step.gradients()
+        by = of_vectors * gradients
         before = self.network.weights.take(rows, axis=0)
-        after = before - of_vectors * gradients
-        if self.config.ewc.enabled:
+        after = before - by
+        ewc = self.config.ewc
+        if ewc.enabled:
             if self.ewc.points:
                 after = self.ewc.held(rows, after, of_vectors)
-            self.ewc.moving(rows, before, after, gradients, step.squares())
+                by = before - after
+            self.ewc.moving(rows, by, gradients, step.squares(ewc.fisher_rate))
         self.network.moved(rows, after)
-        if self.config.ewc.enabled and self.config.ewc.path:
+        if ewc.enabled and ewc.path:
             self.ewc.moved(self.network.weights)
-        step.move_words(self.network, np.float32(learning.words) * rates)
+        step.move_words(self.network, learning.words, self.rates)
 
     def consolidate(self) -> None:
         """Hold on to the weights as they are, in so far as they matter; a phase of learning is over."""
@@ -206,17 +216,13 @@ class Learner:
             similarity = max(self.replay.similarities(places, vector))
         return float(np.maximum.reduce(scored.logits)) + OF_SIMILARITY * similarity
 
-    def _strengths(self, scored: Scored, at: int, vector: Floats) -> tuple[float, float]:
-        """How strong the best expert is with the right one, and without it."""
-        order = np.negative(scored.logits).argsort(kind="stable")[: _LOOKED_AT + 1].tolist()
+    def _strengths(
+        self, scored: Scored, at: int, vector: Floats, order: list[int]
+    ) -> tuple[float, float]:
+        """How strong the best expert is with the right one, and without it. `order`: the best, best first."""
         found = self.replay.similarities(scored.places.take(order).tolist(), vector)
         others = [one for one in order if one != at]
         of_others = [one for one, index in zip(found, order, strict=True) if index != at]
         inside = float(scored.logits[order[0]]) + OF_SIMILARITY * max(found[:_LOOKED_AT])
         outside = float(scored.logits[others[0]]) + OF_SIMILARITY * max(of_others[:_LOOKED_AT])
         return inside, outside
-
-
-def _of_the_same(example: Example, place: int, vector: Floats) -> bool:
-    """Whether it is what the very text of the lesson at hand was for before: that is not held against it."""
-    return example.place != place and np.array_equal(example.vector, vector)

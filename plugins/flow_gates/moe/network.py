@@ -18,7 +18,7 @@ not next to zero for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -35,6 +35,8 @@ _SHARED = 2
 """Bits by which U has fewer buckets than features have."""
 CELLS = BUCKETS >> _SHARED
 """Buckets of U."""
+_AT_ONCE = 256
+"""Buckets of U that are copied without others having their turn: a megabyte for a thousand experts."""
 _TOGETHER = 16
 """Rows of U that are read at once: as many as are in one line of a cache."""
 
@@ -48,6 +50,15 @@ class Scored(NamedTuple):
     """Shape (n,)."""
     said: Floats
     """Shape (rows,): the part of the logits that comes from words in descriptions, for every row."""
+
+
+class Cells(NamedTuple):
+    """Where the features of a text are in U."""
+
+    starts: Places
+    """Shape (n,): where the row of each feature's bucket begins, in U as one row of numbers."""
+    values: Floats
+    """Shape (n,): how much each feature counts."""
 
 
 class Network:
@@ -75,8 +86,6 @@ class Network:
         self._free: Floats = np.zeros(0, np.float32)
         """0 for a row that is somebody's, minus infinity for one that is nobody's."""
         self.described: Described | None = None
-        self.written: npt.NDArray[np.bool_] = np.zeros(CELLS, np.bool_)
-        """Buckets of U that are not all zeros."""
 
     def grow(self, rows: int) -> None:
         """Make room for as many rows."""
@@ -88,9 +97,12 @@ class Network:
         self._together = _grown(self._together, more)
         # written to, all of it: memory that is only promised is made when a lesson first touches it, 2 MB
         # at a time, and that would be on the event loop
-        words = np.full((CELLS, more), 0.0, np.float32)
-        known = np.flatnonzero(self.written)
-        words[known, : self.rows] = self.words[known]
+        words = np.empty((CELLS, more), np.float32)
+        for start in range(0, CELLS, _AT_ONCE):
+            some = slice(start, start + _AT_ONCE)
+            words[some, : self.rows] = self.words[some]
+            words[some, self.rows :] = 0.0
+            give_way()
         self.words = words
         self._shut = _grown(self._shut, more, -np.inf)
         self._free = _grown(self._free, more, -np.inf)
@@ -111,7 +123,7 @@ class Network:
         """Forget a row."""
         self.weights[place] = 0.0
         self._together[place] = 0.0
-        self.words[self.written, place] = 0.0
+        self.words[:, place] = 0.0
         self._shut[place] = self._free[place] = -np.inf
         self._closed = True
 
@@ -125,6 +137,7 @@ class Network:
         self,
         vector: Floats,
         features: Features,
+        cells: Cells,
         but: Floats | None = None,
         also: Collection[int] = (),
         anyway: int = -1,
@@ -161,21 +174,19 @@ class Network:
             places = (open_to >= least).nonzero()[0][: self._shortlist]
         else:
             places = (open_to > -np.inf).nonzero()[0]
-        whole = self.of_features(places, features)
+        whole = self.of_features(places, cells)
         whole += logits.take(places)
         return Scored(places, whole, said)
 
-    def of_features(self, places: Places, features: Features) -> Floats:
-        """Shape (n,): U[e] . f for some experts."""
-        found = self.words.reshape(-1).take(self._cells(places, features))
-        product: Floats = features.values.dot(found)
-        return product
+    def cells(self, features: Features) -> Cells:
+        """Where features are in U, for as long as there are so many rows."""
+        return Cells((features.buckets >> _SHARED) * np.int64(self.rows), features.values)
 
-    def _cells(self, places: Places, features: Features) -> Places:
-        """Shape (features, n): where U[e], at each feature, lies in U as one row of numbers."""
-        buckets = features.buckets >> _SHARED
-        cells: Places = (buckets * np.int64(self.rows))[:, np.newaxis] + places
-        return cells
+    def of_features(self, places: Places, cells: Cells) -> Floats:
+        """Shape (n,): U[e] . f for some experts."""
+        found = self.words.reshape(-1).take(cells.starts[:, np.newaxis] + places)
+        product: Floats = cells.values.dot(found)
+        return product
 
     def of_vector(self, places: Places, vector: Floats) -> Floats:
         """Shape (n,): (c C[e] + W[e]) . x for some experts."""
@@ -194,15 +205,11 @@ class Network:
         together += weights
         self._together[places] = together
 
-    def move_words(self, moves: Iterable[tuple[Places, Floats, Features]]) -> None:
-        """Add to U, for each of some examples: numbers for some experts, times its features."""
-        cells, more = [], []
-        for places, by, features in moves:
-            cells.append(self._cells(places, features).reshape(-1))
-            more.append((features.values[:, np.newaxis] * by).reshape(-1))
-            self.written[features.buckets >> _SHARED] = True
-        # two features may share a cell, and two examples an expert
-        np.add.at(self.words.reshape(-1), np.concatenate(cells), np.concatenate(more))
+    def move_words(self, places: Places, by: Floats, cells: Cells) -> None:
+        """Add to U: numbers for some experts, times the features of a text."""
+        where = (cells.starts[:, np.newaxis] + places).reshape(-1)
+        more = (cells.values[:, np.newaxis] * by).reshape(-1)
+        np.add.at(self.words.reshape(-1), where, more)  # two features may share a cell
 
     def worded(self, rows: int) -> Iterator[tuple[int, Places, Floats]]:
         """The rows of U that are not all zeros: which, where they are not, and what they are."""
@@ -222,12 +229,10 @@ class Network:
         self.words = self.words[:, :0]
         self._shut, self._free = self._shut[:0], self._free[:0]
         self.described = None
-        self.written[:] = False
         self.grow(len(weights))
         self.weights[: len(weights)] = weights
         for row, (buckets, values) in words.items():
             self.words[buckets, row] = values
-            self.written[buckets] = True
 
 
 def _grown(array: Floats, rows: int, otherwise: float = 0.0) -> Floats:

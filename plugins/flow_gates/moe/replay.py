@@ -75,8 +75,10 @@ class Replay:
     def __len__(self) -> int:
         return self._count
 
-    def offer(self, place: int, vector: Floats, features: Features, scored: Scored) -> None:
-        """A lesson that was right, to be kept or not."""
+    def offer(
+        self, place: int, vector: Floats, features: Features, scored: Scored, order: Places
+    ) -> None:
+        """A lesson that was right, to be kept or not. `order` has the indices of `scored`, best first."""
         settings = self.settings
         if settings.kind == "off":
             return
@@ -91,7 +93,7 @@ class Replay:
             sums[1] += vector * vector
             length = float(np.linalg.norm(sums[0]))
             self.vectors[place] = (sums[0] / np.float32(length or 1.0))[np.newaxis]
-            kept[:] = [_example(place, vector, _SILENT, scored)]
+            kept[:] = [_example(place, vector, _SILENT, scored, order)]
             return
         most = min(settings.per_expert, max(1, settings.total // len(self._order)))
         while len(kept) > most:  # there are more experts now, and so less room for each
@@ -100,7 +102,7 @@ class Replay:
         turn = len(kept) if len(kept) < most else self._chance.below(seen)
         if turn >= most:
             return
-        example = _example(place, vector, features, scored)
+        example = _example(place, vector, features, scored, order)
         if turn == len(kept):
             kept.append(example)
             self._count += 1
@@ -177,9 +179,10 @@ class Replay:
                 self._keep_vector(place, turn, one.vector)
 
 
-def _example(place: int, vector: Floats, features: Features, scored: Scored) -> Example:
-    order = np.negative(scored.logits).argsort(kind="stable")[:_RIVALS]
-    best = [one for one in scored.places.take(order).tolist() if one != place]
+def _example(
+    place: int, vector: Floats, features: Features, scored: Scored, order: Places
+) -> Example:
+    best = [one for one in scored.places.take(order[:_RIVALS]).tolist() if one != place]
     rivals = np.array([place, *best[: _RIVALS - 1]], np.int64)
     return Example(
         place=place,

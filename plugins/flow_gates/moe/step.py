@@ -13,8 +13,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from flow_gates.moe.network import Network
-from flowcore.text import Features
+from flow_gates.moe.network import Cells, Network
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
@@ -27,46 +26,64 @@ class Step:
     """Examples, and the rows that they move. Add all examples, then `lay_out`, then ask."""
 
     def __init__(self) -> None:
-        self._parts: list[tuple[Places, Floats, Floats, Features]] = []
-        self._indices: list[list[int]] = []
+        self._places: list[Places] = []
+        self._slopes: list[Floats] = []
+        self._given: list[Floats] = []
+        self._cells: list[Cells] = []
         self.slopes: Floats = np.zeros((0, 0), np.float32)
         """S: shape (rows, examples)."""
         self._vectors: Floats = self.slopes
+        self._moving: tuple[Places, Floats] = (np.zeros(0, np.int64), self.slopes)
+        """The rows that move, example after example, and by how steep a slope."""
+        self._ends: list[int] = []
+        """Where in these each example ends."""
 
-    def add(self, places: Places, slope: Floats, vector: Floats, features: Features) -> None:
+    def add(self, places: Places, slope: Floats, vector: Floats, cells: Cells) -> None:
         """An example, and the slope in the logits of these places."""
-        moving = (np.abs(slope) > _STILL).nonzero()[0]
-        if len(moving):
-            self._parts.append((places.take(moving), slope.take(moving), vector, features))
+        self._places.append(places)
+        self._slopes.append(slope)
+        self._given.append(vector)
+        self._cells.append(cells)
 
     def lay_out(self) -> Places:
         """Shape (n,): the rows that move, each once."""
+        slopes = np.concatenate(self._slopes)
+        moving = (np.abs(slopes) > _STILL).nonzero()[0]
+        rows, slopes = np.concatenate(self._places).take(moving), slopes.take(moving)
+        self._moving = rows, slopes
+        lengths = np.fromiter(map(len, self._slopes), np.int64, len(self._slopes))
+        self._ends = moving.searchsorted(lengths.cumsum()).tolist()
+        count = len(self._given)
         found: dict[int, int] = {}
-        self._indices = [
-            [found.setdefault(row, len(found)) for row in rows.tolist()] for rows, *_ in self._parts
-        ]
-        self.slopes = np.zeros((len(found), len(self._parts)), np.float32)
-        for number, (indices, part) in enumerate(zip(self._indices, self._parts, strict=True)):
-            self.slopes[indices, number] = part[1]
-        self._vectors = np.array([vector for _, _, vector, _ in self._parts], np.float32)
+        cells, at, every = [], 0, rows.tolist()
+        for number, end in enumerate(self._ends):
+            cells += [found.setdefault(row, len(found)) * count + number for row in every[at:end]]
+            at = end
+        self.slopes = np.zeros((len(found), count), np.float32)
+        self.slopes.reshape(-1)[cells] = slopes
+        self._vectors = np.concatenate(self._given).reshape(count, -1)
         return np.fromiter(found, np.int64, len(found))
 
     def gradients(self) -> Floats:
         """G: shape (n, dimensions)."""
-        product: Floats = self.slopes @ self._vectors
+        product: Floats = self.slopes.dot(self._vectors)
         return product
 
-    def squares(self) -> Floats:
-        """Shape (n, dimensions): the squares of each example's own gradient, added up."""
-        product: Floats = (self.slopes * self.slopes) @ (self._vectors * self._vectors)
+    def squares(self, scale: float) -> Floats:
+        """Shape (n, dimensions): the squares of each example's own gradient, added up, times a scale."""
+        steep = self.slopes * self.slopes
+        steep *= np.float32(scale)
+        product: Floats = steep.dot(self._vectors * self._vectors)
         return product
 
-    def move_words(self, network: Network, rates: Floats) -> None:
-        """Go down the gradient in U. `rates` has the learning rate of each row, shape (n, 1)."""
-        by = self.slopes * -rates
-        network.move_words(
-            (rows, by[indices, number], features)
-            for number, (indices, (rows, _, _, features)) in enumerate(
-                zip(self._indices, self._parts, strict=True)
-            )
-        )
+    def move_words(self, network: Network, rate: float, rates: Floats) -> None:
+        """Go down the gradient in U, at a rate, of which `rates` has the part for each row of the gate."""
+        rows, slopes = self._moving
+        by = rates.take(rows)
+        by *= slopes
+        by *= np.float32(-rate)
+        at = 0
+        for cells, end in zip(self._cells, self._ends, strict=True):
+            if end > at:
+                network.move_words(rows[at:end], by[at:end], cells)
+            at = end
