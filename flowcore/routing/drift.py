@@ -37,9 +37,12 @@ class Drift:
         if not vector.any():
             return
         self._latest.append(vector)
-        self._sum = self._sum + vector.astype("float64")
+        if len(self._latest) == 1:
+            self._sum = vector.astype("float64")
+        else:
+            self._sum += vector
         if len(self._latest) > self._settings.window:
-            self._sum = self._sum - self._latest.popleft()
+            self._sum -= self._latest.popleft()
 
     def learned(self, vector: Vectors) -> None:
         """A lesson came. Old ones fade, so that the memory is as long as ten windows."""

@@ -2,6 +2,8 @@
 
 Texts become vectors (`Embedder`), vectors find what is near (`VectorIndex`), and a `Gate` weighs the experts.
 Arrays are numpy's: vectors float32 of shape (n, dimensions), identifiers int64 of shape (n,).
+
+What a single request makes dozens of are structs of msgspec, which are made in a fraction of the time.
 """
 
 from __future__ import annotations
@@ -11,6 +13,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 import attrs
+import msgspec
 
 if TYPE_CHECKING:
     import numpy as np
@@ -172,8 +175,7 @@ class Expert:
     """Whether trying it out changes something: such an expert is never chosen for the sake of learning."""
 
 
-@attrs.frozen(kw_only=True)
-class Near:
+class Near(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A pattern near to a query."""
 
     id: int
@@ -201,8 +203,7 @@ class Query:
     """The experts that may be chosen, where not all may: no other is in the answer, or counts for it."""
 
 
-@attrs.frozen(kw_only=True)
-class Choice:
+class Choice(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One expert that a gate ranks, and why."""
 
     expert: str
@@ -212,8 +213,7 @@ class Choice:
     """What spoke for it: `gate`, `nearest`, `words`, `load`, ... and how much."""
 
 
-@attrs.frozen(kw_only=True)
-class Ranking:
+class Ranking(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a gate makes of a query."""
 
     choices: tuple[Choice, ...]

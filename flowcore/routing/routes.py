@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import attrs
+import msgspec
 
 from flowcore.envelope import Owner
 from flowcore.errors import UnknownTarget
@@ -18,8 +19,7 @@ if TYPE_CHECKING:
 _LOOKED_AT = 256
 
 
-@attrs.frozen(kw_only=True)
-class Ranked:
+class Ranked(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One expert of an answer, and why it is there."""
 
     expert: str
@@ -33,8 +33,7 @@ class Ranked:
     """How busy its agent is, 0 to 1."""
 
 
-@attrs.frozen(kw_only=True)
-class Neighbour:
+class Neighbour(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A pattern that is near to the query: what was asked then, and who it was for."""
 
     text: str
@@ -45,8 +44,7 @@ class Neighbour:
     """Above 0 for what was right, below 0 for what was wrong."""
 
 
-@attrs.frozen(kw_only=True)
-class Route:
+class Route(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """What a router makes of a request in words."""
 
     id: str

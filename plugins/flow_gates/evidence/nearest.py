@@ -34,11 +34,12 @@ def shares(
     for one in near:
         place = places.get(one.expert)
         similarity, weight = one.similarity, one.weight
-        if place is None or not math.isfinite(similarity) or not math.isfinite(weight):
+        if place is None:
             continue
-        if not -1.0 <= similarity <= 1.0:
+        if not (-1.0 <= similarity <= 1.0 and -1.0 <= weight <= 1.0):
+            if not math.isfinite(similarity) or not math.isfinite(weight):
+                continue
             similarity = min(max(similarity, -1.0), 1.0)
-        if not -1.0 <= weight <= 1.0:
             weight = min(max(weight, -1.0), 1.0)
         vote = weight * math.exp((similarity - 1.0) * steep)
         votes[place] = votes.get(place, 0.0) + vote

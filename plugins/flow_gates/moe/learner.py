@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import numpy as np
@@ -198,7 +198,7 @@ class Learner:
         self,
         scored: Scored,
         vector: Floats,
-        nearest: Iterable[float] = (),
+        nearest: Sequence[float] = (),
         order: Places | None = None,
     ) -> float:
         """How strong the best expert is: `Scope`'s u.
@@ -206,9 +206,10 @@ class Learner:
         `nearest` are the similarities of patterns near by; without them, the nearest of what is kept counts.
         `order` has the indices of the experts, best first, where it is known.
         """
-        found = [finite(one, 0.0) for one in nearest]
-        if found and self.config.replay.kind != "off":
-            similarity = min(max(*found, -1.0), 1.0)
+        if nearest and self.config.replay.kind != "off":
+            similarity = max(nearest)
+            if not -1.0 <= similarity <= 1.0:
+                similarity = min(max(*(finite(one, 0.0) for one in nearest), -1.0), 1.0)
         else:
             if order is None:
                 order = np.negative(scored.logits).argsort(kind="stable")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import msgspec
 import numpy as np
 import pytest
 
@@ -51,7 +52,7 @@ def test_patterns_decide_where_words_do_not() -> None:
     asked = query("the usual, please")
     near = [Near(id=one, expert="music.play", similarity=0.97) for one in range(3)]
     assert gate().rank(attrs.evolve(asked, near=near), 1).choices[0].expert == "music.play"
-    wrong = [attrs.evolve(one, weight=-1.0) for one in near]
+    wrong = [msgspec.structs.replace(one, weight=-1.0) for one in near]
     ranking = gate().rank(attrs.evolve(asked, near=wrong), len(TOOLS))
     assert ranking.choices[-1].expert == "music.play"
 
