@@ -1,5 +1,6 @@
 // The way to the node: requests with the token, and the stream of what changes.
-// The token is kept in this tab alone, and goes nowhere but into the Authorization header.
+// The token is kept in this tab alone, and goes nowhere but into the Authorization header. There are no cookies;
+// requests are of the same origin so that a browser shows its client certificate, where the node asks for one.
 
 const KEY = "flow-token";
 const OWN = { "x-flow-dashboard": "1" };
@@ -26,7 +27,7 @@ function headers() {
 }
 
 export async function ask(path, body) {
-  const asked = { headers: headers(), credentials: "omit", cache: "no-store" };
+  const asked = { headers: headers(), credentials: "same-origin", cache: "no-store" };
   if (body !== undefined) {
     asked.method = "POST";
     asked.headers["content-type"] = "application/json";
@@ -57,7 +58,7 @@ export async function follow(told, state) {
   for (;;) {
     try {
       const answer = await fetch("/live", {
-        headers: headers(), credentials: "omit", cache: "no-store",
+        headers: headers(), credentials: "same-origin", cache: "no-store",
       });
       if (!answer.ok) {
         const data = await answer.json().catch(() => ({}));
