@@ -23,7 +23,7 @@ from benchmarks.servers import ON_CLIENTS_CPU, Server, free_port, running
 from flow_exporters.otlp.messages import Messages
 from flowcore.telemetry import SpanKind, SpanRecord
 
-ROUNDS = 9
+ROUNDS = 7
 SECONDS = 1.0
 CONNECTIONS = 16
 CASES = ("in-process", "stdio")
