@@ -15,6 +15,9 @@ from flowcore.telemetry.settings import TelemetrySettings
 from flowcore.telemetry.tracing import Ended, Tracer
 from flowcore.telemetry.views import spans_of
 
+MOST_REMEMBERED = 50_000
+"""Spans of all traces that are remembered: of large ones there are fewer."""
+
 
 class Telemetry:
     """What a node tells of itself. Lives as long as its flow."""
@@ -37,6 +40,8 @@ class Telemetry:
         """Who tells it, in OpenTelemetry's terms."""
         self.recent: deque[Ended] = deque(maxlen=settings.recent)
         """Traces that ended, the latest last."""
+        self._remembered = 0
+        """Their spans."""
         self.exporters: dict[str, Exporting] = {}
         """Those that are open now, by name."""
         self._counts: dict[str, dict[Signal, Counts]] = {}
@@ -60,7 +65,13 @@ class Telemetry:
             self.tracer.content = settings.content
 
     def _trace_ended(self, ended: Ended, wanted: bool) -> None:
-        self.recent.append(ended)
+        recent = self.recent
+        self._remembered += len(ended.spans)
+        if len(recent) == recent.maxlen:
+            self._remembered -= len(recent.popleft().spans) if recent else len(ended.spans)
+        recent.append(ended)
+        while self._remembered > MOST_REMEMBERED:
+            self._remembered -= len(recent.popleft().spans)
         if wanted and self._of_traces:
             records = ended.records()
             for one in self._of_traces:

@@ -48,7 +48,9 @@ def test_a_node_that_is_seen() -> None:
             target=lambda: heard.append(ctl("events", "--count", "1", "--json"))
         )
         listening.start()
-        while not heard:
+        for _ in range(100):
+            if heard:
+                break
             for step in ("pause", "resume"):
                 ctl("agents", step, "notes")
         listening.join()

@@ -78,6 +78,18 @@ async def test_only_so_many_traces_are_remembered() -> None:
         assert [one["request"] for one in listed] == [one["id"] for one in told[:1:-1]]
 
 
+async def test_large_traces_take_the_place_of_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    from flowcore.telemetry import telemetry
+
+    monkeypatch.setattr(telemetry, "MOST_REMEMBERED", 7)
+    async with serving() as (flow, client, url):
+        told = [await called(client, url, "it.echo", text="x") for _ in range(5)]
+        assert [one.trace.request for one in flow.telemetry.recent] == [x["id"] for x in told[-2:]]
+    async with serving(telemetry={"recent": 0}) as (flow, client, url):
+        await called(client, url, "it.echo", text="x")
+        assert not flow.telemetry.recent
+
+
 async def test_where_nothing_is_traced_nothing_is_told() -> None:
     async with serving(telemetry={"enabled": False}) as (flow, client, url):
         assert "trace" not in await called(client, url, "it.echo", text="x")
