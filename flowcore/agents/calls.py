@@ -98,12 +98,12 @@ class Calls:
                 except CallError as error:
                     came = Came.FAULTY if isinstance(error, _WORKER_FAULTS) else Came.FAILED
                     if span is not None:
-                        span.fail(type(error).__name__, error.message)
+                        span.failed_by(error)
                     raise
                 except Exception as error:
                     came = Came.LOST if live.lost else Came.FAULTY
                     if span is not None:
-                        span.fail(type(error).__name__)
+                        span.failed_by(error)
                     if live.lost:
                         raise self._lost(live) from error
                     raise

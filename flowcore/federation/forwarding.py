@@ -77,10 +77,10 @@ class Forwarding:
             if envelope.method == "tools/call" and tool_failed(reply.result):
                 span.fail("tool_error")
         except NodeFailed as error:
-            span.fail(type(error.outcome).__name__, error.outcome.message)
+            span.failed_by(error.outcome)
             raise
         except CallError as error:
-            span.fail(type(error).__name__, error.message)
+            span.failed_by(error)
             raise
         except BaseException:
             span.note(**{"flowcore.cancelled": True})

@@ -177,7 +177,7 @@ class Serving:
             except CallError as error:
                 outcome = failed(error)
                 if envelope.span is not None:
-                    envelope.span.fail(type(error).__name__, error.message)
+                    envelope.span.failed_by(error)
             await peer.said_all()
             if isinstance(outcome, Reply):
                 *first, last = pieces(bytes(outcome.result))

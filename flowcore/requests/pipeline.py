@@ -481,10 +481,8 @@ def _note_result(span: Span, above: Span | None, reply: Reply) -> None:
 
 def _note_failure(span: Span, error: BaseException) -> None:
     """Why a request did not come to a result."""
-    if isinstance(error, CallError):
-        span.fail(type(error).__name__, error.message)
-    elif isinstance(error, Exception):
-        span.fail(type(error).__name__)
+    if isinstance(error, Exception):
+        span.failed_by(error)
     else:
         span.note(**{"flowcore.cancelled": True})
 

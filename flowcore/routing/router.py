@@ -118,7 +118,7 @@ class Router:
         try:
             span.about = route = await self._route(text, k, principal, edge, explore)
         except CallError as error:
-            span.fail(type(error).__name__, error.message)
+            span.failed_by(error)
             raise
         finally:
             span.finish(trio.current_time())

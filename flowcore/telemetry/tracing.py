@@ -17,6 +17,7 @@ from typing import Final
 import msgspec
 from msgspec import Raw
 
+from flowcore.errors import CallError, InvalidArguments, UnknownTarget
 from flowcore.telemetry.context import (
     SAMPLED,
     TRACEPARENT,
@@ -97,6 +98,13 @@ class Span(msgspec.Struct, eq=False):
         self.attributes = {**self.attributes, "error.type": kind}
         self.error = message[:_MOST_TEXT]
         self.trace.failed = True
+
+    def failed_by(self, error: Exception) -> None:
+        """It went wrong with this error. What says of arguments that they do not fit may quote them: only its
+        name is told; and so of what is no typed error, whose text is for the log."""
+        quotes = isinstance(error, InvalidArguments) and not isinstance(error, UnknownTarget)
+        told = isinstance(error, CallError) and not quotes
+        self.fail(type(error).__name__, str(error) if told else "")
 
     def note(self, **attributes: Value) -> None:
         """Say more of it; for what happens rarely: what is always said belongs into `describe`."""

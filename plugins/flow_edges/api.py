@@ -522,7 +522,7 @@ class Api:
             reply = await self._host.submit(envelope)
         except CallError as error:
             if span is not None:
-                span.fail(type(error).__name__, error.message)
+                span.failed_by(error)
                 span.note(**{"http.response.status_code": error.http_status})
             raise
         finally:

@@ -92,10 +92,10 @@ class Recorder:
     def ended(self, span: Span, error: BaseException | None = None) -> None:
         """A request has been answered, or ended without an answer."""
         if isinstance(error, CallError):
-            span.fail(type(error).__name__, error.message)
+            span.failed_by(error)
             span.note(**{"rpc.response.status_code": str(error.wire_code)})
         elif isinstance(error, Exception):
-            span.fail(type(error).__name__)
+            span.failed_by(error)
         elif error is not None:
             span.note(**{"flowcore.cancelled": True})
         span.finish(self._now())

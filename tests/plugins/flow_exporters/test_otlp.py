@@ -14,7 +14,7 @@ import trio
 
 from flowcore import open_flow
 from flowcore.assembly import Status
-from flowcore.errors import CallError, UnknownTarget
+from flowcore.errors import CallError, SchemaViolation, UnknownTarget
 from flowcore.flow import Flow
 from flowcore.requests import Envelope, Guard
 from flowcore.telemetry import ExporterSettings, Exporting, Signal
@@ -67,6 +67,24 @@ async def test_spans_arrive_with_their_parents_and_what_they_say() -> None:
             "deployment.environment.name": "t",
         }
         assert collector.heads[0]["content-type"] == "application/x-protobuf"
+
+
+async def test_arguments_and_results_are_told_only_where_that_is_asked_for() -> None:
+    told = {"gen_ai.tool.call.arguments", "gen_ai.tool.call.result"}
+    for content in (False, True):
+        with collecting() as collector:
+            exporter = {"type": "otlp", "endpoint": collector.url, "signals": ["traces"]}
+            telemetry = {"sampling": 1.0, "content": content}
+            async with open_flow({"telemetry": telemetry, "exporter": {"to": exporter}}) as flow:
+                await flow.call("flow.agents", {})
+                with pytest.raises(SchemaViolation, match="canary"):
+                    await flow.call("flow.agents", {"canary": 1})
+                seen = str([await flow.trace(one.trace.id) for one in flow.telemetry.recent])
+            assert ("canary" in seen) is content
+            collector.spans.pop()  # the one that was refused
+            said = attributes(collector.named("invoke_agent flow").attributes)
+            assert (said.keys() >= told) is content
+            assert not (not content and said.keys() & told)
 
 
 async def test_what_waits_at_the_end_is_still_sent() -> None:
