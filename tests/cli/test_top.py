@@ -125,7 +125,7 @@ class Terminal:
 
     def read(self) -> None:
         """Some more of what it prints."""
-        ready, _, _ = select.select([self.descriptor], [], [], 20)
+        ready, _, _ = select.select([self.descriptor], [], [], 45)
         assert ready, f"nothing came any more after {self.seen[-500:]!r}"
         self.seen += os.read(self.descriptor, 65536)
 
@@ -137,7 +137,7 @@ class Terminal:
 
     def until(self, pattern: str) -> list[str]:
         """Wait for a picture that has a line like this; the picture."""
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + 45
         seen = len(self.pictures())
         while time.monotonic() < ends:
             for picture in self.pictures()[max(0, seen - 1) :]:
@@ -148,7 +148,7 @@ class Terminal:
 
     def until_small(self, columns: int, rows: int) -> None:
         """Wait for a picture that fits."""
-        ends = time.monotonic() + 20
+        ends = time.monotonic() + 45
         while time.monotonic() < ends:
             last = self.pictures()[-1]
             if len(last) <= rows and max(map(len, last)) <= columns:

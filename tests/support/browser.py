@@ -29,7 +29,7 @@ ARGUMENTS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
 ]
-SOON = 20_000
+SOON = 45_000
 """Milliseconds that a page may take to show what it is waited for."""
 
 
