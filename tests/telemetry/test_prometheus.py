@@ -250,7 +250,7 @@ def expressions_of_the_alerts() -> dict[str, str]:
 
 async def test_every_expression_has_data_of_live_nodes(tmp_path: pathlib.Path) -> None:
     waiting = [*expressions_of_the_dashboard(), *expressions_of_the_alerts().values()]
-    with trio.fail_after(120):
+    with trio.fail_after(300):
         async with watched(tmp_path) as one:
             while waiting:
                 await one.work()
