@@ -10,6 +10,8 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
+import msgspec
+
 from support.simulation.ends import Broken
 
 MEMBERSHIP = b"\x01"
@@ -123,7 +125,7 @@ class Oracle:
         before = self.votes.setdefault((name, term), candidate)
         if before != candidate:
             raise Broken(f"votes: {name} votes for {before} and {candidate} in term {term}")
-        promised = server.store.durable.promised
+        promised = _promised(server.store.durable.hard_state)
         if promised != (term, candidate) and promised[0] <= term:
             raise Broken(
                 f"durability: {name} votes for {candidate} in term {term}, and its disk says {promised}"
@@ -277,3 +279,11 @@ class Oracle:
                 raise Broken(
                     f"durability: {name} commits {position}, and {have} of {sorted(voters)} have it"
                 )
+
+
+def _promised(hard_state: bytes) -> tuple[int, str]:
+    """The term and vote that would be there after a crash."""
+    if not hard_state:
+        return 0, ""
+    _, term, vote, *_ = msgspec.msgpack.decode(hard_state)
+    return term, vote

@@ -22,13 +22,13 @@ from support.raft_world.build import Build, shipped
 from support.raft_world.figure8 import Figure8
 from support.raft_world.operator import Operator
 from support.raft_world.oracle import Oracle
-from support.raft_world.server import Policy, Server
+from support.raft_world.server import Policy, RaftServer
 from support.raft_world.sideline import Sideline
 from support.raft_world.state import StateMachine
-from support.raft_world.store import LOG
 from support.simulation.client import Client
 from support.simulation.ends import Broken, check_exactly_once, check_one_order
 from support.simulation.machine import Machine
+from support.simulation.store import LOG
 
 CLIENTS = 4
 LOOKED_FOR = ("", "", "", "figure 8", "figure 8", "stale reads", "stale reads")
@@ -105,8 +105,8 @@ class Run:
             self.world.after(chance.uniform(1.0, seconds), self._corrupt)
 
     def _start(self, voters: tuple[str, ...]) -> Any:
-        def start(host: Host) -> Server:
-            return Server(host, self.build, self.policy, self.oracle, voters, self._revive)
+        def start(host: Host) -> RaftServer:
+            return RaftServer(host, self.build, self.policy, self.oracle, voters, self._revive)
 
         return start
 

@@ -11,19 +11,8 @@ from flowcore.state import SnapshotInfo
 from flowcore.testing import Host
 from support.raft_world.build import Build
 from support.raft_world.oracle import Oracle
-from support.raft_world.store import Store
 from support.simulation.client import Answer, Request
-
-TICK = 0.05
-"""Seconds of a tick."""
-
-
-class Reading(NamedTuple):
-    """A client that waits for a read index, and then for the state."""
-
-    client: str
-    call: int
-    key: str
+from support.simulation.server import Reading, Server
 
 
 class Policy(NamedTuple):
@@ -40,8 +29,8 @@ class Policy(NamedTuple):
     """`Machine`, or `StateMachine` which is the real one."""
 
 
-class Server:
-    """One life of a server."""
+class RaftServer(Server):
+    """One life of a server with Raft's engine."""
 
     def __init__(
         self,
@@ -52,12 +41,10 @@ class Server:
         voters: tuple[str, ...],
         revive: Callable[[str], None],
     ) -> None:
-        self.host = host
+        super().__init__(host, oracle, revive)
         self.policy = policy
         self._build = build
-        self._oracle = oracle
-        self._revive = revive
-        self.store = store = Store(host)
+        store = self.store
         contents = store.stored
         restored = build.Restored(
             contents.hard_state,
@@ -77,15 +64,9 @@ class Server:
         self._snapshot_at = self.machine.position
         self._saving = False
         self._proposed: dict[int, tuple[int, str, int]] = {}
-        self._reads: dict[int, Reading] = {}
-        self._waiting: list[tuple[int, Reading]] = []
-        self._numbers = 0
-        self._later: dict[str, Callable[[], None]] = {}
         self._pieces: dict[str, tuple[SnapshotInfo, list[bytes]]] = {}
         self._incoming: list[bytes] = []
-        self._ticks = int(host.monotonic / TICK)
-        host.timer("tick", TICK)
-        self._after()
+        self._begin()
 
     def _replay(self) -> None:
         """Bring the state to where the engine says that it was given everything."""
@@ -100,22 +81,10 @@ class Server:
 
     # ---- what happens to it
 
-    def on_timer(self, timer: str) -> None:
-        if timer == "tick":
-            self.host.timer("tick", TICK)
-        else:
-            self._later.pop(timer)()
-        self._after()
-
-    def on_message(self, sender: str, message: Any) -> None:
-        self._pass_time()
-        if isinstance(message, Request):
-            self._asked(sender, message)
-        else:
-            if self.policy.as_bytes:
-                message = self._build.decode(message)
-            self.engine.step(sender, message)
-        self._after()
+    def _step(self, sender: str, message: Any) -> None:
+        if self.policy.as_bytes:
+            message = self._build.decode(message)
+        self.engine.step(sender, message)
 
     def act(self, call: Callable[[Any], object]) -> bool:
         """Have an operator do something with the engine; whether it was not refused."""
@@ -128,84 +97,28 @@ class Server:
         self._after()
         return done
 
-    def _after(self) -> None:
-        self._pass_time()
-        self._pump()
-        if self.host.alive:
-            self._oracle.look(self)
-
-    def _pass_time(self) -> None:
-        """Tell the engine all ticks that have passed: a node that hung has missed some."""
-        due = int(self.host.monotonic / TICK)
-        while self._ticks < due:
-            self._ticks += 1
-            self.engine.tick()
-
     # ---- what it does
 
-    def _pump(self) -> None:
-        engine, host = self.engine, self.host
-        while host.alive and (ready := engine.ready()):
-            if ready.write is not None:
-                self._oracle.writes(self, ready.write)
-            self._oracle.look(self)
-            for to, message in ready.messages:
-                self._oracle.says(self, to, message)
-                host.send(to, self._build.encode(message) if self.policy.as_bytes else message)
-            if ready.chunk is not None:
-                self._take_piece(ready.chunk)
-            if ready.write is not None:
-                self._write(ready.write)
-            if ready.snapshot is not None:
-                self._install(ready.snapshot)
-            for entry in ready.committed:
-                self._apply(entry)
-            for state in ready.reads:
-                self._read_state(state)
-            for fetch in ready.fetches:
-                self._soon(partial(self._fetch, fetch))
-            for wanted in ready.chunks_wanted:
-                self._soon(partial(self._give_piece, wanted))
-            if ready.committed or ready.snapshot or ready.reads:
-                self._answer_reads()
-        if host.alive:
-            self._maybe_snapshot()
+    def _say(self, ready: Any) -> None:
+        for to, message in ready.messages:
+            self._oracle.says(self, to, message)
+            self.host.send(to, self._build.encode(message) if self.policy.as_bytes else message)
+        if ready.chunk is not None:
+            self._take_piece(ready.chunk)
 
-    def _soon(self, call: Callable[[], None]) -> None:
-        """Do something after the time that a disk needs to read."""
-        self._numbers += 1
-        timer = f"later {self._numbers}"
-        self._later[timer] = call
-        self.host.timer(timer, self.host.random.uniform(0.0, 0.01))
-
-    def _write(self, write: Any) -> None:
-        try:
-            self.store.write(write, lambda error: self._written(write, error))
-        except OSError as error:
-            self._disk_failed(error)
-
-    def _written(self, write: Any, error: OSError | None) -> None:
-        self._pass_time()
-        if self.engine.failed:
-            return
-        if error is not None:
-            self._disk_failed(error)
-        else:
-            self._oracle.wrote(self, write)
-            self.engine.persisted(write.number)
-        self._after()
-
-    def _disk_failed(self, error: OSError) -> None:
-        """Hand over, say so, and start again after a while."""
-        if self.engine.failed:
-            return
-        self.engine.disk_failed(str(error))
-        self._later["stop"] = lambda: self._stop(str(error))
-        self.host.timer("stop", 0.2)
-
-    def _stop(self, why: str) -> None:
-        self.host.stop(why)
-        self._revive(self.host.name)
+    def _do(self, ready: Any) -> None:
+        if ready.snapshot is not None:
+            self._install(ready.snapshot)
+        for entry in ready.committed:
+            self._apply(entry)
+        for state in ready.reads:
+            self._read_state(state)
+        for fetch in ready.fetches:
+            self._soon(partial(self._fetch, fetch))
+        for wanted in ready.chunks_wanted:
+            self._soon(partial(self._give_piece, wanted))
+        if ready.committed or ready.snapshot or ready.reads:
+            self._answer_reads()
 
     def _apply(self, entry: Any) -> None:
         data = self._build.command_of(entry.data)
@@ -236,26 +149,9 @@ class Server:
         except self._build.Refused as refused:
             self.host.send(client, Answer(request.call, False, None, refused.leader))
 
-    def _read_state(self, state: Any) -> None:
-        reading = self._reads.pop(state.context)
-        if state.position is None:
-            self.host.send(reading.client, Answer(reading.call, False))
-        else:
-            self._waiting.append((state.position, reading))
-
-    def _answer_reads(self) -> None:
-        rest = []
-        for position, reading in self._waiting:
-            if self.machine.position >= position:
-                result = self.machine.read(reading.key)
-                self.host.send(reading.client, Answer(reading.call, True, result))
-            else:
-                rest.append((position, reading))
-        self._waiting = rest
-
     # ---- snapshots
 
-    def _maybe_snapshot(self) -> None:
+    def _rest(self) -> None:
         if self.machine.position - self._snapshot_at >= self.policy.snapshot_every:
             self.snapshot()
 
@@ -265,25 +161,13 @@ class Server:
         if self._saving or self.engine.failed or position <= self.engine.log.start:
             return
         self._snapshot_at = position
-        try:
-            self.store.save(
-                self.engine.describe(position),
-                self.machine.dump(),
-                lambda error: self._saved(position, error),
-            )
-        except OSError as error:
-            self._disk_failed(error)
-            return
-        self._saving = True
+        self._saving = self._save(
+            self.engine.describe(position), self.machine.dump(), lambda: self._saved(position)
+        )
 
-    def _saved(self, position: int, error: OSError | None) -> None:
-        self._pass_time()
+    def _saved(self, position: int) -> None:
         self._saving = False
-        if error is not None:
-            self._disk_failed(error)
-        elif not self.engine.failed:
-            self.engine.compact(max(0, position - self.policy.keep))
-        self._after()
+        self.engine.compact(max(0, position - self.policy.keep))
 
     def _give_piece(self, wanted: Any) -> None:
         picture, info = self.store.durable_picture, self.store.info
@@ -311,20 +195,11 @@ class Server:
             self._soon(lambda: self.engine.chunk_stored(chunk.info.position, chunk.number))
             return
 
-        def done(error: OSError | None) -> None:
-            self._pass_time()
-            if self.engine.failed:
-                return
-            if error is not None:
-                self._disk_failed(error)
-            else:
-                self.engine.chunk_stored(chunk.info.position, chunk.number)
-            self._after()
-
-        try:
-            self.store.save(chunk.info, b"".join(self._incoming), done)
-        except OSError as error:
-            self._disk_failed(error)
+        self._save(
+            chunk.info,
+            b"".join(self._incoming),
+            lambda: self.engine.chunk_stored(chunk.info.position, chunk.number),
+        )
 
     def _install(self, info: SnapshotInfo) -> None:
         picture = self.store.picture

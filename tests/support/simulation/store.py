@@ -48,14 +48,6 @@ class Contents:
     def last(self) -> int:
         return self.start + len(self.entries)
 
-    @property
-    def promised(self) -> tuple[int, str]:
-        """The term and vote that would be there after a crash."""
-        if not self.hard_state:
-            return 0, ""
-        _, term, vote, *_ = msgspec.msgpack.decode(self.hard_state)
-        return term, vote
-
     def term(self, position: int) -> int | None:
         if position == self.start:
             return self.start_term
