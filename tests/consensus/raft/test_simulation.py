@@ -15,7 +15,7 @@ import pytest
 from support.raft_world.build import shipped
 from support.raft_world.campaign import CAMPAIGN
 from support.raft_world.mutants import MUTANTS, Mutant
-from support.raft_world.play import Run, play
+from support.raft_world.play import RaftRun, play
 from support.raft_world.state import StateMachine
 from support.untraced import TESTS, UNTRACED
 
@@ -42,14 +42,14 @@ def test_it_holds() -> None:
 
 
 def test_one_seed_is_one_run() -> None:
-    runs = [Run(7, trace=10**6) for _ in range(2)]
+    runs = [RaftRun(7, trace=10**6) for _ in range(2)]
     outcomes = [run.play() for run in runs]
     assert outcomes[0] == outcomes[1]
     assert list(runs[0].world.lines()) == list(runs[1].world.lines())
 
 
 def test_some_runs_have_the_state_that_is_shipped() -> None:
-    runs = [Run(seed) for seed in range(100)]
+    runs = [RaftRun(seed) for seed in range(100)]
     real = [run for run in runs if run.policy.machine is StateMachine]
     assert len(real) >= 3
     for run in real[:3]:
