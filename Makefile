@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 ROOT := $(shell [ "$$(id -u)" = 0 ] && command -v apt-get)
 
-.PHONY: serve demo cluster cluster-etcd cluster-bft prometheus test test-long test-security fuzz simulate simulate-swim mutants lint format docs benchmark conformance coverage node erlang tools annoy postgres etcd models clean test-browser browser figures
+.PHONY: serve demo cluster cluster-etcd cluster-bft prometheus test test-long test-security fuzz simulate simulate-bft simulate-swim mutants mutants-bft lint format docs benchmark conformance coverage node erlang tools annoy postgres etcd models clean test-browser browser figures
 
 serve: .venv/ready
 	$(BIN)/flowserve --config configs/quickstart.toml
@@ -65,6 +65,13 @@ SEEDS ?= 1000
 FIRST ?= 0
 simulate: .venv/ready
 	PYTHONPATH=tests $(BIN)/python -m support.raft_world $(SEEDS) $(FIRST)
+
+# Byzantine agreement among liars, in the same world, and the faults planted in its engine
+simulate-bft: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -m support.bft_world $(SEEDS) $(FIRST)
+
+mutants-bft: .venv/ready
+	PYTHONPATH=tests $(BIN)/python -m support.bft_world --mutants 2000
 
 # a swarm of 64 through loss, crashes, cuts and partitions, seed by seed, on all cores: 3 s of CPU a seed
 simulate-swim: .venv/ready

@@ -23,6 +23,7 @@ class Build:
     epochs: Any
     entries: Any
     blocks: Any
+    checkpoints: Any
     messages: Any
     signing: Any
     form: bool = True

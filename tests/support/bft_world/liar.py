@@ -63,6 +63,12 @@ class Liar(BftServer):
         if heard:
             self.engine.step(sender, message)
 
+    def _state_at(self, height: int) -> bytes | None:
+        dump = super()._state_at(height)
+        for strategy in self.strategies:
+            dump = None if dump is None else strategy.state(self, height, dump)
+        return dump
+
     def on_timer(self, timer: str) -> None:
         if timer == "tick":
             for strategy in self.strategies:

@@ -74,9 +74,9 @@ class Oracle:
         """By liar: who knows it."""
         self.caught = 0
         """How often somebody heard a contradiction."""
-        self.views = 0
-        self.certified = 0
-        self._ring = ring
+        self.views = self.certified = self.censored = self.taken = 0
+        """How many views were given up, blocks looked at, censors found out, states taken in."""
+        self.ring = ring
         self._seen: dict[str, _Seen] = {}
         self._promised: dict[str, _Promised] = {}
 
@@ -166,7 +166,7 @@ class Oracle:
             height,
             found.digest,
             self.voters[height],
-            self._ring.verify,
+            self.ring.verify,
             self._form,
         )
         if why:
@@ -202,10 +202,12 @@ class Oracle:
         ):
             raise Broken(f"checkpoint: {name} takes a standing that is not of what was decided")
         self._seen[name].open.clear()
+        self.taken += 1
 
     def told(self, server: Any, event: Any) -> None:
         """Something that a person may want to know."""
         self.views += event.kind == "view"
+        self.censored += event.kind == "censored"
         if event.kind in ("evidence", "accused"):
             self._accuses(server.host.name, event.about)
 
@@ -258,7 +260,7 @@ class Oracle:
             signed.valid,
             signed.digest,
         )
-        return self._ring.verify(voters.keys[signed.signer], said, signed.signature)
+        return self.ring.verify(voters.keys[signed.signer], said, signed.signature)
 
     # ---- after every step
 

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from random import Random
 from typing import Any
 
 import attrs
 
-from flowcore.testing import Disk, Faults, Host, Link, Nemesis, World, long_tail, uniform
+from flowcore.testing import Disk, Faults, Host, Link, Nemesis, long_tail, uniform
 from support.bft_world import verifier
 from support.bft_world.build import Build, shipped
 from support.bft_world.keys import HashRing, RealRing, Ring
 from support.bft_world.liar import Liar
 from support.bft_world.oracle import Blind, Oracle
+from support.bft_world.schedule import Schedule, ScheduledWorld
 from support.bft_world.server import BftServer, Cluster
 from support.bft_world.strategies import STRATEGIES, Strategy
 from support.bft_world.twins import Twins
@@ -23,6 +25,10 @@ from support.simulation.run import Run
 CLIENTS = 3
 DISKS = (uniform(0.0002, 0.002), uniform(0.0002, 0.002), uniform(0.005, 0.03))
 """How long an fsync takes."""
+
+
+NONE = Faults(**{one.name: 0.0 for one in attrs.fields(Faults) if one.type == "float"})
+"""No faults at all."""
 
 
 @attrs.frozen(kw_only=True)
@@ -42,6 +48,8 @@ class Outcome:
     operations: int
     caught: int
     accused: int
+    censored: int
+    taken: int
     faults: dict[str, int]
 
     def counts(self) -> dict[str, int]:
@@ -54,6 +62,8 @@ class Outcome:
             "lies": sum(self.told.values()),
             "contradictions heard": self.caught,
             "liars accused": self.accused,
+            "blocks refused for what they leave out": self.censored,
+            "states taken in": self.taken,
         }
 
 
@@ -68,10 +78,12 @@ class BftRun(Run):
         seconds: float = 4.0,
         trace: int = 0,
         liars: int = -1,
-        lies: str = "",
+        lies: Sequence[str] = (),
+        calm: bool = False,
     ) -> None:
-        """`liars` of the nodes lie, by default f, which is as many as may; `lies` is what all of them do, a
-        name in `STRATEGIES`; by default chance says it for each.
+        """`liars` of the nodes lie, by default f, which is as many as may; `lies` are what all of them do,
+        names in `STRATEGIES`; by default chance says it for each. Where it is `calm`, the first leader is a
+        liar, and nothing else fails.
         """
         chance = Random(seed * 6007 + 5)
         self.build = build or shipped()
@@ -80,13 +92,19 @@ class BftRun(Run):
         most = (self.count - 1) // 3
         many = most if liars < 0 else liars
         self.liars = tuple(sorted(chance.sample(self.names, many)))
-        if many and chance.random() < 0.4:  # who leads first
+        if many and (chance.random() < 0.4 or calm):  # who leads first
             self.liars = (
                 self.names[0],
                 *[one for one in self.liars if one != self.names[0]][: many - 1],
             )
         self.honest = tuple(one for one in self.names if one not in self.liars)
-        super().__init__(seed, World(seed, link=_link(chance), trace=trace), seconds)
+        self.scheduled = not calm and chance.random() < 0.4
+        world = ScheduledWorld(
+            seed,
+            link=Link() if calm else _link(chance, scheduled=self.scheduled),
+            trace=trace,
+        )
+        super().__init__(seed, world, seconds)
         real = chance.random() < 0.02
         ring: Ring = RealRing(self.names, seed) if real else HashRing(self.names, seed)
         self.oracle = Oracle(
@@ -97,14 +115,21 @@ class BftRun(Run):
         self.cluster = _cluster(chance, self.build, ring, self.names)
         self.strategies: dict[str, tuple[Strategy, ...]] = {}
         for name in self.liars:
-            kinds = [lies] if lies else chance.sample([*STRATEGIES], chance.choice((1, 1, 2, 3)))
+            kinds = list(lies) or chance.sample([*STRATEGIES], chance.choice((1, 1, 2, 3)))
+            if self.scheduled and not lies and chance.random() < 0.8:
+                kinds = ["yes-sayer", "view liar"]
             self.strategies[name] = tuple(STRATEGIES[kind]() for kind in kinds)
         for name in self.names:
             node = self.world.add(name, self._lie if name in self.liars else self._serve)
             node.disk.latency = chance.choice(DISKS)
+        self.watched = chance.random() < 0.25
+        """Whether one client only reads, often."""
         for number in range(CLIENTS):
             self.world.add(f"client {number}", self._client)
-        self.nemesis = Nemesis(self.world, self.honest, _faults(chance))
+        self.nemesis = Nemesis(
+            world, self.honest, NONE if calm or self.scheduled else _faults(chance)
+        )
+        self.schedule = Schedule(world, self.honest, most) if self.scheduled else None
 
     def _serve(self, host: Host) -> BftServer:
         return BftServer(host, self.cluster, self.oracle, self._revive)
@@ -117,13 +142,17 @@ class BftRun(Run):
         return Liar(host, self.cluster, Blind(), self._revive, strategies)
 
     def _client(self, host: Host) -> Client:
-        self.clients.append(Client(host, self.honest, self.history, lambda: self.world.now))
+        does = "read" if self.watched and not self.clients else ""
+        self.clients.append(
+            Client(host, self.honest, self.history, lambda: self.world.now, does=does)
+        )
         return self.clients[-1]
 
     # ---- the whole of it
 
     def _outcome(self) -> Outcome:
-        oracle, told = self.oracle, {}
+        oracle = self.oracle
+        told: dict[str, int] = {}
         for strategies in self.strategies.values():
             for one in strategies:
                 told[one.name] = told.get(one.name, 0) + one.told
@@ -139,8 +168,14 @@ class BftRun(Run):
             operations=sum(one.done for one in self.clients),
             caught=oracle.caught,
             accused=len(oracle.accused),
-            faults=dict(self.nemesis.done),
+            censored=oracle.censored,
+            taken=oracle.taken,
+            faults={**self.nemesis.done, **{f"lies of a {name}": n for name, n in told.items()}},
         )
+
+    def _calm(self) -> None:
+        if self.schedule is not None:
+            self.schedule.stop()
 
     def _members(self) -> list[Any]:
         return [one for one in self.oracle.servers.values() if one.host.alive]
@@ -177,7 +212,9 @@ def play(seed: int, build: Build | None = None, **more: Any) -> Outcome:
     return outcome
 
 
-def _link(chance: Random) -> Link:
+def _link(chance: Random, *, scheduled: bool) -> Link:
+    if scheduled:  # which loses enough
+        return Link(latency=uniform(0.001, 0.006))
     low = chance.choice((0.001, 0.003, 0.01))
     return Link(
         latency=uniform(low, low * chance.choice((2, 3, 6))),

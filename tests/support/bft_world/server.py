@@ -230,8 +230,12 @@ class BftServer(Server):
                 found.append((one.data, certificate))
         engine.blocks_read(wanted.to, found[:20])
 
+    def _state_at(self, height: int) -> bytes | None:
+        """What is sent as the state at a checkpoint."""
+        return self.dumps.get(height)
+
     def _chunk_wanted(self, wanted: Any) -> None:
-        dump = self.dumps.get(wanted.height)
+        dump = self._state_at(wanted.height)
         at, size = wanted.number * self.cluster.piece, self.cluster.piece
         if dump is None or at >= len(dump):
             return

@@ -13,8 +13,9 @@ from typing import Any
 import msgspec
 
 from support.bft_world.liar import Liar
+from support.bft_world.server import state_digest
 from support.bft_world.verifier import NIL, PRECOMMIT, PREVOTE, PROPOSAL
-from support.simulation.machine import Command, encode
+from support.simulation.machine import Command, Machine, encode
 
 Out = Iterable[tuple[str, Any]]
 
@@ -41,6 +42,10 @@ class Strategy:
     def ticks(self, liar: Liar) -> None:
         """Time passes."""
 
+    def state(self, liar: Liar, height: int, dump: bytes) -> bytes:
+        """What is sent in the place of the state at a checkpoint."""
+        return dump
+
 
 def _own(liar: Liar, message: Any, *kinds: int) -> Any:
     """The statement of a message, if it is the liar's own and of one of these kinds."""
@@ -64,8 +69,8 @@ class EquivocatingLeader(Strategy):
 
     def __init__(self) -> None:
         super().__init__()
-        self._others: dict[tuple[int, int], tuple[Any, str]] = {}
-        """By height and view: the second proposal, and who gets which: a mark for each of the others."""
+        self._others: dict[tuple[int, int], tuple[Any, dict[str, str]]] = {}
+        """By height and view: the second proposal, and who gets which."""
 
     def says(self, liar: Liar, to: str, message: Any) -> Out:
         if _own(liar, message, PROPOSAL) and hasattr(message, "block"):
@@ -133,18 +138,27 @@ class DoubleVoter(Strategy):
 
 
 class YesSayer(Strategy):
-    """Votes for whatever anybody proposes, at once, in both kinds, whatever it has said before."""
+    """Tells each what it wants to hear: its votes are for what that one votes for."""
 
     name = "yes-sayer"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._answered: set[tuple[str, int, int, bytes]] = set()
+
+    def says(self, liar: Liar, to: str, message: Any) -> Out:
+        return [] if _own(liar, message, PREVOTE, PRECOMMIT) else [(to, message)]
+
     def hears(self, liar: Liar, sender: str, message: Any) -> bool:
         signed = getattr(message, "signed", None)
-        if signed is not None and signed.kind in (PROPOSAL, PREVOTE) and signed.digest != NIL:
+        if signed is None or signed.signer != sender or signed.kind != PREVOTE:
+            return True
+        what = (sender, signed.height, signed.view, signed.digest)
+        if what not in self._answered:
+            self._answered.add(what)
             self.told += 1
             for kind in (PREVOTE, PRECOMMIT):
-                lie = liar.vote(kind, signed.height, signed.view, signed.digest)
-                for to in liar.others if signed.kind == PROPOSAL else [sender]:
-                    liar.post(to, lie)
+                liar.post(sender, liar.vote(kind, signed.height, signed.view, signed.digest))
         return True
 
 
@@ -258,7 +272,7 @@ class Forger(Strategy):
         )
         return build.messages.Certificate(kind, epoch.number, height, view, digest, signatures)
 
-    def _block(self, liar: Liar) -> tuple[bytes, bytes, int] | None:
+    def _block(self, liar: Liar) -> tuple[bytes, bytes, int]:
         """A block that may follow: proposed by another, or its own; with its digest and view."""
         chance, build, engine = liar.chance, liar.cluster.build, liar.engine
         mine = [one for one in self._proposals if one.signed.height == engine.height]
@@ -349,37 +363,79 @@ class ViewLiar(Strategy):
         self._forger = Forger()
         self._proofs: deque[Any] = deque(maxlen=8)
         """Certificates of old views and heights."""
+        self._prevotes: dict[tuple[int, int, bytes], dict[str, bytes]] = {}
+        """By height, view and block: who has prevoted for it, and the signature."""
+        self._lies: dict[tuple[int, int], Any] = {}
+        self._blocks: dict[bytes, bytes] = {}
 
     def hears(self, liar: Liar, sender: str, message: Any) -> bool:
         self._forger.hears(liar, sender, message)
         proof = getattr(message, "proof", None)
         if proof is not None:
             self._proofs.append(proof)
+        signed = getattr(message, "signed", None)
+        if signed is not None and signed.kind == PREVOTE and signed.digest != NIL:
+            at = (signed.height, signed.view, signed.digest)
+            self._prevotes.setdefault(at, {})[signed.signer] = signed.signature
+        elif hasattr(message, "block"):
+            self._blocks[signed.digest] = message.block
         return True
+
+    def _stale(self, liar: Liar, height: int, view: int) -> tuple[bytes, bytes, int, Any] | None:
+        """A block that a quorum has prevoted for in an earlier view, with its digest, view and proof."""
+        epoch = liar.engine.epoch
+        found = []
+        for (at, valid, digest), signatures in self._prevotes.items():
+            if at != height or valid >= view or digest not in self._blocks:
+                continue
+            own = liar.signed(PREVOTE, height, valid, digest).signature
+            both = {**signatures, liar.name: own}
+            places = sorted(
+                (epoch.index[name], one) for name, one in both.items() if name in epoch.index
+            )
+            if len(places) >= epoch.quorum:
+                proof = liar.cluster.build.messages.Certificate(
+                    PREVOTE, epoch.number, height, valid, digest, places
+                )
+                found.append((self._blocks[digest], digest, valid, proof))
+        return liar.chance.choice(found) if found else None
 
     def says(self, liar: Liar, to: str, message: Any) -> Out:
         signed = _own(liar, message, PROPOSAL)
-        if not signed or not signed.view or not hasattr(message, "block"):
+        if not signed or not hasattr(message, "block"):
+            return [(to, message)]
+        self._blocks[signed.digest] = message.block
+        if not signed.view:
             return [(to, message)]
         self.told += 1
+        lie = self._lies.get((signed.height, signed.view))
+        if lie is None or liar.chance.random() < 0.1:
+            lie = self._lies[signed.height, signed.view] = self._lie(liar, message)
+        vote = liar.vote(PREVOTE, signed.height, signed.view, lie.signed.digest)
+        return [(to, lie), (to, vote)]
+
+    def _lie(self, liar: Liar, message: Any) -> Any:
+        """A proposal that an honest leader would not make."""
         build, chance, engine = liar.cluster.build, liar.chance, liar.engine
-        data, digest = message.block, signed.digest
+        signed, data, digest = message.signed, message.block, message.signed.digest
+        stale = self._stale(liar, signed.height, signed.view)
+        if stale is not None and chance.random() < 0.5:
+            data, digest, valid, proof = stale
+            said = liar.signed(PROPOSAL, signed.height, signed.view, digest, valid)
+            return build.messages.Proposal(said, data, proof)
         if chance.random() < 0.6:
             block = build.blocks.decode_block(data)
             fresh = [liar.request(_junk(liar, signed.view))]
             data = build.blocks.encode_block(msgspec.structs.replace(block, requests=fresh))
             digest = build.blocks.block_digest(data)
         valid, proof = -1, None
-        if chance.random() < 0.7:
+        if chance.random() < 0.5:
             valid = chance.choice((signed.view - 1, chance.randrange(signed.view)))
             proof = self._forger.certificate(liar, PREVOTE, engine.height, valid, digest)
             if self._proofs and chance.random() < 0.4:
                 proof = chance.choice(self._proofs)
-        lie = build.messages.Proposal(
-            liar.signed(PROPOSAL, signed.height, signed.view, digest, valid), data, proof
-        )
-        vote = liar.vote(PREVOTE, signed.height, signed.view, digest)
-        return [(to, lie), (to, build.messages.Vote(vote.signed))]
+        said = liar.signed(PROPOSAL, signed.height, signed.view, digest, valid)
+        return build.messages.Proposal(said, data, proof)
 
 
 class SilentLeader(Strategy):
@@ -390,6 +446,7 @@ class SilentLeader(Strategy):
     def __init__(self) -> None:
         super().__init__()
         self._silent = 1.0
+        self._for_good: bool | None = None
 
     def says(self, liar: Liar, to: str, message: Any) -> Out:
         if _own(liar, message, PROPOSAL) and liar.chance.random() < self._silent:
@@ -398,7 +455,9 @@ class SilentLeader(Strategy):
         return [(to, message)]
 
     def ticks(self, liar: Liar) -> None:
-        if liar.chance.random() < 0.02:
+        if self._for_good is None:
+            self._for_good = liar.chance.random() < 0.5
+        if not self._for_good and liar.chance.random() < 0.02:
             self._silent = liar.chance.choice((1.0, 1.0, 0.7, 0.0))
 
 
@@ -426,6 +485,11 @@ class StateCorrupter(Strategy):
 
     name = "state corrupter"
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._made_up: dict[int, bytes] = {}
+        """By height: a state that nobody had."""
+
     def says(self, liar: Liar, to: str, message: Any) -> Out:
         lie = self._corrupted(liar, message)
         if lie is None:
@@ -433,13 +497,46 @@ class StateCorrupter(Strategy):
         self.told += 1
         return [(to, lie)] if liar.chance.random() < 0.8 else [(to, message), (to, lie)]
 
-    def post_chunk(self, liar: Liar, message: Any) -> Any:
-        """A piece of the state, changed."""
-        data = bytearray(message.data)
-        if data and liar.chance.random() < 0.7:
-            data[liar.chance.randrange(len(data))] ^= 1 << liar.chance.randrange(8)
+    def state(self, liar: Liar, height: int, dump: bytes) -> bytes:
+        if height in self._made_up:
+            return self._made_up[height]
+        if liar.chance.random() < 0.7:
+            dump = self._changed(liar, dump)
             self.told += 1
-        return msgspec.structs.replace(message, data=bytes(data))
+        return dump
+
+    def _changed(self, liar: Liar, data: bytes) -> bytes:
+        """With one bit that is another."""
+        changed = bytearray(data)
+        changed[liar.chance.randrange(len(changed))] ^= 1 << liar.chance.randrange(8)
+        return bytes(changed)
+
+    def _checkpoint(self, liar: Liar, checkpoint: Any) -> Any:
+        """A checkpoint that nobody has certified: of another state, or of another standing."""
+        build, chance = liar.cluster.build, liar.chance
+        height = checkpoint.certificate.height
+        kind = chance.random()
+        if kind < 0.3:
+            return msgspec.structs.replace(
+                checkpoint, standing=self._changed(liar, checkpoint.standing)
+            )
+        dump = liar.dumps.get(height)
+        if kind < 0.6 or dump is None:
+            return msgspec.structs.replace(checkpoint, state=chance.randbytes(32))
+        machine = Machine.load(dump)
+        machine.values["x"] = "what nobody wrote"
+        made_up = self._made_up[height] = machine.dump()
+        state = state_digest(made_up)
+        digest = build.checkpoints.subject(checkpoint.standing, state)
+        own = liar.signed(4, height, 0, digest).signature
+        signatures = [
+            (at, own if name == liar.name else chance.randbytes(64))
+            for at, name in enumerate(liar.engine.epoch.voters)
+        ]
+        certificate = msgspec.structs.replace(
+            checkpoint.certificate, digest=digest, signatures=signatures
+        )
+        return build.messages.Checkpoint(checkpoint.standing, state, certificate)
 
     def _corrupted(self, liar: Liar, message: Any) -> Any:
         build, chance = liar.cluster.build, liar.chance
@@ -461,13 +558,7 @@ class StateCorrupter(Strategy):
             blocks[at] = (data, certificate)
             return build.messages.Blocks(blocks)
         if kind in ("Offer", "Stable"):
-            checkpoint = message.checkpoint
-            changed: dict[str, Any] = {"state": chance.randbytes(32)}
-            if chance.random() < 0.4:
-                standing = bytearray(checkpoint.standing)
-                standing[chance.randrange(len(standing))] ^= 1
-                changed = {"standing": bytes(standing)}
-            return type(message)(msgspec.structs.replace(checkpoint, **changed))
+            return type(message)(self._checkpoint(liar, message.checkpoint))
         if kind == "Here" and chance.random() < 0.3:  # far ahead, so that others ask it
             return msgspec.structs.replace(message, height=message.height + chance.randrange(1, 50))
         return None

@@ -69,7 +69,8 @@ def entries_in(data: bytes) -> int:
     """How many entries a block has whose head this is; 0 for what is no head."""
     if data[:1] != b"\x01":
         return 0
-    return 1 + sum(one[3] for one in msgspec.msgpack.decode(data[1:])[7])
+    commands: int = sum(one[3] for one in msgspec.msgpack.decode(data[1:])[7])
+    return 1 + commands
 
 
 def certificate_in(data: bytes) -> list[Any] | None:

@@ -1,0 +1,130 @@
+"""Byzantine agreement among liars, in a world that fails: what must hold holds, and what is planted is found.
+
+What it has found in the engine is planted again, as mutants. A seed that fails is looked at with
+`PYTHONPATH=tests python -m support.bft_world --trace SEED`.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from support.bft_world.build import shipped
+from support.bft_world.campaign import CAMPAIGN
+from support.bft_world.keys import RealRing
+from support.bft_world.mutants import MUTANTS, Mutant
+from support.bft_world.play import BftRun, Broken
+from support.bft_world.strategies import STRATEGIES
+from support.untraced import TESTS, UNTRACED
+
+SEEDS = 200
+QUICK = 40
+"""Seeds that most mutants need at most, which are looked at here; the rest are found in long runs."""
+
+
+def bft_world(*words: object) -> str:
+    """What the program of `make simulate-bft` says, run as there: on all processors, and not traced."""
+    done = subprocess.run(
+        [sys.executable, "-m", "support.bft_world", *map(str, words)],
+        env=UNTRACED | {"PYTHONPATH": str(TESTS)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_it_holds_and_the_world_is_as_bad_as_it_is_meant_to_be() -> None:
+    """Lies and faults of all kinds, and things get done."""
+    said = bft_world(SEEDS)
+    assert f"0 of {SEEDS} seeds failed" in said
+    for strategy in STRATEGIES:
+        assert f"{strategy}" in said, f"nobody was a {strategy}"
+    for fault in (
+        "crash",
+        "cut",
+        "full",
+        "isolate",
+        "outage",
+        "partition",
+        "pause",
+        "skew",
+        "slow",
+        "sync",
+    ):
+        assert f" {fault}" in said
+    counts = {name: int(count.replace(",", "")) for count, name in _counted(said)}
+    assert counts["heights"] > 10 * SEEDS
+    assert counts["operations"] > 10 * SEEDS
+    assert counts["views"] > SEEDS
+    assert counts["contradictions heard"] > SEEDS
+    assert counts["liars accused"] > SEEDS // 10
+    assert counts["states taken in"] > 0
+
+
+def _counted(said: str) -> list[tuple[str, str]]:
+    line = next(one for one in said.splitlines() if " runs, " in one)
+    pairs = [one.split(" ", 1) for one in line.partition(";")[0].split(", ")]
+    return [(count, name) for count, name in pairs]
+
+
+def test_one_seed_is_one_run() -> None:
+    runs = [BftRun(7, trace=10**6) for _ in range(2)]
+    outcomes = [run.play() for run in runs]
+    assert outcomes[0] == outcomes[1]
+    assert list(runs[0].world.lines()) == list(runs[1].world.lines())
+
+
+def test_some_runs_are_signed_for_real() -> None:
+    run = next(one for one in map(BftRun, range(400)) if isinstance(one.oracle.ring, RealRing))
+    assert run.play().heights > 0
+
+
+def test_more_liars_than_may_lie_break_it_and_so_the_check_can_fail() -> None:
+    """A leader that tells each half another block, and one that votes as each half does: f + 1 of four."""
+    lies = ("equivocating leader", "yes-sayer")
+    small = [seed for seed in range(60) if BftRun(seed).count == 4]
+    broken = 0
+    for seed in small:
+        try:
+            BftRun(seed, liars=2, lies=lies).play()
+        except Broken as error:
+            if str(error).startswith("agreement"):
+                broken = seed
+                break
+    assert broken, "two liars of four never break agreement"
+    BftRun(broken, liars=1, lies=lies).play()
+
+
+def test_a_leader_that_censors_is_replaced() -> None:
+    """It leads first, and nobody else fails: requests that it leaves out are decided all the same."""
+    censored = told = 0
+    for seed in range(12):
+        run = BftRun(seed, lies=("censor",), calm=True)
+        outcome = run.play()
+        told += outcome.told["censor"]
+        censored += outcome.censored
+        assert all(client.done for client in run.clients)
+    assert told > 0
+    assert censored > 0
+
+
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.name.replace(" ", "-"))
+def test_a_mutant_can_be_built(mutant: Mutant) -> None:
+    """The text that is replaced is there once: when the engine changes, so must its mutants."""
+    assert mutant.build() != shipped()
+
+
+def test_faults_that_are_planted_are_found() -> None:
+    quick = sum(one.quick for one in MUTANTS)
+    assert quick >= 10
+    assert f"{quick} of {quick} mutants are found" in bft_world("--mutants", "--quick", QUICK)
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("mutant", MUTANTS, ids=lambda one: one.name.replace(" ", "-"))
+def test_every_fault_that_is_planted_is_found_within_2000_seeds(mutant: Mutant) -> None:
+    assert CAMPAIGN.killed(mutant, 2000) is not None
