@@ -37,6 +37,11 @@ class Liar(BftServer):
         """All voters but itself."""
         return [one for one in self.engine.epoch.voters if one != self.name]
 
+    def pattern(self, height: int, view: int) -> str:
+        """What the network does in a view, if it is in league with the liars."""
+        schedule = self.cluster.schedule()
+        return "" if schedule is None else schedule.pattern(height, view)
+
     @property
     def is_voter(self) -> bool:
         """Whether the others have not excluded it."""

@@ -112,7 +112,15 @@ class BftRun(Run):
             self.honest,
             verifier.statement if self.build.form else self.build.signing.statement,
         )
-        self.cluster = _cluster(chance, self.build, ring, self.names)
+        self.schedule: Schedule | None = None
+        self.cluster = _cluster(
+            chance,
+            self.build,
+            ring,
+            self.names,
+            scheduled=self.scheduled,
+            schedule=lambda: self.schedule,
+        )
         self.strategies: dict[str, tuple[Strategy, ...]] = {}
         for name in self.liars:
             kinds = list(lies) or chance.sample([*STRATEGIES], chance.choice((1, 1, 2, 3)))
@@ -129,7 +137,8 @@ class BftRun(Run):
         self.nemesis = Nemesis(
             world, self.honest, NONE if calm or self.scheduled else _faults(chance)
         )
-        self.schedule = Schedule(world, self.honest, most) if self.scheduled else None
+        if self.scheduled:
+            self.schedule = Schedule(world, self.names, self.honest, most)
 
     def _serve(self, host: Host) -> BftServer:
         return BftServer(host, self.cluster, self.oracle, self._revive)
@@ -226,13 +235,21 @@ def _link(chance: Random, *, scheduled: bool) -> Link:
     )
 
 
-def _cluster(chance: Random, build: Build, ring: Ring, names: tuple[str, ...]) -> Cluster:
+def _cluster(
+    chance: Random,
+    build: Build,
+    ring: Ring,
+    names: tuple[str, ...],
+    *,
+    scheduled: bool,
+    **more: Any,
+) -> Cluster:
     genesis = build.epochs.Epoch.first(
         ring.public, exclude=chance.random() < 0.3, checkpoint=chance.choice((5, 20, 10_000))
     )
     settings = build.settings.EngineSettings(
-        view_ticks=chance.choice((4, 10)),
-        vote_ticks=chance.choice((1, 2, 4)),
+        view_ticks=2 if scheduled else chance.choice((4, 10)),
+        vote_ticks=1 if scheduled else chance.choice((1, 2, 4)),
         doublings=5,
         here_ticks=chance.choice((1, 2, 4)),
         idle_ticks=20,
@@ -249,7 +266,8 @@ def _cluster(chance: Random, build: Build, ring: Ring, names: tuple[str, ...]) -
         settings=settings,
         piece=chance.choice((50, 200, 10_000)),
         compacts=chance.random() < 0.7,
-        as_bytes=chance.random() < 0.1,
+        as_bytes=not scheduled and chance.random() < 0.15,
+        **more,
     )
 
 

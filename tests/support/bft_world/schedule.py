@@ -16,14 +16,22 @@ from typing import Any
 from flowcore.testing import Link, World
 from support.bft_world.verifier import PRECOMMIT, PREVOTE, PROPOSAL
 
-PATTERNS = ("alone", "alone", "hidden", "hidden", "random", "open")
+PLANS = (("alone",), ("alone",), ("hidden", "alone"), ("hidden", "hidden", "alone"), ())
+"""What happens in the first views of each height in one window; later ones are open, or as chance has it.
+
+`alone`: one hears all precommits, and nobody hears it; some never get the proposal. `hidden`: no honest node
+hears a quorum of prevotes, and liars do.
+"""
 
 
 class Schedule:
     """Who hears what of whom among the honest: liars hear all, and are heard by all."""
 
-    def __init__(self, world: ScheduledWorld, honest: Sequence[str], faults: int) -> None:
+    def __init__(
+        self, world: ScheduledWorld, names: Sequence[str], honest: Sequence[str], faults: int
+    ) -> None:
         self.windows = 0
+        self._names = list(names)
         self._world = world
         self._honest = list(honest)
         self._faults = faults
@@ -31,6 +39,8 @@ class Schedule:
         self._closed = False
         self._alone = ""
         self._blind: set[str] = set()
+        self._cast_for = (0, 0)
+        self._plan: tuple[str, ...] = ()
         self._patterns: dict[tuple[int, int], str] = {}
         self._dropped: dict[tuple[int, int, int, str, str], bool] = {}
         world.schedule = self
@@ -49,41 +59,66 @@ class Schedule:
             return
         chance = self._world.random
         self._closed = True
+        self._plan = chance.choice(PLANS)
         self.windows += 1
-        self._alone, *rest = chance.sample(self._honest, len(self._honest))
-        self._blind = set(rest[: self._faults])
-        self._world.trace(f"schedule: {self._alone} alone, {sorted(self._blind)} blind")
-        self._world.after(chance.uniform(0.5, 2.5), self._open)
+        self._world.trace("schedule", self._plan)
+        self._world.after(chance.uniform(0.5, 3.0), self._open)
 
     def passes(self, sender: str, receiver: str, message: Any) -> bool:
-        """Whether a message gets through."""
-        if not self._closed or sender not in self._honest or receiver not in self._honest:
+        """Whether a message gets through: of liars what they ask for, their votes, and some proposals."""
+        if not self._closed or receiver not in self._honest:
             return True
         signed = getattr(message, "signed", None)
         if signed is None or signed.kind not in (PROPOSAL, PREVOTE, PRECOMMIT):
-            return sender != self._alone or type(message).__name__ == "Ask"
-        pattern = self._pattern(signed.height, signed.view)
-        if sender == self._alone and signed.kind == PRECOMMIT:
+            tells = sender in self._honest and sender != self._alone
+            return tells or type(message).__name__ == "Ask"
+        pattern = self.pattern(signed.height, signed.view)
+        if signed.kind == PROPOSAL:
+            if pattern == "alone":
+                self._cast(signed.height, signed.view, signed.signer)
+            return pattern != "alone" or receiver not in self._blind
+        signer = signed.signer
+        if signer not in self._honest:
+            return True
+        if signer == self._alone and signed.kind == PRECOMMIT:
             return False
-        if pattern == "alone":
-            if signed.kind == PROPOSAL:
-                return receiver not in self._blind
-            return signed.kind == PREVOTE or receiver == self._alone or signed.signer in self._blind
+        if pattern == "alone" and signed.kind == PRECOMMIT:
+            return receiver == self._alone or signer in self._blind
         if pattern == "hidden" and signed.kind == PREVOTE:
             ring = self._honest
-            away = (ring.index(receiver) - ring.index(sender)) % len(ring)
-            return away > self._faults
+            return (ring.index(receiver) - ring.index(signer)) % len(ring) > self._faults
         if pattern == "random":
-            at = (signed.height, signed.view, signed.kind, signed.signer, receiver)
+            at = (signed.height, signed.view, signed.kind, signer, receiver)
             if at not in self._dropped:
                 self._dropped[at] = self._world.random.random() < 0.3
             return not self._dropped[at]
         return True
 
-    def _pattern(self, height: int, view: int) -> str:
+    def _cast(self, height: int, view: int, leader: str) -> None:
+        """Who is alone in a view, and who is blind: whoever leads next, if it can be."""
+        if (height, view) == self._cast_for:
+            return
+        self._cast_for = (height, view)
+        chance, names = self._world.random, self._names
+        following = names[(names.index(leader) + 1) % len(names)]
+        others = [one for one in self._honest if one != following]
+        self._alone = chance.choice(others)
+        rest = [one for one in others if one not in (self._alone, leader)]
+        first = [following] if following in self._honest else []
+        blind = [*first, *chance.sample(rest, len(rest))]
+        self._blind = set(blind[: self._faults])
+        self._world.trace(f"schedule: {self._alone} alone, {sorted(self._blind)} blind")
+
+    def pattern(self, height: int, view: int) -> str:
+        """What happens in a view. Liars know, for they are in league with it."""
+        if not self._closed:
+            return "open"
         found = self._patterns.get((height, view))
         if found is None:
-            found = self._patterns[height, view] = self._world.random.choice(PATTERNS)
+            found = (
+                self._plan[view] if view < len(self._plan) else "open" if self._plan else "random"
+            )
+            self._patterns[height, view] = found
         return found
 
 

@@ -13,6 +13,7 @@ from flowcore.state import SnapshotInfo
 from flowcore.testing import Host, Journal
 from support.bft_world.build import Build
 from support.bft_world.keys import Ring
+from support.bft_world.schedule import Schedule
 from support.simulation.client import Answer, Request
 from support.simulation.machine import Machine
 from support.simulation.server import Reading, Server
@@ -36,6 +37,8 @@ class Cluster(NamedTuple):
     """Whether the log before a certified checkpoint goes."""
     as_bytes: bool
     """Whether messages are encoded and decoded on their way."""
+    schedule: Callable[[], Schedule | None]
+    """The adversary in the network, if there is one."""
 
 
 class BftServer(Server):

@@ -138,7 +138,7 @@ class DoubleVoter(Strategy):
 
 
 class YesSayer(Strategy):
-    """Tells each what it wants to hear: its votes are for what that one votes for."""
+    """Tells each what it wants to hear: its votes are for what that one votes for, unless there is a plan."""
 
     name = "yes-sayer"
 
@@ -157,8 +157,10 @@ class YesSayer(Strategy):
         if what not in self._answered:
             self._answered.add(what)
             self.told += 1
+            at = (signed.height, signed.view)
+            no = liar.pattern(*at) == "hidden"
             for kind in (PREVOTE, PRECOMMIT):
-                liar.post(sender, liar.vote(kind, signed.height, signed.view, signed.digest))
+                liar.post(sender, liar.vote(kind, *at, NIL if no else signed.digest))
         return True
 
 
