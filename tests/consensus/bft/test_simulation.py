@@ -42,7 +42,8 @@ def test_it_holds_and_the_world_is_as_bad_as_it_is_meant_to_be() -> None:
     said = bft_world(SEEDS)
     assert f"0 of {SEEDS} seeds failed" in said
     for strategy in STRATEGIES:
-        assert f"{strategy}" in said, f"nobody was a {strategy}"
+        assert f" lies of a {strategy}" in said, f"nobody was a {strategy}"
+        assert f" 0 lies of a {strategy}" not in said
     for fault in (
         "crash",
         "cut",
@@ -86,23 +87,22 @@ def test_some_runs_are_signed_for_real() -> None:
 def test_more_liars_than_may_lie_break_it_and_so_the_check_can_fail() -> None:
     """A leader that tells each half another block, and one that votes as each half does: f + 1 of four."""
     lies = ("equivocating leader", "yes-sayer")
-    small = [seed for seed in range(60) if BftRun(seed).count == 4]
-    broken = 0
-    for seed in small:
-        try:
-            BftRun(seed, liars=2, lies=lies).play()
-        except Broken as error:
-            if str(error).startswith("agreement"):
-                broken = seed
-                break
+    broken: list[int] = []
+    for seed in range(60):
+        if not broken and BftRun(seed).count == 4:
+            try:
+                BftRun(seed, liars=2, lies=lies).play()
+            except Broken as error:
+                if str(error).startswith("agreement"):
+                    broken.append(seed)
     assert broken, "two liars of four never break agreement"
-    BftRun(broken, liars=1, lies=lies).play()
+    BftRun(broken[0], liars=1, lies=lies).play()
 
 
 def test_a_leader_that_censors_is_replaced() -> None:
     """It leads first, and nobody else fails: requests that it leaves out are decided all the same."""
     censored = told = 0
-    for seed in range(12):
+    for seed in range(5):
         run = BftRun(seed, lies=("censor",), calm=True)
         outcome = run.play()
         told += outcome.told["censor"]

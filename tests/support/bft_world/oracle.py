@@ -174,7 +174,10 @@ class Oracle:
         self.certified += 1
 
     def _certificate(self, server: Any, found: Decision) -> Any:
-        """What the disk of a server has to show for a block."""
+        """What a server has to show for a block: in its memory, or on its disk."""
+        held = server.engine.certificate
+        if held is not None and held.height == found.height:
+            return msgspec.structs.astuple(held)
         promised = self._durable(server)
         if promised is not None and promised.height == found.height + 1:
             return promised.certificate

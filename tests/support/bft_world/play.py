@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from random import Random
 from typing import Any
 
@@ -92,13 +92,15 @@ class BftRun(Run):
         most = (self.count - 1) // 3
         many = most if liars < 0 else liars
         self.liars = tuple(sorted(chance.sample(self.names, many)))
-        if many and (chance.random() < 0.4 or calm):  # who leads first
+        self.scheduled = not calm and chance.random() < 0.4
+        self.quiet = calm or (not self.scheduled and chance.random() < 0.2)
+        """Whether nothing fails but what the liars do."""
+        if many and (chance.random() < 0.4 or self.quiet):  # who leads first
             self.liars = (
                 self.names[0],
                 *[one for one in self.liars if one != self.names[0]][: many - 1],
             )
         self.honest = tuple(one for one in self.names if one not in self.liars)
-        self.scheduled = not calm and chance.random() < 0.4
         world = ScheduledWorld(
             seed,
             link=Link() if calm else _link(chance, scheduled=self.scheduled),
@@ -112,21 +114,21 @@ class BftRun(Run):
             self.honest,
             verifier.statement if self.build.form else self.build.signing.statement,
         )
+        self.strategies: dict[str, tuple[Strategy, ...]] = {}
+        for name in self.liars:
+            kinds = list(lies) or _kinds(chance, self.scheduled, self.quiet)
+            self.strategies[name] = tuple(STRATEGIES[kind]() for kind in kinds)
         self.schedule: Schedule | None = None
+        corrupts = any(one.corrupts for some in self.strategies.values() for one in some)
         self.cluster = _cluster(
             chance,
             self.build,
             ring,
             self.names,
             scheduled=self.scheduled,
+            corrupts=corrupts,
             schedule=lambda: self.schedule,
         )
-        self.strategies: dict[str, tuple[Strategy, ...]] = {}
-        for name in self.liars:
-            kinds = list(lies) or chance.sample([*STRATEGIES], chance.choice((1, 1, 2, 3)))
-            if self.scheduled and not lies and chance.random() < 0.8:
-                kinds = ["yes-sayer", "view liar"]
-            self.strategies[name] = tuple(STRATEGIES[kind]() for kind in kinds)
         for name in self.names:
             node = self.world.add(name, self._lie if name in self.liars else self._serve)
             node.disk.latency = chance.choice(DISKS)
@@ -135,7 +137,7 @@ class BftRun(Run):
         for number in range(CLIENTS):
             self.world.add(f"client {number}", self._client)
         self.nemesis = Nemesis(
-            world, self.honest, NONE if calm or self.scheduled else _faults(chance)
+            world, self.honest, NONE if self.quiet or self.scheduled else _faults(chance)
         )
         if self.scheduled:
             self.schedule = Schedule(world, self.names, self.honest, most)
@@ -221,6 +223,15 @@ def play(seed: int, build: Build | None = None, **more: Any) -> Outcome:
     return outcome
 
 
+def _kinds(chance: Random, scheduled: bool, quiet: bool) -> list[str]:
+    """What a liar does."""
+    if scheduled and chance.random() < 0.85:
+        return ["yes-sayer", chance.choice(("view liar", "view liar", "view liar", "forger"))]
+    if quiet and chance.random() < 0.7:
+        return [chance.choice(("equivocating leader", "silent leader", "censor"))]
+    return chance.sample([*STRATEGIES], chance.choice((1, 1, 2, 3)))
+
+
 def _link(chance: Random, *, scheduled: bool) -> Link:
     if scheduled:  # which loses enough
         return Link(latency=uniform(0.001, 0.006))
@@ -242,10 +253,13 @@ def _cluster(
     names: tuple[str, ...],
     *,
     scheduled: bool,
-    **more: Any,
+    corrupts: bool,
+    schedule: Callable[[], Schedule | None],
 ) -> Cluster:
     genesis = build.epochs.Epoch.first(
-        ring.public, exclude=chance.random() < 0.3, checkpoint=chance.choice((5, 20, 10_000))
+        ring.public,
+        exclude=chance.random() < 0.3,
+        checkpoint=5 if corrupts else chance.choice((5, 20, 10_000)),
     )
     settings = build.settings.EngineSettings(
         view_ticks=2 if scheduled else chance.choice((4, 10)),
@@ -256,7 +270,7 @@ def _cluster(
         overdue_ticks=20,
         fetch_ticks=chance.choice((4, 8)),
         batch_entries=chance.choice((1, 3, 2000)),
-        memory_bytes=chance.choice((1, 2000, 2**20)),
+        memory_bytes=1 if corrupts else chance.choice((1, 2000, 2**20)),
     )
     return Cluster(
         build=build,
@@ -265,15 +279,13 @@ def _cluster(
         genesis=genesis,
         settings=settings,
         piece=chance.choice((50, 200, 10_000)),
-        compacts=chance.random() < 0.7,
+        compacts=corrupts or chance.random() < 0.7,
         as_bytes=not scheduled and chance.random() < 0.15,
-        **more,
+        schedule=schedule,
     )
 
 
 def _faults(chance: Random) -> Faults:
-    if chance.random() < 0.2:  # liars alone
-        return Faults(crash=0.2, outage=0.0, partition=0.0, isolate=0.0, full=0.0, sync=0.0)
     return Faults(
         every=long_tail(chance.choice((0.2, 0.4, 0.8))),
         lasting=long_tail(chance.choice((0.2, 0.5, 1.0)), 0.8),

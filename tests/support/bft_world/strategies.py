@@ -26,6 +26,8 @@ class Strategy:
     name = "honest"
     twins = False
     """Whether the node runs twice."""
+    corrupts = False
+    """Whether it lies about what others take in who are far behind."""
 
     def __init__(self) -> None:
         self.told = 0
@@ -205,7 +207,7 @@ class Forger(Strategy):
         return True
 
     def ticks(self, liar: Liar) -> None:
-        if liar.is_voter and liar.chance.random() < 0.3:
+        if liar.is_voter and liar.chance.random() < 0.5:
             lie = liar.chance.choice((self._vote, self._decision, self._proof, self._request))(liar)
             if lie is not None:
                 self.told += 1
@@ -225,10 +227,16 @@ class Forger(Strategy):
         digest = chance.choice((NIL, chance.randbytes(32)))
         kind = chance.choice((PREVOTE, PRECOMMIT))
         if self._heard and chance.random() < 0.6:
-            said = chance.choice(self._heard)
+            here = [
+                one
+                for one in self._heard
+                if one.height == engine.height and one.view != engine.view and one.kind != PROPOSAL
+            ]
+            said = chance.choice(here or self._heard)
             changed = chance.choice(
                 (
                     {"kind": PREVOTE + PRECOMMIT - said.kind if said.kind != PROPOSAL else PREVOTE},
+                    {"view": engine.view},
                     {"view": engine.view},
                     {"height": engine.height},
                     {"view": engine.view, "height": engine.height},
@@ -418,24 +426,25 @@ class ViewLiar(Strategy):
 
     def _lie(self, liar: Liar, message: Any) -> Any:
         """A proposal that an honest leader would not make."""
-        build, chance, engine = liar.cluster.build, liar.chance, liar.engine
-        signed, data, digest = message.signed, message.block, message.signed.digest
+        build, chance, signed = liar.cluster.build, liar.chance, message.signed
         stale = self._stale(liar, signed.height, signed.view)
-        if stale is not None and chance.random() < 0.5:
+        kind = chance.choice(("stale", "stale", "forged", "forged", "another's", "none", "old"))
+        if stale is not None and kind == "stale":
             data, digest, valid, proof = stale
-            said = liar.signed(PROPOSAL, signed.height, signed.view, digest, valid)
-            return build.messages.Proposal(said, data, proof)
-        if chance.random() < 0.6:
-            block = build.blocks.decode_block(data)
+        else:
+            block = build.blocks.decode_block(message.block)
             fresh = [liar.request(_junk(liar, signed.view))]
             data = build.blocks.encode_block(msgspec.structs.replace(block, requests=fresh))
             digest = build.blocks.block_digest(data)
-        valid, proof = -1, None
-        if chance.random() < 0.5:
-            valid = chance.choice((signed.view - 1, chance.randrange(signed.view)))
-            proof = self._forger.certificate(liar, PREVOTE, engine.height, valid, digest)
-            if self._proofs and chance.random() < 0.4:
+            valid, proof = -1, None
+            if stale is not None and kind == "another's":
+                _, _, valid, proof = stale
+            elif kind == "old" and self._proofs:
                 proof = chance.choice(self._proofs)
+                valid = min(proof.view, signed.view - 1)
+            elif kind != "none":
+                valid = chance.choice((signed.view - 1, chance.randrange(signed.view)))
+                proof = self._forger.certificate(liar, PREVOTE, signed.height, valid, digest)
         said = liar.signed(PROPOSAL, signed.height, signed.view, digest, valid)
         return build.messages.Proposal(said, data, proof)
 
@@ -486,6 +495,7 @@ class StateCorrupter(Strategy):
     """Sends blocks, checkpoints and pieces of the state that are not what was decided."""
 
     name = "state corrupter"
+    corrupts = True
 
     def __init__(self) -> None:
         super().__init__()

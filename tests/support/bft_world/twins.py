@@ -68,6 +68,7 @@ class Twins:
     ) -> None:
         """`second` is the disk of the second one."""
         self._host = host
+        self._strategies = strategies
         self._names = sorted(one for one in cluster.ring.public if one != host.name)
         self._sides: list[set[str]] = [set(), set()]
         self._split()
@@ -82,6 +83,8 @@ class Twins:
     def _split(self) -> None:
         """Each peer talks to one of the two from now on; some to both."""
         chance = self._host.random
+        for strategy in self._strategies:
+            strategy.told += strategy.twins
         for side in self._sides:
             side.clear()
         for name in self._names:
