@@ -43,24 +43,28 @@ MUTANTS = (
         "quorums.py",
         "    return (voters + faults(voters)) // 2 + 1\n",
         "    return 2 * faults(voters)\n",
+        quick=True,
     ),
     Mutant(
         "the view is not signed",
         "signing.py",
         "_STATEMENT.pack(kind, cluster, epoch, height, view, valid, subject)",
         "_STATEMENT.pack(kind, cluster, epoch, height, 0, valid, subject)",
+        quick=True,
     ),
     Mutant(
         "the height is not signed",
         "signing.py",
         "_STATEMENT.pack(kind, cluster, epoch, height, view, valid, subject)",
         "_STATEMENT.pack(kind, cluster, epoch, 0, view, valid, subject)",
+        quick=True,
     ),
     Mutant(
         "the kind is not signed",
         "signing.py",
         "_STATEMENT.pack(kind, cluster, epoch, height, view, valid, subject)",
         "_STATEMENT.pack(0, cluster, epoch, height, view, valid, subject)",
+        quick=True,
     ),
     Mutant(
         "the epoch is not signed",
@@ -68,6 +72,7 @@ MUTANTS = (
         "_STATEMENT.pack(kind, cluster, epoch, height, view, valid, subject)",
         "_STATEMENT.pack(kind, cluster, 0, height, view, valid, subject)",
         form=True,
+        quick=True,
     ),
     Mutant(
         "the cluster is not signed",
@@ -75,54 +80,63 @@ MUTANTS = (
         "_STATEMENT.pack(kind, cluster, epoch, height, view, valid, subject)",
         "_STATEMENT.pack(kind, bytes(32), epoch, height, view, valid, subject)",
         form=True,
+        quick=True,
     ),
     Mutant(
         "the vote is not persisted",
         "agreement.py",
         "            self.proposed,\n            self.prevoted,\n",
         '            self.proposed,\n            b"",\n',
+        quick=True,
     ),
     Mutant(
         "the lock is not persisted",
         "agreement.py",
         "            self.locked_view,\n            self.locked,\n            self.valid_view,\n",
         '            NO_VIEW,\n            b"",\n            self.valid_view,\n',
+        quick=True,
     ),
     Mutant(
         "the locked block is not stored",
         "agreement.py",
         "            self._store(block)\n            self._tail = digest\n",
         "            self._tail = digest\n",
+        quick=True,
     ),
     Mutant(
         "votes go out before they are durable",
         "core.py",
         "        self._held.append(message)\n",
         "        self._held.append(message)\n        self._broadcast(message)\n",
+        quick=True,
     ),
     Mutant(
         "after a restart the view is the first",
         "agreement.py",
         "        self.view = max(0, promises.view)\n",
         "        self.view = 0\n",
+        quick=True,
     ),
     Mutant(
         "a restarted node has promised nothing",
         "agreement.py",
         "        self.prevoted = promises.prevoted\n",
         '        self.prevoted = b""\n',
+        quick=True,
     ),
     Mutant(
         "certificates are not verified",
         "core.py",
         "        return all(map(self.signatures.holds, self._certificate_claims(certificate, epoch)))\n",
         "        return True\n",
+        quick=True,
     ),
     Mutant(
         "who signs twice counts twice",
         "core.py",
         "        if not in_order(signatures) or signatures[-1][0] >= len(epoch.voters):\n",
         "        if signatures[-1][0] >= len(epoch.voters):\n",
+        quick=True,
     ),
     Mutant(
         "signatures of votes are not verified",
@@ -137,6 +151,7 @@ MUTANTS = (
         "            return self._note(before, signed)\n"
         "        ballot = self.votes.at(signed.view)\n"
         "        ballot.add(signed)\n",
+        quick=True,
     ),
     Mutant(
         "a valid view needs no proof",
@@ -157,30 +172,35 @@ MUTANTS = (
         "agreement.py",
         "        found = self._blocks.get(self.valid) if self.valid_view > NO_VIEW else None\n",
         "        found = None\n",
+        quick=True,
     ),
     Mutant(
         "prevotes decide",
         "agreement.py",
         "        digest = ballot.agreed(Kind.PRECOMMIT, self.epoch.quorum)\n",
         "        digest = ballot.agreed(Kind.PREVOTE, self.epoch.quorum)\n",
+        quick=True,
     ),
     Mutant(
         "precommits without a quorum of prevotes",
         "agreement.py",
         "        agreed = ballot.agreed(Kind.PREVOTE, quorum)\n",
         "        agreed = ballot.agreed(Kind.PREVOTE, self.epoch.some_honest)\n",
+        quick=True,
     ),
     Mutant(
         "nobody gives up a view",
         "agreement.py",
         "        if self._precommit_at is not None and self.now >= self._precommit_at:\n",
         "        if False:\n",
+        quick=True,
     ),
     Mutant(
         "a silent leader is waited for",
         "agreement.py",
         "        if self._propose_at is not None and self.now >= self._propose_at:\n",
         "        if False:\n",
+        quick=True,
     ),
     Mutant(
         "requests are not signed",
@@ -189,6 +209,7 @@ MUTANTS = (
         "            self._request_claim(request)\n"
         "        )\n",
         "        return request.origin in self.epoch.keys\n",
+        quick=True,
     ),
     Mutant(
         "a leader may leave requests out",
@@ -201,6 +222,7 @@ MUTANTS = (
         "agreement.py",
         "        if now.signer != self.name:\n",
         "        if False:\n",
+        quick=True,
     ),
     Mutant(
         "evidence of one signature alone",
@@ -231,23 +253,27 @@ MUTANTS = (
         "catchup.py",
         "        if not self._holds(certificate):\n",
         "        if False:\n",
+        quick=True,
     ),
     Mutant(
         "reads ask too few",
         "reads.py",
         "            if len(answers) >= self.epoch.quorum and max(answers) <= self.standing.height:\n",
         "            if len(answers) >= 1 and max(answers) <= self.standing.height:\n",
+        quick=True,
     ),
     Mutant(
         "readers believe any height",
         "reads.py",
         '                return self._refuse(Reason.CERTIFICATE, "of a read")\n',
         "                pass\n",
+        quick=True,
     ),
     Mutant(
         "a life numbers its requests as the one before",
         "requests.py",
         "        self.boot = max(restored.boot, counted, boot - 1) + 1\n",
         "        self.boot = 1\n",
+        quick=True,
     ),
 )

@@ -140,7 +140,15 @@ class BftRun(Run):
             world, self.honest, NONE if self.quiet or self.scheduled else _faults(chance)
         )
         if self.scheduled:
-            self.schedule = Schedule(world, self.names, self.honest, most)
+            self.schedule = Schedule(world, self.honest, most, self._leads)
+
+    def _leads(self, height: int, view: int) -> str:
+        """Who leads a view, if an honest server is at that height."""
+        for one in self.oracle.servers.values():
+            if one.engine.height == height:
+                found: str = one.engine.standing.proposer(view)
+                return found
+        return ""
 
     def _serve(self, host: Host) -> BftServer:
         return BftServer(host, self.cluster, self.oracle, self._revive)

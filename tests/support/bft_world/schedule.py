@@ -10,14 +10,14 @@ between.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from flowcore.testing import Link, World
 from support.bft_world.verifier import PRECOMMIT, PREVOTE, PROPOSAL
 
 PLANS = (("alone",), ("alone",), ("hidden", "alone"), ("hidden", "hidden", "alone"), ())
-"""What happens in the first views of each height in one window; later ones are open, or as chance has it.
+"""What happens in the first views of one height in a window; all else is open, or as chance has it.
 
 `alone`: one hears all precommits, and nobody hears it; some never get the proposal. `hidden`: no honest node
 hears a quorum of prevotes, and liars do.
@@ -28,10 +28,15 @@ class Schedule:
     """Who hears what of whom among the honest: liars hear all, and are heard by all."""
 
     def __init__(
-        self, world: ScheduledWorld, names: Sequence[str], honest: Sequence[str], faults: int
+        self,
+        world: ScheduledWorld,
+        honest: Sequence[str],
+        faults: int,
+        leads: Callable[[int, int], str],
     ) -> None:
+        """`leads` gives who leads a height and view, if anybody knows."""
         self.windows = 0
-        self._names = list(names)
+        self._leads = leads
         self._world = world
         self._honest = list(honest)
         self._faults = faults
@@ -41,7 +46,8 @@ class Schedule:
         self._blind: set[str] = set()
         self._cast_for = (0, 0)
         self._plan: tuple[str, ...] = ()
-        self._patterns: dict[tuple[int, int], str] = {}
+        self._height = 0
+        """The one that the plan is for: the first that begins in this window."""
         self._dropped: dict[tuple[int, int, int, str, str], bool] = {}
         world.schedule = self
         self._open()
@@ -60,6 +66,7 @@ class Schedule:
         chance = self._world.random
         self._closed = True
         self._plan = chance.choice(PLANS)
+        self._height, self._alone, self._blind = 0, "", set()
         self.windows += 1
         self._world.trace("schedule", self._plan)
         self._world.after(chance.uniform(0.5, 3.0), self._open)
@@ -72,6 +79,8 @@ class Schedule:
         if signed is None or signed.kind not in (PROPOSAL, PREVOTE, PRECOMMIT):
             tells = sender in self._honest and sender != self._alone
             return tells or type(message).__name__ == "Ask"
+        if signed.kind == PROPOSAL and not signed.view:
+            self._height = self._height or signed.height
         pattern = self.pattern(signed.height, signed.view)
         if signed.kind == PROPOSAL:
             if pattern == "alone":
@@ -99,8 +108,7 @@ class Schedule:
         if (height, view) == self._cast_for:
             return
         self._cast_for = (height, view)
-        chance, names = self._world.random, self._names
-        following = names[(names.index(leader) + 1) % len(names)]
+        chance, following = self._world.random, self._leads(height, view + 1)
         others = [one for one in self._honest if one != following]
         self._alone = chance.choice(others)
         rest = [one for one in others if one not in (self._alone, leader)]
@@ -113,13 +121,11 @@ class Schedule:
         """What happens in a view. Liars know, for they are in league with it."""
         if not self._closed:
             return "open"
-        found = self._patterns.get((height, view))
-        if found is None:
-            found = (
-                self._plan[view] if view < len(self._plan) else "open" if self._plan else "random"
-            )
-            self._patterns[height, view] = found
-        return found
+        if not self._plan:
+            return "random"
+        if height != self._height or view >= len(self._plan):
+            return "open"
+        return self._plan[view]
 
 
 class ScheduledWorld(World):

@@ -256,11 +256,12 @@ class Forger(Strategy):
     def certificate(self, liar: Liar, kind: int, height: int, view: int, digest: bytes) -> Any:
         """One that no quorum has signed: too few, one signer many times, of another kind, or made up."""
         chance, build, epoch = liar.chance, liar.cluster.build, liar.engine.epoch
-        own = epoch.index[liar.name], liar.signed(kind, height, view, digest).signature
+        own = epoch.index.get(liar.name, 0), liar.signed(kind, height, view, digest).signature
         real = {
             epoch.index[one.signer]: one.signature
             for one in self._heard
             if (one.kind, one.height, one.view, one.digest) == (kind, height, view, digest)
+            and one.signer in epoch.index
         }
         other = {
             epoch.index[one.signer]: one.signature
