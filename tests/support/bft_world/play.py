@@ -23,6 +23,8 @@ from support.simulation.ends import Broken
 from support.simulation.run import Run
 
 CLIENTS = 3
+PATIENCE = 6.0
+"""Seconds after which a request is decided where nothing fails, though a leader leaves it out."""
 DISKS = (uniform(0.0002, 0.002), uniform(0.0002, 0.002), uniform(0.005, 0.03))
 """How long an fsync takes."""
 
@@ -106,7 +108,7 @@ class BftRun(Run):
             link=Link() if calm else _link(chance, scheduled=self.scheduled),
             trace=trace,
         )
-        super().__init__(seed, world, seconds)
+        super().__init__(seed, world, seconds + 4.0 * self.quiet)
         real = chance.random() < 0.02
         ring: Ring = RealRing(self.names, seed) if real else HashRing(self.names, seed)
         self.oracle = Oracle(
@@ -134,13 +136,22 @@ class BftRun(Run):
             node.disk.latency = chance.choice(DISKS)
         self.watched = chance.random() < 0.25
         """Whether one client only reads, often."""
-        for number in range(CLIENTS):
+        for number in range(CLIENTS + 3 * self.quiet):
             self.world.add(f"client {number}", self._client)
+        if self.quiet:
+            world.after(PATIENCE, self._look_for_who_waits)
         self.nemesis = Nemesis(
             world, self.honest, NONE if self.quiet or self.scheduled else _faults(chance)
         )
         if self.scheduled:
             self.schedule = Schedule(world, self.honest, most, self._leads)
+
+    def _look_for_who_waits(self) -> None:
+        """Where nothing fails but the liars, nobody waits for long, whoever leads, however much is asked."""
+        for one in self.oracle.servers.values():
+            if one.longest() > PATIENCE:
+                raise Broken(f"liveness: {one.host.name} waits for {one.longest():.1f} s")
+        self.world.after(0.5, self._look_for_who_waits)
 
     def _leads(self, height: int, view: int) -> str:
         """Who leads a view, if an honest server is at that height."""
@@ -161,7 +172,7 @@ class BftRun(Run):
         return Liar(host, self.cluster, Blind(), self._revive, strategies)
 
     def _client(self, host: Host) -> Client:
-        does = "read" if self.watched and not self.clients else ""
+        does = "read" if self.watched and not self.clients else "write" if self.quiet else ""
         self.clients.append(
             Client(host, self.honest, self.history, lambda: self.world.now, does=does)
         )

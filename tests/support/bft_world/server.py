@@ -73,7 +73,8 @@ class BftServer(Server):
         self.dumps: dict[int, bytes] = {}
         """By height of a checkpoint: the state there."""
         self.machine = self._restored()
-        self._asking: dict[int, tuple[str, int]] = {}
+        self._asking: dict[int, tuple[str, int, float]] = {}
+        """By number of a request: who has asked, and when."""
         self._results: dict[int, tuple[str, int]] = {}
         """By position: who waits for what comes of it."""
         self._pieces: list[bytes] = []
@@ -140,13 +141,13 @@ class BftServer(Server):
                 self._oracle.told(self, event)
         if ready.settled:
             for settled in ready.settled:
-                client, call = self._asking.pop(settled.number)
+                client, call, _ = self._asking.pop(settled.number)
                 if settled.position:
                     self._results[settled.position] = (client, call)
                 else:
                     self.host.send(client, Answer(call, False))
         for number in ready.lost:
-            client, call = self._asking.pop(number)
+            client, call, _ = self._asking.pop(number)
             self.host.send(client, Answer(call, False))
         due = {one.position: one for one in ready.checkpoints}
         for entry in ready.committed:
@@ -190,9 +191,14 @@ class BftServer(Server):
                 self._reads[self._numbers] = Reading(client, request.call, request.key)
             else:
                 number = engine.propose([request.command])
-                self._asking[number] = (client, request.call)
+                self._asking[number] = (client, request.call, self.host.monotonic)
         except self.cluster.build.core.Refused:
             self.host.send(client, Answer(request.call, False))
+
+    def longest(self) -> float:
+        """Seconds for which a request of this server has waited."""
+        now = self.host.monotonic
+        return max((now - since for _, _, since in self._asking.values()), default=0.0)
 
     # ---- checkpoints
 
