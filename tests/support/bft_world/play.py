@@ -105,10 +105,10 @@ class BftRun(Run):
         self.honest = tuple(one for one in self.names if one not in self.liars)
         world = ScheduledWorld(
             seed,
-            link=Link() if calm else _link(chance, scheduled=self.scheduled),
+            link=_link(chance, whole=self.scheduled or self.quiet),
             trace=trace,
         )
-        super().__init__(seed, world, seconds + 4.0 * self.quiet)
+        super().__init__(seed, world, seconds + 4.0 * self.quiet + 6.0 * self.scheduled)
         real = chance.random() < 0.02
         ring: Ring = RealRing(self.names, seed) if real else HashRing(self.names, seed)
         self.oracle = Oracle(
@@ -129,6 +129,7 @@ class BftRun(Run):
             self.names,
             scheduled=self.scheduled,
             corrupts=corrupts,
+            quiet=self.quiet,
             schedule=lambda: self.schedule,
         )
         for name in self.names:
@@ -251,8 +252,8 @@ def _kinds(chance: Random, scheduled: bool, quiet: bool) -> list[str]:
     return chance.sample([*STRATEGIES], chance.choice((1, 1, 2, 3)))
 
 
-def _link(chance: Random, *, scheduled: bool) -> Link:
-    if scheduled:  # which loses enough
+def _link(chance: Random, *, whole: bool) -> Link:
+    if whole:  # liars, or the schedule, do the rest
         return Link(latency=uniform(0.001, 0.006))
     low = chance.choice((0.001, 0.003, 0.01))
     return Link(
@@ -273,6 +274,7 @@ def _cluster(
     *,
     scheduled: bool,
     corrupts: bool,
+    quiet: bool,
     schedule: Callable[[], Schedule | None],
 ) -> Cluster:
     genesis = build.epochs.Epoch.first(
@@ -288,7 +290,7 @@ def _cluster(
         idle_ticks=20,
         overdue_ticks=20,
         fetch_ticks=chance.choice((4, 8)),
-        batch_entries=chance.choice((1, 3, 2000)),
+        batch_entries=2000 if quiet else chance.choice((1, 3, 2000)),
         memory_bytes=1 if corrupts else chance.choice((1, 2000, 2**20)),
     )
     return Cluster(

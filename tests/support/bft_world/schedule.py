@@ -69,7 +69,7 @@ class Schedule:
         self._height, self._alone, self._blind = 0, "", set()
         self.windows += 1
         self._world.trace("schedule", self._plan)
-        self._world.after(chance.uniform(0.5, 3.0), self._open)
+        self._world.after(chance.uniform(0.5, 2.0), self._open)
 
     def passes(self, sender: str, receiver: str, message: Any) -> bool:
         """Whether a message gets through: of liars what they ask for, their votes, and some proposals."""

@@ -429,7 +429,9 @@ class ViewLiar(Strategy):
         """A proposal that an honest leader would not make."""
         build, chance, signed = liar.cluster.build, liar.chance, message.signed
         stale = self._stale(liar, signed.height, signed.view)
-        kind = chance.choice(("stale", "stale", "forged", "forged", "another's", "none", "old"))
+        kind = chance.choice(
+            ("stale", "stale", "stale", "forged", "forged", "another's", "none", "old")
+        )
         if stale is not None and kind == "stale":
             data, digest, valid, proof = stale
         else:
