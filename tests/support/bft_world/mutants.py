@@ -99,8 +99,8 @@ MUTANTS = (
     Mutant(
         "the locked block is not stored",
         "agreement.py",
-        "            self._store(block)\n            self._tail = digest\n",
-        "            self._tail = digest\n",
+        "            self._store(block)\n            self._tail, self._tail_write",
+        "            self._tail, self._tail_write",
         quick=True,
     ),
     Mutant(

@@ -174,17 +174,17 @@ class Oracle:
         self.certified += 1
 
     def _certificate(self, server: Any, found: Decision) -> Any:
-        """What a server has to show for a block: in its memory, or on its disk."""
-        held = server.engine.certificate
+        """What a server has to show for a block: as the last one, or in the head of the next."""
+        engine = server.engine
+        held = engine.certificate
         if held is not None and held.height == found.height:
             return msgspec.structs.astuple(held)
-        promised = self._durable(server)
-        if promised is not None and promised.height == found.height + 1:
-            return promised.certificate
-        durable = server.store.durable
-        after = found.position + 1 + len(found.commands) - durable.start - 1
-        if 0 <= after < len(durable.entries):
-            return verifier.certificate_in(durable.entries[after].data)
+        following = found.position + 1 + len(found.commands)
+        stored = server.store.stored
+        entries = [*stored.entries[max(0, following - stored.start - 1) :], *engine._entries]
+        for entry in entries:
+            if entry.position == following:
+                return verifier.certificate_in(entry.data)
         return None
 
     def state(self, name: str, position: int, dump: bytes) -> None:

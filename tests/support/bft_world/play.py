@@ -23,7 +23,7 @@ from support.simulation.ends import Broken
 from support.simulation.run import Run
 
 CLIENTS = 3
-PATIENCE = 6.0
+PATIENCE = 5.0
 """Seconds after which a request is decided where nothing fails, though a leader leaves it out."""
 DISKS = (uniform(0.0002, 0.002), uniform(0.0002, 0.002), uniform(0.005, 0.03))
 """How long an fsync takes."""
@@ -108,7 +108,7 @@ class BftRun(Run):
             link=_link(chance, whole=self.scheduled or self.quiet),
             trace=trace,
         )
-        super().__init__(seed, world, seconds + 4.0 * self.quiet + 6.0 * self.scheduled)
+        super().__init__(seed, world, seconds + 3.0 * self.quiet + 6.0 * self.scheduled)
         real = chance.random() < 0.02
         ring: Ring = RealRing(self.names, seed) if real else HashRing(self.names, seed)
         self.oracle = Oracle(
@@ -137,7 +137,7 @@ class BftRun(Run):
             node.disk.latency = chance.choice(DISKS)
         self.watched = chance.random() < 0.25
         """Whether one client only reads, often."""
-        for number in range(CLIENTS + 3 * self.quiet):
+        for number in range(CLIENTS + self.quiet):
             self.world.add(f"client {number}", self._client)
         if self.quiet:
             world.after(PATIENCE, self._look_for_who_waits)
