@@ -16,7 +16,7 @@ class Mutant:
     old: str
     new: str
     quick: bool = False
-    """Whether some of the first 40 seeds find it."""
+    """Whether some of the first 20 seeds find it."""
     form: bool = False
     """Whether the form of what is signed shows it, and nothing else could."""
 
@@ -50,21 +50,18 @@ MUTANTS = (
         "signing.py",
         "_STATEMENT.pack(kind, cluster, epoch, height, view, valid, subject)",
         "_STATEMENT.pack(kind, cluster, epoch, height, 0, valid, subject)",
-        quick=True,
     ),
     Mutant(
         "the height is not signed",
         "signing.py",
         "_STATEMENT.pack(kind, cluster, epoch, height, view, valid, subject)",
         "_STATEMENT.pack(kind, cluster, epoch, 0, view, valid, subject)",
-        quick=True,
     ),
     Mutant(
         "the kind is not signed",
         "signing.py",
         "_STATEMENT.pack(kind, cluster, epoch, height, view, valid, subject)",
         "_STATEMENT.pack(0, cluster, epoch, height, view, valid, subject)",
-        quick=True,
     ),
     Mutant(
         "the epoch is not signed",
@@ -129,14 +126,12 @@ MUTANTS = (
         "core.py",
         "        return all(map(self.signatures.holds, self._certificate_claims(certificate, epoch)))\n",
         "        return True\n",
-        quick=True,
     ),
     Mutant(
         "who signs twice counts twice",
         "core.py",
         "        if not in_order(signatures) or signatures[-1][0] >= len(epoch.voters):\n",
         "        if signatures[-1][0] >= len(epoch.voters):\n",
-        quick=True,
     ),
     Mutant(
         "signatures of votes are not verified",
@@ -151,7 +146,6 @@ MUTANTS = (
         "            return self._note(before, signed)\n"
         "        ballot = self.votes.at(signed.view)\n"
         "        ballot.add(signed)\n",
-        quick=True,
     ),
     Mutant(
         "a valid view needs no proof",
@@ -172,7 +166,6 @@ MUTANTS = (
         "agreement.py",
         "        found = self._blocks.get(self.valid) if self.valid_view > NO_VIEW else None\n",
         "        found = None\n",
-        quick=True,
     ),
     Mutant(
         "prevotes decide",
@@ -186,21 +179,18 @@ MUTANTS = (
         "agreement.py",
         "        agreed = ballot.agreed(Kind.PREVOTE, quorum)\n",
         "        agreed = ballot.agreed(Kind.PREVOTE, self.epoch.some_honest)\n",
-        quick=True,
     ),
     Mutant(
         "nobody gives up a view",
         "agreement.py",
         "        if self._precommit_at is not None and self.now >= self._precommit_at:\n",
         "        if False:\n",
-        quick=True,
     ),
     Mutant(
         "a silent leader is waited for",
         "agreement.py",
         "        if self._propose_at is not None and self.now >= self._propose_at:\n",
         "        if False:\n",
-        quick=True,
     ),
     Mutant(
         "requests are not signed",
@@ -209,7 +199,6 @@ MUTANTS = (
         "            self._request_claim(request)\n"
         "        )\n",
         "        return request.origin in self.epoch.keys\n",
-        quick=True,
     ),
     Mutant(
         "a leader may leave requests out",
@@ -253,27 +242,23 @@ MUTANTS = (
         "catchup.py",
         "        if not self._holds(certificate):\n",
         "        if False:\n",
-        quick=True,
     ),
     Mutant(
         "reads ask too few",
         "reads.py",
         "            if len(answers) >= self.epoch.quorum and max(answers) <= self.standing.height:\n",
         "            if len(answers) >= 1 and max(answers) <= self.standing.height:\n",
-        quick=True,
     ),
     Mutant(
         "readers believe any height",
         "reads.py",
         '                return self._refuse(Reason.CERTIFICATE, "of a read")\n',
         "                pass\n",
-        quick=True,
     ),
     Mutant(
         "a life numbers its requests as the one before",
         "requests.py",
         "        self.boot = max(restored.boot, counted, boot - 1) + 1\n",
         "        self.boot = 1\n",
-        quick=True,
     ),
 )

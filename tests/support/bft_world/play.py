@@ -23,7 +23,7 @@ from support.simulation.ends import Broken
 from support.simulation.run import Run
 
 CLIENTS = 3
-PATIENCE = 5.0
+PATIENCE = 4.0
 """Seconds after which a request is decided where nothing fails, though a leader leaves it out."""
 DISKS = (uniform(0.0002, 0.002), uniform(0.0002, 0.002), uniform(0.005, 0.03))
 """How long an fsync takes."""
@@ -77,7 +77,7 @@ class BftRun(Run):
         seed: int,
         build: Build | None = None,
         *,
-        seconds: float = 4.0,
+        seconds: float = 2.5,
         trace: int = 0,
         liars: int = -1,
         lies: Sequence[str] = (),
@@ -89,7 +89,7 @@ class BftRun(Run):
         """
         chance = Random(seed * 6007 + 5)
         self.build = build or shipped()
-        self.count = chance.choice((4, 4, 4, 7))
+        self.count = chance.choice((4, 4, 4, 4, 7))
         self.names = tuple("abcdefg"[: self.count])
         most = (self.count - 1) // 3
         many = most if liars < 0 else liars
@@ -108,7 +108,7 @@ class BftRun(Run):
             link=_link(chance, whole=self.scheduled or self.quiet),
             trace=trace,
         )
-        super().__init__(seed, world, seconds + 3.0 * self.quiet + 6.0 * self.scheduled)
+        super().__init__(seed, world, seconds + 2.5 * self.quiet + 2.0 * self.scheduled)
         real = chance.random() < 0.02
         ring: Ring = RealRing(self.names, seed) if real else HashRing(self.names, seed)
         self.oracle = Oracle(

@@ -100,11 +100,11 @@ class BftServer(Server):
         return Machine.load(found.data)
 
     def _replay(self) -> None:
-        """Bring the state to what was decided."""
+        """Bring the state to what was decided. It may be a block ahead, which is decided anew, the same."""
         decided = self.engine.standing.position
         for entry in self.store.read(self.machine.position + 1, decided):
             self._apply(entry)
-        if self.machine.position != decided:
+        if self.machine.position < decided:
             raise AssertionError(
                 f"{self.host.name} finds its state at {self.machine.position}, not {decided}"
             )
@@ -170,10 +170,15 @@ class BftServer(Server):
             self._answer_reads()
 
     def _apply(self, entry: Any) -> None:
+        waits = self._results.pop(entry.position, None)
+        if entry.position <= self.machine.position:
+            self._oracle.applied(self, entry)
+            if waits is not None:
+                self.host.send(waits[0], Answer(waits[1], False))
+            return
         data = self.cluster.build.entries.command_of(entry.data)
         command, result = self.machine.apply(entry.position, data)
         self._oracle.applied(self, entry)
-        waits = self._results.pop(entry.position, None)
         if waits is not None:
             if command is None:
                 raise AssertionError(f"what was proposed is not at {entry.position}")
@@ -204,7 +209,11 @@ class BftServer(Server):
 
     def _checkpoint(self, due: Any) -> None:
         """The state is to be certified as it is now: store it, and say what it is."""
-        dump = self.machine.dump()
+        dump = self.dumps.get(due.height)
+        if dump is None:
+            if self.machine.position != due.position:
+                return  # it was there before a restart
+            dump = self.machine.dump()
         self._oracle.state(self.host.name, due.position, dump)
         self.dumps[due.height] = dump
         for height in sorted(self.dumps)[:-3]:
