@@ -17,7 +17,6 @@ from flow_consensus.bft import BadMessage, Message, decode, decode_block, encode
 from flow_consensus.bft.blocks import Block, Change, Endorsement, Evidence, Request, Signed
 from flow_consensus.bft.epochs import MOST_MEMBERS, Member
 from flow_consensus.bft.messages import (
-    LARGEST,
     VERSION,
     Accuse,
     Ask,
@@ -36,6 +35,7 @@ from flow_consensus.bft.messages import (
     Stable,
     Vote,
 )
+from flow_consensus.pieces import LARGEST
 
 counts = st.integers(0, 2**63 - 1)
 heights = st.integers(0, 2**56)

@@ -29,7 +29,9 @@ DISKS = (uniform(0.0002, 0.002), uniform(0.0002, 0.002), uniform(0.005, 0.03))
 """How long an fsync takes."""
 
 
-NONE = Faults(**{one.name: 0.0 for one in attrs.fields(Faults) if one.type == "float"})
+NONE = Faults(
+    crash=0, outage=0, pause=0, partition=0, isolate=0, cut=0, slow=0, sync=0, full=0, skew=0
+)
 """No faults at all."""
 
 

@@ -388,7 +388,7 @@ class ViewLiar(Strategy):
         if signed is not None and signed.kind == PREVOTE and signed.digest != NIL:
             at = (signed.height, signed.view, signed.digest)
             self._prevotes.setdefault(at, {})[signed.signer] = signed.signature
-        elif hasattr(message, "block"):
+        elif signed is not None and hasattr(message, "block"):
             self._blocks[signed.digest] = message.block
         return True
 
