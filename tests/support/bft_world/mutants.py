@@ -96,8 +96,8 @@ MUTANTS = (
     Mutant(
         "the locked block is not stored",
         "agreement.py",
-        "            self._store(block)\n            self._tail, self._tail_write",
-        "            self._tail, self._tail_write",
+        "            self._tail_entries = self._store(block)\n",
+        "            self._tail_entries = []\n",
         quick=True,
     ),
     Mutant(
