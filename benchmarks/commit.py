@@ -185,7 +185,7 @@ def _figures(clients: int, found: dict[str, dict[int, Load]]) -> list[Figure]:
 def _far(seconds: float) -> list[Figure]:
     """The same over links that take their time."""
     with group(FAR) as made:
-        load = _load(made, _FAR_CLIENTS, max(seconds, 5.0))
+        load = _load(made, _FAR_CLIENTS, 2 * seconds)
     named = f"links of 75±50 ms, {_FAR_CLIENTS} clients"
     return [
         Figure(name=f"{named}: p50", value=load.p50, unit="ms"),
