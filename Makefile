@@ -28,7 +28,10 @@ cluster-bft: .venv/ready
 
 # one more at once than there are processors, since many wait for what they started; each file in one process
 WORKERS := $(shell expr $$(nproc) + 1)
-test: .venv/ready node erlang tools annoy postgres etcd prometheus models browser
+.PHONY: ready
+ready: .venv/ready node erlang tools annoy postgres etcd prometheus models browser
+
+test: ready
 	@# where Python is told to keep no bytecode, each of the thousand processes would compile all of this again
 	@$(BIN)/python -m compileall -q -j 0 flowcore plugins tests benchmarks examples
 	$(BIN)/coverage erase

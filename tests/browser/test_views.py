@@ -381,4 +381,5 @@ def test_a_drain_is_asked_about_done_and_seen(shown: Shown) -> None:
     page.get_by_role("button", name="Drain", exact=True).click()
     page.wait_for_selector("#connection.lost")
     assert shown.node.process.wait(timeout=30) == 0
+    page.close()
     shown.browser.wrong.clear()  # that nobody answers any more is told in the console, too

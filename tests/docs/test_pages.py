@@ -16,7 +16,7 @@ import trio
 
 import flowcore
 from flowcore.cli import flowctl
-from support.node import ROOT, Node, free_ports, run, serving
+from support.node import BIN, ROOT, Node, free_ports, run, serving
 
 README = (ROOT / "README.md").read_text()
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -130,6 +130,15 @@ def test_every_command_of_every_page_works(
         done = run("flowctl", *words, cwd=folder, input="a secret of the test")
         assert "Traceback" not in done.stderr
         assert done.returncode in (0, 1)  # in their order they are run below
+    elif program == "flowctl" and words[0] == "events":
+        command_line = [str(BIN / "flowctl"), *words, "--url", node.api]
+        with subprocess.Popen(command_line, stdout=subprocess.PIPE, text=True) as following:
+            while following.poll() is None:  # until it has seen as many as it was to
+                for what in ("pause", "resume"):
+                    assert node.ctl("agents", what, "text").returncode == 0
+            assert following.returncode == 0
+            assert following.stdout is not None
+            assert "text" in following.stdout.read()
     elif program == "flowctl":
         done = run("flowctl", *words, "--url", node.api, cwd=folder)
         assert "Traceback" not in done.stderr

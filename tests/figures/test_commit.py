@@ -20,6 +20,7 @@ def _missing(who: str) -> str:
     return "" if who == clusters.OURS else "is left out"
 
 
+@pytest.mark.long
 def test_the_family_measures_writes_and_the_floor(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("FLOW_COMMIT_SECONDS", "0.5")
     monkeypatch.setenv("FLOW_COMMIT_CLIENTS", "16")

@@ -63,7 +63,9 @@ async def test_a_call_that_is_given_up_is_cancelled_at_the_other_node(
             assert not beta.requests.tracker.running
 
 
-@pytest.mark.parametrize("version", ["2025-11-25", "2026-07-28"])
+@pytest.mark.parametrize(
+    "version", ["2025-11-25", pytest.param("2026-07-28", marks=pytest.mark.long)]
+)
 async def test_the_official_suite_passes_at_another_node(
     version: Version, tmp_path: pathlib.Path
 ) -> None:
