@@ -21,6 +21,12 @@ def test_a_swarm_keeps_its_promises_through_all_of_it(seed: int) -> None:
     assert run.rejoined >= 0
 
 
+@pytest.mark.long
+@pytest.mark.parametrize("seed", [619, 741, 830, 874])
+def test_who_comes_back_and_cannot_hear_the_first_seed_is_told_by_another(seed: int) -> None:
+    assert run_seed(seed).broken == []
+
+
 def done(seed: int, **changes: Any) -> Run:
     run = Run(
         seed=seed,
