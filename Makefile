@@ -18,11 +18,11 @@ cluster: .venv/ready
 
 # an etcd and three nodes that keep in it what must not be forgotten
 cluster-etcd: .venv/ready etcd
-	$(BIN)/python examples/cluster_etcd/run.py
+	$(BIN)/python examples/cluster/etcd.py
 
 # four nodes on this machine, of which one may lie
 cluster-bft: .venv/ready
-	$(BIN)/python examples/cluster_bft/run.py
+	$(BIN)/python examples/cluster/bft.py
 
 # ---- checks
 

@@ -10,17 +10,10 @@ configs/cluster/*.toml, and says how to use them.
 from __future__ import annotations
 
 import argparse
-import pathlib
-import signal
-import subprocess
 import sys
-import tempfile
-import time
-from types import FrameType
 
-ROOT = pathlib.Path(__file__).resolve().parents[2]
-BIN = pathlib.Path(sys.executable).parent
-CONFIGS = ROOT / "configs" / "cluster"
+from local_nodes import LocalNodes, local_nodes
+
 NODES = {"alpha": 7310, "beta": 7320, "gamma": 7330}
 LATER = {"delta": 7340}
 """Who can join while they run."""
@@ -51,70 +44,23 @@ Ctrl-C ends them.
 """
 
 
-def ctl(node: str, *words: str) -> subprocess.CompletedProcess[str]:
-    """Run flowctl against a node."""
-    url = f"http://127.0.0.1:{(NODES | LATER)[node] + 1}"
-    return subprocess.run(
-        [str(BIN / "flowctl"), "--url", url, *words], capture_output=True, text=True, check=False
-    )
-
-
-def say(*words: str) -> None:
-    """Run flowctl against a node, and show it."""
-    print(
-        f"\n$ flowctl --url http://127.0.0.1:{(NODES | LATER)[words[0]] + 1} {' '.join(words[1:])}"
-    )
-    done = ctl(*words)
-    print(done.stdout, end="")
-    if done.returncode:
-        raise SystemExit(done.stderr)
-
-
-def start(name: str, folder: str | None) -> subprocess.Popen[bytes]:
-    """Start a node; with a folder, quietly, and its data are kept there."""
-    words = [str(BIN / "flowserve"), "--config", str(CONFIGS / f"{name}.toml")]
-    if folder is not None:
-        words += ["--set", f"node.data_dir={folder}/{name}"]
-    errors = None if folder is None else subprocess.DEVNULL
-    return subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
-
-
-def wait_for(node: str, what: str, *words: str) -> str:
-    """Ask again and again until the answer has a text; what it says then."""
-    until = time.monotonic() + 60
-    while time.monotonic() < until:
-        done = ctl(node, *words)
-        if what in done.stdout:
-            return done.stdout
-        time.sleep(0.2)
-    raise SystemExit(f"{node} does not say {what!r}:\n{done.stdout}{done.stderr}")
-
-
-def show(nodes: dict[str, subprocess.Popen[bytes]], folder: str) -> None:
+def show(nodes: LocalNodes) -> None:
     """What one can see of them, before and after one is killed."""
-    for words in (
-        ("alpha", "nodes"),
-        ("gamma", "call", "time.get_current_time", "timezone=Asia/Tokyo"),
-        ("beta", "call", "text.count_words", "text=three small words"),
-        ("alpha", "memory", "put", "the ferry leaves at noon", "--as", "ferry"),
-        ("alpha", "state"),
-    ):
-        say(*words)
-    print("\n$ kill -9 beta")
-    nodes["beta"].kill()
-    nodes["beta"].wait()
-    print(wait_for("alpha", "dead", "nodes"))
-    for words in (
-        ("alpha", "call", "text.count_words", "text=still served"),
-        ("gamma", "memory", "search", "when does the boat leave"),
-    ):
-        say(*words)
+    nodes.say("alpha", "nodes")
+    nodes.say("gamma", "call", "time.get_current_time", "timezone=Asia/Tokyo")
+    nodes.say("beta", "call", "text.count_words", "text=three small words")
+    nodes.say("alpha", "memory", "put", "the ferry leaves at noon", "--as", "ferry")
+    nodes.say("alpha", "state")
+    nodes.kill("beta")
+    print(nodes.wait_for("alpha", "dead", "nodes"))
+    nodes.say("alpha", "call", "text.count_words", "text=still served")
+    nodes.say("gamma", "memory", "search", "when does the boat leave")
     print("\n$ flowserve --config configs/cluster/delta.toml")
-    nodes["delta"] = start("delta", folder)
-    wait_for("delta", "delta", "nodes")
-    say("alpha", "members", "add", "delta")
-    say("gamma", "members", "promote", "delta", "--remove", "beta")
-    say("delta", "memory", "get", "ferry")
+    nodes.start("delta")
+    nodes.wait_for("delta", "delta", "nodes")
+    nodes.say("alpha", "members", "add", "delta")
+    nodes.say("gamma", "members", "promote", "delta", "--remove", "beta")
+    nodes.say("delta", "memory", "get", "ferry")
 
 
 def main() -> int:
@@ -122,42 +68,18 @@ def main() -> int:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--show", action="store_true", help="show what it does, and end")
     wanted = options.parse_args()
-    if not (CONFIGS / "certs" / "delta.pem").exists():
-        names = [*NODES, *LATER, "--dir", str(CONFIGS / "certs")]
-        subprocess.run([str(BIN / "flowctl"), "certs", "cluster", *names], check=True)
-    signal.signal(signal.SIGTERM, _end)
-    nodes: dict[str, subprocess.Popen[bytes]] = {}
-    kept = tempfile.TemporaryDirectory() if wanted.show else None  # a show begins with nothing
-    folder = kept.name if kept else None
-    try:
-        for name in NODES:
-            nodes[name] = start(name, folder)
+    with local_nodes("cluster", NODES | LATER, show=wanted.show) as nodes:
+        nodes.certify()
+        nodes.start(*NODES)
         for name in NODES:
             for tool in ("git.git_status", "text.count_words", "time.get_current_time", "units."):
-                wait_for(name, tool, "tools")
-        urls = "   ".join(f"http://127.0.0.1:{port}/mcp" for port in NODES.values())
-        print(USE.format(urls=urls, victim=nodes["beta"].pid), flush=True)
-        if folder is not None:
-            show(nodes, folder)
+                nodes.wait_for(name, tool, "tools")
+        print(USE.format(urls=nodes.urls(), victim=nodes.running["beta"].pid), flush=True)
+        if wanted.show:
+            show(nodes)
         else:
-            for process in nodes.values():
-                process.wait()
-    except KeyboardInterrupt:
-        print("ending them", flush=True)
-    finally:
-        for process in nodes.values():
-            if process.poll() is None:
-                process.terminate()
-        for process in nodes.values():
-            process.wait(timeout=60)
-        if kept:
-            kept.cleanup()
+            nodes.wait()
     return 0
-
-
-def _end(number: int, frame: FrameType | None) -> None:
-    del number, frame
-    raise KeyboardInterrupt
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Messages that are larger than a transport takes, in pieces.
+"""Messages as bytes: read with care, and in pieces where they are larger than a transport takes.
 
 0x82 ...   a piece: number of the whole (u64), number and count of pieces (u32 each), bytes
 """
@@ -6,6 +6,11 @@
 from __future__ import annotations
 
 import struct
+from typing import Protocol, TypeVar
+
+from msgspec import MsgspecError, msgpack
+
+T = TypeVar("T")
 
 LARGEST = 64 * 2**20
 """Bytes of a message; more are refused unread."""
@@ -18,6 +23,18 @@ _LEAST = 256
 
 class BadMessage(ValueError):
     """Bytes that are no message of this version."""
+
+
+def decoded(data: bytes, version: int, decoder: msgpack.Decoder[T]) -> T:
+    """What follows the version's byte, as what it is said to be. Raises BadMessage."""
+    if len(data) > LARGEST:
+        raise BadMessage(f"{len(data)} bytes, and {LARGEST} are the most")
+    if data[:1] != bytes((version,)):
+        raise BadMessage(f"version {data[0]}, and this is {version}" if data else "no bytes")
+    try:
+        return decoder.decode(memoryview(data)[1:])
+    except (MsgspecError, UnicodeDecodeError, RecursionError) as error:
+        raise BadMessage(str(error)) from None
 
 
 def cut(data: bytes, most: int, number: int) -> list[bytes]:
@@ -71,3 +88,46 @@ class Joiner:
     def _forget(self) -> None:
         self._number = -1
         self._pieces = []
+
+
+class Carrier(Protocol):
+    """A transport, as far as messages are sent over it."""
+
+    @property
+    def most(self) -> int:
+        """Bytes of one message, at most; 256 at least."""
+        ...
+
+    def send(self, to: str, message: bytes) -> bool:
+        """Send without waiting; False if it surely does not arrive."""
+        ...
+
+
+class Post:
+    """Whole messages over a transport, which may take them in pieces only; and what it sent, in numbers."""
+
+    def __init__(self, carrier: Carrier, number: int) -> None:
+        """`number` is one that no earlier life of this node has begun with."""
+        self._carrier = carrier
+        self._number = number
+        self._joiners: dict[str, Joiner] = {}
+        self.sent = self.unsent = 0
+
+    def send(self, to: str, data: bytes) -> bool:
+        """Send without waiting; False if it surely does not arrive."""
+        carrier = self._carrier
+        if len(data) <= carrier.most:
+            sent = carrier.send(to, data)
+        else:
+            self._number += 1
+            sent = all(carrier.send(to, one) for one in cut(data, carrier.most, self._number))
+        self.sent += sent
+        self.unsent += not sent
+        return sent
+
+    def take(self, sender: str, data: bytes) -> bytes | None:
+        """The whole message that this is, or completes; None while pieces are missing. Raises BadMessage."""
+        joiner = self._joiners.get(sender)
+        if joiner is None:
+            joiner = self._joiners[sender] = Joiner()
+        return joiner.take(data)

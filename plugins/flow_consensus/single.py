@@ -74,11 +74,9 @@ class Single:
         proposal = Proposal(command)
         self._waiting.put(proposal)
         self._wake.set()
-        await proposal.done.wait()
-        if proposal.error is not None:
-            raise proposal.error()
+        position = await proposal.decided()
         self._took.record(trio.current_time() - proposal.since)
-        return proposal.position
+        return position
 
     async def run(self) -> None:
         """Write what is proposed, until cancelled."""

@@ -23,6 +23,13 @@ class Proposal:
     position: int = 0
     error: Callable[[], Exception] | None = None
 
+    async def decided(self) -> int:
+        """Its position, once it is known; raises the error that it ended with."""
+        await self.done.wait()
+        if self.error is not None:
+            raise self.error()
+        return self.position
+
     def end(self, error: Callable[[], Exception] | None) -> None:
         """Its end, which is told once: it is at its position, or there is an error."""
         if not self.done.is_set():

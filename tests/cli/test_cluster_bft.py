@@ -70,7 +70,7 @@ def test_height_view_leader_and_evidence_are_shown() -> None:
 def test_the_leader_of_four_may_be_killed() -> None:
     """What `make cluster-bft` starts, with the show that it gives."""
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "cluster_bft" / "run.py"), "--show"],
+        [sys.executable, str(ROOT / "examples" / "cluster" / "bft.py"), "--show"],
         capture_output=True,
         text=True,
         timeout=300,

@@ -98,7 +98,7 @@ def test_etcd_and_a_node_may_be_killed() -> None:
     """What `make cluster-etcd` starts, with the show that it gives."""
     program("etcd")
     done = subprocess.run(
-        [sys.executable, str(ROOT / "examples" / "cluster_etcd" / "run.py"), "--show"],
+        [sys.executable, str(ROOT / "examples" / "cluster" / "etcd.py"), "--show"],
         capture_output=True,
         text=True,
         timeout=300,

@@ -27,10 +27,8 @@ from flow_consensus.bft.effects import (
     Event,
     Install,
     Piece,
-    ReadState,
     Ready,
     Settled,
-    Write,
 )
 from flow_consensus.bft.engine import Engine, Status
 from flow_consensus.bft.entries import blocks_of, command_of, entries_of, is_head
@@ -41,6 +39,7 @@ from flow_consensus.bft.restored import Promises, Restored
 from flow_consensus.bft.settings import EngineSettings
 from flow_consensus.bft.signing import NIL, Claim, Ed25519, Kind, Scheme, statement
 from flow_consensus.bft.standing import Standing
+from flow_consensus.effects import ReadState, Write
 from flow_consensus.pieces import BadMessage
 from flowcore.hookspecs import Factory, Registry, hookimpl
 

@@ -26,7 +26,6 @@ from flow_consensus.bft.effects import (
     Event,
     Install,
     Piece,
-    ReadState,
     Settled,
 )
 from flow_consensus.bft.entries import entries_of
@@ -59,6 +58,7 @@ from flow_consensus.bft.signing import (
     statement,
 )
 from flow_consensus.bft.standing import Standing
+from flow_consensus.effects import ReadState
 from flowcore.state import LogEntry
 
 _DECODED = 8

@@ -6,25 +6,8 @@ import attrs
 import msgspec
 
 from flow_consensus.bft.messages import Checkpoint, Message
+from flow_consensus.effects import ReadState, Write
 from flowcore.state import LogEntry
-
-
-@attrs.frozen
-class Write:
-    """One transaction for the storage, in this order: `reset`, then entries and hard state, then `compact`.
-
-    When all of it is durable, say `engine.persisted(number)`; there is one write at a time. If it fails, say
-    `engine.disk_failed(why)`, and never anything else about it.
-    """
-
-    number: int
-    entries: list[LogEntry]
-    """They follow each other; those stored from the first one's position on are replaced."""
-    hard_state: bytes | None
-    reset: tuple[int, int] | None = None
-    """(position, height): let go of the whole log, a stored snapshot has taken its place."""
-    compact: int | None = None
-    """Let go of the entries up to here."""
 
 
 @attrs.frozen
@@ -34,15 +17,6 @@ class Settled:
     number: int
     position: int
     count: int
-
-
-@attrs.frozen
-class ReadState:
-    """What came of a `read`."""
-
-    context: object
-    position: int | None
-    """A state that has applied it may answer. None: nobody can tell any more; ask again."""
 
 
 @attrs.frozen

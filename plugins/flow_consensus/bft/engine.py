@@ -24,7 +24,7 @@ from flow_consensus.bft.agreement import Step
 from flow_consensus.bft.blocks import Block
 from flow_consensus.bft.changes import Changes
 from flow_consensus.bft.core import Decided, Reason
-from flow_consensus.bft.effects import Ready, Write
+from flow_consensus.bft.effects import Ready
 from flow_consensus.bft.epochs import Epoch
 from flow_consensus.bft.messages import (
     Accuse,
@@ -48,6 +48,7 @@ from flow_consensus.bft.restored import HardState, Restored, encode_hard_state
 from flow_consensus.bft.settings import EngineSettings
 from flow_consensus.bft.signing import Kind, Scheme, Sign
 from flow_consensus.bft.standing import Standing
+from flow_consensus.effects import Write
 
 _TO_ANYBODY = Here | Fetch | Blocks | Offer | FetchChunk | Chunk
 """What who is no member (yet) may ask, and may be answered: what was decided proves itself."""

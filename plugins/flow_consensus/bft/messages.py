@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 from typing import Annotated, TypeAlias
 
-from msgspec import Meta, MsgspecError, Struct, msgpack
+from msgspec import Meta, Struct, msgpack
 
 from flow_consensus.bft.blocks import (
     MOST_BLOCK,
@@ -23,7 +23,7 @@ from flow_consensus.bft.blocks import (
     View,
 )
 from flow_consensus.bft.epochs import MOST_MEMBERS, Count, Digest
-from flow_consensus.pieces import LARGEST, BadMessage
+from flow_consensus.pieces import BadMessage, decoded
 
 VERSION = 1
 """The first byte of each message."""
@@ -195,14 +195,7 @@ def encode(message: Message) -> bytes:
 
 def decode(data: bytes) -> Message:
     """Bytes as a message, each field checked. Raises BadMessage, also for another form of one."""
-    if len(data) > LARGEST:
-        raise BadMessage(f"{len(data)} bytes, and {LARGEST} are the most")
-    if data[:1] != _PREFIX:
-        raise BadMessage(f"version {data[0]}, and this is {VERSION}" if data else "no bytes")
-    try:
-        message = _DECODER.decode(memoryview(data)[1:])
-    except (MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadMessage(str(error)) from None
+    message = decoded(data, VERSION, _DECODER)
     if encode(message) != data:
         raise BadMessage("a message in a form that no node writes")
     return message

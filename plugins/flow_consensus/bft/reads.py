@@ -15,10 +15,10 @@ from __future__ import annotations
 import attrs
 
 from flow_consensus.bft.core import Reason, Refused
-from flow_consensus.bft.effects import ReadState
 from flow_consensus.bft.messages import Certificate, Read, ReadAnswer
 from flow_consensus.bft.requests import Requests
 from flow_consensus.bft.signing import NIL, NO_VIEW, Kind
+from flow_consensus.effects import ReadState
 
 
 @attrs.define(eq=False)

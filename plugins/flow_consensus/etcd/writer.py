@@ -75,10 +75,9 @@ class Writer:
             await proposal.done.wait()
         if not proposal.done.is_set():
             self._give_up(proposal)
-        if proposal.error is not None:
-            raise proposal.error()
+        position = await proposal.decided()
         self.took.record(trio.current_time() - proposal.since)
-        return proposal.position
+        return position
 
     def _give_up(self, proposal: _Proposal) -> None:
         """It has waited for too long."""

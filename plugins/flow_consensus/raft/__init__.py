@@ -3,6 +3,7 @@
 `engine` is sans-IO, and all that it is made of; `driver` runs it under trio.
 """
 
+from flow_consensus.effects import ReadState, Write
 from flow_consensus.pieces import BadMessage
 from flow_consensus.raft.core import TAKEN, Reason, Refused, Role
 from flow_consensus.raft.driver.node import Raft, mentions_swarm, open_node, open_raft
@@ -15,10 +16,8 @@ from flow_consensus.raft.effects import (
     Fetch,
     LeaderChanged,
     MembershipChanged,
-    ReadState,
     Ready,
     RoleChanged,
-    Write,
 )
 from flow_consensus.raft.engine import Engine, FollowerStatus, Status
 from flow_consensus.raft.entries import command_of, is_membership

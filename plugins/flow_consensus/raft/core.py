@@ -6,6 +6,7 @@ import enum
 from collections import Counter
 from random import Random
 
+from flow_consensus.effects import ReadState
 from flow_consensus.raft.effects import (
     ChunkStored,
     ChunkWanted,
@@ -13,7 +14,6 @@ from flow_consensus.raft.effects import (
     Fetch,
     LeaderChanged,
     MembershipChanged,
-    ReadState,
     RoleChanged,
 )
 from flow_consensus.raft.membership import Membership

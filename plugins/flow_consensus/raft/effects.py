@@ -7,37 +7,10 @@ from typing import TypeAlias
 import attrs
 import msgspec
 
+from flow_consensus.effects import ReadState, Write
 from flow_consensus.raft.membership import Membership
 from flow_consensus.raft.messages import Message
 from flowcore.state import LogEntry, SnapshotInfo
-
-
-@attrs.frozen
-class Write:
-    """One transaction for the storage, in this order: `reset`, then entries and hard state, then `compact`.
-
-    When all of it is durable, say `engine.persisted(number)`; there is one write at a time. If it fails, say
-    `engine.disk_failed(why)`, and never anything else about it.
-    """
-
-    number: int
-    entries: list[LogEntry]
-    """They follow each other; those stored from the first one's position on are replaced."""
-    hard_state: bytes | None
-    reset: tuple[int, int] | None = None
-    """(position, term): let go of the whole log, a stored snapshot has taken its place."""
-    compact: int | None = None
-    """Let go of the entries up to here."""
-
-
-@attrs.frozen
-class ReadState:
-    """What came of a `read_index`."""
-
-    context: object
-    """What was given to `read_index`."""
-    position: int | None
-    """A state that has applied it may answer. None: the leader went, or there is none; ask again."""
 
 
 @attrs.frozen

@@ -22,8 +22,9 @@ from typing import Any
 
 import attrs
 
+from flow_consensus.effects import Write
 from flow_consensus.raft.core import Reason, Refused, Role
-from flow_consensus.raft.effects import Ready, Write
+from flow_consensus.raft.effects import Ready
 from flow_consensus.raft.election import Elections
 from flow_consensus.raft.entries import command_data
 from flow_consensus.raft.membership import Membership

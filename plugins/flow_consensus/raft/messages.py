@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from typing import Annotated, TypeAlias
 
-from msgspec import Meta, MsgspecError, Struct, msgpack
+from msgspec import Meta, Struct, msgpack
 
-from flow_consensus.pieces import LARGEST, BadMessage
+from flow_consensus.pieces import decoded
 from flowcore.state import LogEntry
 
 VERSION = 1
@@ -154,14 +154,7 @@ def encode(message: Message) -> bytes:
 
 def decode(data: bytes) -> Message:
     """Bytes as a message, each field checked. Raises BadMessage."""
-    if len(data) > LARGEST:
-        raise BadMessage(f"{len(data)} bytes, and {LARGEST} are the most")
-    if data[:1] != _PREFIX:
-        raise BadMessage(f"version {data[0]}, and this is {VERSION}" if data else "no bytes")
-    try:
-        return _DECODER.decode(memoryview(data)[1:])
-    except (MsgspecError, UnicodeDecodeError, RecursionError) as error:
-        raise BadMessage(str(error)) from None
+    return decoded(data, VERSION, _DECODER)
 
 
 def impossible(message: Message) -> str:

@@ -12,8 +12,8 @@ from random import Random
 
 import attrs
 
+from flow_consensus.effects import ReadState
 from flow_consensus.raft.core import TAKEN, Reason, Refused, Role
-from flow_consensus.raft.effects import ReadState
 from flow_consensus.raft.messages import Heartbeat, HeartbeatAnswer, Read, ReadAnswer
 from flow_consensus.raft.progress import Phase
 from flow_consensus.raft.quorum import jointly_reached

@@ -11,15 +11,13 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from flow_consensus.pieces import BadMessage
+from flow_consensus.pieces import BadMessage, Joiner, cut
 from flow_consensus.raft import encode
 from flow_consensus.raft.driver.settings import RaftSettings
 from flow_consensus.raft.driver.wire import (
     Ask,
     Forward,
     ForwardAnswer,
-    Joiner,
-    cut,
     decode_own,
     encode_own,
 )

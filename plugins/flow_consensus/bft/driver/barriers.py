@@ -7,7 +7,7 @@ import trio
 
 from flow_consensus.bft.core import Refused
 from flow_consensus.bft.driver.port import Node
-from flow_consensus.bft.effects import ReadState
+from flow_consensus.effects import ReadState
 from flowcore.errors import StateUnavailable
 
 

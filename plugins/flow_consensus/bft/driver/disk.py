@@ -1,84 +1,35 @@
-"""Writing and reading: one task writes, one write at a time; each is one transaction and one fsync."""
+"""What follows for a node from what is written, and reading of blocks for those that are behind."""
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from itertools import pairwise
 
-import trio
-
+from flow_consensus import writing
 from flow_consensus.bft.driver.port import Node
-from flow_consensus.bft.effects import BlocksWanted, Write
+from flow_consensus.bft.effects import BlocksWanted
 from flow_consensus.bft.entries import blocks_of, is_head
 from flow_consensus.bft.messages import Certificate
-from flowcore.errors import StorageError, StorageFull, TooOld
+from flowcore.errors import StorageError, TooOld
 from flowcore.state import LogEntry, Storage
 
-_logger = logging.getLogger(__name__)
 
-_AGAIN = 1.0
-"""Seconds until what did not fit on the disk is tried again."""
-
-
-class Writer:
-    """Takes the engine's writes to the storage."""
+class Writer(writing.Writer):
+    """Takes the engine's writes to the storage; an entry's term is the height of its block."""
 
     def __init__(self, node: Node, storage: Storage, reset: Callable[[int], None]) -> None:
+        super().__init__(node.engine.name, storage, reset)
         self._node = node
-        self._storage = storage
-        self._reset = reset
-        """Told once the log was let go of for a snapshot."""
-        self._wake = trio.Event()
-        self._write: Write | None = None
-        self.trouble = ""
-        """Why nothing can be written just now."""
 
-    def put(self, write: Write) -> None:
-        """The next write; the one before is durable."""
-        self._write = write
-        self._wake.set()
-
-    async def run(self) -> None:
-        """Write, until the disk fails."""
-        try:
-            while True:
-                await self._wake.wait()
-                self._wake = trio.Event()
-                write, self._write = self._write, None
-                if write is not None:
-                    await self._store(write)
-        except StorageError as error:
-            self._node.disk_failed(error)
-
-    async def _store(self, write: Write) -> None:
-        storage = self._storage
-        if write.reset is not None:
-            position, height = write.reset
-            await self._with_room(lambda: storage.reset(position, height))
-            self._reset(position)
-        entries, hard_state = write.entries, write.hard_state
-        await self._with_room(lambda: storage.append(entries, hard_state=hard_state))
-        self._node.engine.persisted(write.number)
+    def written(self, number: int) -> None:
+        self._node.engine.persisted(number)
         self._node.wake()
-        if write.compact is not None:  # nobody waits for that
-            position = write.compact
-            await self._with_room(lambda: storage.compact(position))
 
-    async def _with_room(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Again while there is no room on the disk; nothing is promised meanwhile."""
-        while True:
-            try:
-                await work()
-            except StorageFull as error:
-                if not self.trouble:
-                    self.trouble = str(error)
-                    _logger.error("%s: %s", self._node.engine.name, error)
-                    self._node.moved()
-                await trio.sleep(_AGAIN)
-            else:
-                break
-        self.trouble = ""
+    def full(self) -> None:
+        self._node.moved()
+
+    def failed(self, error: StorageError) -> None:
+        self._node.disk_failed(error)
 
     async def blocks(self, wanted: BlocksWanted) -> None:
         """Read blocks that another node needs and memory has not."""
@@ -88,7 +39,7 @@ class Writer:
             limit = engine.settings.batch_bytes
             found = await blocks_from(self._storage, wanted.height, limit, tip)
         except StorageError as error:
-            self._node.disk_failed(error)
+            self.failed(error)
             return
         engine.blocks_read(wanted.to, found)
         self._node.wake()

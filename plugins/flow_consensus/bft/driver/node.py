@@ -34,7 +34,7 @@ from flow_consensus.bft.epochs import Epoch
 from flow_consensus.bft.messages import Message, encode
 from flow_consensus.bft.restored import Restored
 from flow_consensus.bft.signing import Sign
-from flow_consensus.pieces import BadMessage, Joiner, cut
+from flow_consensus.pieces import BadMessage, Post
 from flow_consensus.tail import Tail, check_applied
 from flowcore.errors import AssemblyError, StorageError, StorageFailed
 from flowcore.state import (
@@ -80,8 +80,7 @@ class Bft:
         self._storage = storage
         self._transport = transport
         self._told = told
-        self._joiners: dict[str, Joiner] = {}
-        self._numbers = chance.getrandbits(60)
+        self._post = Post(transport, chance.getrandbits(60))
         self._wake_up = trio.Event()
         self._due = math.inf
         self._heard: dict[str, float] = {}
@@ -97,7 +96,7 @@ class Bft:
         self._changing = Changing(self, key_of)
         self._writer = Writer(self, storage, self._was_reset)
         self._checking = Checking(engine, self._step, self._bad_message)
-        self._sent = self._unsent = self._bad = self._leaders = self._longest_turn = 0.0
+        self._bad = self._leaders = self._longest_turn = 0.0
         self._evidence: list[dict[str, str]] = []
 
     # ---- the interface
@@ -233,8 +232,8 @@ class Bft:
             "views": self.engine.views_changed,
             "elections": self.engine.views_changed,
             "leaders": int(self._leaders),
-            "sent": int(self._sent),
-            "unsent": int(self._unsent),
+            "sent": self._post.sent,
+            "unsent": self._post.unsent,
             "bad_messages": int(self._bad),
             "refused_messages": now.refused,
             "signatures": self.engine.signatures.checked,
@@ -283,23 +282,10 @@ class Bft:
 
     # ---- messages
 
-    def _post(self, to: str, data: bytes) -> None:
-        most = self._transport.most
-        if len(data) <= most:
-            sent = self._transport.send(to, data)
-        else:
-            self._numbers += 1
-            sent = all(self._transport.send(to, one) for one in cut(data, most, self._numbers))
-        self._sent += sent
-        self._unsent += not sent
-
     def received(self, sender: str, data: bytes) -> None:
         """A message has come; quick, and raises nothing."""
-        joiner = self._joiners.get(sender)
-        if joiner is None:
-            joiner = self._joiners[sender] = Joiner()
         try:
-            whole = joiner.take(data)
+            whole = self._post.take(sender, data)
         except BadMessage as error:
             self._bad_message(sender, str(error))
             return
@@ -373,7 +359,7 @@ class Bft:
         for to, message in ready.messages:
             if message is not last:  # what goes to several is encoded once
                 last, data = message, encode(message)
-            self._post(to, data)
+            self._post.send(to, data)
         if ready.write is not None:
             self._writer.put(ready.write)
         for event in ready.events:
@@ -442,7 +428,7 @@ class Bft:
         giving.want(wanted)
 
     def _give_chunk(self, to: str, chunk: Message) -> None:
-        self._post(to, encode(chunk))
+        self._post.send(to, encode(chunk))
 
     def _take(self, install: Install, nursery: trio.Nursery) -> None:
         if self._taking is not None:

@@ -59,11 +59,9 @@ class Proposals:
         proposal = Proposal(command)
         self._waiting.put(proposal)
         self._node.wake()
-        await proposal.done.wait()
-        if proposal.error is not None:
-            raise proposal.error()
+        position = await proposal.decided()
         self.took.record(trio.current_time() - proposal.since)
-        return proposal.position
+        return position
 
     def offer(self) -> None:
         """Have what waits signed and asked for, while a quorum is heard and there is room."""

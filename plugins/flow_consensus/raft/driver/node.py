@@ -19,7 +19,7 @@ from typing import Any
 import attrs
 import trio
 
-from flow_consensus.pieces import BadMessage
+from flow_consensus.pieces import BadMessage, Post
 from flow_consensus.raft.core import Refused, Role
 from flow_consensus.raft.driver.changes import Changing
 from flow_consensus.raft.driver.disk import Writer
@@ -36,10 +36,8 @@ from flow_consensus.raft.driver.wire import (
     Encoded,
     Forward,
     ForwardAnswer,
-    Joiner,
     Look,
     Own,
-    cut,
     decode_own,
     encode_own,
 )
@@ -95,7 +93,7 @@ class Raft:
         self._storage = storage
         self._transport = transport
         self._encoded = Encoded()
-        self._joiners: dict[str, Joiner] = {}
+        self._post = Post(transport, chance.getrandbits(60))
         self._numbers = chance.getrandbits(60)
         self._wake_up = trio.Event()
         self._due = math.inf
@@ -109,7 +107,7 @@ class Raft:
         self._writer = Writer(self, storage, self._was_reset)
         self._given, self._taken_in = Histogram(), Histogram()
         """How long snapshots took, to others and from them."""
-        self._sent = self._unsent = self._bad = self._elections = self._leaders = 0
+        self._bad = self._elections = self._leaders = 0
 
     # ---- the interface
 
@@ -243,8 +241,8 @@ class Raft:
             "trouble": self.trouble,
             "elections": self._elections,
             "leaders": self._leaders,
-            "sent": self._sent,
-            "unsent": self._unsent,
+            "sent": self._post.sent,
+            "unsent": self._post.unsent,
             "bad_messages": self._bad,
             "refused_messages": now.refused,
             "snapshots": {
@@ -270,7 +268,7 @@ class Raft:
         return self._numbers
 
     def send_own(self, to: str, message: Own) -> bool:
-        return self._post(to, encode_own(message))
+        return self._post.send(to, encode_own(message))
 
     def moved(self) -> None:
         self._tail.tell()
@@ -301,27 +299,14 @@ class Raft:
 
     # ---- messages
 
-    def _post(self, to: str, data: bytes) -> bool:
-        most = self._transport.most
-        if len(data) <= most:
-            sent = self._transport.send(to, data)
-        else:
-            sent = all(self._transport.send(to, one) for one in cut(data, most, self.next_number()))
-        self._sent += sent
-        self._unsent += not sent
-        return sent
-
     def received(self, sender: str, data: bytes) -> None:
         """A message has come; quick, and raises nothing."""
         self._take_in(sender, data)
         self.wake()
 
     def _take_in(self, sender: str, data: bytes) -> None:
-        joiner = self._joiners.get(sender)
-        if joiner is None:
-            joiner = self._joiners[sender] = Joiner()
         try:
-            whole = joiner.take(data)
+            whole = self._post.take(sender, data)
             if whole is None:
                 return
             if whole[:1] == b"\x81":
@@ -405,7 +390,7 @@ class Raft:
 
     def _do(self, ready: Ready, nursery: trio.Nursery) -> None:
         for to, message in ready.messages:
-            if not self._post(to, self._encoded(message)) and type(message) is Append:
+            if not self._post.send(to, self._encoded(message)) and type(message) is Append:
                 self.engine.report_unreachable(to)
         if ready.write is not None:
             self._writer.put(ready.write)

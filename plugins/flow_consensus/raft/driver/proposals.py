@@ -90,11 +90,9 @@ class Proposals:
         proposal = _Proposal(command)
         self._waiting.put(proposal)
         self._node.wake()
-        await proposal.done.wait()
-        if proposal.error is not None:
-            raise proposal.error()
+        position = await proposal.decided()
         self.took.record(trio.current_time() - proposal.since)
-        return proposal.position
+        return position
 
     # ---- into the log
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import attrs
 import trio
 
+from flow_consensus.effects import ReadState
 from flow_consensus.raft.core import Refused
 from flow_consensus.raft.driver.port import Node
-from flow_consensus.raft.effects import ReadState
 from flowcore.errors import StateUnavailable
 
 

@@ -11,7 +11,7 @@ from typing import Annotated, TypeAlias
 
 from msgspec import Meta, MsgspecError, Struct, msgpack
 
-from flow_consensus.pieces import BadMessage, Joiner, cut
+from flow_consensus.pieces import BadMessage
 from flow_consensus.raft.membership import Name
 from flow_consensus.raft.messages import Message, encode
 
@@ -114,20 +114,3 @@ class Encoded:
         if message is not self._last:
             self._last, self._data = message, encode(message)
         return self._data
-
-
-__all__ = [
-    "Ask",
-    "AskAnswer",
-    "Encoded",
-    "Forward",
-    "ForwardAnswer",
-    "Joiner",
-    "Known",
-    "Look",
-    "LookAnswer",
-    "Own",
-    "cut",
-    "decode_own",
-    "encode_own",
-]

@@ -1,0 +1,94 @@
+"""Writing what an engine promises: one task, one write at a time, each one transaction and one fsync."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+
+import trio
+
+from flow_consensus.effects import Write
+from flowcore.errors import StorageError, StorageFull
+from flowcore.state import Storage
+
+_logger = logging.getLogger(__name__)
+
+_AGAIN = 1.0
+"""Seconds until what did not fit on the disk is tried again."""
+
+
+class Writer:
+    """Takes an engine's writes to the storage. Drivers say in a class of their own what follows from it."""
+
+    def __init__(self, name: str, storage: Storage, reset: Callable[[int], None]) -> None:
+        self._name = name
+        self._storage = storage
+        self._reset = reset
+        """Told once the log was let go of for a snapshot."""
+        self._wake = trio.Event()
+        self._write: Write | None = None
+        self.trouble = ""
+        """Why nothing can be written just now."""
+
+    def written(self, number: int) -> None:
+        """A write is durable."""
+        raise NotImplementedError
+
+    def full(self) -> None:
+        """There is no room on the disk from now on: `trouble` says so."""
+        raise NotImplementedError
+
+    def roomy(self) -> None:
+        """There is room again."""
+
+    def failed(self, error: StorageError) -> None:
+        """The disk has failed: nothing is written any more."""
+        raise NotImplementedError
+
+    def put(self, write: Write) -> None:
+        """The next write; the one before is durable."""
+        self._write = write
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Write, until the disk fails."""
+        try:
+            while True:
+                await self._wake.wait()
+                self._wake = trio.Event()
+                write, self._write = self._write, None
+                if write is not None:
+                    await self._store(write)
+        except StorageError as error:
+            self.failed(error)
+
+    async def _store(self, write: Write) -> None:
+        storage = self._storage
+        if write.reset is not None:
+            position, term = write.reset
+            await self._with_room(lambda: storage.reset(position, term))
+            self._reset(position)
+        if write.entries or write.hard_state is not None:
+            entries, hard_state = write.entries, write.hard_state
+            await self._with_room(lambda: storage.append(entries, hard_state=hard_state))
+        self.written(write.number)
+        if write.compact is not None:  # nobody waits for that
+            position = write.compact
+            await self._with_room(lambda: storage.compact(position))
+
+    async def _with_room(self, work: Callable[[], Awaitable[None]]) -> None:
+        """Again while there is no room on the disk; nothing is promised meanwhile."""
+        while True:
+            try:
+                await work()
+            except StorageFull as error:
+                if not self.trouble:
+                    self.trouble = str(error)
+                    _logger.error("%s: %s", self._name, error)
+                    self.full()
+                await trio.sleep(_AGAIN)
+            else:
+                break
+        if self.trouble:
+            self.trouble = ""
+            self.roomy()
