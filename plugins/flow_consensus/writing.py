@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
 
 import trio
@@ -17,7 +18,7 @@ _AGAIN = 1.0
 """Seconds until what did not fit on the disk is tried again."""
 
 
-class Writer:
+class Writer(ABC):
     """Takes an engine's writes to the storage. Drivers say in a class of their own what follows from it."""
 
     def __init__(self, name: str, storage: Storage, reset: Callable[[int], None]) -> None:
@@ -30,20 +31,21 @@ class Writer:
         self.trouble = ""
         """Why nothing can be written just now."""
 
+    @abstractmethod
     def written(self, number: int) -> None:
         """A write is durable."""
-        raise NotImplementedError
 
+    @abstractmethod
     def full(self) -> None:
         """There is no room on the disk from now on: `trouble` says so."""
-        raise NotImplementedError
 
+    @abstractmethod
     def roomy(self) -> None:
         """There is room again."""
 
+    @abstractmethod
     def failed(self, error: StorageError) -> None:
         """The disk has failed: nothing is written any more."""
-        raise NotImplementedError
 
     def put(self, write: Write) -> None:
         """The next write; the one before is durable."""

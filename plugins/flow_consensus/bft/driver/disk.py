@@ -28,6 +28,9 @@ class Writer(writing.Writer):
     def full(self) -> None:
         self._node.moved()
 
+    def roomy(self) -> None:
+        self._node.moved()
+
     def failed(self, error: StorageError) -> None:
         self._node.disk_failed(error)
 
