@@ -62,6 +62,10 @@ class Disk:
         """Put other content in its place, whole or not at all, as by a rename. Raises OSError as `append`."""
         self._write((file, data, False))
 
+    def cut(self, file: str, size: int) -> None:
+        """Keep so many bytes of a file, and no more, which a full disk does, too."""
+        self._note((file, bytes(self._seen.get(file, b"")[:size]), False))
+
     def remove(self, file: str) -> None:
         """There is no such file any more."""
         self._write((file, None, False))
@@ -107,6 +111,9 @@ class Disk:
     def _write(self, write: _Write) -> None:
         if self.full and write[1] is not None:
             raise OSError(errno.ENOSPC, "no space left on the simulated disk")
+        self._note(write)
+
+    def _note(self, write: _Write) -> None:
         _apply(self._seen, write)
         self._pending.append(write)
         self._written += 1

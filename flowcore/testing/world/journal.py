@@ -47,7 +47,7 @@ class Journal:
                     f"the record at byte {end} of {self._file!r} is not what was written,"
                     " and sound ones follow it"
                 )
-            self._disk.replace(self._file, data[:end])
+            self._disk.cut(self._file, end)
         return records
 
 

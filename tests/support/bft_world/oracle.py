@@ -7,7 +7,7 @@ accused, and whoever is heard to contradict itself is.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import msgspec
@@ -180,12 +180,19 @@ class Oracle:
         if held is not None and held.height == found.height:
             return msgspec.structs.astuple(held)
         following = found.position + 1 + len(found.commands)
-        stored = server.store.stored
-        entries = [*stored.entries[max(0, following - stored.start - 1) :], *engine._entries]
-        for entry in entries:
-            if entry.position == following:
-                return verifier.certificate_in(entry.data)
-        return None
+        head = next(self._heads(server, following), None)
+        if head is not None:
+            return verifier.certificate_in(head.data)
+        # decided and durable, and handed out when a state that was taken in is about to take its place
+        promised = self._durable(server)
+        last = None if promised is None else promised.certificate
+        return last if last is not None and last[2] == found.height else None
+
+    def _heads(self, server: Any, position: int) -> Iterator[Any]:
+        """What a server has at a position: to be written, written, and durable."""
+        stored, durable = server.store.stored, server.store.durable
+        for entries in (server.engine._entries, stored.entries, durable.entries):
+            yield from (one for one in entries if one.position == position)
 
     def state(self, name: str, position: int, dump: bytes) -> None:
         """The state of a server at a checkpoint."""

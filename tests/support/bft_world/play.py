@@ -84,10 +84,11 @@ class BftRun(Run):
         liars: int = -1,
         lies: Sequence[str] = (),
         calm: bool = False,
+        league: bool = False,
     ) -> None:
         """`liars` of the nodes lie, by default f, which is as many as may; `lies` are what all of them do,
         names in `STRATEGIES`; by default chance says it for each. Where it is `calm`, the first leader is a
-        liar, and nothing else fails.
+        liar, and nothing else fails; in `league` with them is the network, as else by chance.
         """
         chance = Random(seed * 6007 + 5)
         self.build = build or shipped()
@@ -96,7 +97,7 @@ class BftRun(Run):
         most = (self.count - 1) // 3
         many = most if liars < 0 else liars
         self.liars = tuple(sorted(chance.sample(self.names, many)))
-        self.scheduled = not calm and chance.random() < 0.4
+        self.scheduled = not calm and (chance.random() < 0.4 or league)
         self.quiet = calm or (not self.scheduled and chance.random() < 0.2)
         """Whether nothing fails but what the liars do."""
         if many and (chance.random() < 0.4 or self.quiet):  # who leads first
@@ -147,7 +148,7 @@ class BftRun(Run):
             world, self.honest, NONE if self.quiet or self.scheduled else _faults(chance)
         )
         if self.scheduled:
-            self.schedule = Schedule(world, self.honest, most, self._leads)
+            self.schedule = Schedule(world, self.honest, self.liars, self._leads, self._behind)
 
     def _look_for_who_waits(self) -> None:
         """Where nothing fails but the liars, nobody waits for long, whoever leads, however much is asked."""
@@ -163,6 +164,10 @@ class BftRun(Run):
                 found: str = one.engine.standing.proposer(view)
                 return found
         return ""
+
+    def _behind(self, height: int) -> bool:
+        """Whether some honest server has not decided a height."""
+        return any(one.engine.height <= height for one in self.oracle.servers.values())
 
     def _serve(self, host: Host) -> BftServer:
         return BftServer(host, self.cluster, self.oracle, self._revive)

@@ -22,6 +22,8 @@ PLANS = (("alone",), ("alone",), ("hidden", "alone"), ("hidden", "hidden", "alon
 `alone`: one hears all precommits, and nobody hears it; some never get the proposal. `hidden`: no honest node
 hears a quorum of prevotes, and liars do.
 """
+_LATEST = 3
+"""Up to which view a liar's turn to lead is waited for: time-outs double."""
 
 
 class Schedule:
@@ -31,21 +33,26 @@ class Schedule:
         self,
         world: ScheduledWorld,
         honest: Sequence[str],
-        faults: int,
+        liars: Sequence[str],
         leads: Callable[[int, int], str],
+        behind: Callable[[int], bool],
     ) -> None:
-        """`leads` gives who leads a height and view, if anybody knows."""
+        """`leads` gives who leads a height and view, if anybody knows; `behind` whether some have not decided
+        a height."""
         self.windows = 0
+        self._behind = behind
         self._leads = leads
         self._world = world
         self._honest = list(honest)
-        self._faults = faults
+        self._liars = frozenset(liars)
+        self._faults = len(liars)
         self._running = True
         self._closed = False
         self._alone = ""
         self._blind: set[str] = set()
         self._cast_for = (0, 0)
         self._plan: tuple[str, ...] = ()
+        """None at all: what gets through is chance."""
         self._height = 0
         """The one that the plan is for: the first that begins in this window."""
         self._dropped: dict[tuple[int, int, int, str, str], bool] = {}
@@ -63,13 +70,26 @@ class Schedule:
     def _close(self) -> None:
         if not self._running:
             return
+        if self._behind(self._height):  # what the last window did to them is not over yet
+            self._world.after(0.05, self._close)
+            return
         chance = self._world.random
         self._closed = True
         self._plan = chance.choice(PLANS)
         self._height, self._alone, self._blind = 0, "", set()
         self.windows += 1
         self._world.trace("schedule", self._plan)
-        self._world.after(chance.uniform(0.5, 2.0), self._open)
+        self._world.after(chance.uniform(0.8, 2.0), self._open)
+
+    def _plot(self) -> None:
+        """Where a liar leads a view soon, one is alone in the view before, and none hears of those before."""
+        turns = (
+            view for view in range(1, _LATEST + 1) if self._leads(self._height, view) in self._liars
+        )
+        turn = next(turns, 0)
+        if turn and self._world.random.random() < 0.8:
+            self._plan = ("hidden",) * (turn - 1) + ("alone",)
+            self._world.trace("schedule", self._plan)
 
     def passes(self, sender: str, receiver: str, message: Any) -> bool:
         """Whether a message gets through: of liars what they ask for, their votes, and some proposals."""
@@ -77,10 +97,11 @@ class Schedule:
             return True
         signed = getattr(message, "signed", None)
         if signed is None or signed.kind not in (PROPOSAL, PREVOTE, PRECOMMIT):
-            tells = sender in self._honest and sender != self._alone
+            tells = sender not in self._liars and sender != self._alone
             return tells or type(message).__name__ == "Ask"
-        if signed.kind == PROPOSAL and not signed.view:
-            self._height = self._height or signed.height
+        if signed.kind == PROPOSAL and not signed.view and self._plan and not self._height:
+            self._height = signed.height
+            self._plot()
         pattern = self.pattern(signed.height, signed.view)
         if signed.kind == PROPOSAL:
             if pattern == "alone":

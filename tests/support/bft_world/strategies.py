@@ -385,18 +385,38 @@ class ViewLiar(Strategy):
         if proof is not None:
             self._proofs.append(proof)
         signed = getattr(message, "signed", None)
-        if signed is not None and signed.kind == PREVOTE and signed.digest != NIL:
+        if signed is None or signed.digest == NIL:
+            return True
+        if signed.kind == PREVOTE:
             at = (signed.height, signed.view, signed.digest)
             self._prevotes.setdefault(at, {})[signed.signer] = signed.signature
-        elif signed is not None and hasattr(message, "block"):
+        elif hasattr(message, "block"):
             self._blocks[signed.digest] = message.block
+        elif signed.kind == PRECOMMIT:
+            self._lead_on(liar, signed)
         return True
 
+    def _lead_on(self, liar: Liar, signed: Any) -> None:
+        """One may have decided alone, and this liar leads next: go on before its own engine decides, too."""
+        height, view = signed.height, signed.view + 1
+        if (
+            liar.pattern(height, signed.view) != "alone"
+            or (height, view) in self._lies
+            or signed.digest not in self._blocks
+            or liar.engine.height != height
+            or liar.engine.standing.proposer(view) != liar.name
+        ):
+            return
+        lie = self._lies[height, view] = self._lie(liar, height, view, self._blocks[signed.digest])
+        self.told += 1
+        for to in liar.others:
+            liar.post(to, lie)
+
     def _stale(self, liar: Liar, height: int, view: int) -> tuple[bytes, bytes, int, Any] | None:
-        """A block that a quorum has prevoted for in an earlier view, with its digest, view and proof."""
+        """A block that a quorum has prevoted for in an earlier view, with its digest, view and proof: of the
+        first such view, for whoever is locked is locked in a later one."""
         epoch = liar.engine.epoch
-        found = []
-        for (at, valid, digest), signatures in self._prevotes.items():
+        for (at, valid, digest), signatures in sorted(self._prevotes.items()):
             if at != height or valid >= view or digest not in self._blocks:
                 continue
             own = liar.signed(PREVOTE, height, valid, digest).signature
@@ -408,8 +428,8 @@ class ViewLiar(Strategy):
                 proof = liar.cluster.build.messages.Certificate(
                     PREVOTE, epoch.number, height, valid, digest, places
                 )
-                found.append((self._blocks[digest], digest, valid, proof))
-        return liar.chance.choice(found) if found else None
+                return self._blocks[digest], digest, valid, proof
+        return None
 
     def says(self, liar: Liar, to: str, message: Any) -> Out:
         signed = _own(liar, message, PROPOSAL)
@@ -419,24 +439,24 @@ class ViewLiar(Strategy):
         if not signed.view:
             return [(to, message)]
         self.told += 1
-        lie = self._lies.get((signed.height, signed.view))
+        at = (signed.height, signed.view)
+        lie = self._lies.get(at)
         if lie is None or liar.chance.random() < 0.1:
-            lie = self._lies[signed.height, signed.view] = self._lie(liar, message)
-        vote = liar.vote(PREVOTE, signed.height, signed.view, lie.signed.digest)
-        return [(to, lie), (to, vote)]
+            lie = self._lies[at] = self._lie(liar, *at, message.block)
+        return [(to, lie), (to, liar.vote(PREVOTE, *at, lie.signed.digest))]
 
-    def _lie(self, liar: Liar, message: Any) -> Any:
-        """A proposal that an honest leader would not make."""
-        build, chance, signed = liar.cluster.build, liar.chance, message.signed
-        stale = self._stale(liar, signed.height, signed.view)
+    def _lie(self, liar: Liar, height: int, view: int, like: bytes) -> Any:
+        """A proposal that an honest leader would not make; a fresh block is like another of its height."""
+        build, chance = liar.cluster.build, liar.chance
+        stale = self._stale(liar, height, view)
         kind = chance.choice(
             ("stale", "stale", "stale", "forged", "forged", "another's", "none", "old")
         )
         if stale is not None and kind == "stale":
             data, digest, valid, proof = stale
         else:
-            block = build.blocks.decode_block(message.block)
-            fresh = [liar.request(_junk(liar, signed.view))]
+            block = build.blocks.decode_block(like)
+            fresh = [liar.request(_junk(liar, view))]
             data = build.blocks.encode_block(msgspec.structs.replace(block, requests=fresh))
             digest = build.blocks.block_digest(data)
             valid, proof = -1, None
@@ -444,11 +464,11 @@ class ViewLiar(Strategy):
                 _, _, valid, proof = stale
             elif kind == "old" and self._proofs:
                 proof = chance.choice(self._proofs)
-                valid = min(proof.view, signed.view - 1)
+                valid = min(proof.view, view - 1)
             elif kind != "none":
-                valid = chance.choice((signed.view - 1, chance.randrange(signed.view)))
-                proof = self._forger.certificate(liar, PREVOTE, signed.height, valid, digest)
-        said = liar.signed(PROPOSAL, signed.height, signed.view, digest, valid)
+                valid = chance.choice((view - 1, chance.randrange(view)))
+                proof = self._forger.certificate(liar, PREVOTE, height, valid, digest)
+        said = liar.signed(PROPOSAL, height, view, digest, valid)
         return build.messages.Proposal(said, data, proof)
 
 
