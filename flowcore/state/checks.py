@@ -22,7 +22,9 @@ from flowcore.state.commands import (
     PutPatterns,
     Reembed,
     RemovePatterns,
+    Retrain,
     SetLimits,
+    Tidy,
     Touch,
 )
 from flowcore.state.results import too_large
@@ -52,9 +54,6 @@ _LEAST, _MOST = -(2**63), 2**63 - 1
 
 def check(command: Command) -> None:
     """Raises InvalidArguments, TooLarge, with what is wrong; nothing for a command that can be applied."""
-    if isinstance(command, WorkCommand):
-        _work(command)
-        return
     match command:
         case PutPatterns():
             _some(command.patterns, "patterns")
@@ -86,8 +85,10 @@ def check(command: Command) -> None:
             _ids((command.session,))
         case SetLimits():
             _limits(command.limits)
-        case _:
+        case Retrain() | Tidy():
             pass
+        case _:
+            _work(command)
 
 
 def _limits(made: limits.Limits | WorkLimits) -> None:

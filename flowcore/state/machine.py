@@ -30,7 +30,6 @@ from flowcore.state.patterns import expire, put_patterns, reembed, remove_patter
 from flowcore.state.results import Done, Refused, Result, decode_result, encode_result
 from flowcore.state.sessions import answer_of, close_session, keep_answer, open_session
 from flowcore.state.tables import Tables
-from flowcore.state.work import WorkCommand
 from flowcore.state.working import do_work, expire_work
 
 LATEST = 1e11
@@ -90,8 +89,9 @@ class Machine:
         entry = decode_entry(committed.data)
         if 0 <= entry.time <= LATEST:
             meta.time = max(meta.time, entry.time + 0.0)
-        expire(self._tables)
-        expire_work(self._tables)
+        if self._tables.overdue():
+            expire(self._tables)
+            expire_work(self._tables)
         if not entry.session:
             return Applied(position, entry, self._result(entry.command))
         try:
@@ -117,8 +117,6 @@ class Machine:
 
     def _do(self, command: Command) -> Result:
         tables = self._tables
-        if isinstance(command, WorkCommand):
-            return do_work(tables, command)
         match command:
             case PutPatterns():
                 return put_patterns(tables, command)
@@ -140,4 +138,6 @@ class Machine:
                 tables.meta.limits = command.limits
             case Tidy():
                 shrink(tables)
+            case _:
+                return do_work(tables, command)
         return Done(position=tables.meta.position)

@@ -6,7 +6,6 @@ Everything is ordered by values of the state: time by its commands, ids by a cou
 from __future__ import annotations
 
 import hashlib
-from typing import Any
 
 import attrs
 import msgspec
@@ -18,9 +17,9 @@ from flowcore.state.results import Reembedded, Removed, Stored, StoredPattern, T
 from flowcore.state.tables import Row, Tables
 
 
-@attrs.define(kw_only=True)
+@attrs.define
 class _Pattern:
-    """A row of `patterns`, and its row of `contents`."""
+    """A row of `patterns`, and its row of `contents` where that is looked at."""
 
     id: int
     namespace: str
@@ -92,12 +91,11 @@ def _put(tables: Tables, one: PutPattern) -> StoredPattern:
     else:
         made.id, made.key = found.id, found.key
         if digest is not None:
-            _merge(made, found, meta.limits.weight)
+            _merge(tables, made, found)
     made.size = _size(made)
-    _room(tables, made, 0 if found is None else found.size)
-    tables.count(
-        made.namespace, int(found is None), made.size - (0 if found is None else found.size)
-    )
+    held = 0 if found is None else found.size
+    _room(tables, made, held)
+    tables.count(made.namespace, int(found is None), made.size - held)
     _write(tables, made)
     return StoredPattern(made.id, made.key, made.version, found is None)
 
@@ -118,43 +116,39 @@ def _current(tables: Tables, one: PutPattern, digest: bytes | None) -> _Pattern 
         found = tables.get("patterns", "WHERE digest = ?", (digest,))
     if found is None:
         return None
-    content = tables.get("contents", "WHERE id = ?", (found[0],))
-    assert content is not None
-    current = _Pattern(**_named(found, content))
+    current = _Pattern(*found)
     if current.expires is not None and current.expires <= tables.meta.time:
         _remove(tables, current.id, current.namespace, current.size)
         return None
     return current
 
 
-def _named(found: Row, content: Row) -> dict[str, Any]:
-    fields = attrs.fields(_Pattern)
-    return dict(zip((field.name for field in fields), (*found, *content[1:]), strict=True))
+def _content(tables: Tables, id_: int) -> Row:
+    """The row of `contents`, without the id."""
+    row = tables.get("contents", "WHERE id = ?", (id_,))
+    assert row is not None
+    return row[1:]
 
 
-def _merge(made: _Pattern, found: _Pattern, most: float) -> None:
+def _merge(tables: Tables, made: _Pattern, found: _Pattern) -> None:
     """The same said again: it weighs more, and what it does not say anew stays."""
     both = found.weight + made.weight
     if both > 0:
         made.reward = (found.reward * found.weight + made.reward * made.weight) / both
-    made.weight = min(both, most)
+    made.weight = min(both, tables.meta.limits.weight)
     made.time = max(found.time, made.time)
     if found.expires is None or (made.expires is not None and made.expires < found.expires):
         made.expires = found.expires
+    _, value, vector, embedder = _content(tables, found.id)
     if made.value is None:
-        made.value = found.value
+        made.value = value
     if not made.vector:
-        made.vector, made.embedder = found.vector, found.embedder
+        made.vector, made.embedder = vector, embedder
 
 
 def _size(one: _Pattern) -> int:
     texts = (one.namespace, one.key, one.expert, one.scheme, one.owner, one.text, one.embedder)
-    return (
-        OVERHEAD
-        + sum(len(text.encode()) for text in texts)
-        + len(one.value or b"")
-        + len(one.vector)
-    )
+    return OVERHEAD + len("".join(texts).encode()) + len(one.value or b"") + len(one.vector)
 
 
 def _room(tables: Tables, made: _Pattern, held: int) -> None:
@@ -284,11 +278,10 @@ def reembed(tables: Tables, command: Reembed) -> Reembedded:
     count, skipped = 0, []
     for id_, version, vector in command.items:
         row = tables.get("patterns", "WHERE id = ?", (id_,))
-        content = tables.get("contents", "WHERE id = ?", (id_,))
-        if row is None or content is None or row[12] != version:
+        if row is None or row[12] != version:
             skipped.append(id_)
             continue
-        made = _Pattern(**_named(row, content))
+        made = _Pattern(*row, *_content(tables, id_))
         made.vector, made.embedder, made.version = vector, command.embedder, meta.position
         held, made.size = made.size, _size(made)
         _room(tables, made, held)

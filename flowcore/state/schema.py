@@ -68,7 +68,13 @@ TABLES: dict[str, tuple[tuple[str, ...], str]] = {
     "usage": (("kind", "scheme", "owner", "count", "bytes"), "kind, scheme, owner"),
     "work_limits": (("only", "limits"), "only"),
 }
-"""The columns of each replicated table without its hash, and what orders it."""
+"""The columns of each replicated table without its hash, and its key, which orders it."""
+_FIXED = {
+    "patterns": ("namespace", "key"),
+    "tasks": ("id", "scheme", "owner", "queue"),
+    "keys": ("scheme", "owner", "scope", "key"),
+}
+"""What of a row is as it was made, beside its key, and in an index."""
 
 _WORK = (
     # a number is the position of what made the row: the queue's order, and never used again
@@ -158,11 +164,22 @@ STATE = Format(
 )
 
 
-def insert(table: str, *, replace: bool = False) -> str:
+def insert(table: str) -> str:
     """The statement that inserts one whole row, its hash last."""
     columns = len(TABLES[table][0]) + 1
-    verb = "REPLACE" if replace else "INSERT"
-    return f"{verb} INTO {table} VALUES ({', '.join('?' * columns)})"
+    return f"INSERT INTO {table} VALUES ({', '.join('?' * columns)})"  # noqa: S608 # nosec B608
+
+
+def put(table: str) -> str:
+    """The statement that inserts one whole row, its hash last, or gives the one of its key these values.
+
+    What never changes is not written again, nor are the indexes that hold nothing else.
+    """
+    columns, key = TABLES[table]
+    fixed = {*key.split(", "), *_FIXED.get(table, ())}
+    changed = [name for name in (*columns, "hash") if name not in fixed]
+    values = ", ".join(f"{name} = excluded.{name}" for name in changed)
+    return f"{insert(table)} ON CONFLICT ({key}) DO UPDATE SET {values}"
 
 
 def select(table: str, where: str = "") -> str:

@@ -11,6 +11,7 @@ import sqlite3
 import time
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing, asynccontextmanager
+from copy import copy
 from functools import partial
 from time import perf_counter
 from typing import Any, TypeVar
@@ -114,7 +115,7 @@ class State(Readable):
         self._due_to_keep = trio.Event()
         self._rows = 0
         self._closed = self._limited = self._ahead = False
-        self._meta = attrs.evolve(self._machine.tables.meta)
+        self._meta = copy(self._machine.tables.meta)
         self._work = totals(file.writer)
         self._watchers: list[WorkWatcher] = []
 
@@ -301,7 +302,7 @@ class State(Readable):
 
     def _moved(self) -> None:
         self._position = self._machine.position
-        self._meta = attrs.evolve(self._machine.tables.meta)
+        self._meta = copy(self._machine.tables.meta)
         self._look_at_clocks()
         self._move()
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
+import math
 import sqlite3
 from collections.abc import Generator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
-import attrs
 import msgspec
 
 from flowcore.errors import UntrustedFile
 from flowcore.sqlite import damaged, row_hash
 from flowcore.state.limits import Limits
-from flowcore.state.schema import META, TABLES, insert, select
+from flowcore.state.schema import META, TABLES, put, select
 
 Row = tuple[Any, ...]
 
 
-@attrs.define(kw_only=True)
-class Meta:
+class Meta(msgspec.Struct, kw_only=True):
     """The one row of `meta`: where the state is, and how much is in it."""
 
     position: int = 0
@@ -37,7 +37,7 @@ class Meta:
     next_feedback: int = 1
     sessions: int = 0
     answers: int = 0
-    limits: Limits = attrs.field(factory=Limits)
+    limits: Limits = msgspec.field(default_factory=Limits)
 
     def row(self) -> Row:
         values = [getattr(self, name) for name in META[1:-1]]
@@ -58,11 +58,13 @@ class Tables:
         self._spaces: dict[str, tuple[int, int]] = {}
         """Patterns and bytes of the namespaces that this batch has looked at."""
         self._changed: set[str] = set()
+        self._due = -math.inf
+        """Nothing expires, or is over, before that time."""
 
     @contextmanager
     def batch(self) -> Generator[None]:
         """One transaction over all of it; whatever goes wrong, nothing has happened."""
-        before = attrs.evolve(self.meta)
+        before = copy(self.meta)
         run = self.connection.execute
         try:
             run("BEGIN IMMEDIATE")
@@ -71,7 +73,7 @@ class Tables:
             self.put("meta", self.meta.row())
             run("COMMIT")
         except BaseException:
-            self.meta = before
+            self.meta, self._due = before, -math.inf
             if self.connection.in_transaction:
                 run("ROLLBACK")
             raise
@@ -82,7 +84,7 @@ class Tables:
     @contextmanager
     def attempt(self) -> Generator[None]:
         """What one command does; where it raises, the command has done nothing."""
-        before = attrs.evolve(self.meta), dict(self._spaces), set(self._changed)
+        before = copy(self.meta), dict(self._spaces), set(self._changed)
         run = self.connection.execute
         run("SAVEPOINT command")
         try:
@@ -98,7 +100,10 @@ class Tables:
 
     def put(self, table: str, row: Row) -> None:
         """Insert a row, or replace the one of its key."""
-        self.connection.execute(_REPLACE[table], (*row, row_hash(*row)))
+        self.connection.execute(_PUT[table], (*row, row_hash(*row)))
+        for at in _ENDS[table]:
+            if row[at] is not None and row[at] < self._due:
+                self._due = row[at]
 
     def get(self, table: str, where: str, arguments: Sequence[Any]) -> Row | None:
         """The first row that fits, without its hash. Raises UntrustedFile for a damaged one."""
@@ -113,6 +118,13 @@ class Tables:
     def column(self, query: str, arguments: Sequence[Any] = ()) -> list[Any]:
         """The first column of a query's rows."""
         return [row[0] for row in self.connection.execute(query, arguments)]
+
+    def overdue(self) -> bool:
+        """Whether something has expired, or is over, by the time of the commands."""
+        if self.meta.time < self._due:
+            return False
+        (self._due,) = self.connection.execute(_EARLIEST).fetchone()
+        return self.meta.time >= self._due
 
     # ---- namespaces
 
@@ -153,7 +165,19 @@ class Tables:
         self._changed.clear()
 
 
-_REPLACE = {table: insert(table, replace=True) for table in TABLES}
+_PUT = {table: put(table) for table in TABLES}
+_ENDS = {
+    table: [at for at, name in enumerate(columns) if name in ("expires", "until")]
+    for table, (columns, _) in TABLES.items()
+}
+"""The columns of each table that say when a row is over; None: never."""
+_EARLIEST = "SELECT min({})".format(
+    ", ".join(
+        f"ifnull((SELECT min({name}) FROM {table} WHERE {name} IS NOT NULL), 9e999)"  # noqa: S608 # nosec B608
+        for table, places in _ENDS.items()
+        for name in (TABLES[table][0][at] for at in places)
+    )
+)
 
 
 def checked(table: str, row: Row) -> Row:

@@ -323,6 +323,20 @@ def test_what_has_expired_goes_by_the_time_of_commands_alone() -> None:
     connection.close()
 
 
+def test_what_expired_in_a_batch_that_failed_expires_again() -> None:
+    connection = fresh()
+    machine = Machine(connection)
+    applied(machine, put("a", ttl=5.0))
+    applied(machine, put("b", ttl=7.0))
+    tidy = encode_entry(Entry(time=6.0, command=Tidy()))
+    with pytest.raises(UntrustedFile, match="entry 9 does not follow 4"):
+        machine.apply([Committed(3, tidy), Committed(4, tidy), Committed(9, tidy)])
+    assert [row[2] for row in rows(connection, "patterns")] == ["a", "b"]
+    machine.apply([Committed(3, tidy)])
+    assert [row[2] for row in rows(connection, "patterns")] == ["b"]
+    connection.close()
+
+
 def test_those_that_were_not_used_for_longest_go_first() -> None:
     connection = fresh()
     machine = Machine(connection)
