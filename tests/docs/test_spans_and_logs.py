@@ -18,7 +18,7 @@ RECORDING = (
     "flowcore/federation/forwarding.py",
     "flowcore/federation/serving.py",
     "flowcore/routing/router.py",
-    "plugins/flow_edges/api.py",
+    "plugins/flow_edges/api/work.py",
     "plugins/flow_edges/mcp/recorded.py",
     "plugins/flow_agents/mcp/worker.py",
     "plugins/flow_agents/http/worker.py",
@@ -55,7 +55,7 @@ def test_nobody_else_begins_spans() -> None:
 
 
 def test_every_event_is_listed() -> None:
-    source = (ROOT / "plugins" / "flow_edges" / "api_telemetry.py").read_text()
+    source = (ROOT / "plugins" / "flow_edges" / "api" / "telemetry.py").read_text()
     events = set(re.findall(r'"event": "([a-z]+)"', source))
     assert events
     for event in events:

@@ -119,7 +119,7 @@ async def test_events_come_as_they_happen() -> None:
 
 
 async def test_too_many_event_streams_are_refused_and_others_go_on() -> None:
-    from flow_edges import api_telemetry
+    from flow_edges.api import telemetry
 
     async with serving() as (_, client, url), trio.open_nursery() as nursery:
         opened = trio.Event()
@@ -130,11 +130,11 @@ async def test_too_many_event_streams_are_refused_and_others_go_on() -> None:
             async with client.stream("GET", f"{url}/events") as stream:
                 await stream.receive()
                 count += 1
-                if count == api_telemetry.STREAMS:
+                if count == telemetry.STREAMS:
                     opened.set()
                 await trio.sleep_forever()
 
-        for _ in range(api_telemetry.STREAMS):
+        for _ in range(telemetry.STREAMS):
             nursery.start_soon(listen)
         with trio.fail_after(30):
             await opened.wait()

@@ -74,7 +74,7 @@ async def open_dashboard(config: DashboardConfig, context: Context) -> AsyncGene
         async with open_http_server(
             dashboard.handle, config.bind, limits=config.limits, context=tls, admits=admits
         ) as server:
-            api.resource.port = server.addresses[0].port
+            api.door.resource.port = server.addresses[0].port
             scheme = "https" if server.secure else "http"
             forget = context.host.watch(heed, activity=False)
             try:

@@ -84,7 +84,9 @@ class Dashboard:
             return await self._api.answer(request, path.removeprefix("/api"))
         if request.method != "GET":
             return _only(path, "GET")
-        return await self._api.guarded(self._live if path == "/live" else self._session, request)
+        return await self._api.door.guarded(
+            self._live if path == "/live" else self._session, request
+        )
 
     def _foreign(self, request: Request) -> Response | None:
         """The refusal of what another site's page has sent, or what was meant for another server."""
@@ -108,7 +110,7 @@ class Dashboard:
 
     async def _session(self, request: Request) -> Response:
         """Who asks, and what they may do."""
-        principal = await self._api.caller(request)
+        principal = await self._api.door.caller(request)
         guards = self._host.requests.guards
         body = {
             "node": self._host.name,
@@ -139,7 +141,7 @@ class Dashboard:
 
     async def _live(self, request: Request) -> Stream:
         """The stream of what changes, of those topics that the principal may watch."""
-        principal = await self._api.admit(request, "status")
+        principal = await self._api.door.admit(request, "status")
         hub = self._hub
         if not hub.enter(self._config.streams):
             raise Overloaded(
@@ -173,7 +175,7 @@ class Dashboard:
         while True:
             await trio.sleep(self._config.recheck)
             try:
-                principal = await self._api.caller(request)
+                principal = await self._api.door.caller(request)
             except CallError:
                 break
             if self._permitted(principal) != names:

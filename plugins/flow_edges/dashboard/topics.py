@@ -22,8 +22,8 @@ from typing import Any
 import msgspec
 import trio
 
-from flow_edges import api_state
 from flow_edges.api import request_line
+from flow_edges.api.state import show
 from flow_edges.dashboard.settings import DashboardConfig
 from flowcore.agents import (
     AccessDenied,
@@ -200,7 +200,7 @@ class StateTopic(_Topic):
     async def look(self) -> bytes | None:
         """All of it, if something has moved."""
         try:
-            shown = encode(await api_state.show(self._host))
+            shown = encode(await show(self._host))
         except FlowError as error:
             shown = encode({"error": str(error)})
         if shown == self._shown:

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import trio
 
-from flow_edges.memory_map import POINTS, principal_axes
+from flow_edges.api.memory_map import POINTS, principal_axes
 from flowcore import open_flow
 from flowcore.http import open_client
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import aclosing, asynccontextmanager
-from typing import Any, TypeVar
+from typing import Any
 
 import msgspec
 
+from flow_edges.api.answers import read_body
 from flowcore.errors import AssemblyError, FlowError, InvalidRequest, TooOld
 from flowcore.flow import version
 from flowcore.interfaces import Host
@@ -21,8 +22,6 @@ from flowcore.state import (
     decode_entry,
     packed,
 )
-
-T = TypeVar("T")
 
 _MOST = 1000
 """Entries of the log in one answer."""
@@ -41,14 +40,6 @@ class LogBody(msgspec.Struct, forbid_unknown_fields=True):
 
     first: int | None = None
     most: int = 20
-
-
-def read_body(body: bytes, of: type[T]) -> T:
-    """A request's body. Raises InvalidRequest."""
-    try:
-        return msgspec.json.decode(body or b"{}", type=of)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"expected a JSON object: {error}") from None
 
 
 def state_of(host: Host) -> State:

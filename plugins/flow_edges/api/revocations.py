@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeVar
 
 import msgspec
 
+from flow_edges.api.answers import read_body
 from flowcore.access import revocation_id
 from flowcore.errors import InvalidRequest, UnknownMethod
 from flowcore.interfaces import Host
@@ -44,10 +45,7 @@ async def reinstate(host: Host, body: bytes) -> tuple[dict[str, Any], str]:
 
 
 def _asked(body: bytes, kind: type[Asked], what: str) -> tuple[Asked, str]:
-    try:
-        asked = msgspec.json.decode(body or b"{}", type=kind)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"expected what to {what} as a JSON object: {error}") from None
+    asked = read_body(body, kind, f"what to {what} as a JSON object")
     if not asked.scheme or not asked.id:
         raise InvalidRequest("expected a scheme and an id, and one of them is empty")
     return asked, revocation_id(asked.scheme, asked.what, asked.id)

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import trio
 
+from flow_edges.api.answers import read_body
 from flowcore.agents import (
     AccessDenied,
     BreakerChanged,
@@ -82,10 +83,7 @@ def set_level(body: bytes) -> tuple[dict[str, Any], str]:
 
     Raises InvalidRequest.
     """
-    try:
-        asked = msgspec.json.decode(body, type=LevelBody)
-    except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        raise InvalidRequest(f"expected a logger and a level as JSON: {error}") from None
+    asked = read_body(body, LevelBody, "a logger and a level as JSON")
     known = asked.logger == "" or asked.logger in logging.Logger.manager.loggerDict
     if not known:
         raise InvalidRequest(f"there is no logger {asked.logger[:200]!r}")
