@@ -8,6 +8,7 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -18,7 +19,12 @@ from flow_edges.routes import Route
 from support import fortress as site
 from support.fortress import STAFF, Fortress, Reply
 
-EDGES: dict[str, tuple[Route, ...]] = {"plain": routes(McpSettings()), "bare": api.ROUTES}
+METRICS = Route("GET", "/metrics")
+"""The page of an exporter: it is in no table, and no less guarded."""
+EDGES: dict[str, tuple[Route, ...]] = {
+    "plain": routes(McpSettings()),
+    "bare": (*api.ROUTES, METRICS),
+}
 GUARDED = [(edge, one) for edge, table in EDGES.items() for one in table if not one.open]
 OPEN = {
     ("bare", "/livez"),
@@ -203,3 +209,34 @@ def test_calls_of_flows_own_tools_need_leave_too(fortress: Fortress) -> None:
         "plain", bearer=low, body=site.call("plain", "flow.status"), headers=headers
     )
     assert reply.status == 403
+
+
+def test_metrics_are_for_whom_the_guards_let_and_at_the_api_edge_alone(fortress: Fortress) -> None:
+    def asked(edge: str = "bare", path: str = "/metrics", **how: Any) -> Reply:
+        return fortress.ask(edge, how.pop("method", "GET"), path, body=b"", **how)
+
+    told = asked(bearer=STAFF)
+    assert told.status == 200
+    assert told.get("cache-control") == "no-store"
+    assert b"flowcore_requests_accepted_total" in told.body
+    head = asked(method="HEAD", bearer=STAFF)
+    assert (head.status, head.body) == (200, b"")
+    refused = asked()
+    assert refused.status == 401
+    assert "Bearer" in refused.get("www-authenticate")
+    assert asked(bearer=STAFF + "x").status == 401
+    assert asked(path=f"/metrics?access_token={STAFF}&token={STAFF}").status == 401
+    fortress.audited()
+    assert asked(bearer=fortress.token("bare", scope="vault")).status == 403
+    denied = [one for one in fortress.audited() if one.get("action") == "metrics"]
+    assert [one["target"] for one in denied] == ["/metrics"]
+    assert asked(bearer=STAFF, headers={"Origin": "https://evil.example"}).status == 403
+    assert asked(bearer=STAFF, headers={"Host": "evil.example"}).status == 421
+    assert asked("plain", bearer=STAFF).status == 404
+    for method in ("POST", "PUT", "DELETE", "PATCH"):
+        refused = asked(method=method, bearer=STAFF)
+        assert (refused.status, refused.get("allow")) == (405, "GET")
+    assert asked(path="/metrics?" + "x" * 7000, bearer=STAFF).body.startswith(b"# ")
+    assert asked(path="/metrics?" + "x" * 200_000, bearer=STAFF).status in (414, 431)
+    for accept in ("application/openmetrics-text", "a" * 5000, "\xff;q=0,*/*", "text/html"):
+        assert asked(bearer=STAFF, headers={"Accept": accept}).status == 200

@@ -72,6 +72,8 @@ tokens = [{{ name = "staff", sha256 = "{staff}", scopes = ["vault", "operate"] }
 type = "hmac"
 keys = "ring.toml"
 {partners}
+[exporter.metrics]
+type = "prometheus"
 {edges}
 {more}
 """

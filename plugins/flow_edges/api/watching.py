@@ -67,7 +67,9 @@ class Watching:
     ) -> Response:
         """What an exporter has to be fetched."""
         if request.method not in ("GET", "HEAD"):
-            return problem(405, f"{request.path[:200]} is for GET")
+            response = problem(405, f"{request.path[:200]} is for GET")
+            response.headers = [*response.headers, (b"allow", b"GET")]
+            return response
         await self._door.admit(request, "metrics", path)
         given = await page(request.headers.get(b"accept", b"").decode("latin-1"))
         headers = [(b"content-type", given.content_type.encode()), (b"cache-control", b"no-store")]
