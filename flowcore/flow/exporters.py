@@ -52,6 +52,14 @@ class Exporters:
 
     async def keep(self, component: Component, tried: trio.Event) -> None:
         """Have an exporter open until all are told to stop; `tried` is set when it was tried once."""
+        try:
+            await self._reopen(component, tried)
+        finally:
+            self._telemetry.detach(component.name)
+            self._telemetry.backlog(component.name, component.selection.common).drop()
+        self._board.set(component.path, component.factory.type, Status.STOPPED, "")
+
+    async def _reopen(self, component: Component, tried: trio.Event) -> None:
         wait = FIRST_WAIT
         while not self._stopping.is_set():
             began = trio.current_time()
@@ -67,7 +75,6 @@ class Exporters:
             with trio.move_on_after(wait):
                 await self._stopping.wait()
             wait = min(2 * wait, LONGEST_WAIT)
-        self._board.set(component.path, component.factory.type, Status.STOPPED, "")
 
     async def _live(self, component: Component, tried: trio.Event) -> None:
         telemetry = self._telemetry
@@ -79,7 +86,7 @@ class Exporters:
                 exporter,
                 self._snapshot,
                 lambda why: self._tell(component, why),
-                telemetry.counts(component.name),
+                telemetry.backlog(component.name, component.selection.common),
             )
             self._tell(component, "")
             async with trio.open_nursery() as nursery:
@@ -89,7 +96,9 @@ class Exporters:
                     tried.set()
                     await self._stopping.wait()
                 finally:
-                    telemetry.detach(exporting)
+                    # what comes before it is open again waits for it, as far as there is room
+                    telemetry.crashed(exporting)
+                telemetry.detach(component.name)
                 exporting.close()
                 nursery.cancel_scope.deadline = self._until - CLOSING
             await exporting.finish(self._until - CLOSING - trio.current_time())

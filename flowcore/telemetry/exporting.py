@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar
 
@@ -84,6 +84,10 @@ class Queue(Generic[T]):
         self._some.set()
         self._full.set()
 
+    def reopen(self) -> None:
+        """Somebody comes for what is in it, and for more."""
+        self._closed = False
+
     def restore(self, items: Sequence[T]) -> None:
         """Have what was taken wait again, before all else."""
         self._items.extendleft(reversed(items))
@@ -99,6 +103,46 @@ class Queue(Generic[T]):
         self._items.clear()
 
 
+class Backlog:
+    """What waits for an exporter, and what became of all that was for it, in all its lives.
+
+    It is fed while the exporter crashed and is not open again, too: what there is no room for is counted.
+    """
+
+    def __init__(self, settings: ExporterSettings) -> None:
+        self.counts: dict[Signal, Counts] = {}
+        most, batch = settings.queue, settings.batch
+        self.spans = Queue[SpanRecord](most, batch, Counts())
+        self.lines = Queue[LogLine](most, batch, Counts())
+
+    def take_up(self, signals: Iterable[Signal]) -> None:
+        """An exporter of these signals comes for what there is."""
+        for signal in signals:
+            self.counts.setdefault(signal, Counts())
+        self.spans.counts = self.counts.get("traces", self.spans.counts)
+        self.lines.counts = self.counts.get("logs", self.lines.counts)
+        self.spans.reopen()
+        self.lines.reopen()
+
+    def close(self) -> None:
+        """Nobody is to wait for more."""
+        self.spans.close()
+        self.lines.close()
+
+    def drop(self) -> None:
+        """Nobody will come for what waits."""
+        self.spans.drop()
+        self.lines.drop()
+
+    def status(self) -> dict[str, Any]:
+        """What became of all there was, and what waits."""
+        waiting = {"traces": len(self.spans), "logs": len(self.lines), "metrics": 0}
+        return {
+            signal: {**attrs.asdict(counts), "waiting": waiting[signal]}
+            for signal, counts in sorted(self.counts.items())
+        }
+
+
 class Exporting:
     """One exporter, fed."""
 
@@ -109,22 +153,20 @@ class Exporting:
         exporter: Exporter,
         snapshot: Callable[[], Awaitable[Any]] | None,
         report: Callable[[str], None],
-        counts: dict[Signal, Counts] | None = None,
+        backlog: Backlog | None = None,
     ) -> None:
         """`snapshot` gives the metrics as they are; `report` is told why it does not work, "" when it does
-        again; `counts` go on where an earlier one of this name left off."""
+        again; `backlog` is what an earlier one of this name left."""
         self.name = name
         self.exporter = exporter
         self._settings = settings
         self._snapshot = snapshot
         self._report = report
         self.signals = exporter.signals
-        self.counts: dict[Signal, Counts] = {} if counts is None else counts
-        for signal in self.signals:
-            self.counts.setdefault(signal, Counts())
-        most, batch = settings.queue, settings.batch
-        self.spans = Queue[SpanRecord](most, batch, self.counts.get("traces", Counts()))
-        self.lines = Queue[LogLine](most, batch, self.counts.get("logs", Counts()))
+        self.backlog = Backlog(settings) if backlog is None else backlog
+        self.backlog.take_up(self.signals)
+        self.counts = self.backlog.counts
+        self.spans, self.lines = self.backlog.spans, self.backlog.lines
         self._why: dict[Signal, str] = {}
         self._closing = trio.Event()
 
@@ -141,8 +183,7 @@ class Exporting:
     def close(self) -> None:
         """Begin with nothing more; see `run`."""
         self._closing.set()
-        self.spans.close()
-        self.lines.close()
+        self.backlog.close()
 
     async def finish(self, seconds: float) -> None:
         """Send what waits, and the metrics once more, within so many seconds; the rest is dropped."""
@@ -152,8 +193,7 @@ class Exporting:
                 nursery.start_soon(self._empty, "logs", self.lines, self.exporter.send_logs)
                 if "metrics" in self.signals and self._snapshot is not None:
                     nursery.start_soon(self._measure_once, self._snapshot)
-        self.spans.drop()
-        self.lines.drop()
+        self.backlog.drop()
 
     async def _carry(
         self, signal: Signal, queue: Queue[T], send: Callable[[Sequence[T]], Awaitable[None]]
@@ -248,9 +288,4 @@ class Exporting:
 
     def status(self) -> dict[str, Any]:
         """What it did, measured, as plain data that JSON can carry."""
-        waiting = {"traces": len(self.spans), "logs": len(self.lines), "metrics": 0}
-        signals: dict[str, Any] = {
-            signal: {**attrs.asdict(counts), "waiting": waiting[signal]}
-            for signal, counts in sorted(self.counts.items())
-        }
-        return {"trouble": dict(self._why), **signals, **self.exporter.status()}
+        return {"trouble": dict(self._why), **self.backlog.status(), **self.exporter.status()}

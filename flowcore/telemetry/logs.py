@@ -13,6 +13,8 @@ from flowcore.telemetry.tracing import current_span
 
 _OWN = ("flowcore.telemetry", "flow_exporters")
 """Loggers of who exports: a line about a line that was not sent would not be the last."""
+MOST_TEXT = 16_384
+"""Characters of a message, or a traceback, that are exported: what waits is bounded."""
 _FORMATTER = logging.Formatter()
 
 
@@ -45,7 +47,12 @@ class TapHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.name.startswith(_OWN):
             return
-        line = line_of(record)
+        try:
+            line = line_of(record)
+        except Exception:
+            # a line whose arguments do not fit it is no reason to fail for who wrote it; see logging.Handler
+            self.handleError(record)
+            return
         if threading.get_ident() == self._thread:
             self._put(line)
             return
@@ -64,8 +71,11 @@ def line_of(record: logging.LogRecord) -> LogLine:
     attributes: dict[str, Value] = {}
     if record.exc_info and record.exc_info[0] is not None:
         attributes["exception.type"] = record.exc_info[0].__name__
-        attributes["exception.message"] = str(record.exc_info[1])
-        attributes["exception.stacktrace"] = _FORMATTER.formatException(record.exc_info)
+        attributes["exception.message"] = str(record.exc_info[1])[:MOST_TEXT]
+        # the end says where it went wrong
+        attributes["exception.stacktrace"] = _FORMATTER.formatException(record.exc_info)[
+            -MOST_TEXT:
+        ]
     span = current_span()
     if span is not None and span.trace.request:
         attributes["flowcore.request.id"] = span.trace.request
@@ -73,7 +83,7 @@ def line_of(record: logging.LogRecord) -> LogLine:
         time=round(record.created * 1e9),
         level=record.levelno,
         logger=record.name,
-        message=record.getMessage(),
+        message=record.getMessage()[:MOST_TEXT],
         trace_id="" if span is None else span.trace.id,
         span_id="" if span is None else span.id,
         attributes=attributes,

@@ -41,7 +41,7 @@ def measure(telemetry: Telemetry) -> Iterator[Reading]:
         yield TRACES.of(tracer.begun)
         yield KEPT.of(tracer.kept)
         yield MALFORMED.of(tracer.malformed)
-    for name, one in telemetry.exporters.items():
+    for name, one in telemetry.exported():
         for signal, counts in one.counts.items():
             yield SENT.of(counts.sent, name, signal)
             yield DROPPED.of(counts.dropped, name, signal)

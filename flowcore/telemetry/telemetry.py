@@ -8,10 +8,10 @@ from typing import Any
 
 import attrs
 
-from flowcore.telemetry.exporting import Counts, Exporting
+from flowcore.telemetry.exporting import Backlog, Counts, Exporting
 from flowcore.telemetry.interfaces import Page, Signal
 from flowcore.telemetry.logs import LogTap
-from flowcore.telemetry.settings import TelemetrySettings
+from flowcore.telemetry.settings import ExporterSettings, TelemetrySettings
 from flowcore.telemetry.tracing import Ended, Tracer
 from flowcore.telemetry.views import spans_of
 
@@ -44,8 +44,11 @@ class Telemetry:
         """Their spans."""
         self.exporters: dict[str, Exporting] = {}
         """Those that are open now, by name."""
-        self._counts: dict[str, dict[Signal, Counts]] = {}
-        self._of_traces: tuple[Exporting, ...] = ()
+        self._backlogs: dict[str, Backlog] = {}
+        """What waits for each, though it has crashed, by name."""
+        self._fed: dict[str, Exporting] = {}
+        """Those that are given what there is, though they may have crashed, by name."""
+        self._of_traces: tuple[Backlog, ...] = ()
         self._tap = LogTap()
         self.tracer: Tracer | None = None
         """Who records requests; None where nobody does."""
@@ -79,25 +82,38 @@ class Telemetry:
 
     # ---- exporters
 
+    def backlog(self, name: str, settings: ExporterSettings) -> Backlog:
+        """What waits for the exporter of a name."""
+        backlog = self._backlogs.get(name)
+        if backlog is None:
+            backlog = self._backlogs[name] = Backlog(settings)
+        return backlog
+
     def counts(self, name: str) -> dict[Signal, Counts]:
         """What became of what was for an exporter, in all its lives."""
-        return self._counts.setdefault(name, {})
+        backlog = self._backlogs.get(name)
+        return {} if backlog is None else backlog.counts
 
     def attach(self, exporting: Exporting) -> None:
         """Give this exporter what there is from now on."""
-        self.exporters[exporting.name] = exporting
+        self.exporters[exporting.name] = self._fed[exporting.name] = exporting
         self._settle()
 
-    def detach(self, exporting: Exporting) -> None:
-        """Give it nothing more."""
+    def crashed(self, exporting: Exporting) -> None:
+        """It is no more, and another will come for what there is meanwhile."""
         if self.exporters.get(exporting.name) is exporting:
             del self.exporters[exporting.name]
+
+    def detach(self, name: str) -> None:
+        """Give the exporter of this name nothing more."""
+        self.exporters.pop(name, None)
+        self._fed.pop(name, None)
         self._settle()
 
     def _settle(self) -> None:
-        open_ = tuple(self.exporters.values())
-        self._of_traces = tuple(one for one in open_ if "traces" in one.signals)
-        self._tap.feed(tuple(one.lines for one in open_ if "logs" in one.signals))
+        fed = tuple(self._fed.values())
+        self._of_traces = tuple(one.backlog for one in fed if "traces" in one.signals)
+        self._tap.feed(tuple(one.lines for one in fed if "logs" in one.signals))
 
     @property
     def pages(self) -> dict[str, Callable[[str], Awaitable[Page]]]:
@@ -137,5 +153,15 @@ class Telemetry:
                 "malformed": tracer.malformed,
                 "recent": len(self.recent),
             },
-            "exporters": {name: one.status() for name, one in sorted(self.exporters.items())},
+            "exporters": {name: self._status_of(name) for name in sorted(self._backlogs)},
         }
+
+    def _status_of(self, name: str) -> dict[str, Any]:
+        exporting = self.exporters.get(name)
+        if exporting is None:
+            return {"trouble": {}, **self._backlogs[name].status()}
+        return exporting.status()
+
+    def exported(self) -> Iterator[tuple[str, Backlog]]:
+        """What waits for each exporter, and what became of all there was."""
+        yield from self._backlogs.items()
