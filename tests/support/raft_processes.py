@@ -48,6 +48,8 @@ class Clients:
     unsure: set[str] = attrs.field(factory=set)
     """Those that may be there."""
     counts: dict[str, int] = attrs.field(factory=lambda: {"ok": 0, "fail": 0, "unknown": 0})
+    written: int = 0
+    """Writes that were acknowledged."""
     registers: set[str] = attrs.field(factory=set)
     _lock: threading.Lock = attrs.field(factory=threading.Lock)
     _done: threading.Event = attrs.field(factory=threading.Event)
@@ -84,6 +86,8 @@ class Clients:
             value = len(self.history.lines)
             call = self._invoke(client, "write", key, value)
         end, _ = self._call(node, "memory.put", key=key, text=f"{value}", namespace="registers")
+        with self._lock:
+            self.written += end == "ok"
         return self._end(client, call, end)
 
     def read(self, node: str, client: str, key: str) -> str:
@@ -103,6 +107,7 @@ class Clients:
         end, _ = self._call(node, "memory.put", key=key, text=key, namespace="once")
         with self._lock:
             self.counts[end] += 1
+            self.written += end == "ok"
             if end != "fail":
                 (self.acknowledged if end == "ok" else self.unsure).add(key)
 

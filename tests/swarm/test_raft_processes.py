@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pathlib
 import random
@@ -87,25 +88,41 @@ def test_three_kills_under_load_lose_nothing(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.long
 def test_a_hundred_kills_pauses_and_cuts_under_load_lose_nothing(tmp_path: pathlib.Path) -> None:
-    """At 100 to 200 calls a second; the history is left in the folder of the test."""
+    """At 100 to 200 writes a second; the history, and what came of it, are left in the folder of the test."""
     chance = random.Random(7)
     path = tmp_path / "history.jsonl"
+    done = {"kills": 0, "stops": 0, "clocks": 0, "cuts": 0}
     with path.open("wb") as file:
-        with under_load(tmp_path, History(file), clients=8, pause=0.04) as (cluster, calling):
+        with under_load(tmp_path, History(file), clients=12, pause=0.04) as (cluster, calling):
+            began = time.monotonic()
             for number in range(KILLS):
                 kill(cluster, calling, chance.choice(NAMES))
+                done["kills"] += 1
                 if number % 10 == 5:
                     freeze(cluster, calling, chance.choice(NAMES))
+                    done["stops"] += 1
                 if number % 10 == 8:
+                    done["clocks"] += 1
                     shift_clock(
                         cluster, calling, chance.choice(NAMES), behind=chance.random() < 0.5
                     )
                 if number % 10 == 0:
                     cut(cluster, calling, chance.choice(NAMES), number // 10 % 4)
+                    done["cuts"] += 1
             calling.more(50)
+            took = time.monotonic() - began
             calling.stop()
             file.flush()
             judge(cluster, calling, path)
+        told = {
+            **done,
+            **calling.counts,
+            "seconds": round(took),
+            "writes": calling.written,
+            "writes a second": round(calling.written / took),
+            "calls in the history": len(read_history(path)),
+        }
+        (tmp_path / "campaign.json").write_text(json.dumps(told, indent=2) + "\n")
         assert calling.counts["ok"] > 50 * KILLS
 
 
