@@ -2,8 +2,8 @@
 
 The lease is the state's (`flowcore.state.leases`); its fence goes with each call, so that what the agent acts
 upon can refuse an older one. A node that cannot renew stops the agent by its own clock before the lease is
-over, and only then can another one have it (Gray and Cheriton, "Leases", 1989). Clocks of nodes must run at
-about one speed; where one is set forward, the fence is what helps.
+over, and only then can another one have it (Gray and Cheriton, "Leases", 1989). The time of the state runs at
+most a tenth faster than its own (`flowcore.state.clock`), and the rest that it allows for is a quarter.
 """
 
 from __future__ import annotations

@@ -10,7 +10,6 @@ it; anything else is told as unknown.
 from __future__ import annotations
 
 import logging
-import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 
@@ -70,16 +69,15 @@ class StateTasks:
         doers: Mapping[str, Doer],
         nursery: trio.Nursery,
         draining: Callable[[], bool],
-        clock: Callable[[], float] = time.time,
     ) -> None:
-        """`clock` gives seconds since 1970; `draining` says whether nothing more is begun here."""
+        """`draining` says whether nothing more is begun here."""
         self.state = state
         self.holder = holder
         self.nursery = nursery
         self._requests = requests
         self._doers = doers
         self._draining = draining
-        self._clock = clock
+        self._clock = state.now
         self._mine: dict[str, Claimed] = {}
         """What this node has claimed and its outcome is not stored of, by id."""
         self._keeping: set[str] = set()

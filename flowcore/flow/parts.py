@@ -18,6 +18,7 @@ from flowcore.errors import PluginError
 from flowcore.federation import Federation
 from flowcore.flow.about import SERVICE as ABOUT
 from flowcore.flow.about import Telling
+from flowcore.flow.clocks import keep_clock
 from flowcore.flow.exporters import Exporters, open_exporters
 from flowcore.flow.federating import open_federation
 from flowcore.flow.node import Flow
@@ -122,7 +123,11 @@ class Parts:
         flow = self.flow
         consensus = self.handles["consensus"]
         path = flow.config.node.data_dir / STATE_FILE
-        async with open_state(consensus, path, flow.config.state, clock=flow.wall) as state:
+        overlay = flow.swarm.overlay if flow.linked else None
+        async with (
+            keep_clock(flow.wall, consensus, overlay) as clock,
+            open_state(consensus, path, flow.config.state, clock=clock) as state,
+        ):
             flow.keep_in(state)
             try:
                 yield state

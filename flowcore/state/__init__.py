@@ -22,6 +22,7 @@ flow, `flow.state` is the open state.
 """
 
 from flowcore.state.archive import About, check_archive, packed, read_about, unpacked
+from flowcore.state.clock import StateClock, agreed
 from flowcore.state.commands import (
     CloseSession,
     Command,
@@ -175,6 +176,7 @@ __all__ = [
     "SnapshotInfo",
     "SnapshotSource",
     "State",
+    "StateClock",
     "StateSettings",
     "Storage",
     "Stored",
@@ -192,6 +194,7 @@ __all__ = [
     "WorkCommand",
     "WorkLimits",
     "WorkSettings",
+    "agreed",
     "check_archive",
     "decode_entry",
     "encode_entry",

@@ -31,6 +31,7 @@ from flowcore.errors import (
 )
 from flowcore.sqlite import FileThread, is_full
 from flowcore.state.checks import check
+from flowcore.state.clock import StateClock
 from flowcore.state.commands import (
     Command,
     Entry,
@@ -66,6 +67,8 @@ _ROWS = 1000
 """Changed rows after which what is written is moved into the file: each is a page or a few."""
 _AHEAD = 1.0
 """Seconds that clocks of nodes may differ by without a word."""
+_SETTLE = 0.5
+"""Seconds that a command waits for the time to be known: who cannot be asked can agree to nothing, either."""
 _TIDY = 1.0
 """Seconds between two looks at what has expired."""
 
@@ -116,6 +119,12 @@ class State(Readable):
         self._rows = 0
         self._closed = self._limited = self._ahead = False
         self._meta = copy(self._machine.tables.meta)
+        self._wall, self._seen = clock, _unmoved
+        self._unsettled: trio.Event | None = None
+        if isinstance(clock, StateClock):
+            self._wall, self._seen = clock.wall, clock.seen
+            self._unsettled = clock.settled
+        self._seen(self._meta.time)
         self._work = totals(file.writer)
         self._watchers: list[WorkWatcher] = []
 
@@ -134,6 +143,8 @@ class State(Readable):
         if self._stuck:
             await trio.lowlevel.checkpoint()
             self._refuse_stuck()
+        if self._unsettled is not None:
+            await self._settle()
         ticket = next(self._tickets)
         entry = Entry(
             version=version_of(command),
@@ -173,6 +184,17 @@ class State(Readable):
             await trio.to_thread.run_sync(_check, data)
         return data
 
+    async def _settle(self) -> None:
+        """Wait a little until the time is known: what a command promises for so long ends by it."""
+        assert self._unsettled is not None
+        with trio.move_on_after(_SETTLE):
+            await self._unsettled.wait()
+            self._unsettled = None
+
+    def now(self) -> float:
+        """The time that a command given now would have, seconds since 1970: what expires goes by it."""
+        return self._clock()
+
     def status(self) -> dict[str, Any]:
         """Where it is and how much it holds, measured, as plain data for JSON; times in seconds."""
         meta = self._meta
@@ -195,7 +217,7 @@ class State(Readable):
             "apply_mean": round(self._seconds / self._batches, 6) if self._batches else 0.0,
             "checked": self._file.checked,
             "trouble": self._trouble or self._damage,
-            "ahead": round(max(0.0, meta.time - self._clock()), 3),
+            "ahead": round(max(0.0, meta.time - self._wall()), 3),
             "consensus": self._consensus.status(),
         }
 
@@ -303,16 +325,16 @@ class State(Readable):
     def _moved(self) -> None:
         self._position = self._machine.position
         self._meta = copy(self._machine.tables.meta)
+        self._seen(self._meta.time)
         self._look_at_clocks()
         self._move()
 
     def _look_at_clocks(self) -> None:
         """Say so once where the time of commands is far from this node's clock: one of them is wrong."""
-        ahead = self._meta.time - self._clock()
+        ahead = self._meta.time - self._wall()
         if ahead > _AHEAD and not self._ahead:
             _logger.warning(
-                "the time of commands is %.1f s ahead of this node's clock: that of some node is wrong,"
-                " and leases may end early",
+                "the time of commands is %.1f s ahead of this node's clock: that of some node is wrong",
                 ahead,
             )
         self._ahead = ahead > _AHEAD
@@ -445,6 +467,10 @@ def _begun(
         raise UntrustedFile(f"{file.path} cannot be read: {error}") from error
 
 
+def _unmoved(moment: float) -> None:
+    """A clock that is given from outside goes its own way."""
+
+
 def _check(data: bytes) -> None:
     try:
         entry = decode_entry(data)
@@ -464,8 +490,8 @@ async def open_state(
     """Open the state, and apply what the log has and it lacks.
 
     `path` is the file it is kept in; None, or a consensus that is not durable, keeps it in memory. `clock`
-    gives the time of commands, seconds since 1970. Raises UntrustedFile with the reason, StorageFailed,
-    StorageFull.
+    gives the time of commands, seconds since 1970; a `StateClock` is told how far the state is. Raises
+    UntrustedFile with the reason, StorageFailed, StorageFull.
     """
     settings = StateSettings() if settings is None else settings
     file = await trio.to_thread.run_sync(StateFile, path if consensus.durable else None)

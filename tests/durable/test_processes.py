@@ -6,6 +6,7 @@ import http.client
 import json
 import pathlib
 import signal
+import sys
 import threading
 import time
 from collections import Counter
@@ -15,10 +16,11 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from support.cluster import Cluster, Refused, cluster
+from support.cluster import REHEARSED, Cluster, Refused, cluster
 from support.node import ROOT
 
 NAMES = ("alpha", "beta", "gamma")
+WRONG_CLOCK = ROOT / "tests/support/wrong_clock.py"
 LABORIOUS = f"{ROOT}/tests/support/laborious.py"
 MORE = f"""
 [consensus]
@@ -39,6 +41,10 @@ lease = "2s"
 [edge.mcp]
 type = "mcp"
 bind = "127.0.0.1:0"
+"""
+ROUTED = """
+[router]
+gate = "similarity"
 """
 ALONE = f"""
 [node]
@@ -214,6 +220,41 @@ def test_a_killed_node_leaves_its_tasks_keys_and_singletons_to_others(swarm: Swa
     listed = swarm.nodes.nodes[left[0]].ctl_json("tasks")["kept"]
     found = {(one["name"], one["state"], one["attempt"]) for one in listed}
     assert found == {("again", "completed", 2), ("once", "unknown", 1), ("ask", "completed", 1)}
+
+
+def test_a_clock_that_is_an_hour_wrong_ends_nothing_and_holds_nothing_up(
+    tmp_path: pathlib.Path,
+) -> None:
+    """Of one while it runs, then of one from its start: leases, claims and times to live go on as before."""
+    with cluster(tmp_path, *NAMES, more=MORE + REHEARSED + ROUTED) as nodes:
+        swarm = Swarm(nodes, tmp_path)
+        work = tmp_path / "work"
+        note = {"namespace": "n", "key": "k"}
+        nodes.call("alpha", "memory.put", text="kept", ttl=900.0, **note)
+        held = swarm.singleton()
+        task = swarm.submit("beta", "job.once", work)
+        nodes.until(lambda: len(swarm.begun(work)) == 1)
+        body = {"name": "clock", "fault": "clock", "offset": "1h", "duration": "1h"}
+        assert nodes.ask("alpha", "/guards/rehearsal/start", body)[0] == 200
+        for number in range(5):  # each has the time of alpha
+            nodes.call("alpha", "memory.put", text=f"{number}", namespace="n", key=f"{number}")
+        nodes.ask("alpha", "/guards/rehearsal/stop", {})
+        assert swarm.singleton() == held
+        late = nodes.names[0] if swarm.of(held[1]) != nodes.names[0] else nodes.names[2]
+        nodes.end(late, signal.SIGKILL)
+        nodes.start(late, by=(sys.executable, str(WRONG_CLOCK), "3600"))
+        nodes.complete(*NAMES)
+        for number in range(5):
+            nodes.call(late, "memory.put", text=f"{number}", namespace="n", key=f"{number}")
+        assert swarm.singleton() == held
+        assert "3600.0 s ahead of those of most nodes" in "".join(nodes.nodes[late].said)
+        for name in NAMES:
+            assert not nodes.call(name, "memory.get", **note).get("isError")
+            assert nodes.ask(name, "/state")[1]["state"]["ahead"] < 60
+            assert swarm.task(name, task)["status"] == "working"
+        assert len(swarm.begun(work)) == 1
+        nodes.end(swarm.of(held[1]), signal.SIGKILL)
+        assert swarm.singleton(beyond=held[0])[0] > held[0]
 
 
 @pytest.mark.parametrize(

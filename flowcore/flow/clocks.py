@@ -1,0 +1,135 @@
+"""What a node's wall clock is worth to the state: nodes ask each other, and go by the one in the middle.
+
+Most clocks must be right, as in NTP's choice of truechimers (RFC 5905, section 11.2.1).
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncGenerator
+from contextlib import asynccontextmanager
+
+import msgspec
+import trio
+
+from flowcore.errors import StreamBroken, Unreachable
+from flowcore.state import Consensus, StateClock, agreed
+from flowcore.swarm import Lane, Overlay, Stream
+from flowcore.wall import WallClock
+
+logger = logging.getLogger(__name__)
+
+SERVICE = "flow.clock"
+PATIENCE = 1.0
+"""Seconds in which a node must have told its time."""
+_SOON, _PAUSE = 0.25, 30.0
+"""Seconds until all are asked again: before any has told, and after."""
+_OLD = 10.0
+"""Seconds after which nodes that can be reached and tell nothing are of a version that does not know how."""
+_FAR = 1.0
+"""Seconds that clocks may differ by without a word."""
+
+
+@asynccontextmanager
+async def keep_clock(
+    wall: WallClock, consensus: Consensus, overlay: Overlay | None
+) -> AsyncGenerator[StateClock]:
+    """The clock of a state, held to those of other nodes as long as the block lasts; alone, to its own."""
+    clock = StateClock(wall)
+    if overlay is None:
+        clock.believe(0.0)
+        yield clock
+        return
+    asking = _Asking(clock, consensus, overlay)
+    async with overlay.serve(SERVICE, asking.serve), trio.open_nursery() as nursery:
+        nursery.start_soon(asking.run)
+        yield clock
+        nursery.cancel_scope.cancel()
+
+
+class Told(msgspec.Struct, array_like=True):
+    """What a node tells."""
+
+    wall: float
+    """Its wall clock, seconds since 1970."""
+    time: float | None
+    """What time it is for its state; None: it does not know."""
+
+
+class _Asking:
+    """Asks the others, again and again."""
+
+    def __init__(self, clock: StateClock, consensus: Consensus, overlay: Overlay) -> None:
+        self._clock = clock
+        self._consensus = consensus
+        self._overlay = overlay
+        self._far = False
+
+    async def serve(self, node: str, head: bytes, stream: Stream) -> None:
+        """Tell one node the time here."""
+        del node, head
+        async with stream:
+            clock = self._clock
+            told = Told(clock.wall(), clock() if clock.settled.is_set() else None)
+            await stream.send(msgspec.msgpack.encode(told))
+            await stream.finish()
+
+    async def run(self) -> None:
+        """Until cancelled."""
+        silent = None
+        while True:
+            if self._alone():
+                self._clock.believe(0.0)
+            others = await self._ask()
+            reachable = bool(self._overlay.reachable())
+            silent = None if others or not reachable else silent or trio.current_time()
+            if others:
+                self._believe(others)
+            elif silent is not None and trio.current_time() - silent >= _OLD:
+                self._clock.believe(0.0)
+            await trio.sleep(_PAUSE if self._clock.settled.is_set() and others else _SOON)
+
+    def _alone(self) -> bool:
+        """Whether no other node has to agree to what this one writes."""
+        me, status = [self._overlay.name], self._consensus.status()
+        return bool(status.get("voters", status.get("nodes", me)) == me)
+
+    def _believe(self, others: list[Told]) -> None:
+        mine = self._clock.wall()
+        offset = agreed([one.wall - mine for one in others])
+        self._clock.believe(offset, [one.time for one in others if one.time is not None])
+        if abs(offset) > _FAR and not self._far:
+            way = "behind" if offset > 0 else "ahead of"
+            logger.warning(
+                "this node's clock is %.1f s %s those of most nodes: the state goes by theirs",
+                *(abs(offset), way),
+            )
+        self._far = abs(offset) > _FAR
+
+    async def _ask(self) -> list[Told]:
+        """What others tell, as if they said it now."""
+        told: list[tuple[float, Told]] = []
+
+        async def ask(node: str) -> None:
+            began = trio.current_time()
+            with trio.move_on_after(PATIENCE):
+                try:
+                    async with await self._overlay.open(
+                        node, SERVICE, b"", Lane.CONTROL, whole=True
+                    ) as stream:
+                        data = await stream.receive()
+                    theirs = msgspec.msgpack.decode(data or b"", type=Told)
+                except (Unreachable, StreamBroken, msgspec.MsgspecError) as error:
+                    logger.debug("node %s does not tell its time: %s", node, error)
+                    return
+                # of a round trip, half is taken for the way there (RFC 5905, section 8)
+                told.append(((began + trio.current_time()) / 2, theirs))
+
+        async with trio.open_nursery() as nursery:
+            for node in self._overlay.reachable():
+                nursery.start_soon(ask, node)
+        now = trio.current_time()
+        return [
+            Told(one.wall + now - then, None if one.time is None else one.time + now - then)
+            for then, one in told
+        ]
