@@ -26,7 +26,7 @@ from flowcore.interfaces import Edge
 from flowcore.processes import SharedLauncher
 from flowcore.requests import Guard, Guards, open_requests
 from flowcore.routing import Router, open_router
-from flowcore.state import STATE_FILE, open_state
+from flowcore.state import STATE_FILE, HasSeals, open_state
 from flowcore.state import State as HardState
 from flowcore.swarm import Swarm
 from flowcore.telemetry import Measured
@@ -124,9 +124,11 @@ class Parts:
         consensus = self.handles["consensus"]
         path = flow.config.node.data_dir / STATE_FILE
         overlay = flow.swarm.overlay if flow.linked else None
+        storage = self.handles.get("storage")
+        seals = storage.seals if isinstance(storage, HasSeals) else None
         async with (
             keep_clock(flow.wall, consensus, overlay) as clock,
-            open_state(consensus, path, flow.config.state, clock=clock) as state,
+            open_state(consensus, path, flow.config.state, clock=clock, seals=seals) as state,
         ):
             flow.keep_in(state)
             try:

@@ -87,6 +87,7 @@ from flowcore.state.results import (
     TaskTold,
     Touched,
 )
+from flowcore.state.sealed import HasSeals, Seals
 from flowcore.state.settings import StateSettings, WorkSettings
 from flowcore.state.state import State, open_state
 from flowcore.state.work import (
@@ -131,6 +132,7 @@ __all__ = [
     "Entry",
     "Feedback",
     "GiveFeedback",
+    "HasSeals",
     "HolderLost",
     "Installed",
     "KeyState",
@@ -167,6 +169,7 @@ __all__ = [
     "Retrain",
     "Revocation",
     "Revoke",
+    "Seals",
     "SessionOpened",
     "SetLimits",
     "SetWorkLimits",

@@ -16,9 +16,10 @@ from collections.abc import Callable, Generator
 from contextlib import closing, contextmanager
 from typing import TypeVar
 
-from flowcore.errors import StorageFailed, UntrustedFile
-from flowcore.sqlite import is_full, open_database, reading, row_hash
-from flowcore.state.schema import STATE, TABLES, select
+from flowcore.errors import StorageFailed, StorageFull, UntrustedFile
+from flowcore.sqlite import is_full, open_database, reading, row_hash, writing
+from flowcore.state.schema import STATE, TABLES, insert, select
+from flowcore.state.sealed import PLACES, Cells, Seals
 from flowcore.state.tables import checked
 
 T = TypeVar("T")
@@ -28,6 +29,8 @@ FILE = "state.sqlite"
 CHECKED_WHOLE = 32 * 2**20
 """Bytes up to which every page and row is looked at before the file is used; a larger one is looked through
 while it is."""
+_AGAIN = 500
+"""Rows that are sealed again in one go."""
 READERS = 4
 """Reads at a time."""
 _LONG = 4000
@@ -38,9 +41,13 @@ checkpoint, after which who writes has to wait for one."""
 class StateFile:
     """The database, open. Every method blocks."""
 
-    def __init__(self, path: pathlib.Path | None) -> None:
-        """Raises UntrustedFile, StorageFailed, StorageFull."""
+    def __init__(self, path: pathlib.Path | None, seals: Seals | None = None) -> None:
+        """`seals` has the keys, if what it holds is, or is to be, encrypted.
+
+        Raises UntrustedFile, StorageFailed, StorageFull.
+        """
         self.path = path
+        self._cells = Cells(seals) if seals and path is not None else None
         self.checked = False
         """Whether all of it was looked at when it was opened."""
         self.long = False
@@ -54,12 +61,18 @@ class StateFile:
                 path, STATE, exclusive=False, synchronous="NORMAL", whole=CHECKED_WHOLE
             )
             self._all.append(self.writer)
+            self.writer.row_factory = self._cells
+            sealed = self._local("sealed")
+            if sealed is not None:
+                _have(seals, int(sealed, 16), path)
             self.checked = path is None or self.size() <= CHECKED_WHOLE
             self._keeper = self.writer
             if path is not None:
                 if self.checked:
                     with reading(path):
                         check_rows(self.writer)
+                if self._cells is not None and seals:
+                    self._seal(self._cells, sealed, f"{seals.current:08x}")
                 self.writer.execute("PRAGMA wal_autocheckpoint = 0")
                 self._keeper = self._another()
                 self._keeper.execute("PRAGMA synchronous = NORMAL")
@@ -102,6 +115,7 @@ class StateFile:
         made = sqlite3.connect(
             self.path, timeout=10.0, isolation_level=None, check_same_thread=False
         )
+        made.row_factory = self._cells
         self._all.append(made)
         return made
 
@@ -131,19 +145,49 @@ class StateFile:
 
     def belongs_to(self, identity: str) -> None:
         """Remember which log this state was made by. Raises UntrustedFile for another one's."""
+        found = self._local("log")
+        if found is None:
+            self._note("log", identity)
+        elif found != identity:
+            raise UntrustedFile(
+                f"{self.path} was made by log {found}, and this is {identity}: they do not belong together"
+            )
+
+    def _local(self, name: str) -> str | None:
+        """What this file says of itself. Raises UntrustedFile."""
         with reading(self.path):
             found = self.writer.execute(
-                "SELECT value, hash FROM local WHERE name = 'log'"
+                "SELECT value, hash FROM local WHERE name = ?", (name,)
             ).fetchone()
         if found is None:
-            values = ("log", identity)
-            self.writer.execute("INSERT INTO local VALUES (?, ?, ?)", (*values, row_hash(*values)))
-        elif row_hash("log", found[0]) != found[1]:
-            raise UntrustedFile(f"{self.path} does not say which log it belongs to: it is damaged")
-        elif found[0] != identity:
-            raise UntrustedFile(
-                f"{self.path} was made by log {found[0]}, and this is {identity}: they do not belong together"
-            )
+            return None
+        if row_hash(name, found[0]) != found[1]:
+            said = "which log it belongs to" if name == "log" else f"what is {name}"
+            raise UntrustedFile(f"{self.path} does not say {said}: it is damaged")
+        return str(found[0])
+
+    def _note(self, name: str, value: str) -> None:
+        row = (name, value, row_hash(name, value))
+        self.writer.execute("REPLACE INTO local VALUES (?, ?, ?)", row)
+
+    def _seal(self, cells: Cells, before: str | None, key: str) -> None:
+        """Have all stand in the file as the first key leaves it, and nothing of what stood there before."""
+        run = self.writer.execute
+        try:
+            if before != key:
+                with writing(self.writer):
+                    for table in PLACES:
+                        _seal_rows(self.writer, cells, table)
+                    self._note("sealed", key)
+                    self._note("unclean", "yes")
+            if self._local("unclean") is not None:
+                run("VACUUM")
+                run("PRAGMA wal_checkpoint(TRUNCATE)")
+                run("DELETE FROM local WHERE name = 'unclean'")
+        except sqlite3.Error as error:
+            if is_full(error):
+                raise StorageFull(f"there is no room on the disk to encrypt {self.path}") from error
+            raise StorageFailed(f"{self.path} cannot be encrypted: {error}") from error
 
     def size(self) -> int:
         """Bytes on disk."""
@@ -161,6 +205,26 @@ class StateFile:
         if self._lock is not None:
             os.close(self._lock)
             self._lock = None
+
+
+def _have(seals: Seals | None, key: int, path: pathlib.Path | None) -> None:
+    """Whether the key that a file is sealed with is there. Raises UntrustedFile."""
+    if seals is None:
+        raise UntrustedFile(f"{path} is encrypted with key {key:08x}, and the storage has none")
+    seals.check((key,), path)
+
+
+def _seal_rows(connection: sqlite3.Connection, cells: Cells, table: str) -> None:
+    """Write all rows of a table again, as the first key seals them."""
+    key = TABLES[table][1]
+    again = insert(table).replace("INSERT", "REPLACE", 1)
+    last = -(2**63)
+    query = select(table, f"WHERE {key} > ?") + " LIMIT ?"
+    while rows := connection.execute(query, (last, _AGAIN)).fetchall():
+        for row in rows:
+            checked(table, row)
+        connection.executemany(again, [cells.seal(table, row) for row in rows])
+        last = rows[-1][0]
 
 
 def check_rows(connection: sqlite3.Connection) -> None:

@@ -20,6 +20,7 @@ import msgspec
 from flowcore.errors import UntrustedFile
 from flowcore.sqlite import writing
 from flowcore.state.schema import TABLES, insert, select
+from flowcore.state.sealed import cells_of
 from flowcore.state.tables import checked, read_meta
 
 MAGIC = b"FLOWSTATE1\n"
@@ -66,6 +67,7 @@ class Intake:
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
+        self._cells = cells_of(connection)
         self._held = b""
         self._digest = hashlib.blake2b(digest_size=32)
         self._begun = False
@@ -111,12 +113,14 @@ class Intake:
             (rows,) = rest
             self._digest.update(frame)
             self._count += len(rows)
+            if self._cells is not None:
+                rows = [self._cells.seal(name, row) for row in rows]
             self._connection.executemany(insert(name), rows)
         except (
             msgspec.MsgspecError,
             ValueError,
             TypeError,
-            KeyError,
+            LookupError,
             sqlite3.IntegrityError,
         ) as error:
             raise UntrustedFile(f"the snapshot is damaged: {error}") from error

@@ -48,6 +48,7 @@ from flowcore.state.machine import Applied, Machine
 from flowcore.state.readable import Clock, Readable
 from flowcore.state.records import ReadLevel
 from flowcore.state.results import Refusal, Result
+from flowcore.state.sealed import Seals
 from flowcore.state.settings import StateSettings
 from flowcore.state.snapshot import Intake
 from flowcore.state.usage import totals, work_limits
@@ -486,15 +487,17 @@ async def open_state(
     settings: StateSettings | None = None,
     *,
     clock: Clock = time.time,
+    seals: Seals | None = None,
 ) -> AsyncGenerator[State]:
     """Open the state, and apply what the log has and it lacks.
 
     `path` is the file it is kept in; None, or a consensus that is not durable, keeps it in memory. `clock`
-    gives the time of commands, seconds since 1970; a `StateClock` is told how far the state is. Raises
-    UntrustedFile with the reason, StorageFailed, StorageFull.
+    gives the time of commands, seconds since 1970; a `StateClock` is told how far the state is.
+    With `seals`, what the file holds is encrypted; one that is sealed otherwise is written again first.
+    Raises UntrustedFile with the reason, StorageFailed, StorageFull.
     """
     settings = StateSettings() if settings is None else settings
-    file = await trio.to_thread.run_sync(StateFile, path if consensus.durable else None)
+    file = await trio.to_thread.run_sync(StateFile, path if consensus.durable else None, seals)
     thread = FileThread("state")
     state: State | None = None
     try:

@@ -15,6 +15,7 @@ from flowcore.errors import UntrustedFile
 from flowcore.sqlite import damaged, row_hash
 from flowcore.state.limits import Limits
 from flowcore.state.schema import META, TABLES, put, select
+from flowcore.state.sealed import cells_of
 
 Row = tuple[Any, ...]
 
@@ -55,6 +56,7 @@ class Tables:
     def __init__(self, connection: sqlite3.Connection) -> None:
         self.connection = connection
         self.meta = read_meta(connection)
+        self._cells = cells_of(connection)
         self._spaces: dict[str, tuple[int, int]] = {}
         """Patterns and bytes of the namespaces that this batch has looked at."""
         self._changed: set[str] = set()
@@ -100,7 +102,10 @@ class Tables:
 
     def put(self, table: str, row: Row) -> None:
         """Insert a row, or replace the one of its key."""
-        self.connection.execute(_PUT[table], (*row, row_hash(*row)))
+        whole: Sequence[Any] = (*row, row_hash(*row))
+        if self._cells is not None:
+            whole = self._cells.seal(table, whole)
+        self.connection.execute(_PUT[table], whole)
         for at in _ENDS[table]:
             if row[at] is not None and row[at] < self._due:
                 self._due = row[at]

@@ -53,7 +53,7 @@ class LogFile:
     def __init__(self, path: pathlib.Path, seals: Seals | None = None) -> None:
         """`seals` has the keys, if what it holds is, or is to be, encrypted."""
         self._path = path
-        self._seals = Seals() if seals is None else seals
+        self.seals = self._seals = Seals() if seals is None else seals
         self.fsyncs = Histogram()
         """How long each transaction took to be on disk: what it adds written, and the fsync."""
         self._connection = open_database(path, FORMAT, exclusive=True, synchronous="FULL")

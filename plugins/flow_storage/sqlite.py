@@ -26,7 +26,7 @@ import trio
 
 from flow_storage.log_file import LogFile
 from flow_storage.measures import COMMITS, ENTRIES, FAILED, FSYNC, SIZE, SNAPSHOT
-from flow_storage.sealing import PLAIN, named, seals_of
+from flow_storage.sealing import PLAIN, Seals, named, seals_of
 from flowcore.config import Secret, setting
 from flowcore.errors import StorageError, StorageFailed
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
@@ -69,6 +69,11 @@ class SqliteStorage:
         self._seconds = 0.0
         self._longest = 0.0
         self.identity = file.identity
+
+    @property
+    def seals(self) -> Seals:
+        """Its keys: what else is kept of the same content is sealed with them, too."""
+        return self._file.seals
 
     @property
     def compacted(self) -> tuple[int, int]:

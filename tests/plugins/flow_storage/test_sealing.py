@@ -160,7 +160,8 @@ async def test_a_node_encrypts_its_log_and_exchanges_the_key_while_it_works(
 
     assert await life(0) == []
     assert await life(1, first) == [named(seals(first).current)]
-    assert MARK not in on_disk(data / "storage" / "log.sqlite")
+    for path in (data / "storage" / "log.sqlite", data / "state.sqlite"):
+        assert MARK not in on_disk(path)
     assert await life(2, second, first) == [named(seals(second).current)]
     assert await life(3, second) == [named(seals(second).current)]
     for lines, why in ((), "none is configured"), ((first,), "that are configured are"):
