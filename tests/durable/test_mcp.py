@@ -6,7 +6,7 @@ import json
 import pathlib
 import subprocess
 import sys
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,6 +22,7 @@ from support.mcp_client import Raw
 from support.node import ROOT
 
 TASKS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
+Ctl = Callable[..., Awaitable[tuple[int, str]]]
 ALL: dict[str, Any] = {**TASKS, "elicitation": {}}
 
 
@@ -108,6 +109,29 @@ async def test_what_cannot_be_kept_stays_a_call(tmp_path: pathlib.Path) -> None:
         flow.requests.tasks.keeper = None
 
 
+@asynccontextmanager
+async def operated(folder: pathlib.Path) -> AsyncGenerator[tuple[Flow, Ctl]]:
+    """A node with an api, and flowctl for it: the exit code, and what it said."""
+    config = folder / "flow.toml"
+    config.write_text(
+        f'[node]\ndata_dir = "{folder}"\n[state]\n[edge.api]\ntype = "api"\nbind = "127.0.0.1:0"\n'
+    )
+    async with open_flow(config) as flow:
+
+        async def ctl(*words: str) -> tuple[int, str]:
+            command = [str(pathlib.Path(sys.executable).parent / "flowctl"), *words]
+            done = await trio.run_process(
+                [*command, "--url", flow.endpoints["api"][0]],
+                capture_stdout=True,
+                stderr=subprocess.STDOUT,
+                check=False,
+                cwd=ROOT,
+            )
+            return done.returncode, done.stdout.decode()
+
+        yield flow, ctl
+
+
 async def test_flowctl_shows_what_is_kept_and_revoked(tmp_path: pathlib.Path) -> None:
     async with talking(tmp_path) as (flow, client):
         answer = await client.call("job", {"steps": 1}, capabilities=TASKS)
@@ -118,28 +142,32 @@ async def test_flowctl_shows_what_is_kept_and_revoked(tmp_path: pathlib.Path) ->
         await flow.revoke(["idp:jti:7"], 60.0)
         (revoked,) = await flow.revocations()
         assert revoked["id"] == "idp:jti:7"
-    config = tmp_path / "flow.toml"
-    config.write_text(
-        f'[node]\ndata_dir = "{tmp_path}"\n[state]\n[edge.api]\ntype = "api"\nbind = "127.0.0.1:0"\n'
-    )
-    async with open_flow(config) as flow:
-
-        async def ctl(*words: str) -> str:
-            command = [str(pathlib.Path(sys.executable).parent / "flowctl"), *words]
-            done = await trio.run_process(
-                [*command, "--url", flow.endpoints["api"][0]],
-                capture_stdout=True,
-                stderr=subprocess.STDOUT,
-                check=False,
-                cwd=ROOT,
-            )
-            return done.stdout.decode()
-
-        assert "job" in await ctl("tasks")
+    async with operated(tmp_path) as (_, ctl):
+        assert "job" in (await ctl("tasks"))[1]
         assert await ctl("revoke", "staff", "principal", "ann", "--for", "1h") == (
-            "staff:principal:ann: revoked\n"
+            0,
+            "staff:principal:ann: revoked\n",
         )
-        assert "expected a duration" in await ctl("revoke", "a", "key", "b", "--for", "soon")
-        said = await ctl("revocations")
+        _, said = await ctl("revoke", "a", "key", "b", "--for", "soon")
+        assert "expected a duration" in said
+        _, said = await ctl("revocations")
         assert "idp:jti:7" in said
         assert "staff:principal:ann" in said
+
+
+async def test_flowctl_takes_a_revocation_back(tmp_path: pathlib.Path) -> None:
+    async with operated(tmp_path) as (flow, ctl):
+        await flow.revoke(["staff:principal:ann", "idp:jti:7"])
+        remove = ("revocations", "--remove", "staff", "principal", "ann")
+        assert await ctl(*remove) == (0, "staff:principal:ann: revoked no more\n")
+        assert [one["id"] for one in await flow.revocations()] == ["idp:jti:7"]
+        code, said = await ctl(*remove)  # there is none any more
+        assert code == 1
+        assert "'staff:principal:ann'" in said
+        code, said = await ctl("revocations", "--remove", "staff", "badge", "ann")
+        assert code == 2
+        assert "expected one of jti, key, token, certificate, principal, not 'badge'" in said
+        code, said = await ctl("revocations", "--remove", "idp", "jti")
+        assert code == 2
+        assert "expected 3 arguments" in said
+        assert [one["id"] for one in await flow.revocations()] == ["idp:jti:7"]
