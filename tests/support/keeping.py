@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 import trio
@@ -60,7 +61,7 @@ async def keeping(
     """A state in a folder, or in memory."""
     async with open_storage(folder) as storage, open_single(storage, config) as consensus:
         path = None if folder is None else folder / "state.sqlite"
-        more = {} if clock is None else {"clock": clock}
+        more: dict[str, Any] = {} if clock is None else {"clock": clock}
         async with open_state(consensus, path, settings, **more) as state:
             yield Kept(state=state, consensus=consensus, storage=storage)
 
