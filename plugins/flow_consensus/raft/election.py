@@ -52,6 +52,17 @@ class Elections(Changes):
 
     # ---- time
 
+    @property
+    def calm(self) -> int:
+        """Ticks, 1 at least, until one of them may make this node do something of its own."""
+        settings = self.settings
+        if self.role is not Role.LEADER:
+            return max(1, self._patience - self.elapsed)
+        if self._transferee:
+            return 1
+        beat = settings.heartbeat_ticks - self.ticks % settings.heartbeat_ticks
+        return max(1, min(beat, settings.election_ticks - self.elapsed))
+
     def tick(self) -> None:
         """Time passes, by one tick."""
         self.ticks += 1

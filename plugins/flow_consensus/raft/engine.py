@@ -86,7 +86,7 @@ class Engine(Elections):
     `campaign`, `transfer_leadership`, `change_voters`, `leave_joint`, `applied`, `compact`, `describe`,
     `ready`, `persisted`, `disk_failed`, `resign`, `recover`, `fetched`, `chunk_read`, `chunk_stored`,
     `report_unreachable`, `report_snapshot`, `forget_reads`, `status`; and to read, `name`, `term`, `vote`,
-    `role`, `leader`, `log`, `membership`, `progress`, `refused`, `lease_holds`, `failed`, `unfit`.
+    `role`, `leader`, `log`, `membership`, `progress`, `refused`, `calm`, `lease_holds`, `failed`, `unfit`.
     """
 
     def __init__(

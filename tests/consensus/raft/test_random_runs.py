@@ -40,12 +40,12 @@ class Watched(Cluster):
                     )
 
 
-def run(seed: int, steps: int) -> Watched:
+def run(seed: int, steps: int, *, heartbeat_ticks: int = 1) -> Watched:
     chance = Random(seed)
     names = ["a", "b", "c", "d", "e"][: chance.choice([3, 3, 5])]
     settings = EngineSettings(
         election_ticks=5,
-        heartbeat_ticks=1,
+        heartbeat_ticks=heartbeat_ticks,
         batch_entries=chance.choice([1, 3, 100]),
         window=chance.choice([1, 2, 8]),
         memory_bytes=chance.choice([300, 10_000]),
@@ -131,3 +131,16 @@ def heal(cluster: Watched) -> None:
 @pytest.mark.parametrize("seed", range(60))
 def test_what_is_committed_is_committed(seed: int) -> None:
     heal(run(seed, 1500))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_as_long_as_a_node_is_calm_time_alone_makes_it_do_nothing(seed: int) -> None:
+    cluster = run(seed, 400, heartbeat_ticks=3)
+    for _ in range(30):
+        for node in cluster.nodes.values():
+            engine = node.engine
+            for _ in range(engine.calm - 1):
+                engine.tick()
+                assert not engine.ready()
+            engine.tick()
+        cluster.settle()

@@ -10,7 +10,6 @@ batch, one fsync. A leader's appends go out while it writes itself.
 from __future__ import annotations
 
 import logging
-import math
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
@@ -30,6 +29,8 @@ from flow_consensus.raft.driver.proposals import Proposals
 from flow_consensus.raft.driver.reads import Barriers
 from flow_consensus.raft.driver.settings import RaftSettings
 from flow_consensus.raft.driver.snapshots import Incoming, Outgoing
+from flow_consensus.raft.driver.telling import Telling
+from flow_consensus.raft.driver.ticking import Ticking
 from flow_consensus.raft.driver.wire import (
     Ask,
     AskAnswer,
@@ -45,7 +46,7 @@ from flow_consensus.raft.effects import ChunkStored, ChunkWanted, LeaderChanged,
 from flow_consensus.raft.engine import Engine
 from flow_consensus.raft.entries import command_of, described
 from flow_consensus.raft.membership import Change, ChangeRefused
-from flow_consensus.raft.messages import Append, Read, decode
+from flow_consensus.raft.messages import Append, Message, Read, decode
 from flow_consensus.raft.restored import Restored
 from flow_consensus.tail import Tail, check_applied
 from flowcore.errors import (
@@ -94,9 +95,10 @@ class Raft:
         self._transport = transport
         self._encoded = Encoded()
         self._post = Post(transport, chance.getrandbits(60))
+        self._telling = Telling(self._send)
         self._numbers = chance.getrandbits(60)
         self._wake_up = trio.Event()
-        self._due = math.inf
+        self._ticking = Ticking(engine, settings.tick)
         self._source: SnapshotSource | None = None
         self._outgoing: dict[str, Outgoing] = {}
         self._incoming: Incoming | None = None
@@ -277,18 +279,7 @@ class Raft:
         await self._tail.wait()
 
     def tick_now(self) -> None:
-        self._tick(4 * self.engine.settings.election_ticks)
-
-    def _tick(self, most: int) -> None:
-        """Tell the engine of the ticks that are over, so many at once; of no more than it can care about."""
-        tick, longest = self.settings.tick, 4 * self.engine.settings.election_ticks
-        behind = math.floor((trio.current_time() - self._due) / tick) + 1
-        if behind > longest:
-            self._due += (behind - longest) * tick
-            behind = longest
-        for _ in range(min(behind, most)):
-            self._due += tick
-            self.engine.tick()
+        self._ticking.tell_all()
 
     def disk_failed(self, error: Exception) -> None:
         if not self.engine.failed:
@@ -301,6 +292,7 @@ class Raft:
 
     def received(self, sender: str, data: bytes) -> None:
         """A message has come; quick, and raises nothing."""
+        self._ticking.catch_up()
         self._take_in(sender, data)
         self.wake()
 
@@ -325,6 +317,7 @@ class Raft:
             self.engine.refused["not a member"] += 1
         elif isinstance(message, Forward):
             self._proposals.forwarded(sender, message)
+            self._telling.awaited(sender, self.engine.log.last)
         elif isinstance(message, ForwardAnswer):
             self._proposals.answered(message)
         elif isinstance(message, Ask):
@@ -340,13 +333,13 @@ class Raft:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take part, until cancelled."""
-        self._due = trio.current_time() + self.settings.tick
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._writer.run)
                 nursery.start_soon(self._receiving)
-                nursery.start_soon(self._ticking)
+                nursery.start_soon(self._telling.run)
+                nursery.start_soon(self._tick)
                 task_status.started()
                 while True:
                     await self._wake_up.wait()
@@ -358,18 +351,19 @@ class Raft:
     async def _receiving(self) -> None:
         transport = self._transport
         while True:
-            self._take_in(*await transport.receive())
+            first = await transport.receive()
+            self._ticking.catch_up()
+            self._take_in(*first)
             for _ in range(min(transport.waiting, _AT_ONCE)):
                 self._take_in(*await transport.receive())
             self.turn()
             if transport.waiting:
                 await trio.lowlevel.checkpoint()  # others have something to do, too
 
-    async def _ticking(self) -> None:
+    async def _tick(self) -> None:
         while True:
-            await trio.sleep_until(self._due)
-            # after a pause, some at a time: between them, what the leader has said meanwhile is heard
-            self._tick(self.engine.settings.heartbeat_ticks)
+            await self._ticking.wait()
+            self._ticking.tell_some()
             self._proposals.tick()
             self._barriers.tick()
             self.wake()
@@ -390,8 +384,7 @@ class Raft:
 
     def _do(self, ready: Ready, nursery: trio.Nursery) -> None:
         for to, message in ready.messages:
-            if not self._post.send(to, self._encoded(message)) and type(message) is Append:
-                self.engine.report_unreachable(to)
+            self._telling.send(to, message)
         if ready.write is not None:
             self._writer.put(ready.write)
         for event in ready.events:
@@ -409,8 +402,13 @@ class Raft:
         if ready.chunk is not None:
             self._take(ready.chunk, nursery)
 
+    def _send(self, to: str, message: Message) -> None:
+        if not self._post.send(to, self._encoded(message)) and type(message) is Append:
+            self.engine.report_unreachable(to)
+
     def _note(self, event: object) -> None:
         if isinstance(event, RoleChanged):
+            self._telling.forget()
             self._elections += event.role == Role.CANDIDATE
             name = self.engine.name
             _logger.info("%s is %s in term %d: %s", name, event.role, event.term, event.why)
