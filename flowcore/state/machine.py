@@ -29,7 +29,7 @@ from flowcore.state.lessons import give_feedback, retrain
 from flowcore.state.patterns import expire, put_patterns, reembed, remove_patterns, shrink, touch
 from flowcore.state.results import Done, Refused, Result, decode_result, encode_result
 from flowcore.state.sessions import answer_of, close_session, keep_answer, open_session
-from flowcore.state.tables import Tables
+from flowcore.state.tables import Tables, Undone
 from flowcore.state.working import do_work, expire_work
 
 LATEST = 1e11
@@ -69,9 +69,15 @@ class Machine:
         Raises UntrustedFile for an entry that does not follow or cannot be understood, and sqlite3.Error:
         nothing of the batch has happened then.
         """
+        try:
+            return self._batch(entries, undoing=False)
+        except Undone:  # which is rare: most that are refused have changed nothing before
+            return self._batch(entries, undoing=True)
+
+    def _batch(self, entries: Sequence[Committed], *, undoing: bool) -> list[Applied]:
         tables = self._tables
         made = []
-        with tables.batch():
+        with tables.batch(undoing=undoing):
             for committed in entries:
                 if committed.position != tables.meta.position + 1:
                     raise UntrustedFile(

@@ -50,6 +50,13 @@ class Meta(msgspec.Struct, kw_only=True):
         return cls(**dict(zip(META[1:-1], row[1:-1], strict=True)), limits=limits)
 
 
+class Undone(Exception):
+    """Raised out of a batch: a command that has changed rows is refused, and nothing kept them as they were.
+
+    The batch is to begin again, `undoing` what such commands do.
+    """
+
+
 class Tables:
     """The rows, through one connection. All changes are inside a `batch`."""
 
@@ -62,11 +69,18 @@ class Tables:
         self._changed: set[str] = set()
         self._due = -math.inf
         """Nothing expires, or is over, before that time."""
+        self._changes = 0
+        self._undoing = False
 
     @contextmanager
-    def batch(self) -> Generator[None]:
-        """One transaction over all of it; whatever goes wrong, nothing has happened."""
+    def batch(self, *, undoing: bool) -> Generator[None]:
+        """One transaction over all of it; whatever goes wrong, nothing has happened.
+
+        `undoing`: a single command can be undone, too, whatever it has changed, which costs. Raises `Undone`
+        where that is not so, and one has to be.
+        """
         before = copy(self.meta)
+        self._undoing = undoing
         run = self.connection.execute
         try:
             run("BEGIN IMMEDIATE")
@@ -87,21 +101,27 @@ class Tables:
     def attempt(self) -> Generator[None]:
         """What one command does; where it raises, the command has done nothing."""
         before = copy(self.meta), dict(self._spaces), set(self._changed)
-        run = self.connection.execute
-        run("SAVEPOINT command")
+        undoing, changes, run = self._undoing, self._changes, self.connection.execute
+        if undoing:
+            run("SAVEPOINT command")
         try:
             yield
-        except BaseException:
+        except Exception as error:
             self.meta, self._spaces, self._changed = before
-            run("ROLLBACK TO command")
-            run("RELEASE command")
+            if undoing:
+                run("ROLLBACK TO command")
+                run("RELEASE command")
+            elif changes != self._changes:
+                raise Undone from error
             raise
-        run("RELEASE command")
+        if undoing:
+            run("RELEASE command")
 
     # ---- rows
 
     def put(self, table: str, row: Row) -> None:
         """Insert a row, or replace the one of its key."""
+        self._changes += 1
         whole: Sequence[Any] = (*row, row_hash(*row))
         if self._cells is not None:
             whole = self._cells.seal(table, whole)
@@ -117,6 +137,7 @@ class Tables:
 
     def delete(self, table: str, where: str, arguments: Sequence[Any]) -> int:
         """Delete the rows that fit; how many there were."""
+        self._changes += 1
         statement = f"DELETE FROM {table} {where}"  # our own names # noqa: S608 # nosec B608
         return self.connection.execute(statement, arguments).rowcount
 
