@@ -11,9 +11,12 @@ from __future__ import annotations
 
 import attrs
 
-from flow_consensus.bft.blocks import Block, Request
+from flow_consensus.bft.blocks import MOST_BLOCK, Block, Request
 from flow_consensus.bft.settings import EngineSettings
 from flow_consensus.bft.standing import Standing
+
+_MOST_BYTES = MOST_BLOCK * 3 // 4
+"""Bytes of the commands of one block, whatever waits."""
 
 
 @attrs.define(eq=False)
@@ -78,7 +81,10 @@ class Pool:
         )
 
     def take(self, standing: Standing) -> list[Request]:
-        """What a block takes: by turns of each node, whoever waits longest first; at least one of each."""
+        """What a block takes: by turns of each node, whoever waits longest first.
+
+        One of each goes in however many there are, or a full block would leave out what others wait for.
+        """
         settings = self._settings
         firsts = [
             (one.since, origin)
@@ -101,7 +107,9 @@ class Pool:
                 if one is None:
                     continue
                 full = (
-                    entries + len(one.request.commands) > settings.batch_entries
+                    size + one.size > self._most_bytes(standing)
+                    if first
+                    else entries + len(one.request.commands) > settings.batch_entries
                     or size + one.size > settings.batch_bytes
                 )
                 if taken and full:
@@ -113,6 +121,10 @@ class Pool:
                 again.append(origin)
             turn, first = again, False
         return taken
+
+    def _most_bytes(self, standing: Standing) -> int:
+        """Bytes of a block that has one request of each node."""
+        return min(_MOST_BYTES, self._settings.batch_bytes * len(standing.epoch.members))
 
     def settle(self, standing: Standing) -> None:
         """More is decided: let go of what is, and of what can never be."""
@@ -136,22 +148,15 @@ class Pool:
     def left_out(self, block: Block, standing: Standing, now: int) -> str:
         """Whose request a block leaves out that has waited too long; "" if nobody's.
 
-        A block that is full does so for a while longer.
+        A block of large requests does so for a while longer.
         """
-        settings = self._settings
+        overdue, most = self._settings.overdue_ticks, self._most_bytes(standing)
         there = {(one.origin, one.boot, one.number) for one in block.requests}
-        size = entries = 0
-        for one in self.overdue(standing, now, 2 * settings.overdue_ticks):
+        size = sum(one.size for one in block.requests)
+        for one in self.overdue(standing, now, 2 * overdue):
             request = one.request
             if (request.origin, request.boot, request.number) in there:
                 continue
-            if not size:
-                size = sum(two.size for two in block.requests)
-                entries = sum(len(two.commands) for two in block.requests)
-            full = (
-                size + one.size > settings.batch_bytes
-                or entries + len(request.commands) > settings.batch_entries
-            )
-            if not full or now - one.since >= 4 * settings.overdue_ticks:
+            if size + one.size <= most or now - one.since >= 4 * overdue:
                 return request.origin
         return ""
