@@ -224,6 +224,13 @@ class Agreement(Core):
 
     def _hear_vote(self, signed: Signed) -> str:
         """<PREVOTE, ...> or <PRECOMMIT, ...> of this height."""
+        bad = self._count_vote(signed)
+        if not bad:
+            self._rules(signed.view)
+        return bad
+
+    def _count_vote(self, signed: Signed) -> str:
+        """A vote of this height: it counts, if it is one; the rules are for who calls this."""
         bad = self._place(signed, (Kind.PREVOTE, Kind.PRECOMMIT))
         if bad:
             return bad
@@ -240,7 +247,6 @@ class Agreement(Core):
         ballot = self.votes.at(signed.view)
         ballot.add(signed)
         self._compare(ballot, signed)
-        self._rules(signed.view)
         return ""
 
     def _hear_past(self, signed: Signed) -> str:
@@ -442,6 +448,7 @@ class Agreement(Core):
         kept[digest] = (block, proposal.block)
         self.valid_view, self.valid = self.view, digest
         self.proof = ballot.certificate(Kind.PREVOTE, digest, self.epoch.index)
+        self._agreed(self.proof)
         if self.phase is Step.PREVOTE:
             self._lock(block, digest)
             self._precommit(digest)
@@ -466,8 +473,12 @@ class Agreement(Core):
             return False  # whoever has it sends it: see `catchup`
         block, data = known
         certificate = ballot.certificate(Kind.PRECOMMIT, digest, self.epoch.index)
+        self._agreed(certificate)
         self._decide(block, data, digest, certificate)
         return True
+
+    def _agreed(self, certificate: Certificate) -> None:
+        """A quorum has voted for one block; for the parts above."""
 
     def _known_block(self, digest: bytes) -> tuple[Block, bytes] | None:
         found = self._blocks.get(digest)
@@ -577,6 +588,10 @@ class Agreement(Core):
             self.proof,
             self.lock_proof,
         )
+
+    def _say(self, message: Message) -> None:
+        """What a message promises is durable: send it to all."""
+        self._broadcast(message)
 
     def _heard_own(self, message: Message) -> None:
         """What this node has said is durable, and goes out: it hears itself."""

@@ -15,7 +15,6 @@ from collections.abc import Mapping
 
 import attrs
 
-from flow_consensus.bft.agreement import Agreement
 from flow_consensus.bft.blocks import Block
 from flow_consensus.bft.core import Reason
 from flow_consensus.bft.effects import BlocksWanted
@@ -27,8 +26,10 @@ from flow_consensus.bft.messages import (
     Here,
     Message,
     Proposal,
+    Quorum,
     Vote,
 )
+from flow_consensus.bft.relay import Relay
 from flow_consensus.bft.restored import Restored
 from flow_consensus.bft.settings import EngineSettings
 from flow_consensus.bft.signing import Kind, Scheme, Sign
@@ -39,6 +40,13 @@ from flow_consensus.pieces import BadMessage
 _EARLY = 64
 """Messages of the next height that are kept of each node."""
 _EARLY_BYTES = 4 * 2**20
+
+
+def _size(message: Message) -> int:
+    """Bytes, about."""
+    if isinstance(message, Proposal):
+        return len(message.block)
+    return 80 * len(message.certificate.signatures) if isinstance(message, Quorum) else 200
 
 
 @attrs.define(eq=False)
@@ -56,7 +64,7 @@ class Peer:
     early_bytes: int = 0
 
 
-class Catchup(Agreement):
+class Catchup(Relay):
     """What nodes tell each other beside the algorithm."""
 
     def __init__(
@@ -178,15 +186,20 @@ class Catchup(Agreement):
     def _on_proposal_of(self, sender: str, message: Proposal) -> str:
         return self._at_height(sender, message, message.signed.height)
 
-    def _at_height(self, sender: str, message: Vote | Proposal, height: int) -> str:
+    def _on_quorum(self, sender: str, message: Quorum) -> str:
+        return self._at_height(sender, message, message.certificate.height)
+
+    def _at_height(self, sender: str, message: Vote | Proposal | Quorum, height: int) -> str:
         if height == self.height:
+            if isinstance(message, Quorum):
+                return self._hear_quorum(message.certificate)
             if isinstance(message, Proposal):
                 return self._hear_proposal(message)
             if message.signed.kind == Kind.PROPOSAL:
                 return self._hear_proposed(message.signed)
             return self._hear_vote(message.signed)
         if height < self.height:
-            if height == self.standing.height:
+            if height == self.standing.height and isinstance(message, Vote | Proposal):
                 return self._hear_past(message.signed)
             return self._refuse(Reason.LATE)
         if height == self.height + 1:
@@ -195,15 +208,15 @@ class Catchup(Agreement):
         self._fetch(sender)
         return self._refuse(Reason.AHEAD)
 
-    def _keep_early(self, sender: str, message: Vote | Proposal) -> None:
+    def _keep_early(self, sender: str, message: Vote | Proposal | Quorum) -> None:
         """Of the next height: whoever says it may have decided this one a moment before."""
         peer = self._peer(sender)
-        size = len(message.block) if isinstance(message, Proposal) else 200
+        size = _size(message)
         if peer.early and peer.early_bytes + size > _EARLY_BYTES:
             return
         if len(peer.early) == _EARLY:
             gone = peer.early.popleft()
-            peer.early_bytes -= len(gone.block) if isinstance(gone, Proposal) else 200
+            peer.early_bytes -= _size(gone)
         peer.early.append(message)
         peer.early_bytes += size
 
@@ -219,6 +232,8 @@ class Catchup(Agreement):
             for message in held:
                 if isinstance(message, Vote | Proposal):
                     self._at_height(name, message, message.signed.height)
+                elif isinstance(message, Quorum):
+                    self._at_height(name, message, message.certificate.height)
 
     # ---- decided blocks
 

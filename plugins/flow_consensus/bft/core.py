@@ -39,6 +39,7 @@ from flow_consensus.bft.messages import (
     Message,
     Offer,
     Proposal,
+    Quorum,
     ReadAnswer,
     Stable,
     Vote,
@@ -355,6 +356,8 @@ class Core:
         elif isinstance(message, ReadAnswer):
             if message.proof is not None:
                 found += self._certificate_claims(message.proof, epoch)
+        elif isinstance(message, Quorum):
+            found += self._certificate_claims(message.certificate, epoch)
         elif isinstance(message, Offer | Stable):
             found += self._certificate_claims(message.checkpoint.certificate, epoch)
         elif isinstance(message, Accuse):

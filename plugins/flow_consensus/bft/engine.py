@@ -39,6 +39,7 @@ from flow_consensus.bft.messages import (
     Message,
     Offer,
     Proposal,
+    Quorum,
     Read,
     ReadAnswer,
     Stable,
@@ -111,6 +112,7 @@ class Engine(Changes):
             Ask: self._on_ask,
             Proposal: self._on_proposal_of,
             Vote: self._on_any_vote,
+            Quorum: self._on_quorum,
             Here: self._on_here_of,
             Fetch: self._on_fetch,
             Blocks: self._on_blocks,
@@ -181,6 +183,7 @@ class Engine(Changes):
         self._dirty = self._dirty or (self._late and self.now % self.settings.here_ticks == 0)
         self._propose()
         self._tick_views()
+        self._tick_relay()
         self._tick_here()
         self._tick_requests()
         self._tick_reads()
@@ -285,7 +288,7 @@ class Engine(Changes):
         self._flying_decided = []
         flying, self._flying = self._flying, []
         for message in flying:
-            self._broadcast(message)
+            self._say(message)
         height = self.standing.height
         for message in flying:
             self._heard_own(message)

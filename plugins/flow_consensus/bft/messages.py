@@ -166,6 +166,12 @@ class Stable(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, t
     checkpoint: Checkpoint
 
 
+class Quorum(Struct, frozen=True, array_like=True, forbid_unknown_fields=True, tag=15):
+    """Votes of many for one block, which the leader has had and passes on."""
+
+    certificate: Certificate
+
+
 Message: TypeAlias = (
     Ask
     | Proposal
@@ -181,6 +187,7 @@ Message: TypeAlias = (
     | Accuse
     | Endorse
     | Stable
+    | Quorum
 )
 
 _PREFIX = bytes([VERSION])

@@ -15,6 +15,8 @@ class EngineSettings:
     vote_ticks: int = 10
     """How long is waited for more votes once a quorum has not agreed; doubles as well (`timeoutPrevote`,
     `timeoutPrecommit`)."""
+    relay: bool = True
+    """Whether votes go by way of the leader while all goes well: fewer messages, and one way more."""
     doublings: int = 10
     """How often a time-out doubles at most."""
     here_ticks: int = 10
@@ -41,7 +43,7 @@ class EngineSettings:
 
     def __attrs_post_init__(self) -> None:
         for one in attrs.fields(EngineSettings):
-            if getattr(self, one.name) < 1:
+            if one.name != "relay" and getattr(self, one.name) < 1:
                 raise ValueError(
                     f"expected {one.name} to be at least 1, not {getattr(self, one.name)}"
                 )

@@ -131,6 +131,7 @@ class BftRun(Run):
             ring,
             self.names,
             scheduled=self.scheduled,
+            relay=seed % 2 == 0,
             corrupts=corrupts,
             quiet=self.quiet,
             schedule=lambda: self.schedule,
@@ -280,6 +281,7 @@ def _cluster(
     names: tuple[str, ...],
     *,
     scheduled: bool,
+    relay: bool,
     corrupts: bool,
     quiet: bool,
     schedule: Callable[[], Schedule | None],
@@ -292,6 +294,7 @@ def _cluster(
     settings = build.settings.EngineSettings(
         view_ticks=2 if scheduled else chance.choice((4, 10)),
         vote_ticks=1 if scheduled else chance.choice((1, 2, 4)),
+        relay=relay,
         doublings=5,
         here_ticks=chance.choice((1, 2, 4)),
         idle_ticks=20,

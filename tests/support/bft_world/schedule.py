@@ -95,6 +95,8 @@ class Schedule:
         """Whether a message gets through: of liars what they ask for, their votes, and some proposals."""
         if not self._closed or receiver not in self._honest:
             return True
+        if type(message).__name__ == "Quorum":
+            return self._all_pass(receiver, message.certificate)
         signed = getattr(message, "signed", None)
         if signed is None or signed.kind not in (PROPOSAL, PREVOTE, PRECOMMIT):
             tells = sender not in self._liars and sender != self._alone
@@ -123,6 +125,13 @@ class Schedule:
                 self._dropped[at] = self._world.random.random() < 0.3
             return not self._dropped[at]
         return True
+
+    def _all_pass(self, receiver: str, certificate: Any) -> bool:
+        """Whether votes get through that the leader passes on together: all of them, or none."""
+        pattern = self.pattern(certificate.height, certificate.view)
+        if pattern == "alone" and certificate.kind == PRECOMMIT:
+            return receiver == self._alone
+        return pattern == "open" or (pattern == "alone" and receiver not in self._blind)
 
     def _cast(self, height: int, view: int, leader: str) -> None:
         """Who is alone in a view, and who is blind: whoever leads next, if it can be."""

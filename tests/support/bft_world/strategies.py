@@ -208,7 +208,9 @@ class Forger(Strategy):
 
     def ticks(self, liar: Liar) -> None:
         if liar.is_voter and liar.chance.random() < 0.5:
-            lie = liar.chance.choice((self._vote, self._decision, self._proof, self._request))(liar)
+            lie = liar.chance.choice(
+                (self._vote, self._votes, self._decision, self._proof, self._request)
+            )(liar)
             if lie is not None:
                 self.told += 1
                 for to in liar.chance.sample(liar.others, liar.chance.randint(1, len(liar.others))):
@@ -252,6 +254,13 @@ class Forger(Strategy):
         own = liar.signed(kind, engine.height, engine.view, digest)
         victim = chance.choice(liar.others)
         return build.messages.Vote(msgspec.structs.replace(own, signer=victim))
+
+    def _votes(self, liar: Liar) -> Any:
+        """Votes of many for one block, as a leader passes them on."""
+        _, digest, view = self._block(liar)
+        kind = liar.chance.choice((PREVOTE, PRECOMMIT))
+        certificate = self.certificate(liar, kind, liar.engine.height, view, digest)
+        return liar.cluster.build.messages.Quorum(certificate)
 
     def certificate(self, liar: Liar, kind: int, height: int, view: int, digest: bytes) -> Any:
         """One that no quorum has signed: too few, one signer many times, of another kind, or made up."""
