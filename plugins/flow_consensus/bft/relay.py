@@ -1,9 +1,13 @@
-"""Votes by way of the leader: in a view 0 in which all goes well, each voter tells the leader alone.
+"""Votes of a quorum, passed on together: by the leader alone, while all goes well.
 
-All-to-all votes cost n² messages. Where nothing fails, the leader has a quorum as soon as anybody, and passes
-it on: 2n messages instead, for one way more. (HotStuff, Yin and others 2019, section 4, has its leaders do
-the same.) It changes nothing that is proved: what is passed on are the voters' own signatures, each checked
-as if its voter had sent it, and it is no matter which way a message comes.
+All-to-all votes cost n² messages. Where nothing fails, each voter tells the leader of view 0 alone, which has
+a quorum as soon as anybody, and passes it on: 2n messages instead, for one way more. (HotStuff, Yin and
+others 2019, section 4, has its leaders do the same.) It changes nothing that is proved: what is passed on are
+the voters' own signatures, each checked as if its voter had sent it, and it is no matter which way they come.
+
+Votes of a quorum count together, too, where a voter in it has told this node something else before: "receive
+2f + 1" (lines 36, 49) is of messages, and who contradicts itself has sent both. So a block that some are
+locked on is known to all before the next view begins, whatever liars have told whom.
 
 Nothing waits for a leader that passes nothing on: after the time for which votes are waited for anyway, or
 when the view ends, all voters are told, and so they are in all that follows at this height.
@@ -34,8 +38,8 @@ class Relay(Agreement):
         self._untold: list[Vote] = []
         """Votes of this height that the leader alone was told."""
         self._tell_at: int | None = None
-        self._direct = True
-        """Whether all are told at once, at this height: so it is after a restart."""
+        self._direct = not settings.relay or bool(restored.promises.prevoted)
+        """Whether all are told at once, at this height; so it is what was said before a restart."""
         super().__init__(name, restored, sign, settings, scheme)
 
     def _say(self, message: Message) -> None:
@@ -58,6 +62,8 @@ class Relay(Agreement):
     def _start_view(self, view: int) -> None:
         if view:
             self._tell_all()
+            if self.proof is not None and self.proof.view == view - 1:
+                self._broadcast_voters(Quorum(self.proof))
         else:
             self._untold, self._tell_at = [], None
             self._direct = not self.settings.relay
@@ -75,15 +81,13 @@ class Relay(Agreement):
         if self._tell_at is not None and self.now >= self._tell_at:
             self._tell_all()
 
-    # ---- the leader
+    # ---- who has heard a quorum
 
     def _agreed(self, certificate: Certificate) -> None:
-        """A quorum has voted for one block: pass it on, if this node leads."""
-        if (
-            self.settings.relay
-            and certificate.view == 0
-            and self.standing.proposer(0) == self.name
-            and self.votes_here
+        """A quorum has voted for one block: pass it on, if this node leads, or if some vote otherwise."""
+        leads = certificate.view == 0 and self.standing.proposer(0) == self.name
+        if (self.settings.relay and leads) or self.votes.at(certificate.view).split(
+            certificate.kind
         ):
             self._broadcast(Quorum(certificate))
 
@@ -108,5 +112,8 @@ class Relay(Agreement):
                 signature,
             )
             bad = self._count_vote(vote) or bad
+        ballot = self.votes.ballots.get(certificate.view)
+        if ballot is not None and self._holds(certificate):
+            ballot.certified[certificate.kind] = certificate
         self._rules(certificate.view)
         return bad

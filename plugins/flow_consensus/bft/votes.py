@@ -33,6 +33,8 @@ class Ballot:
     precommits: dict[str, Signed] = attrs.field(factory=dict)
     for_prevote: Counter[bytes] = attrs.field(factory=Counter)
     for_precommit: Counter[bytes] = attrs.field(factory=Counter)
+    certified: dict[int, Certificate] = attrs.field(factory=dict)
+    """By kind: votes of a quorum that came together. Who votes twice may be in it with the other vote."""
     speakers: set[str] = attrs.field(factory=set)
     """Who said anything in it."""
     passed_on: set[tuple[int, str]] = attrs.field(factory=set)
@@ -67,6 +69,9 @@ class Ballot:
 
     def agreed(self, kind: int, quorum: int) -> bytes | None:
         """The digest for which a quorum has voted; NIL if for nothing; None if there is none."""
+        certified = self.certified.get(kind)
+        if certified is not None:
+            return certified.digest
         _, count = self.votes(kind)
         for digest, votes in count.items():
             if votes >= quorum:
@@ -75,12 +80,19 @@ class Ballot:
 
     def certificate(self, kind: int, digest: bytes, index: Mapping[str, int]) -> Certificate:
         """The votes for a digest as a certificate."""
+        certified = self.certified.get(kind)
+        if certified is not None and certified.digest == digest:
+            return certified
         votes = [one for one in self.votes(kind)[0].values() if one.digest == digest]
         first = votes[0]
         signatures = sorted((index[one.signer], one.signature) for one in votes)
         return Certificate(
             first.kind, first.epoch, first.height, first.view, first.digest, signatures
         )
+
+    def split(self, kind: int) -> bool:
+        """Whether not all say the same."""
+        return len(self.votes(kind)[1]) > 1
 
     def mask(self, kind: int, index: Mapping[str, int]) -> int:
         """Whose votes are here, a bit each."""
