@@ -80,7 +80,9 @@ class Catchup(Relay):
         self._recent_bytes = 0
         self._fetching = ""
         self._fetch_until = 0
-        self._here_at = 0
+        self._here_at = -settings.idle_ticks
+        """When this node has said last what it has, and when it has decided last."""
+        self._decided_at = 0
         self.strange_clusters: set[str] = set()
         """Nodes that are of another cluster, or began with other voters or keys."""
         super().__init__(name, restored, sign, settings, scheme)
@@ -119,12 +121,11 @@ class Catchup(Relay):
         return 0
 
     def _tick_here(self) -> None:
-        if self.now >= self._here_at:
+        since = min(self.now - self._here_at, self.now - self._decided_at)
+        stuck = since >= self.settings.here_ticks and self._restless()
+        if stuck or self.now - self._here_at >= self.settings.idle_ticks:
+            self._here_at = self.now
             self._broadcast(self._here())
-            ticks = self.settings.here_ticks if self._restless() else self.settings.idle_ticks
-            self._here_at = self.now + ticks
-        elif self._here_at > self.now + self.settings.here_ticks and self._restless():
-            self._here_at = self.now + self.settings.here_ticks
         if self._fetching and self.now >= self._fetch_until:
             self._fetch_elsewhere()
 
@@ -241,6 +242,7 @@ class Catchup(Relay):
         self, before: Standing, block: Block, data: bytes, certificate: Certificate
     ) -> None:
         super()._tell_decided(before, block, data, certificate)
+        self._decided_at = self.now
         self._recent.append((block.height, data, certificate))
         self._recent_bytes += len(data)
         while self._recent_bytes > self.settings.memory_bytes and len(self._recent) > 1:

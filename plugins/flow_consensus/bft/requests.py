@@ -35,6 +35,7 @@ class Own:
     request: Request
     sent: int
     times: int = 1
+    """How often it was told."""
 
 
 class Requests(Catchup):
@@ -89,11 +90,17 @@ class Requests(Catchup):
         request = Request(self.name, self.boot, self._number, commands, signature)
         self._own[self._number] = Own(ticket, request, self.now)
         self.pool.add(request, self.now)
-        if self._boot_durable:
+        if self._leads():
+            self._own[self._number].times = 0  # it comes with the next block
+        elif self._boot_durable:
             self._broadcast_voters(Ask(request))
         else:  # the next life must not use this boot again
             self._promise(Ask(request))
         self._propose()
+
+    def _leads(self) -> bool:
+        """Whether this node makes the next block, unless something fails."""
+        return self.view == 0 and self.votes_here and self.standing.proposer(0) == self.name
 
     @property
     def waiting(self) -> int:
@@ -181,8 +188,9 @@ class Requests(Catchup):
         """Tell own requests again; pass on others' that wait too long."""
         settings = self.settings
         if self._own and self.now % settings.here_ticks == 0 and self._boot_durable:
+            least = settings.view_ticks if self._leads() else settings.here_ticks
             for own in list(self._own.values())[:_AGAIN]:
-                if self.now - own.sent >= settings.here_ticks * 2 ** min(own.times, 5):
+                if self.now - own.sent >= least * 2 ** min(own.times, 5):
                     own.sent = self.now
                     own.times += 1
                     self._broadcast_voters(Ask(own.request))

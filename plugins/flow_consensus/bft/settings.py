@@ -20,9 +20,9 @@ class EngineSettings:
     doublings: int = 10
     """How often a time-out doubles at most."""
     here_ticks: int = 10
-    """How often a node says what it has, while something is under way."""
+    """How often a node says what it has, while something is under way and nothing is decided."""
     idle_ticks: int = 100
-    """How often it does while nothing is."""
+    """How often it does in any case."""
     overdue_ticks: int = 100
     """A request that waits so long is passed on to everybody; after twice that time, blocks of the leader
     that leave it out get no prevote."""

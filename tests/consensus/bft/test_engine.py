@@ -29,6 +29,7 @@ from flow_consensus.bft.messages import (
     Endorse,
     Here,
     Proposal,
+    Quorum,
     ReadAnswer,
     Vote,
 )
@@ -101,16 +102,16 @@ def test_what_one_asks_for_is_decided_by_all_in_three_steps() -> None:
     kinds = [type(message) for _, _, message in table.said]
     assert kinds.count(Ask) == 3
     assert kinds.count(Proposal) == 3
-    assert kinds.count(Vote) == 2 * 12
+    assert kinds.count(Vote) + kinds.count(Quorum) == 2 * 6
 
 
 def test_nothing_is_said_before_it_is_durable() -> None:
-    table = Table()
+    table = Table(settings=EngineSettings(relay=False))
     for seat in table.seats.values():
         seat.holds = True
     table["a"].propose([b"one"])
     table.settle()
-    assert [type(one) for _, _, one in table.said] == [Ask] * 3  # and no proposal
+    assert table.said == []  # and no proposal
     table.persist("a")
     table.settle()
     assert votes(table, "b") == []

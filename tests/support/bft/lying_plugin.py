@@ -32,15 +32,26 @@ from flowcore.state import Consensus
 class Equivocator(Engine):
     """Proposes one block to some and another one to the others; votes for one thing here, another there."""
 
+    said: Vote | None = None
+    """The last vote that it has told all about."""
+
     def ready(self) -> Ready:
         ready = super().ready()
         names = self.epoch.voters
-        ready.messages = [
-            (to, self._other(message) if names.index(to) % 2 else message)
-            if to in names
-            else (to, message)
-            for to, message in ready.messages
-        ]
+        lies: list[tuple[str, Message]] = []
+        for to, message in ready.messages:
+            own = isinstance(message, Vote) and message.signed.signer == self.name
+            if isinstance(message, Vote) and own and message != self.said:
+                self.said = message  # to all, whomever an honest node would tell
+                lies += [
+                    (one, self._other(message) if at % 2 else message)
+                    for at, one in enumerate(names)
+                    if one != self.name
+                ]
+            elif not own:
+                odd = to in names and names.index(to) % 2
+                lies.append((to, self._other(message) if odd else message))
+        ready.messages = lies
         return ready
 
     def _other(self, message: Message) -> Message:

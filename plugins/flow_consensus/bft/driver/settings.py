@@ -39,6 +39,10 @@ class BftSettings:
         validator=v.ge(TICK),
         help="how long is waited for more votes where a quorum does not agree; it doubles as well",
     )
+    relay: bool = setting(
+        True,
+        help="whether votes go by way of the leader while all goes well: fewer messages, and one way more",
+    )
     overdue: Duration = setting(
         1.0,
         validator=v.ge(10 * TICK),
@@ -101,6 +105,7 @@ class BftSettings:
         return EngineSettings(
             view_ticks=round(self.view_timeout / TICK),
             vote_ticks=round(self.vote_timeout / TICK),
+            relay=self.relay,
             overdue_ticks=round(self.overdue / TICK),
             idle_ticks=25,
             batch_entries=self.batch,
