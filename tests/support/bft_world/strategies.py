@@ -421,11 +421,13 @@ class ViewLiar(Strategy):
         for to in liar.others:
             liar.post(to, lie)
 
-    def _stale(self, liar: Liar, height: int, view: int) -> tuple[bytes, bytes, int, Any] | None:
+    def _stale(
+        self, liar: Liar, height: int, view: int, *, last: bool = False
+    ) -> tuple[bytes, bytes, int, Any] | None:
         """A block that a quorum has prevoted for in an earlier view, with its digest, view and proof: of the
-        first such view, for whoever is locked is locked in a later one."""
+        first such view, for whoever is locked is locked in a later one; or of the last."""
         epoch = liar.engine.epoch
-        for (at, valid, digest), signatures in sorted(self._prevotes.items()):
+        for (at, valid, digest), signatures in sorted(self._prevotes.items(), reverse=last):
             if at != height or valid >= view or digest not in self._blocks:
                 continue
             own = liar.signed(PREVOTE, height, valid, digest).signature
@@ -459,7 +461,7 @@ class ViewLiar(Strategy):
         build, chance = liar.cluster.build, liar.chance
         stale = self._stale(liar, height, view)
         kind = chance.choice(
-            ("stale", "stale", "stale", "forged", "forged", "another's", "none", "old")
+            ("stale", "stale", "stale", "forged", "forged", "another's", "another's", "none", "old")
         )
         if stale is not None and kind == "stale":
             data, digest, valid, proof = stale
@@ -469,8 +471,9 @@ class ViewLiar(Strategy):
             data = build.blocks.encode_block(msgspec.structs.replace(block, requests=fresh))
             digest = build.blocks.block_digest(data)
             valid, proof = -1, None
-            if stale is not None and kind == "another's":
-                _, _, valid, proof = stale
+            other = self._stale(liar, height, view, last=True)
+            if other is not None and kind == "another's":
+                _, _, valid, proof = other
             elif kind == "old" and self._proofs:
                 proof = chance.choice(self._proofs)
                 valid = min(proof.view, view - 1)
