@@ -12,7 +12,7 @@
 | nil is prevoted for a block of view 0 that leaves out a request that waits too long | see below |
 | who leads stays from height to height | `proposer` may be any function of the decided past and the round |
 | one who is the proposer has the time-out of line 21, too | it may have lost what it proposed by a crash |
-| votes go by way of the leader, and quorums of them are passed on (`relay`) | no matter who brings a message |
+| votes go by way of the leader, and are passed on together (`relay`) | no matter who brings a message |
 | 2f + 1 is `quorum`: more where N > 3f + 1 | two quorums share an honest voter, which is what is used |
 
 Prevoting nil is always safe: agreement rests on when a value is prevoted. And it ends nothing for good:
