@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import msgspec
 import pytest
@@ -102,7 +103,7 @@ def test_what_is_no_quorum_decides_nothing(what: str) -> None:
     digest = table["b"].prevoted
     votes = table.certificate("acd", Kind.PRECOMMIT, 1, 0, digest)
     first = votes.signatures[0]
-    lie = {
+    lies: dict[str, dict[str, Any]] = {
         "made up": {"signatures": [(at, bytes(64)) for at, _ in votes.signatures]},
         "twice": {"signatures": [first] * 3},
         "few": {"signatures": votes.signatures[:2]},
@@ -110,8 +111,8 @@ def test_what_is_no_quorum_decides_nothing(what: str) -> None:
         "height": {"height": 2},
         "epoch": {"epoch": 2},
         "place": {"signatures": [(at + 4, one) for at, one in votes.signatures]},
-    }[what]
-    table["b"].step("a", Quorum(msgspec.structs.replace(votes, **lie)))
+    }
+    table["b"].step("a", Quorum(msgspec.structs.replace(votes, **lies[what])))
     table.settle()
     assert table["b"].standing.height == 0
     assert table["b"].step("a", Quorum(votes)) == ""
