@@ -99,8 +99,9 @@ def test_four_nodes_of_which_one_lies_agree_and_serve(tmp_path: pathlib.Path) ->
     names, honest = SEVEN[:4], SEVEN[1:4]
     path = tmp_path / "history.jsonl"
     with nodes(tmp_path, names, "alpha") as made, path.open("wb") as file:
-        with under_load(made, History(file), honest, clients=8, pause=0.03) as calling:
-            ends = time.monotonic() + SECONDS
+        with under_load(made, History(file), honest, clients=32, pause=0.04) as calling:
+            began = time.monotonic()
+            ends = began + SECONDS
             made.until(lambda: all("alpha" in evidence(made, one) for one in honest), 120.0)
             made.until(lambda: time.monotonic() > ends, SECONDS + 60)
             made.end("gamma", signal.SIGKILL)
@@ -108,6 +109,8 @@ def test_four_nodes_of_which_one_lies_agree_and_serve(tmp_path: pathlib.Path) ->
             calling.more(30)
             calling.stop()
             file.flush()
+            took = time.monotonic() - began
+        print(f"{calling.counts} in {took:.0f} s, {calling.written / took:.0f} writes a second")
         judge(made, calling, path, honest)
         for name in honest:
             assert "EVIDENCE: alpha lies: it has signed two" in made.nodes[name].ctl("state").stdout
