@@ -332,6 +332,7 @@ class Checkpoints(Reads):
         self.pool.settle(self.standing)
         self._event("installed", f"the state after block {height} was taken from {taking.sender}")
         self._outran()
+        self._finish_reads()
         self._start_view(0)
         self._fetch(taking.sender)
 

@@ -11,7 +11,17 @@ from trio.testing import MockClock
 
 from flow_consensus.bft import Kind, Reason, Refused
 from flow_consensus.bft.checkpoints import subject
-from flow_consensus.bft.messages import Checkpoint, Chunk, Fetch, FetchChunk, Offer, Stable, Vote
+from flow_consensus.bft.messages import (
+    Checkpoint,
+    Chunk,
+    Fetch,
+    FetchChunk,
+    Offer,
+    Read,
+    ReadAnswer,
+    Stable,
+    Vote,
+)
 from flow_storage.memory import MemoryLog
 from flowcore.errors import (
     InvalidArguments,
@@ -129,6 +139,26 @@ def test_checkpoints_that_are_not_certified_are_not_taken() -> None:
     assert engine.bad_snapshots == {"a": 1}
     assert engine.step("a", Fetch(99)).startswith(Reason.AHEAD)
     assert engine.step("a", FetchChunk(1, 0)) == ""
+
+
+def test_a_read_is_answered_where_a_state_is_taken_in_meanwhile() -> None:
+    """What a quorum has answered lies beyond what was here, and not beyond what was taken in."""
+    table = at_a_checkpoint()
+    for name in "abc":
+        table[name].checkpointed(1, STATE)
+    table.settle()
+    stable, proof = table["a"].stable, table["a"].certificate
+    assert stable is not None
+    engine = Table(checkpoint=5)["d"]
+    engine.read("a read")
+    asked = next(one.id for _, one in engine.ready().messages if isinstance(one, Read))
+    for name in "abc":
+        assert engine.step(name, ReadAnswer(asked, 1, proof)) == ""
+    assert engine.ready().reads == []
+    assert engine.step("a", Offer(stable)) == ""
+    assert engine.step("a", Chunk(1, 0, b"x", True)) == ""
+    engine.installed(1)
+    assert [(one.context, one.position) for one in engine.ready().reads] == [("a read", 9)]
 
 
 def test_votes_for_checkpoints_are_checked_as_all_others() -> None:
