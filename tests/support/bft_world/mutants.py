@@ -109,8 +109,8 @@ MUTANTS = (
     ),
     Mutant(
         "after a restart the view is the first",
-        "agreement.py",
-        "        self.view = max(0, promises.view)\n",
+        "hearing.py",
+        "        self.view = max(0, restored.promises.view)\n",
         "        self.view = 0\n",
         quick=True,
     ),
@@ -135,7 +135,7 @@ MUTANTS = (
     ),
     Mutant(
         "signatures of votes are not verified",
-        "agreement.py",
+        "hearing.py",
         "        if not self._signed_ok(signed):\n"
         "            return self._refuse(Reason.SIGNATURE, signed.signer)\n"
         "        if before is not None:\n"
@@ -149,13 +149,13 @@ MUTANTS = (
     ),
     Mutant(
         "a valid view needs no proof",
-        "agreement.py",
+        "hearing.py",
         "            and self._holds(proof)\n",
         "",
     ),
     Mutant(
         "a proof of any block will do",
-        "agreement.py",
+        "hearing.py",
         "            and (proof.kind, proof.height, proof.view, proof.digest)\n"
         "            == (Kind.PREVOTE, signed.height, signed.valid, signed.digest)\n",
         "            and (proof.kind, proof.height, proof.view)\n"
@@ -208,7 +208,7 @@ MUTANTS = (
     ),
     Mutant(
         "no evidence is kept",
-        "agreement.py",
+        "hearing.py",
         "        if now.signer != self.name:\n",
         "        if False:\n",
         quick=True,
