@@ -29,8 +29,6 @@ _COMMON = 0.25
 """A feature that more than a quarter of many experts have counts for nothing."""
 _USUAL = 8.0
 """The length of the bag of a short description."""
-_POSTING = np.dtype([("expert", np.int32), ("value", np.float32)])
-"""An expert that has a feature, and how much: side by side, so that both are fetched at once."""
 
 
 def bag(parts: Sequence[Features]) -> Features:
@@ -77,9 +75,10 @@ class WordIndex:
         telling = values > 0
         buckets, experts, values = buckets[telling], experts[telling], values[telling]
         order = buckets.astype(np.uint16).argsort(kind="stable")  # of 16 bits: sorted by radix
-        self._postings = np.empty(len(order), _POSTING)
-        self._postings["expert"] = experts[order]
-        self._postings["value"] = values[order]
+        # an expert that has a feature, and how much, in the types that `bincount` counts in: others it would
+        # have to convert, for each request
+        self._having = experts[order].astype(np.int64)
+        self._values = values[order].astype(np.float32).astype(np.float64)
         counts = np.bincount(buckets, minlength=BUCKETS)
         self._counts = counts.astype(np.int64)
         self._ends = counts.cumsum().astype(np.int64)
@@ -104,9 +103,9 @@ class WordIndex:
         # the places of all postings of all features of the query, one after the other
         places = (self._ends.take(buckets) - ends).repeat(counts)
         places += self._along(total)
-        postings = self._postings.take(places)
         weights *= factor / math.sqrt(square)
         found = weights.repeat(counts)
-        found *= postings["value"]
-        scores: Floats = np.bincount(postings["expert"], found, self._rows).astype(np.float32)
+        found *= self._values.take(places)
+        having = self._having.take(places)
+        scores: Floats = np.bincount(having, found, self._rows).astype(np.float32)
         return scores

@@ -54,7 +54,7 @@ class Calibration:
             counted[2] += right and best == at
         self.lessons += 1
         if self._enabled:
-            slope = float(logits[at] - shares @ logits) / self.temperature
+            slope = float(logits[at] - shares.dot(logits)) / self.temperature
             if not right:
                 share = float(shares[at])
                 slope *= -share / max(1.0 - share, 0.05)

@@ -79,6 +79,8 @@ class Network:
         """c C + W, so that a query is multiplied once."""
         self.words: Floats = np.zeros((CELLS, 0), np.float32)
         """U, an expert in each column: a query reads few buckets of many experts, so those lie together."""
+        self._starts: Places = np.zeros(BUCKETS, np.int64)
+        """Where the row of each bucket of features begins in U, as one row of numbers."""
         self._shut: Floats = np.zeros(0, np.float32)
         """0 for an expert that is there, minus infinity for one that is not."""
         self._closed = True
@@ -106,6 +108,7 @@ class Network:
         self.words = words
         self._shut = _grown(self._shut, more, -np.inf)
         self._free = _grown(self._free, more, -np.inf)
+        self._starts = (np.arange(BUCKETS) >> _SHARED) * more
         self.rows = more
 
     def describe(self, described: Described, known: list[int], there: list[int]) -> None:
@@ -156,7 +159,7 @@ class Network:
             said = self.described.words.scores(features, self.of_words)[:used]
             logits += said
         open_to = logits
-        if self._closed or anyway >= 0:
+        if self._closed:
             open_to = logits + (self._shut if anyway < 0 else self._free)[:used]
         if but is not None:
             open_to = open_to + but[:used]
@@ -180,7 +183,7 @@ class Network:
 
     def cells(self, features: Features) -> Cells:
         """Where features are in U, for as long as there are so many rows."""
-        return Cells((features.buckets >> _SHARED) * np.int64(self.rows), features.values)
+        return Cells(self._starts.take(features.buckets), features.values)
 
     def of_features(self, places: Places, cells: Cells) -> Floats:
         """Shape (n,): U[e] . f for some experts."""

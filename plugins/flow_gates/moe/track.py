@@ -44,9 +44,9 @@ class Track:
         """The vector of a lesson."""
         self.lessons += 1
         least = 1 / self.lessons
-        rates = np.array([[max(_SHORT_MEAN, least)], [max(_LONG_MEAN, least)]], np.float32)
         apart = vector - self.means
-        apart *= rates
+        apart[0] *= np.float32(max(_SHORT_MEAN, least))
+        apart[1] *= np.float32(max(_LONG_MEAN, least))
         self.means += apart
 
     def replay(self, place: int, right: bool) -> None:

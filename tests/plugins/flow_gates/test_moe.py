@@ -222,6 +222,28 @@ def test_lessons_may_come_before_experts() -> None:
     assert made.rank(query("qwertz uiop"), 1).choices[0].expert == "git.log"
 
 
+def test_who_comes_later_changes_nothing_that_was_learned() -> None:
+    made = gate(replay=ReplaySettings(kind="off"))
+    text = "qwertz uiop"
+    for _ in range(5):
+        made.learn(lesson(text, "git.log"))
+
+    def learned() -> dict[str, float]:
+        ranking = made.rank(attrs.evolve(query(text), explore=False), len(TOOLS))
+        return {one.expert: one.reasons["gate"] for one in ranking.choices}
+
+    before = learned()
+    assert before["git.log"] > 1.0
+    # more than there was room for: all that is kept for an expert moves to where it now belongs
+    more = [expert(f"late.{number}", f"It came {number} th") for number in range(30)]
+    made.set_experts([*experts(), *more])
+    after = learned()
+    assert {one: after[one] for one in before if one in after} == pytest.approx(
+        {one: before[one] for one in before if one in after}, abs=1e-4
+    )
+    assert after["git.log"] == pytest.approx(before["git.log"], abs=1e-4)
+
+
 def twins(**settings: Any) -> MoeGate:
     made = gate(**settings)
     said_twice = "Translate a text into another language"
