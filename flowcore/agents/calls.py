@@ -9,7 +9,7 @@ import trio
 
 from flowcore.agents.pool import Pool, Slot, Waiter
 from flowcore.agents.statistics import Came, Tally
-from flowcore.agents.traced import of_work
+from flowcore.agents.traced import Work, apart, begin, ordinary
 from flowcore.agents.worker import LiveWorker
 from flowcore.envelope import Envelope, Reply
 from flowcore.errors import (
@@ -68,6 +68,7 @@ class Calls:
         tally.calls += 1
         above, asked = envelope.span, now
         span: Span | None = None
+        work: Work | None = None
         live: LiveWorker | None = None
         try:
             with trio.CancelScope(deadline=envelope.deadline) as scope:
@@ -86,23 +87,25 @@ class Calls:
                 envelope.began = True
                 envelope.started = start = now
                 if above is not None:
-                    traced = live.traced
-                    about = (envelope, traced, live.name, start - asked)
-                    span = above.child(traced.name(envelope), traced.kind, start, of_work, about)
-                    envelope.span = above.inner = span
-                    if traced.passes:
-                        envelope.meta = span.carried(envelope.meta)
+                    work = Work.of(envelope, live.traced, live.name, start - asked)
+                    span = begin(above, work)
+                    if span is not None:
+                        envelope.span = above.inner = span
+                    if live.traced.passes:
+                        envelope.meta = (span or above).carried(envelope.meta)
                 try:
                     reply = await live.worker.call(envelope)
                     came = Came.SUCCEEDED
                 except CallError as error:
                     came = Came.FAULTY if isinstance(error, _WORKER_FAULTS) else Came.FAILED
-                    if span is not None:
+                    if above is not None and work is not None:
+                        span = span or apart(above, work)
                         span.failed_by(error)
                     raise
                 except Exception as error:
                     came = Came.LOST if live.lost else Came.FAULTY
-                    if span is not None:
+                    if above is not None and work is not None:
+                        span = span or apart(above, work)
                         span.failed_by(error)
                     if live.lost:
                         raise self._lost(live) from error
@@ -115,15 +118,13 @@ class Calls:
                             came = Came.LOST
                         elif end >= scope.deadline:
                             came = Came.EXPIRED
-                    if span is not None and above is not None:
-                        envelope.span, above.inner = above, None
-                        if came is Came.EXPIRED:
-                            span.fail(DeadlineExceeded.__name__)
-                        elif came is Came.LOST:
-                            span.fail(OutcomeUnknown.__name__)
-                        elif came is Came.CANCELLED:
-                            span.note(**{"flowcore.cancelled": True})
-                        span.end = end
+                    if above is not None and work is not None:
+                        work.end = end
+                        if span is None and not ordinary(above, work, came.ok):
+                            span = apart(above, work)
+                        if span is not None:
+                            envelope.span, above.inner = above, None
+                            self._recorded(span, end, came)
                     self._give_back(slot, live, end, end - start, came)
             if not scope.cancelled_caught:
                 return reply
@@ -136,6 +137,16 @@ class Calls:
             tally.came[came] += 1
             if not self._pool.active:
                 self._at_rest(now)
+
+    @staticmethod
+    def _recorded(span: Span, end: float, came: Came) -> None:
+        if came is Came.EXPIRED:
+            span.fail(DeadlineExceeded.__name__)
+        elif came is Came.LOST:
+            span.fail(OutcomeUnknown.__name__)
+        elif came is Came.CANCELLED:
+            span.note(**{"flowcore.cancelled": True})
+        span.finish(end)
 
     def _give_back(
         self, slot: Slot, live: LiveWorker, now: float, seconds: float, came: Came

@@ -6,13 +6,13 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import attrs
+import msgspec
 
-from flowcore.telemetry import SpanKind, Value
+from flowcore.telemetry import Span, SpanKind, Trace, Value
 from flowcore.telemetry.conventions import mcp_attributes, mcp_name
 
 if TYPE_CHECKING:
     from flowcore.envelope import Envelope
-    from flowcore.telemetry import Span
 
 
 @attrs.frozen
@@ -29,23 +29,82 @@ class Traced:
         """Whether somebody else is asked, who is to be told of the trace."""
         return self.kind is SpanKind.CLIENT
 
-    def name(self, envelope: Envelope) -> str:
+    def name(self, method: str, name: str) -> str:
         """`tools/call NAME` where that is what is asked of an MCP server, else `execute_tool NAME`."""
-        if envelope.method == "tools/call" and not self.mcp:
-            return f"execute_tool {envelope.name[:128]}"
-        return mcp_name(envelope.method, envelope.name)
+        if method == "tools/call" and not self.mcp:
+            return f"execute_tool {name[:128]}"
+        return mcp_name(method, name)
 
 
 LOCAL_WORK = Traced()
 
 
-def of_work(span: Span) -> dict[str, Value]:
+class Work(msgspec.Struct, eq=False, gc=False):
+    """The work on a request, as far as its span tells of it; of an ordinary one's nothing else is kept."""
+
+    traced: Traced
+    worker: str
+    agent: str
+    method: str
+    name: str
+    waited: float
+    """Seconds in the queue."""
+    start: float
+    end: float = -1.0
+
+    def span(self, top: Trace, above: Span) -> Span:
+        """The span of what was ordinary."""
+        name = self.traced.name(self.method, self.name)
+        return Span(
+            top, above, name, self.traced.kind, self.start, _said, self, self.end, _id=top.sent
+        )
+
+    @classmethod
+    def of(cls, envelope: Envelope, traced: Traced, worker: str, waited: float) -> Work:
+        """The work on a request that has begun, after it waited so long."""
+        return cls(
+            traced,
+            worker,
+            envelope.agent,
+            envelope.method,
+            envelope.name,
+            waited,
+            envelope.started,
+        )
+
+
+def begin(above: Span, work: Work) -> Span | None:
+    """The span of work that begins; None while it is an ordinary request's."""
+    trace = above.trace
+    if trace is above and trace.spans is None and trace.done is None:
+        return None
+    traced = work.traced
+    return above.child(traced.name(work.method, work.name), traced.kind, work.start, _said, work)
+
+
+def ordinary(above: Span, work: Work, ok: bool | None) -> bool:
+    """Whether work that has ended was an ordinary request's: that is then all that is recorded of it."""
+    trace = above.trace
+    if not ok or trace.spans is not None:
+        return False
+    trace.done = work
+    return True
+
+
+def apart(above: Span, work: Work) -> Span:
+    """The span of work that is not just an ordinary request's any more."""
+    trace, traced = above.trace, work.traced
+    sent, trace.sent = trace.sent, ""
+    name = traced.name(work.method, work.name)
+    return trace.apart(name, traced.kind, work.start, _said, work, sent)
+
+
+def _said(span: Span) -> dict[str, Value]:
     """What a worker's span says: what it was about, and who did it."""
-    about: tuple[Envelope, Traced, str, float] = span.about  # type: ignore[assignment]
-    envelope, traced, worker, waited = about
-    said = mcp_attributes(envelope.method, envelope.name)
-    said["gen_ai.agent.name"] = envelope.agent
-    said["flowcore.worker"] = worker
-    said["flowcore.queue.wait"] = round(waited, 6)
-    said.update(traced.attributes)
+    work: Work = span.about  # type: ignore[assignment]
+    said = mcp_attributes(work.method, work.name)
+    said["gen_ai.agent.name"] = work.agent
+    said["flowcore.worker"] = work.worker
+    said["flowcore.queue.wait"] = round(work.waited, 6)
+    said.update(work.traced.attributes)
     return said

@@ -33,7 +33,7 @@ class TextFormatter(logging.Formatter):
             text += f": {reason_of(record.exc_info[1])}"
         span = current_span()
         if span is not None:
-            text += f" [trace {span.trace.id}, request {span.trace.request}]"
+            text += f" [trace {span.trace.trace_id}, request {span.trace.request}]"
         return text
 
 
@@ -50,7 +50,7 @@ class JsonFormatter(logging.Formatter):
         }
         span = current_span()
         if span is not None:
-            line["trace_id"], line["span_id"] = span.trace.id, span.id
+            line["trace_id"], line["span_id"] = span.trace.trace_id, span.id
             line["request"] = span.trace.request
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)

@@ -98,7 +98,7 @@ class Serving:
                 SpanKind.SERVER,
                 trio.current_time(),
                 of_serving,
-                (envelope, node),
+                (envelope.agent, envelope.id, node),
                 parent=tracer.parent_in(envelope.meta),
             )
             try:
@@ -205,14 +205,14 @@ class Serving:
 
 def of_serving(span: Span) -> dict[str, Value]:
     """What the span of a request that another node sent says."""
-    about: tuple[Envelope, str] = span.about  # type: ignore[assignment]
-    envelope, node = about
+    about: tuple[str, str, str] = span.about  # type: ignore[assignment]
+    agent, request, node = about
     return {
         "rpc.system.name": "flowcore",
         "rpc.method": SUBMIT,
         "client.address": node,
-        "gen_ai.agent.name": envelope.agent,
-        "flowcore.request.id": envelope.id,
+        "gen_ai.agent.name": agent,
+        "flowcore.request.id": request,
     }
 
 

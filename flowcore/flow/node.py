@@ -299,7 +299,7 @@ class Flow(Calling):
         Raises UnknownTarget if nobody that can be reached remembers it.
         """
         found = self.telemetry.find(id_)
-        trace_id = found[0].trace.id if found else id_
+        trace_id = found[0].trace_id if found else id_
         spans = self.telemetry.spans(trace_id)
         missing: list[str] = []
         if self._federation is not None:
@@ -312,7 +312,7 @@ class Flow(Calling):
         spans.sort(key=lambda one: one["start"])
         return {
             "trace_id": trace_id,
-            "request": next((one.trace.request for one in found), ""),
+            "request": next((one.request for one in found), ""),
             "spans": spans,
             "missing": missing,
         }

@@ -28,6 +28,7 @@ from flowcore.errors import (
     OutcomeUnknown,
     UnknownTarget,
 )
+from flowcore.requests import traced
 from flowcore.requests.guards import Guard, Guards
 from flowcore.requests.idempotency import Keys, Reservation
 from flowcore.requests.outside import SharedKeys
@@ -36,8 +37,7 @@ from flowcore.requests.schema import SchemaChecks, ToolCheck
 from flowcore.requests.settings import RequestSettings
 from flowcore.requests.tasks import Tasks
 from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
-from flowcore.telemetry import Span, SpanKind, Tracer, current_span, enter_span
-from flowcore.telemetry.conventions import content, of_request, tool_failed
+from flowcore.telemetry import Tracer, enter_span
 
 logger = logging.getLogger(__name__)
 
@@ -153,9 +153,11 @@ class Requests:
         request's outcome. The deadline holds as far as the work can be cancelled: code that shields itself,
         or holds the loop, is waited for; its request counts as expired all the same, and its result is late.
         """
-        above, span, before = envelope.span, None, None
+        above, span, before, start = envelope.span, None, None, 0.0
+        entry: Entry | None = None
         if self.tracer is not None:
-            span = self._span(envelope, above or current_span(), self.tracer)
+            start = self._now()
+            span = traced.begin(self.tracer, envelope, start)
             envelope.span, before = span, enter_span(span)
         try:
             agent, entry = self._admit(envelope)
@@ -187,29 +189,17 @@ class Requests:
             if self.listener is not None:
                 self.listener(envelope, reply, entry.ended - entry.accepted)
             if span is not None and envelope.method == "tools/call":
-                _note_result(span, above, reply)
+                span = traced.told(span, above, envelope, reply, start)
             return reply
         except BaseException as error:
             if span is not None:
-                _note_failure(span, error)
+                span = traced.failed(span, above, envelope, error, start)
             raise
         finally:
             if span is not None:
                 enter_span(before)
                 envelope.span = above
-                span.finish(self._now())
-
-    def _span(self, envelope: Envelope, above: Span | None, tracer: Tracer) -> Span:
-        """What is recorded: a part of what the caller does, or of what its trace context says."""
-        start, name = self._now(), f"invoke_agent {envelope.agent}"
-        if above is not None and above.open:
-            span = above.child(name, SpanKind.INTERNAL, start, of_request, envelope)
-        else:
-            parent = tracer.parent_in(envelope.meta) if above is None else above.context
-            span = tracer.begin(name, SpanKind.INTERNAL, start, of_request, envelope, parent=parent)
-        if not span.trace.request:
-            span.trace.request = envelope.id
-        return span
+                traced.end(span, above, envelope, entry, self._now())
 
     def _admit(self, envelope: Envelope) -> tuple[Doer, Entry]:
         """The agent a request is for, and the entry it is accepted under."""
@@ -467,24 +457,6 @@ def _cut_off(envelope: Envelope) -> OutcomeUnknown:
         "the request with this idempotency key was cut off: its outcome is unknown",
         began=envelope.began,
     )
-
-
-def _note_result(span: Span, above: Span | None, reply: Reply) -> None:
-    """What a tool says of how it went; the edge's own span tells of it, too."""
-    if tool_failed(reply.result):
-        span.fail("tool_error")
-        if above is not None and above.kind is SpanKind.SERVER:
-            above.fail("tool_error")
-    if span.trace.tracer.content:
-        span.note(**{"gen_ai.tool.call.result": content(reply.result)})
-
-
-def _note_failure(span: Span, error: BaseException) -> None:
-    """Why a request did not come to a result."""
-    if isinstance(error, Exception):
-        span.failed_by(error)
-    else:
-        span.note(**{"flowcore.cancelled": True})
 
 
 def _outcome_of(error: CallError) -> Outcome:

@@ -1,7 +1,7 @@
 """What a node tells of itself: traces, metrics, logs, and who takes them away."""
 
 from flowcore.telemetry.collector import Metrics, Read
-from flowcore.telemetry.context import SpanContext, parse_traceparent
+from flowcore.telemetry.context import TRACEPARENT, SpanContext, parse_traceparent
 from flowcore.telemetry.conventions import mcp_attributes, mcp_name, tool_failed
 from flowcore.telemetry.durations import FINE, Durations, Histogram, total
 from flowcore.telemetry.exporting import Exporting
@@ -32,7 +32,7 @@ from flowcore.telemetry.text import (
     prometheus_text,
     text_pieces,
 )
-from flowcore.telemetry.tracing import Ended, Span, Trace, Tracer, current_span, enter_span
+from flowcore.telemetry.tracing import Facts, Span, Trace, Tracer, current_span, enter_span
 from flowcore.telemetry.views import spans_of, summary_of
 
 __all__ = [
@@ -42,14 +42,15 @@ __all__ = [
     "PROMETHEUS_TYPE",
     "SHARES",
     "SIGNALS",
+    "TRACEPARENT",
     "Attributes",
     "Distribution",
     "Durations",
-    "Ended",
     "ExportFailed",
     "Exporter",
     "ExporterSettings",
     "Exporting",
+    "Facts",
     "Family",
     "Histogram",
     "Kind",

@@ -85,23 +85,29 @@ def clean_tracestate(text: str) -> str:
 
 def new_trace_id() -> str:
     """A random trace id: 32 hex digits, not all zero."""
-    return _draw(_traces, 32)
+    while True:
+        try:
+            return _traces.pop()
+        except IndexError:
+            _draw(_traces, 32, _NO_TRACE)
 
 
 def new_span_id() -> str:
     """A random span id: 16 hex digits, not all zero."""
-    return _draw(_spans, 16)
+    while True:
+        try:
+            return _spans.pop()
+        except IndexError:
+            _draw(_spans, 16, _NO_SPAN)
 
 
-def _draw(drawn: list[str], digits: int) -> str:
-    try:
-        return drawn.pop()
-    except IndexError:
-        chance = os.urandom(_AHEAD * digits // 2).hex()
-        found = [chance[place : place + digits] for place in range(0, len(chance), digits)]
-        # a thread may draw meanwhile: what it put there is used, too
-        drawn.extend(one for one in found if one.strip("0"))
-        return _draw(drawn, digits)
+def _draw(drawn: list[str], digits: int, nothing: str) -> None:
+    chance = os.urandom(_AHEAD * digits // 2).hex()
+    found = [chance[place : place + digits] for place in range(0, len(chance), digits)]
+    while nothing in found:
+        found.remove(nothing)
+    # a thread may draw meanwhile: what it put there is used, too
+    drawn += found
 
 
 _AHEAD = 256

@@ -14,8 +14,6 @@ from flowcore.telemetry.records import Value
 if TYPE_CHECKING:
     from msgspec import Raw
 
-    from flowcore.envelope import Envelope
-    from flowcore.telemetry.tracing import Span
 
 MOST_CONTENT: Final = 16_384
 """Bytes of a call's arguments, and of its result, that a span carries where it is asked to."""
@@ -46,31 +44,6 @@ def mcp_attributes(method: str, name: str) -> dict[str, Value]:
         said[subject] = name[:_MOST_TEXT]
     if method == "tools/call":
         said["gen_ai.operation.name"] = "execute_tool"
-    return said
-
-
-def of_request(span: Span) -> dict[str, Value]:
-    """`invoke_agent NAME`: a request from its acceptance to its outcome."""
-    envelope: Envelope = span.about  # type: ignore[assignment]
-    said: dict[str, Value] = {
-        "gen_ai.operation.name": "invoke_agent",
-        "gen_ai.agent.name": envelope.agent,
-        "mcp.method.name": envelope.method,
-        "flowcore.request.id": envelope.id,
-        "flowcore.principal": envelope.principal.name[:_MOST_TEXT],
-        "flowcore.priority": envelope.priority.name.lower(),
-    }
-    subject = _SUBJECTS.get(envelope.method)
-    if subject is not None:
-        said[subject] = envelope.name[:_MOST_TEXT]
-    if envelope.edge:
-        said["flowcore.edge"] = envelope.edge
-    if envelope.idempotency_key is not None:
-        said["flowcore.idempotent"] = True
-    if span.trace.tracer.content:
-        arguments = envelope.params.get("arguments")
-        if arguments is not None:
-            said["gen_ai.tool.call.arguments"] = content(arguments)
     return said
 
 

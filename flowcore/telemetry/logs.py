@@ -84,7 +84,7 @@ def line_of(record: logging.LogRecord) -> LogLine:
         level=record.levelno,
         logger=record.name,
         message=record.getMessage()[:MOST_TEXT],
-        trace_id="" if span is None else span.trace.id,
+        trace_id="" if span is None else span.trace.trace_id,
         span_id="" if span is None else span.id,
         attributes=attributes,
     )

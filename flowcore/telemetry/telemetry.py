@@ -12,7 +12,7 @@ from flowcore.telemetry.exporting import Backlog, Counts, Exporting
 from flowcore.telemetry.interfaces import Page, Signal
 from flowcore.telemetry.logs import LogTap
 from flowcore.telemetry.settings import ExporterSettings, TelemetrySettings
-from flowcore.telemetry.tracing import Ended, Tracer
+from flowcore.telemetry.tracing import Trace, Tracer
 from flowcore.telemetry.views import spans_of
 
 MOST_REMEMBERED = 50_000
@@ -38,7 +38,8 @@ class Telemetry:
             "service.instance.id": node,
         }
         """Who tells it, in OpenTelemetry's terms."""
-        self.recent: deque[Ended] = deque(maxlen=settings.recent)
+        self.recent: deque[Trace] = deque()
+        self._most = settings.recent
         """Traces that ended, the latest last."""
         self._remembered = 0
         """Their spans."""
@@ -67,18 +68,19 @@ class Telemetry:
             self.tracer.resample(settings.sampling)
             self.tracer.content = settings.content
 
-    def _trace_ended(self, ended: Ended, wanted: bool) -> None:
-        recent = self.recent
-        self._remembered += len(ended.spans)
-        if len(recent) == recent.maxlen:
-            self._remembered -= len(recent.popleft().spans) if recent else len(ended.spans)
-        recent.append(ended)
-        while self._remembered > MOST_REMEMBERED:
-            self._remembered -= len(recent.popleft().spans)
+    def _trace_ended(self, trace: Trace, wanted: bool) -> None:
         if wanted and self._of_traces:
-            records = ended.records()
+            records = trace.records()
             for one in self._of_traces:
                 one.spans.put(records)
+        recent = self.recent
+        trace.size = 1 if trace.spans is None else 1 + len(trace.spans)
+        self._remembered += trace.size
+        recent.append(trace)
+        while len(recent) > self._most or self._remembered > MOST_REMEMBERED:
+            oldest = recent.popleft()
+            self._remembered -= oldest.size
+            oldest.forget()
 
     # ---- exporters
 
@@ -126,17 +128,17 @@ class Telemetry:
 
     # ---- what is known
 
-    def find(self, id_: str) -> list[Ended]:
+    def find(self, id_: str) -> list[Trace]:
         """The traces of an id that are remembered, oldest first: a trace's, or a request's."""
-        return [one for one in self.recent if id_ in (one.trace.id, one.trace.request)]
+        return [one for one in self.recent if id_ in (one.trace_id, one.request)]
 
     def spans(self, id_: str) -> list[dict[str, Any]]:
         """The spans of a trace, or of a request's trace, that are remembered, as plain data."""
         node = self.resource["service.instance.id"]
-        ids = {one.trace.id for one in self.find(id_)}
-        return [span for one in self.recent if one.trace.id in ids for span in spans_of(one, node)]
+        ids = {one.trace_id for one in self.find(id_)}
+        return [span for one in self.recent if one.trace_id in ids for span in spans_of(one, node)]
 
-    def latest(self) -> Iterator[Ended]:
+    def latest(self) -> Iterator[Trace]:
         """The traces that are remembered, latest first."""
         return reversed(self.recent)
 

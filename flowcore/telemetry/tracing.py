@@ -1,8 +1,12 @@
 """Spans: what is recorded of a request on its way through this node, and what becomes of it.
 
-Every request is recorded, cheaply: a span is a few slots, and what it says in attributes is made only of
-those that are kept. When the first span of a trace at this node ends, it is decided: a sampled trace, and
-one in which something failed, goes to the exporters; each stays in memory for a while, for `flowctl trace`.
+Every request is recorded, and most are ordinary: not sampled, accepted once, done once by one worker, without
+an error. Of such a one a few facts are noted on its trace, and spans are made of them when somebody looks.
+Whatever else happens has it recorded in full from then on: each piece of its way is a span of its own, and
+one that had begun before becomes one when it ends.
+
+When the first span of a trace at this node ends, it is decided: a sampled trace, and one in which something
+failed, goes to the exporters; each stays in memory for a while, for `flowctl trace`.
 
 Times are on the flow's clock, in seconds; a trace knows where that is on the wall.
 """
@@ -12,7 +16,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from typing import Final
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Raw
@@ -44,7 +48,8 @@ Describe = Callable[["Span"], Attributes]
 class Span(msgspec.Struct, eq=False):
     """A piece of a request's way. Made by `Tracer.begin` and `Span.child`, ended by `finish`."""
 
-    trace: Trace
+    top: Trace | None
+    """The first span of its trace at this node; None for that one itself."""
     above: Span | None
     """What it is part of at this node; None for the first of its trace here."""
     name: str
@@ -52,7 +57,8 @@ class Span(msgspec.Struct, eq=False):
     start: float
     describe: Describe | None = None
     about: object = None
-    """What `describe` makes attributes of; let go when the trace has ended."""
+    """What `describe` makes attributes of. That of a first span is kept as long as its trace: small, and
+    nobody's arguments."""
     end: float = -1.0
     attributes: Attributes = _NOTHING
     failed: bool = False
@@ -61,6 +67,12 @@ class Span(msgspec.Struct, eq=False):
     inner: Span | None = None
     """What of it is being done now, where its task works for that rather than for it."""
     _id: str = ""
+
+    @property
+    def trace(self) -> Trace:
+        """The trace it is recorded in."""
+        assert self.top is not None
+        return self.top
 
     @property
     def id(self) -> str:
@@ -77,27 +89,21 @@ class Span(msgspec.Struct, eq=False):
         describe: Describe | None = None,
         about: object = None,
     ) -> Span:
-        """A span that is part of this one."""
+        """A span that is part of this one; its trace is recorded in full from now on."""
         trace = self.trace
         span = Span(trace, self, name, kind, start, describe, about)
-        if len(trace.spans) < MOST_SPANS:
-            trace.spans.append(span)
-        else:
-            trace.unrecorded += 1
+        trace.add(span)
         return span
 
     def finish(self, end: float) -> None:
-        """It ends; where it is the first of its trace at this node, the trace does, too."""
+        """It ends."""
         self.end = end
-        if self.above is None:
-            self.trace.tracer.ended(self.trace)
 
     def fail(self, kind: str, message: str = "") -> None:
         """It went wrong: `kind` is the `error.type`, such as an error's name."""
-        self.failed = True
+        self.failed = self.trace.any_failed = True
         self.attributes = {**self.attributes, "error.type": kind}
         self.error = message[:_MOST_TEXT]
-        self.trace.failed = True
 
     def failed_by(self, error: Exception) -> None:
         """It went wrong with this error. What says of arguments that they do not fit may quote them: only its
@@ -113,7 +119,7 @@ class Span(msgspec.Struct, eq=False):
     @property
     def open(self) -> bool:
         """Whether it, and its trace at this node, go on."""
-        return self.end < 0.0 and not self.trace.over
+        return self.end < 0.0 and self.trace.end < 0.0
 
     @property
     def context(self) -> SpanContext:
@@ -123,82 +129,168 @@ class Span(msgspec.Struct, eq=False):
 
     def carried(self, meta: Mapping[str, Raw]) -> dict[str, Raw]:
         """A request's `_meta` with this span as its trace context, for whoever does it next."""
-        trace = self.trace
-        # as JSON: there is nothing in it to be escaped
-        here = Raw(f'"00-{trace.id}-{self.id}-0{trace.flags}"')
-        carried = {**meta, TRACEPARENT: here}
-        if trace.state:
-            carried[TRACESTATE] = Raw(msgspec.json.encode(trace.state))
-        elif TRACESTATE in carried:  # it was malformed, or another trace's
-            del carried[TRACESTATE]
-        return carried
+        return self.trace.carrying(meta, self.id)
+
+    def described(self) -> Attributes:
+        """All that it says."""
+        if self.describe is not None:
+            said = self.describe(self)
+            self.attributes = {**said, **self.attributes} if self.attributes else said
+            self.describe = self.about = None
+        return self.attributes
 
 
-class Trace(msgspec.Struct, eq=False):
-    """What this node has recorded of one trace: the spans under one that came from outside, or began here."""
+class Facts(Protocol):
+    """What is noted of a piece of an ordinary request's way that has ended."""
+
+    def span(self, top: Trace, above: Span) -> Span:
+        """The span that it is."""
+        ...
+
+
+class Trace(Span, kw_only=True):
+    """The first span of a trace at this node, and what this node has recorded of that trace: what is part of
+    one that came from outside, or of this one, if it began here."""
 
     tracer: Tracer
-    id: str
-    """32 hex digits."""
+    trace_id: str
+    """Of the trace: 32 hex digits."""
     parent: str
     """The span it is part of, of whoever asked; "" where it begins here."""
     flags: int
     state: str
     wall: float
     """What the wall clock is ahead of the flow's, in seconds."""
-    spans: list[Span]
-    """The first one is the one that all others are part of. Given away when it has ended."""
+    spans: list[Span] | None = None
+    """Those below; None as long as all is ordinary."""
     request: str = ""
     """The id of the request that it is of."""
-    failed: bool = False
-    over: bool = False
+    any_failed: bool = False
+    """Whether something in it failed."""
     unrecorded: int = 0
+    asked: Facts | None = None
+    """The ordinary request that was done as part of it."""
+    done: Facts | None = None
+    """The ordinary work on that."""
+    sent: str = ""
+    """The id of that work's span, where somebody had to be told."""
+    size: int = 0
+    """How many spans it was when it ended, as one where it was ordinary: what remembering it takes."""
 
+    @property
+    def trace(self) -> Trace:
+        return self
 
-class Ended(msgspec.Struct, frozen=True, eq=False):
-    """A trace that has ended at this node.
+    @property
+    def ordinary(self) -> bool:
+        """Whether a request that is accepted now may be an ordinary one: the first that is part of it."""
+        return self.spans is None and not self.request
 
-    It holds the spans, and they their trace, which does not hold them any more: nothing is in a circle.
-    """
+    def add(self, span: Span) -> None:
+        """Record a span of it."""
+        spans = self.record()
+        if len(spans) < MOST_SPANS:
+            spans.append(span)
+        else:
+            self.unrecorded += 1
 
-    trace: Trace
-    spans: list[Span]
+    def record(self) -> list[Span]:
+        """Have all be spans, what is noted of it first."""
+        if self.spans is None:
+            self.spans = []
+            above: Span = self
+            for facts in (self.asked, self.done):
+                if facts is not None:
+                    above = facts.span(self, above)
+                    self.spans.append(above)
+            self.asked = self.done = None
+        return self.spans
+
+    def apart(
+        self,
+        name: str,
+        kind: SpanKind,
+        start: float,
+        describe: Describe,
+        about: object,
+        id_: str = "",
+    ) -> Span:
+        """A span for a piece of an ordinary request's way, which has come to be more than that: what was
+        recorded below it since is part of it."""
+        spans = self.record()
+        span = Span(self, self, name, kind, start, describe, about, _id=id_)
+        for one in spans:
+            if one.above is self:
+                one.above = span
+        self.add(span)
+        return span
+
+    def finish(self, end: float) -> None:
+        """The trace ends at this node."""
+        self.end = end
+        self.tracer.ended(self)
+
+    def carried(self, meta: Mapping[str, Raw]) -> dict[str, Raw]:
+        """While an ordinary request is worked on, whoever does it next is part of that work."""
+        if not self.request:
+            return self.carrying(meta, self.id)
+        if not self.sent:
+            self.sent = new_span_id()
+        return self.carrying(meta, self.sent)
+
+    def carrying(self, meta: Mapping[str, Raw], span_id: str) -> dict[str, Raw]:
+        """A request's `_meta` with one of its spans as the trace context."""
+        # as JSON: there is nothing in it to be escaped
+        carried = {**meta, TRACEPARENT: Raw(f'"00-{self.trace_id}-{span_id}-0{self.flags}"')}
+        if self.state:
+            carried[TRACESTATE] = Raw(msgspec.json.encode(self.state))
+        elif TRACESTATE in carried:  # it was malformed, or another trace's
+            del carried[TRACESTATE]
+        return carried
 
     @property
     def seconds(self) -> float:
         """How long it took."""
-        return self.spans[0].end - self.spans[0].start
+        return self.end - self.start
+
+    @property
+    def count(self) -> int:
+        """How many spans it has at this node."""
+        if self.spans is None:
+            return 1 + (self.asked is not None) + (self.done is not None)
+        return 1 + len(self.spans) + self.unrecorded
 
     def records(self) -> list[SpanRecord]:
-        """Its spans that have ended, as exporters are given them."""
-        return [self._record(span) for span in self.spans if span.end >= 0.0]
+        """Its spans that have ended, in the order in which they began, as exporters are given them."""
+        spans = sorted((self, *self.record()), key=_start)
+        return [self._record(span) for span in spans if span.end >= 0.0]
 
     def _record(self, span: Span) -> SpanRecord:
-        trace = self.trace
         return SpanRecord(
             name=span.name,
             kind=span.kind,
-            trace_id=trace.id,
+            trace_id=self.trace_id,
             span_id=span.id,
-            parent_id=trace.parent if span.above is None else span.above.id,
-            remote=span.above is None and bool(trace.parent),
-            flags=trace.flags,
-            state=trace.state,
-            start=round((span.start + trace.wall) * 1e9),
-            end=round((span.end + trace.wall) * 1e9),
-            attributes=span.attributes,
+            parent_id=self.parent if span.above is None else span.above.id,
+            remote=span.above is None and bool(self.parent),
+            flags=self.flags,
+            state=self.state,
+            start=round((span.start + self.wall) * 1e9),
+            end=round((span.end + self.wall) * 1e9),
+            attributes=span.described(),
             error=span.error,
             failed=span.failed,
             links=span.links,
         )
 
+    def forget(self) -> None:
+        """Let go of all below: spans and their trace would hold each other."""
+        if self.spans is not None:
+            self.spans = []
 
-def _describe(spans: list[Span]) -> None:
-    """Have the spans of a trace that is kept say what they are about."""
-    for span in spans:
-        if span.describe is not None:
-            said = span.describe(span)
-            span.attributes = {**said, **span.attributes} if span.attributes else said
+
+def _start(span: Span) -> float:
+    return span.start
 
 
 class Tracer:
@@ -210,7 +302,7 @@ class Tracer:
         sampling: float,
         now: Callable[[], float],
         wall: Callable[[], float],
-        ended: Callable[[Ended, bool], None],
+        ended: Callable[[Trace, bool], None],
     ) -> None:
         """`ended` is told of each trace that has ended, and whether it is for exporters."""
         self._now = now
@@ -239,29 +331,33 @@ class Tracer:
         about: object = None,
         *,
         parent: SpanContext | None = None,
-    ) -> Span:
+    ) -> Trace:
         """The first span of a trace at this node; `parent` is whose part it is, elsewhere or before."""
         self.begun += 1
         if start > self._ahead_until:
             self._ahead, self._ahead_until = self._wall() - self._now(), start + WALL_AGE
-        spans: list[Span] = []
         if parent is None:
-            id_ = new_trace_id()
-            flags = SAMPLED if id_[16:] < self._bound or self._all else 0
-            trace = Trace(self, id_, "", flags, "", self._ahead, spans)
+            trace_id, parent_id, state = new_trace_id(), "", ""
+            flags = SAMPLED if trace_id[16:] < self._bound or self._all else 0
         else:
-            trace = Trace(
-                self,
-                parent.trace_id,
-                parent.span_id,
-                parent.flags,
-                parent.state,
-                self._ahead,
-                spans,
-            )
-        span = Span(trace, None, name, kind, start, describe, about)
-        spans.append(span)
-        return span
+            trace_id, parent_id = parent.trace_id, parent.span_id
+            flags, state = parent.flags, parent.state
+        return Trace(
+            None,
+            None,
+            name,
+            kind,
+            start,
+            describe,
+            about,
+            tracer=self,
+            trace_id=trace_id,
+            parent=parent_id,
+            flags=flags,
+            state=state,
+            wall=self._ahead,
+            spans=[] if flags or self.content else None,
+        )
 
     def parent_in(self, meta: Mapping[str, Raw]) -> SpanContext | None:
         """The context that a request's `_meta` carries; None, and counted, if it is malformed."""
@@ -278,15 +374,15 @@ class Tracer:
         return parent
 
     def ended(self, trace: Trace) -> None:
-        """The first span of a trace has ended."""
-        spans, trace.spans, trace.over = trace.spans, [], True
-        wanted = trace.failed or bool(trace.flags)
+        """A trace has ended at this node."""
+        wanted = trace.any_failed or bool(trace.flags)
         if wanted:
             self.kept += 1
-            _describe(spans)
-        for span in spans:
-            span.about = span.describe = None
-        self._ended(Ended(trace, spans), wanted)
+        if wanted or trace.spans is not None:
+            trace.described()
+            for span in trace.record():
+                span.described()
+        self._ended(trace, wanted)
 
 
 _LONGEST_RAW = 16_384

@@ -5,22 +5,22 @@ from __future__ import annotations
 from typing import Any
 
 from flowcore.telemetry.context import SAMPLED
-from flowcore.telemetry.tracing import Ended, Span
+from flowcore.telemetry.tracing import Span, Trace
 
 
-def summary_of(ended: Ended) -> dict[str, Any]:
+def summary_of(trace: Trace) -> dict[str, Any]:
     """A trace in a line: its first span, and what came of it. Times in seconds, of Unix time."""
-    trace, first = ended.trace, ended.spans[0]
+    spans = (trace, *(trace.spans or ()))
     return {
-        "trace_id": trace.id,
+        "trace_id": trace.trace_id,
         "request": trace.request,
-        "name": first.name,
-        "start": round(first.start + trace.wall, 6),
-        "seconds": round(ended.seconds, 6),
-        "failed": trace.failed,
-        "error": next((_why(one) for one in ended.spans if one.failed), ""),
+        "name": trace.name,
+        "start": round(trace.start + trace.wall, 6),
+        "seconds": round(trace.seconds, 6),
+        "failed": trace.any_failed,
+        "error": next((_why(one) for one in spans if one.failed), ""),
         "sampled": bool(trace.flags & SAMPLED),
-        "spans": len(ended.spans) + trace.unrecorded,
+        "spans": trace.count,
     }
 
 
@@ -28,7 +28,7 @@ def _why(span: Span) -> str:
     return span.error or str(span.attributes.get("error.type", ""))
 
 
-def spans_of(ended: Ended, node: str) -> list[dict[str, Any]]:
+def spans_of(trace: Trace, node: str) -> list[dict[str, Any]]:
     """The spans of a trace at this node, in the order in which they began."""
     return [
         {
@@ -44,5 +44,5 @@ def spans_of(ended: Ended, node: str) -> list[dict[str, Any]]:
             "error": one.error,
             "attributes": dict(one.attributes),
         }
-        for one in ended.records()
+        for one in trace.records()
     ]

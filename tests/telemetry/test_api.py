@@ -82,9 +82,9 @@ async def test_large_traces_take_the_place_of_more(monkeypatch: pytest.MonkeyPat
     from flowcore.telemetry import telemetry
 
     monkeypatch.setattr(telemetry, "MOST_REMEMBERED", 7)
-    async with serving() as (flow, client, url):
+    async with serving(telemetry={"sampling": 1.0}) as (flow, client, url):
         told = [await called(client, url, "it.echo", text="x") for _ in range(5)]
-        assert [one.trace.request for one in flow.telemetry.recent] == [x["id"] for x in told[-2:]]
+        assert [one.request for one in flow.telemetry.recent] == [x["id"] for x in told[-2:]]
     async with serving(telemetry={"recent": 0}) as (flow, client, url):
         await called(client, url, "it.echo", text="x")
         assert not flow.telemetry.recent

@@ -52,16 +52,16 @@ async def test_a_line_has_the_ids_of_the_request_it_was_written_for(kept: Kept) 
         logging.getLogger("tests").warning("before")
         await failing(flow)
         logging.getLogger("tests").warning("after")
-        trace = flow.telemetry.recent[-1].trace
+        trace = flow.telemetry.recent[-1]
     before, inside, after = (
         next(one for one in kept.objects if one["message"].startswith(word))
         for word in ("before", "request", "after")
     )
     assert not {"trace_id", "span_id", "request"} & (before.keys() | after.keys())
-    assert (inside["trace_id"], inside["request"]) == (trace.id, trace.request)
+    assert (inside["trace_id"], inside["request"]) == (trace.trace_id, trace.request)
     assert len(inside["span_id"]) == 16
     (text,) = [one for one in kept.texts if ": request " in one]
-    assert f"[trace {trace.id}, request {trace.request}]" in "\n".join(kept.texts) or text
+    assert f"[trace {trace.trace_id}, request {trace.request}]" in "\n".join(kept.texts) or text
     assert current_span() is None
 
 

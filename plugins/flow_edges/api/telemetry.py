@@ -47,9 +47,9 @@ def traces(host: Host, query: str) -> dict[str, Any]:
     """The latest traces; `failed=1` in the query: only those in which something failed."""
     failed = "failed=1" in query.split("&")
     found = []
-    for ended in host.telemetry.latest():
-        if ended.trace.failed or not failed:
-            found.append(summary_of(ended))
+    for trace in host.telemetry.latest():
+        if trace.any_failed or not failed:
+            found.append(summary_of(trace))
         if len(found) >= MOST:
             break
     return {"traces": found}

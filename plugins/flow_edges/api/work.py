@@ -117,7 +117,7 @@ class Work:
                 span.finish(trio.current_time())
         told = b'"id":"%b"' % envelope.id.encode()
         if span is not None:
-            told += b',"trace":"%b"' % span.trace.id.encode()
+            told += b',"trace":"%b"' % span.trace.trace_id.encode()
         return Response(200, JSON, b'{%b,"result":%b}' % (told, reply.result))
 
     def _begin(self, request: Request, envelope: Envelope) -> Span | None:
@@ -130,8 +130,9 @@ class Work:
         if said is not None:
             state = request.headers.get(b"tracestate", b"")
             parent = tracer.parent_of(said.decode("latin-1"), state.decode("latin-1"))
+        about = (envelope.name, envelope.client, envelope.edge, envelope.principal.name[:1024])
         return tracer.begin(
-            "POST /call", SpanKind.SERVER, trio.current_time(), _described, envelope, parent=parent
+            "POST /call", SpanKind.SERVER, trio.current_time(), _described, about, parent=parent
         )
 
 
@@ -166,12 +167,13 @@ def _task(task: Task, now: float) -> dict[str, Any]:
 
 def _described(span: Span) -> dict[str, Value]:
     """What the span of a call says."""
-    envelope: Envelope = span.about  # type: ignore[assignment]
+    about: tuple[str, str, str, str] = span.about  # type: ignore[assignment]
+    name, client, edge, principal = about
     return {
-        **mcp_attributes(envelope.method, envelope.name),
+        **mcp_attributes("tools/call", name),
         "http.request.method": "POST",
         "http.route": "/call",
-        "client.address": envelope.client,
-        "flowcore.edge": envelope.edge,
-        "flowcore.principal": envelope.principal.name[:1024],
+        "client.address": client,
+        "flowcore.edge": edge,
+        "flowcore.principal": principal,
     }

@@ -14,6 +14,7 @@ from msgspec import Raw
 
 from flowcore.errors import CallError
 from flowcore.telemetry import (
+    TRACEPARENT,
     Span,
     SpanKind,
     Tracer,
@@ -29,12 +30,17 @@ Headers = tuple[str, str]
 """`traceparent` and `tracestate` as they came; "" for one that did not."""
 
 
+_MOST_TEXT = 1024
+
+
 class About(msgspec.Struct, frozen=True, eq=False, gc=False):
     """What a span of this edge is about."""
 
     method: str
     name: str
-    client: Client
+    principal: str
+    version: str
+    address: str
     edge: str
     transport: str
 
@@ -42,17 +48,16 @@ class About(msgspec.Struct, frozen=True, eq=False, gc=False):
 def describe(span: Span) -> dict[str, Value]:
     """What the span says once it is kept."""
     about: About = span.about  # type: ignore[assignment]
-    client = about.client
     said = mcp_attributes(about.method, about.name)
     said["network.transport"] = about.transport
     said["flowcore.edge"] = about.edge
-    said["flowcore.principal"] = client.principal.name[:1024]
-    if client.version:
-        said["mcp.protocol.version"] = client.version
+    said["flowcore.principal"] = about.principal
+    if about.version:
+        said["mcp.protocol.version"] = about.version
     if about.transport == "tcp":
         said["network.protocol.name"] = "http"
-    if client.address:
-        said["client.address"] = client.address
+    if about.address:
+        said["client.address"] = about.address
     return said
 
 
@@ -75,14 +80,22 @@ class Recorder:
     ) -> Span:
         """The span of a request; `name` is as the client called what it wants."""
         tracer = self._tracer
-        parent = tracer.parent_in(meta)
+        parent = tracer.parent_in(meta) if TRACEPARENT in meta else None
         beside = None if headers is None else tracer.parent_of(*headers)
         span = tracer.begin(
             mcp_name(method, name),
             SpanKind.SERVER,
             self._now(),
             describe,
-            About(method, name, client, self._edge, self._transport),
+            About(
+                method,
+                name[:_MOST_TEXT],
+                client.principal.name[:_MOST_TEXT],
+                client.version or "",
+                client.address,
+                self._edge,
+                self._transport,
+            ),
             parent=parent or beside,
         )
         if parent is not None and beside is not None:

@@ -88,7 +88,7 @@ class Audit(Guard):
             "seconds": round(now - began, 6),
         }
         if envelope.span is not None:
-            record["trace"] = envelope.span.trace.id
+            record["trace"] = envelope.span.trace.trace_id
         if error is not None:
             record["error"] = type(error).__name__
         self._put(record)

@@ -79,7 +79,7 @@ async def test_arguments_and_results_are_told_only_where_that_is_asked_for() -> 
                 await flow.call("flow.agents", {})
                 with pytest.raises(SchemaViolation, match="canary"):
                     await flow.call("flow.agents", {"canary": 1})
-                seen = str([await flow.trace(one.trace.id) for one in flow.telemetry.recent])
+                seen = str([await flow.trace(one.trace.trace_id) for one in flow.telemetry.recent])
             assert ("canary" in seen) is content
             collector.spans.pop()  # the one that was refused
             said = attributes(collector.named("invoke_agent flow").attributes)

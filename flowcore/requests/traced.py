@@ -1,0 +1,145 @@
+"""How a request is recorded: `invoke_agent NAME`, from its acceptance to its outcome."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from flowcore.envelope import Priority
+from flowcore.telemetry import Span, SpanKind, Trace, Tracer, Value, current_span
+from flowcore.telemetry.conventions import content, mcp_attributes, tool_failed
+
+if TYPE_CHECKING:
+    from flowcore.envelope import Envelope, Reply
+    from flowcore.requests.tracker import Entry
+
+_MOST_TEXT = 1024
+_TOOL_ERROR = "tool_error"
+
+
+class Done(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """An ordinary request that has ended, as far as its span tells of it."""
+
+    entry: Entry
+    edge: str
+
+    def span(self, top: Trace, above: Span) -> Span:
+        """Its span."""
+        entry = self.entry
+        name = f"invoke_agent {entry.agent}"
+        span = Span(top, above, name, SpanKind.INTERNAL, entry.accepted, _of_done, self)
+        span.end = entry.ended
+        return span
+
+
+def begin(tracer: Tracer, envelope: Envelope, start: float) -> Span:
+    """What a request is recorded in: a span of its own, or that which it is part of, as long as it is an
+    ordinary one."""
+    above = envelope.span or current_span()
+    plain = envelope.priority is Priority.NORMAL and envelope.idempotency_key is None
+    if above is None or above.end >= 0.0 or above.trace.end >= 0.0:
+        parent = tracer.parent_in(envelope.meta) if above is None else above.context
+        trace = tracer.begin(
+            f"invoke_agent {envelope.agent}",
+            SpanKind.INTERNAL,
+            start,
+            _of_request,
+            envelope,
+            parent=parent,
+        )
+        trace.request = envelope.id
+        if not plain:
+            trace.record()
+        return trace
+    trace = above.trace
+    if trace is envelope.span and plain and trace.ordinary:
+        trace.request = envelope.id
+        return trace
+    if not trace.request:
+        trace.request = envelope.id
+    return above.child(
+        f"invoke_agent {envelope.agent}", SpanKind.INTERNAL, start, _of_request, envelope
+    )
+
+
+def apart(span: Span, envelope: Envelope, start: float) -> Span:
+    """A span of its own for a request that is more than an ordinary one."""
+    name = f"invoke_agent {envelope.agent}"
+    return span.trace.apart(name, SpanKind.INTERNAL, start, _of_request, envelope)
+
+
+def end(
+    span: Span, above: Span | None, envelope: Envelope, entry: Entry | None, now: float
+) -> None:
+    """The request has ended; `above` is what it was part of."""
+    if span is not above:
+        trace = span.trace
+        if span is trace and trace.spans is None and not span.failed and entry is not None:
+            span.describe, span.about = _of_done, Done(entry, envelope.edge)
+        span.finish(now)
+    elif span.trace.spans is None:
+        assert entry is not None
+        span.trace.asked = Done(entry, envelope.edge)
+    else:
+        assert entry is not None
+        apart(span, envelope, entry.accepted).finish(now)
+
+
+def told(span: Span, above: Span | None, envelope: Envelope, reply: Reply, start: float) -> Span:
+    """What a tool says of how it went; the edge's own span tells of it, too. Gives the request's span."""
+    failed, whole = tool_failed(reply.result), span.trace.tracer.content
+    if failed or whole:
+        if span is above:
+            span = apart(span, envelope, start)
+        if failed:
+            span.fail(_TOOL_ERROR)
+            if above is not None and above.kind is SpanKind.SERVER:
+                above.fail(_TOOL_ERROR)
+        if whole:
+            span.note(**{"gen_ai.tool.call.result": content(reply.result)})
+    return span
+
+
+def failed(
+    span: Span, above: Span | None, envelope: Envelope, error: BaseException, start: float
+) -> Span:
+    """Why a request did not come to a result. Gives its span."""
+    if span is above:
+        span = apart(span, envelope, start)
+    if isinstance(error, Exception):
+        span.failed_by(error)
+    else:
+        span.note(**{"flowcore.cancelled": True})
+    return span
+
+
+def _of_request(span: Span) -> dict[str, Value]:
+    envelope: Envelope = span.about  # type: ignore[assignment]
+    said = _attributes(envelope, envelope.principal.name, envelope.priority, envelope.edge)
+    if envelope.idempotency_key is not None:
+        said["flowcore.idempotent"] = True
+    if span.trace.tracer.content:
+        arguments = envelope.params.get("arguments")
+        if arguments is not None:
+            said["gen_ai.tool.call.arguments"] = content(arguments)
+    return said
+
+
+def _of_done(span: Span) -> dict[str, Value]:
+    done: Done = span.about  # type: ignore[assignment]
+    return _attributes(done.entry, done.entry.principal, Priority.NORMAL, done.edge)
+
+
+def _attributes(
+    request: Envelope | Entry, principal: str, priority: Priority, edge: str
+) -> dict[str, Value]:
+    said = mcp_attributes(request.method, request.name)
+    said["gen_ai.operation.name"] = "invoke_agent"
+    said["gen_ai.agent.name"] = request.agent
+    said["flowcore.request.id"] = request.id
+    said["flowcore.principal"] = principal[:_MOST_TEXT]
+    said["flowcore.priority"] = priority.name.lower()
+    if edge:
+        said["flowcore.edge"] = edge
+    return said
