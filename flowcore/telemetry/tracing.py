@@ -125,7 +125,7 @@ class Span(msgspec.Struct, eq=False):
     def context(self) -> SpanContext:
         """This span as others see it."""
         trace = self.trace
-        return SpanContext(trace.id, self.id, trace.flags, trace.state)
+        return SpanContext(trace.trace_id, self.id, trace.flags, trace.state)
 
     def carried(self, meta: Mapping[str, Raw]) -> dict[str, Raw]:
         """A request's `_meta` with this span as its trace context, for whoever does it next."""

@@ -118,6 +118,7 @@ async def test_a_second_request_of_a_trace_makes_spans_of_the_first() -> None:
         first = tracer.begin("edge", SpanKind.SERVER, trio.current_time())
         for _ in range(2):
             await flow.submit(asked(span=first))
+        assert first.context.trace_id == first.trace_id != first.id == first.context.span_id
         first.finish(trio.current_time())
         assert shape(first) == [
             ("edge", ""),

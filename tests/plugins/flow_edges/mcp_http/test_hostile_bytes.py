@@ -182,8 +182,13 @@ def begun(to: Address, data: bytes) -> socket.socket:
     return one
 
 
+def files(node: Node) -> int:
+    """How many files the node has open."""
+    return len(list(pathlib.Path(f"/proc/{node.process.pid}/fd").iterdir()))
+
+
 def held(one: socket.socket) -> bool:
-    """Whether somebody still has the other end of a connection open, as the system's table of sockets says."""
+    """Whether somebody has the other end of a connection open, as the system's table of sockets says."""
     own = f":{one.getsockname()[1]:04X}"
     for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
         _, _, remote, _, _, _, _, _, _, inode, *_ = line.split()
