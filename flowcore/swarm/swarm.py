@@ -27,6 +27,9 @@ KeyIn = Callable[[bytes], tuple[str, bytes]]
 Told = Callable[[Member], None]
 """Is told of a member that is new, or another than it was. It must be quick and not raise."""
 
+_MOST_PLANNED = 100
+"""Members among whom the topology's links are told: of more, nobody draws them."""
+
 
 class Swarm:
     """Made by `open_swarm`."""
@@ -126,7 +129,8 @@ class Swarm:
                     "rtt": None if link is None else link.rtt,
                 }
             )
-        present = sum(one.state.present for one in self.members().values())
+        names = [name for name, one in sorted(self.members().items()) if one.state.present]
+        present = len(names)
         return {
             "cluster": self.settings.cluster,
             "address": self.address,
@@ -135,7 +139,21 @@ class Swarm:
             "tolerates": self.topology.tolerates(max(1, present)),
             "members": members,
             "graph": self.overlay.drawn(),
+            "planned": self._planned(names),
             **self.links.status(),
             "membership": self.membership.status(),
             "overlay": self.overlay.status(),
         }
+
+    def _planned(self, names: list[str]) -> list[list[str]]:
+        """The links that the topology has among these, as pairs of names in order; others may stand, too:
+        for a part that wants them, or not closed yet."""
+        if not 1 < len(names) <= _MOST_PLANNED or self.name not in names:
+            return []
+        topology = self.topology
+        pairs = {
+            (min(one, other), max(one, other))
+            for one in names
+            for other in topology.neighbours(one, names)
+        }
+        return [list(pair) for pair in sorted(pairs)]

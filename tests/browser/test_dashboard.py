@@ -11,7 +11,7 @@ from typing import Any
 import attrs
 import pytest
 
-from support.browser import Browser, chromium, needs_chromium, until
+from support.browser import Browser, chromium, needs_chromium, nothing_wrong_in, until
 from support.cluster import Cluster, cluster
 from support.node import ROOT
 
@@ -84,13 +84,9 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Generator[Shown]:
 
 @pytest.fixture(autouse=True)
 def nothing_wrong(shown: Shown) -> Generator[None]:
-    """No script failed, nothing complained, and nothing was asked of anybody but the nodes."""
-    shown.browser.wrong.clear()
-    shown.browser.asked.clear()
-    yield
-    shown.browser.close_pages()
-    assert not shown.browser.wrong
-    assert all(one.startswith("http://127.0.0.1:") for one in shown.browser.asked)
+    """In any of these tests."""
+    with nothing_wrong_in(shown.browser):
+        yield
 
 
 def cells(page: Any, rows: str) -> list[list[str]]:
@@ -138,7 +134,8 @@ def agent_says(nodes: Cluster, name: str) -> dict[str, list[str]]:
             str(max(0, one["lives"] - 1) + one["crashes"]),
         ]
     for one in said["elsewhere"]:
-        rows[f"{one['name']}@{one['node']}"] = [one["state"], one["node"], *[NONE] * 5]
+        busy = NONE if one["state"] == "stopped" else f"{100 * one['load']:.0f} % of {one['size']}"
+        rows[f"{one['name']}@{one['node']}"] = [one["state"], one["node"], busy, *[NONE] * 4]
     rows.pop("flow")
     return rows
 

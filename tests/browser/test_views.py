@@ -12,7 +12,8 @@ import pytest
 
 from flowcore.access import new_token
 from support.accessible import problems
-from support.browser import Browser, chromium, needs_chromium, until
+from support.axe import needs_axe, violations
+from support.browser import Browser, chromium, needs_chromium, nothing_wrong_in, until
 from support.node import ROOT, Node, started
 
 pytestmark = needs_chromium
@@ -133,14 +134,9 @@ def shown(tmp_path_factory: pytest.TempPathFactory) -> Generator[Shown]:
 
 @pytest.fixture(autouse=True)
 def nothing_wrong(shown: Shown) -> Generator[None]:
-    """No script failed, no policy was broken, and nothing was asked of anybody but the node."""
-    shown.browser.wrong.clear()
-    shown.browser.asked.clear()
-    yield
-    shown.browser.close_pages()
-    refusals = ("401 (Unauthorized)", "403 (Forbidden)")  # which a browser tells in its console
-    assert [one for one in shown.browser.wrong if not one.rstrip(".").endswith(refusals)] == []
-    assert all(one.startswith("http://127.0.0.1:") for one in shown.browser.asked)
+    """In any of these tests, but for refusals, which a browser tells in its console."""
+    with nothing_wrong_in(shown.browser, but=("401 (Unauthorized)", "403 (Forbidden)")):
+        yield
 
 
 def texts(page: Any, selector: str) -> list[str]:
@@ -289,6 +285,30 @@ def test_every_view_can_be_used_by_everybody(shown: Shown, scheme: str) -> None:
     page.goto(f"{shown.url('open')}#/overview")
     page.wait_for_selector("h1:has-text('Overview')")
     assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+
+
+@needs_axe
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_axe_finds_nothing_in_any_view(shown: Shown, scheme: str) -> None:
+    answer = shown.ask("/call", {"tool": "echo.echo", "arguments": {"text": "x"}})
+    page = shown.open("overview")
+    page.emulate_media(color_scheme=scheme)
+    for view in (*VIEWS, "agents/echo", f"requests/{answer['id']}"):
+        page.goto(f"{shown.url('open')}#/{view}")
+        page.wait_for_selector(f"nav a[aria-current]:has-text('{view.split('/')[0].capitalize()}')")
+        if view == "router":
+            page.get_by_label("A request in words").fill("write this down")
+            page.keyboard.press("Enter")
+            page.wait_for_selector("[data-expert]")
+        if view.startswith("requests/"):
+            page.wait_for_selector(".waterfall")
+        assert violations(page) == [], view
+    page = shown.browser.open(shown.url("closed"))
+    page.emulate_media(color_scheme=scheme)
+    page.wait_for_selector("h1:has-text('Sign in')")
+    assert violations(page) == []
+    page.evaluate("document.querySelector('input').removeAttribute('id')")
+    assert violations(page)  # it can find something
 
 
 def test_a_page_that_keeps_people_out_is_found_out(shown: Shown) -> None:

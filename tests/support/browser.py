@@ -6,7 +6,7 @@ import contextlib
 import pathlib
 import shutil
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from typing import Any, TypeVar
 
 import attrs
@@ -63,6 +63,21 @@ class Browser:
     def _heard(self, message: Any) -> None:
         if message.type in ("error", "warning"):
             self.wrong.append(f"{message.type}: {message.text}")
+
+
+@contextlib.contextmanager
+def nothing_wrong_in(browser: Browser, *, but: Sequence[str] = ()) -> Generator[None]:
+    """Within, no script fails, nothing complains, no policy is broken, and only this machine is asked.
+
+    `but` are ends of complaints that are none. Pages that were opened are closed at the end.
+    """
+    browser.wrong.clear()
+    browser.asked.clear()
+    yield
+    browser.close_pages()
+    assert [one for one in browser.wrong if not one.rstrip(".").endswith(tuple(but))] == []
+    own = ("http://127.0.0.1:", "https://127.0.0.1:")
+    assert all(one.startswith(own) for one in browser.asked)
 
 
 def until(look: Callable[[], T], good: Callable[[T], bool]) -> T:

@@ -1,6 +1,6 @@
 // Agents as a table of any length: only the rows in sight are in the page, so 1,000 are as quick as ten.
 
-import { badge, h, number, replace, row, say, seconds } from "./dom.js";
+import { badge, h, number, percent, replace, row, say, seconds } from "./dom.js";
 import { ask } from "./live.js";
 import { confirmed } from "./ask.js";
 import { may, store } from "./store.js";
@@ -29,8 +29,12 @@ function name(one) {
   return path ? h("a", { href: path }, one.name) : one.name;
 }
 
+// Of an agent here, the workers; of one elsewhere, what its node tells: how busy it is, of how many calls at a time.
 function workers(one) {
-  return one.pool ? `${one.pool.active} / ${one.pool.workers}` : "–";
+  if (one.pool) return `${one.pool.active} / ${one.pool.workers}`;
+  if (one.here || one.state === "stopped") return "–";
+  const told = `${percent(one.load)} of ${number(one.size)}`;
+  return h("span", { title: `${percent(one.load)} busy, as node ${one.node} told last, of ${number(one.size)} calls at a time` }, told);
 }
 
 export function failed(one) {

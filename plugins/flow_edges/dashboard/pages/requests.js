@@ -112,7 +112,7 @@ function traceOf() {
   return { element, go };
 }
 
-const SPANS = [["Span"], ["Node"], ["Began", "n"], ["Took", "n"], ["", "bars"]];
+const SPANS = [["Span"], ["Node"], ["Began", "n"], ["Took", "n"], ["When", "bars"]];
 
 function waterfall({ trace_id: id, spans, missing = [] }) {
   const ordered = nested(spans);

@@ -4,7 +4,7 @@ import { h, number, percent, replace, row, say } from "./dom.js";
 import { call } from "./live.js";
 import { can, store } from "./store.js";
 
-const EXPERTS = [["Expert"], ["Probability", "n"], ["", "bars"], ["Why"], ["Load", "n"], ["Feedback"]];
+const EXPERTS = [["Expert"], ["Probability", "n"], ["Share", "bars"], ["Why"], ["Load", "n"], ["Feedback"]];
 const NEAREST = [["Text"], ["Expert"], ["Similarity", "n"], ["Weight", "n"]];
 
 export function routerView() {

@@ -3,7 +3,7 @@
 import { badge, bytes, h, number, replace, row, seconds } from "./dom.js";
 import { store } from "./store.js";
 
-const COLUMNS = [["Node"], ["Part"], ["Log", "n"], ["Behind", "n"], ["", "bars"], ["Phase"]];
+const COLUMNS = [["Node"], ["Part"], ["Log", "n"], ["Behind", "n"], ["Share of the log", "bars"], ["Phase"]];
 
 export function stateView() {
   const facts = h("dl", { class: "facts" });

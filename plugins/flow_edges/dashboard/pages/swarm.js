@@ -6,6 +6,7 @@ import { store } from "./store.js";
 const WIDTH = 560;
 const HEIGHT = 380;
 const PRESENT = ["alive", "suspect"];
+const SHAPES = { hierarchical: "tree" };
 
 export function swarmCard() {
   const title = h("h2", { id: "swarm" }, "Swarm");
@@ -75,14 +76,16 @@ function picture() {
   }
   const graph = swarm.graph.map(([one, other]) => [one, other]);
   const present = swarm.members.filter((one) => PRESENT.includes(one.state));
-  const spots = placed(swarm.topology, present.map((one) => one.name), graph);
+  const planned = swarm.planned.length ? swarm.planned : graph;
+  const spots = placed(swarm.topology, present.map((one) => one.name), planned);
   const absent = swarm.members.filter((one) => !PRESENT.includes(one.state));
   absent.forEach((one, place) => spots.set(one.name, [46 + 92 * (place % 6), HEIGHT - 58 - 64 * Math.floor(place / 6)]));
   const members = swarm.members.map((one) => ({ ...one, x: spots.get(one.name)[0], y: spots.get(one.name)[1] }));
   const places = new Map(members.map((one) => [one.name, one]));
+  const wished = new Set(planned.map((pair) => pair.join("\n")));
   const links = graph
     .filter(([one, other]) => places.has(one) && places.has(other))
-    .map(([one, other]) => ({ one, other, missing: false }));
+    .map(([one, other]) => ({ one, other, missing: false, extra: !wished.has(`${one}\n${other}`) }));
   const known = new Set(graph.map((pair) => pair.join("\n")));
   for (const [peer, about] of Object.entries(swarm.wanted)) {
     const pair = [self, peer].sort();
@@ -91,10 +94,19 @@ function picture() {
     }
   }
   const alive = swarm.members.filter((one) => one.state === "alive").length;
-  const words = `${swarm.cluster}, a ${swarm.topology} of ${present.length}: any ${swarm.tolerates} may be lost, at most ${swarm.reach} hops`;
+  const words = `${swarm.cluster}, a ${SHAPES[swarm.topology] ?? swarm.topology} of ${present.length}: ${spared(swarm.tolerates)}, at most ${hops(swarm.reach)}`;
   const told = `${alive} of ${swarm.members.length} nodes are alive, ${links.filter((one) => !one.missing).length} links stand` +
     (leader ? `, ${leader} leads` : "");
   return { self, leader, members, places, links, words, told };
+}
+
+function spared(count) {
+  if (!count) return "some loss parts it until new links stand";
+  return `${count === 1 ? "any one" : `any ${count}`} may be lost at once`;
+}
+
+function hops(count) {
+  return count === 1 ? "one hop" : `${count} hops`;
 }
 
 // Where each node is drawn: a circle for meshes and rings, rays for a star, levels for a tree.
@@ -139,7 +151,10 @@ function levels(names, graph) {
   }
   const found = new Set();
   const all = [];
-  for (const start of names) {
+  // the root is whoever is nearest to the farthest; of two, the one with more links
+  const depth = new Map(names.map((one) => [one, deepest(one, next)]));
+  const starts = [...names].sort((one, other) => depth.get(one) - depth.get(other) || next.get(other).length - next.get(one).length);
+  for (const start of starts) {
     if (found.has(start)) continue;
     let level = [start];
     found.add(start);
@@ -151,16 +166,29 @@ function levels(names, graph) {
   return all;
 }
 
-const drawLink = ({ self, places, members }) => ({ one, other, missing }) => {
+function deepest(start, next) {
+  const seen = new Set([start]);
+  let depth = 0;
+  let level = [start];
+  while (level.length) {
+    level = level.flatMap((one) => next.get(one).filter((other) => next.has(other) && !seen.has(other) && seen.add(other)));
+    if (level.length) depth += 1;
+  }
+  return seen.size < next.size ? Infinity : depth;
+}
+
+const drawLink = ({ self, places, members }) => ({ one, other, missing, extra }) => {
   const [from, to] = [places.get(one), places.get(other)];
   const mine = one === self || other === self;
   const peer = mine ? places.get(one === self ? other : one) : null;
+  const [own, there] = one === self ? [from, to] : [to, from];
   const shown = members.length <= 16 && peer && peer.rtt !== null && peer.rtt !== undefined;
   return s(
     "g",
-    { class: `link${missing ? " missing" : ""}${mine ? " mine" : ""}`, "data-link": `${one} ${other}` },
+    { class: `link${missing ? " missing" : ""}${extra ? " extra" : ""}${mine ? " mine" : ""}`, "data-link": `${one} ${other}` },
     s("line", { x1: from.x, y1: from.y, x2: to.x, y2: to.y }),
-    shown ? s("text", { x: (from.x + to.x) / 2, y: (from.y + to.y) / 2 - 5 }, seconds(peer.rtt)) : null,
+    // beyond the middle, seen from here: there it is clear of this node's own name, and of its other links' times
+    shown ? s("text", { x: own.x + 0.6 * (there.x - own.x), y: own.y + 0.6 * (there.y - own.y) - 5 }, seconds(peer.rtt)) : null,
   );
 };
 
