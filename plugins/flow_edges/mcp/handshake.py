@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
+import msgspec
 from msgspec import Raw
 
 from flow_edges.mcp.client import OFF, Caller, Client
 from flow_edges.mcp.conversation import Conversation
+from flow_edges.mcp.recorded import Headers
 from flow_edges.mcp.service import Service
 from flowcore.errors import InvalidRequest, UnknownMethod
 from flowcore.mcp import LISTS, UNDECLARED
@@ -28,6 +30,11 @@ def stateless_client(version: str | None, caller: Caller) -> Client:
     )
 
 
+def stranger(caller: Caller) -> Client:
+    """A client before it has shaken hands: which version it will speak is not known."""
+    return msgspec.structs.replace(stateless_client(None, caller), version="")
+
+
 async def answer(
     service: Service,
     conversation: Conversation | None,
@@ -35,14 +42,26 @@ async def answer(
     params: dict[str, Raw],
     meta: dict[str, Raw],
     client: Client,
+    trace: Headers | None = None,
 ) -> bytes:
     """The result of a request that cannot ask back. Raises CallError.
 
     Without a conversation what would change one is refused, but for `logging/setLevel`, which then
-    changes nothing that outlives the request.
+    changes nothing that outlives the request. `trace` is the trace context from outside `_meta`.
     """
     if method == "completion/complete":
-        return await service.complete(params, meta, client)
+        return await service.complete(params, meta, client, trace)
+    with service.recording(method, params, meta, client, trace):
+        return await _answer(service, conversation, method, params, client)
+
+
+async def _answer(
+    service: Service,
+    conversation: Conversation | None,
+    method: str,
+    params: dict[str, Raw],
+    client: Client,
+) -> bytes:
     service.attend(client)
     if method in LISTS:
         return service.listed(method, params, client)

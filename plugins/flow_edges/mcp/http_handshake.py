@@ -14,7 +14,7 @@ from flow_edges.mcp.channel import Channel
 from flow_edges.mcp.client import Caller
 from flow_edges.mcp.exchange import Exchange
 from flow_edges.mcp.guard import JSON, accepts, refused
-from flow_edges.mcp.handshake import answer
+from flow_edges.mcp.handshake import answer, stranger
 from flow_edges.mcp.outline import Outline
 from flow_edges.mcp.replies import accepted, answered, failed, succeeded, withdrawn
 from flow_edges.mcp.service import supported
@@ -85,13 +85,17 @@ class HandshakeHttp:
     ) -> Response | Stream:
         name, params = message.method, message.params
         if session is None and name == "initialize":
-            self._service.attend(caller)
-            return self._initialize(message, caller)
+            client = stranger(caller)
+            with self._service.recording(name, params, meta, client, said.trace):
+                self._service.attend(caller)
+                return self._initialize(message, caller)
         method = supported(name, modern=False)
         conversation = None if session is None else session.conversation
         client = said.stateless(caller) if conversation is None else conversation.client_as(caller)
         if not method.asks:
-            result = await answer(self._service, conversation, name, params, meta, client)
+            result = await answer(
+                self._service, conversation, name, params, meta, client, said.trace
+            )
             return succeeded(message.id, result)
         target = self._service.target(method, params, client, meta, said.trace)
         envelope = self._service.envelope(

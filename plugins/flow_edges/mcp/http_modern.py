@@ -64,7 +64,7 @@ class ModernHttp:
                         client,
                     ),
                 )
-            result = await answer(self._service, message.method, params, meta, client)
+            result = await answer(self._service, message.method, params, meta, client, said.trace)
             return succeeded(message.id, result)
         state = self._shared.state_of(method, params)
         if state is not None:

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Raw
 
 from flow_edges.mcp.client import Caller, Client
+from flow_edges.mcp.recorded import Headers
 from flow_edges.mcp.service import Service, check_version
 from flowcore.errors import InvalidArguments, UnknownMethod
 from flowcore.mcp import LATEST_MODERN, LISTS, parse_capabilities, split_meta, text_member
@@ -104,11 +105,22 @@ class Introductions:
 
 
 async def answer(
-    service: Service, method: str, params: dict[str, Raw], meta: dict[str, Raw], client: Client
+    service: Service,
+    method: str,
+    params: dict[str, Raw],
+    meta: dict[str, Raw],
+    client: Client,
+    trace: Headers | None = None,
 ) -> bytes:
-    """The result of a request that cannot ask back and is no stream. Raises CallError."""
+    """The result of a request that cannot ask back and is no stream; `trace` is the trace context from
+    outside `_meta`. Raises CallError."""
     if method == "completion/complete":
-        return await service.complete(params, meta, client)
+        return await service.complete(params, meta, client, trace)
+    with service.recording(method, params, meta, client, trace):
+        return await _answer(service, method, params, client)
+
+
+async def _answer(service: Service, method: str, params: dict[str, Raw], client: Client) -> bytes:
     service.attend(client)
     if method in LISTS:
         return service.listed(method, params, client)

@@ -6,19 +6,22 @@ conventions for MCP, context propagation). Headers alone are the parent.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Generator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import Raw
 
 from flowcore.errors import CallError
+from flowcore.mcp import text_member
 from flowcore.telemetry import (
     TRACEPARENT,
     Span,
     SpanKind,
     Tracer,
     Value,
+    enter_span,
     mcp_attributes,
     mcp_name,
 )
@@ -102,6 +105,29 @@ class Recorder:
             span.links = ((beside.trace_id, beside.span_id),)
         return span
 
+    @contextmanager
+    def recording(
+        self,
+        method: str,
+        params: Mapping[str, Raw],
+        meta: Mapping[str, Raw],
+        client: Client,
+        headers: Headers | None,
+    ) -> Generator[Span]:
+        """The span of a request that the edge answers itself, such as `tools/list`: this block answers it."""
+        uri = subject_of(method, params)
+        span = self.begin(method, uri, meta, client, headers)
+        before = enter_span(span)
+        try:
+            yield span
+        except BaseException as error:
+            self.ended(span, error)
+            raise
+        else:
+            self.ended(span)
+        finally:
+            enter_span(before)
+
     def ended(self, span: Span, error: BaseException | None = None) -> None:
         """A request has been answered, or ended without an answer."""
         if isinstance(error, CallError):
@@ -112,3 +138,13 @@ class Recorder:
         elif error is not None:
             span.note(**{"flowcore.cancelled": True})
         span.finish(self._now())
+
+
+def subject_of(method: str, params: Mapping[str, Raw]) -> str:
+    """The URI that a request of the edge's own is about; "" if it is about none, or that is no text."""
+    if method not in ("resources/subscribe", "resources/unsubscribe"):
+        return ""
+    try:
+        return text_member(params, "uri") or ""
+    except CallError:
+        return ""

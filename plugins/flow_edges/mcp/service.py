@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Literal
 
 import msgspec
@@ -55,6 +57,7 @@ from flowcore.mcp.meta import (
     PROGRESS_TOKEN,
 )
 from flowcore.requests import Envelope, Priority, complete, key_of_round
+from flowcore.telemetry import Span
 
 _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
     "tools/call": "tools",
@@ -120,6 +123,19 @@ class Service:
         self._guards.attend(self.edge, caller.principal, trio.current_time())
 
     # ---- what needs no agent
+
+    def recording(
+        self,
+        method: str,
+        params: Mapping[str, Raw],
+        meta: Mapping[str, Raw],
+        client: Client,
+        trace: Headers | None,
+    ) -> AbstractContextManager[Span | None]:
+        """Within this block a request is answered that is for no agent, or not yet; it is recorded."""
+        if self.recorder is None:
+            return nullcontext()
+        return self.recorder.recording(method, params, meta, client, trace)
 
     def initialized(self, version: str) -> bytes:
         """The result of `initialize`."""
@@ -350,11 +366,24 @@ class Service:
                 raise
             return self.results.asked_by(error, envelope.peer.capabilities)
 
-    async def complete(self, params: dict[str, Raw], meta: dict[str, Raw], client: Client) -> bytes:
+    async def complete(
+        self,
+        params: dict[str, Raw],
+        meta: dict[str, Raw],
+        client: Client,
+        trace: Headers | None = None,
+    ) -> bytes:
         """The result of `completion/complete`. Raises CallError."""
+        with self.recording("completion/complete", params, meta, client, trace) as span:
+            return await self._complete(params, meta, client, span)
+
+    async def _complete(
+        self, params: dict[str, Raw], meta: dict[str, Raw], client: Client, span: Span | None
+    ) -> bytes:
         envelope = self.completion(params, meta, client)
         if envelope is not None:
-            return await self.submit(envelope, METHODS["completion/complete"], client)
+            envelope.span = span
+            return await self._submit(envelope, METHODS["completion/complete"], client)
         nothing = b'{"completion":{"values":[],"total":0,"hasMore":false}}'
         return self.results.stamp.modern(nothing) if client.modern else nothing
 

@@ -136,7 +136,9 @@ class StdioConnection:
         try:
             meta = split_meta(message.params)
             if message.method == "initialize" and PROTOCOL_VERSION not in meta:
-                self._initialize(message)
+                client = handshake.stranger(LOCAL_CALLER)
+                with self._service.recording(message.method, message.params, meta, client, None):
+                    self._initialize(message)
                 return
             if self._running >= self._settings.calls:
                 most = self._settings.calls
@@ -230,7 +232,9 @@ class StdioConnection:
 
     async def _modern(self, message: Request, meta: dict[str, Raw]) -> None:
         if message.method == "ping" and PROTOCOL_VERSION not in meta:
-            self._writer.put(encode_result(message.id, b"{}"))
+            nobody = handshake.stranger(LOCAL_CALLER)
+            with self._service.recording(message.method, message.params, meta, nobody, None):
+                self._writer.put(encode_result(message.id, b"{}"))
             return
         client = modern.introduced(meta).client(LOCAL_CALLER)
         method = supported(message.method, modern=True)
