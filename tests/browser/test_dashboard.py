@@ -134,7 +134,9 @@ def agent_says(nodes: Cluster, name: str) -> dict[str, list[str]]:
             str(max(0, one["lives"] - 1) + one["crashes"]),
         ]
     for one in said["elsewhere"]:
-        busy = NONE if one["state"] == "stopped" else f"{100 * one['load']:.0f} % of {one['size']}"
+        busy = (
+            NONE if one["state"] == "stopped" else f"{100 * one['load']:.0f} % of {one['size']:,}"
+        )
         rows[f"{one['name']}@{one['node']}"] = [one["state"], one["node"], busy, *[NONE] * 4]
     rows.pop("flow")
     return rows
