@@ -53,6 +53,12 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     search.add_argument("--before", metavar="TIME", help="put before")
     get = actions.add_parser("get", parents=[space], help="what was put under a key")
     get.add_argument("key")
+    get.add_argument(
+        "--level",
+        choices=("linearizable", "leased", "stale"),
+        default="linearizable",
+        help="what the answer is worth; stale: what this node has, whoever else is there",
+    )
     delete = actions.add_parser("delete", parents=[space], help="forget what is under a key")
     delete.add_argument("key")
 
@@ -102,9 +108,13 @@ def _search(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
 
 
 def _get(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
-    done = called(node, "memory.get", {"key": options.key, "namespace": options.namespace})
+    arguments = {"key": options.key, "namespace": options.namespace}
+    if options.level != "linearizable":
+        arguments["level"] = options.level
+    done = called(node, "memory.get", arguments)
     value = f"\n{json.dumps(done['value'])}" if "value" in done else ""
-    return done, f"{done['text']}{value}"
+    stale = "\n(stale: what this node has, and others may have more)"
+    return done, f"{done['text']}{value}{stale if done.get('level') == 'stale' else ''}"
 
 
 def _delete(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:

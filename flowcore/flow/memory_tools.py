@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from typing import Any
+from typing import Any, Literal
 
 from flowcore.envelope import Envelope
 from flowcore.errors import InvalidArguments, PermissionDenied
@@ -14,6 +14,7 @@ from flowcore.native import CallContext, ToolError, tool
 from flowcore.routing import ROUTES, Memory, Remembered
 
 MEMORY = "memory"
+Level = Literal["linearizable", "leased", "stale"]
 _NAMESPACE = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_./-]{0,127}")
 
 
@@ -119,19 +120,30 @@ class MemoryTools:
 
     @tool(title="Get from memory", read_only=True, open_world=False)
     async def get(
-        self, context: CallContext, key: str, namespace: str = "shared"
+        self,
+        context: CallContext,
+        key: str,
+        namespace: str = "shared",
+        level: Level = "linearizable",
     ) -> dict[str, Any]:
         """What was put under a key.
 
         Args:
             key: The name it was put under.
             namespace: Whose memory, or what about.
+            level: What the answer is worth: linearizable, all that was acknowledged before; leased, the
+                same as far as clocks run alike; stale, what this node has, which may be of before.
         """
         name = self._namespace(context.envelope, namespace)
-        one = await self._memory.get(name, key)
+        from flowcore.state import ReadLevel
+
+        worth = ReadLevel(level)
+        one = await self._memory.get(name, key, level=worth)
+        marked = {} if worth is ReadLevel.LINEARIZABLE else {"level": level}
         if one is None:
-            raise ToolError(f"there is nothing under {key[:200]!r} in {name!r}")
-        return _told(one)
+            known = ", as far as this node knows (stale)" if worth is ReadLevel.STALE else ""
+            raise ToolError(f"there is nothing under {key[:200]!r} in {name!r}{known}")
+        return {**_told(one), **marked}
 
     @tool(title="Forget", idempotent=True, destructive=True, open_world=False)
     async def delete(

@@ -23,7 +23,7 @@ from flowcore.telemetry import Histogram
 
 if TYPE_CHECKING:
     from flowcore.routing.interfaces import VectorIndex, Vectors
-    from flowcore.state import Pattern, State, StoredPattern
+    from flowcore.state import Pattern, ReadLevel, State, StoredPattern
 
 
 _TOUCH_EVERY = 5.0
@@ -145,9 +145,16 @@ class Memory:
         self._counts["put"] += 1
         return stored.patterns[0]  # type: ignore[no-any-return]
 
-    async def get(self, namespace: str, key: str) -> Remembered | None:
-        """What was put under a key; None if there is nothing (any more)."""
-        pattern = await self._state.pattern(namespace, key)
+    async def get(
+        self, namespace: str, key: str, *, level: ReadLevel | None = None
+    ) -> Remembered | None:
+        """What was put under a key; None if there is nothing (any more), for a read of this level.
+
+        Of none: one that sees all that was acknowledged before. Raises StateUnavailable, but where stale.
+        """
+        from flowcore.state import ReadLevel
+
+        pattern = await self._state.pattern(namespace, key, level=level or ReadLevel.LINEARIZABLE)
         self._counts["got"] += 1
         if pattern is None:
             return None

@@ -61,6 +61,11 @@ async def test_what_is_put_is_found_by_meaning_got_by_key_and_forgotten(
         got = (await flow.call("memory.get", {"key": "deploy"})).structured
         assert got["text"] == "the deployment runs on Mondays"
         assert got["value"] == {"n": 1}
+        for level in ("leased", "stale"):
+            told = (await flow.call("memory.get", {"key": "deploy", "level": level})).structured
+            assert told == {**got, "level": level}
+        with pytest.raises(InvalidArguments, match='"newest" is not one of'):
+            await flow.call("memory.get", {"key": "deploy", "level": "newest"})
         gone = await flow.call("memory.delete", {"key": "deploy"})
         assert gone.structured["deleted"]
         assert await found(flow, "on which day is the deployment") == ["cats"]

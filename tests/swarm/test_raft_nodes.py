@@ -127,6 +127,15 @@ async def test_what_one_node_keeps_every_node_has_also_when_one_is_lost(
         kept = await alpha.memory.get("shared", "train")
         assert kept is not None
         assert kept.text == "the train leaves at one"
+        await made.end("alpha")
+        await made.end("beta")
+        for level in ("linearizable", "leased"):  # what a minority cannot tell
+            with pytest.raises(StateUnavailable):
+                await gamma.call("memory.get", {"key": "train", "level": level})
+        told = await gamma.call("memory.get", {"key": "train", "level": "stale"})
+        assert (told.structured["text"], told.structured["level"]) == (kept.text, "stale")
+        said = await ctl(gamma, "memory", "get", "train", "--level", "stale")
+        assert said.startswith(f"{kept.text}\n(stale: ")
 
 
 async def ctl(flow: Flow, *words: str) -> str:

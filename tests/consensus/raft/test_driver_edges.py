@@ -125,6 +125,10 @@ async def test_changes_are_refused_where_they_cannot_be_made(autojump_clock: Moc
         await group[follower].change_voters(add=["d"])
         with pytest.raises(InvalidArguments, match="nothing would change"):
             await group[follower].change_voters(add=["d"])
+        for settled in (leader, follower):  # to add it would take its vote away
+            with pytest.raises(InvalidArguments, match=f"{settled}'. are voters already"):
+                await group[follower].change_voters(add=[settled])
+        assert group[leader].status()["voters"] == ["a", "b", "c"]
         group[leader].received(follower, encode_own(Ask(1, ["x"], ["x"], [])))
         await group[leader].change_voters(promote=["d"])  # it need not be there to be a voter
         assert group[leader].status()["voters"] == ["a", "b", "c", "d"]

@@ -87,6 +87,11 @@ class Changing:
             return AskAnswer(
                 number, 0, False, f"{sorted(strangers)} are no learners: add them first"
             )
+        settled = change.learners & engine.membership.deciders
+        if (
+            settled and engine.role is Role.LEADER
+        ):  # a learner has no vote: nobody loses one by the way
+            return AskAnswer(number, 0, False, f"{sorted(settled)} are voters already")
         for name in sorted(change.voters & engine.progress.keys()):
             behind = engine.log.commit - engine.progress[name].match
             if behind > self._node.settings.batch:  # it would be counted on, and could not help
