@@ -14,6 +14,7 @@ from typing import Any
 import attrs
 import trio
 
+from flow_consensus.foreign import FOREIGN
 from flow_consensus.measures import of_engine
 from flow_consensus.tail import Tail, check_applied
 from flow_consensus.waiting import Proposal, Waiting
@@ -24,6 +25,7 @@ from flowcore.errors import (
     StateUnavailable,
     StorageFailed,
     StorageFull,
+    UntrustedFile,
 )
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.state import Committed, Consensus, Installed, LogEntry, Shown, Storage
@@ -187,7 +189,10 @@ class Single:
 @asynccontextmanager
 async def open_single(config: SingleConfig, context: Context) -> AsyncGenerator[Consensus]:
     """The engine, over the node's storage."""
-    single = Single(config, context.component("storage"))
+    storage: Storage = context.component("storage")
+    if storage.hard_state:  # which this one never writes
+        raise UntrustedFile(FOREIGN)
+    single = Single(config, storage)
     async with trio.open_nursery() as nursery:
         nursery.start_soon(single.run)
         yield single

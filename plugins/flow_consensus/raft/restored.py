@@ -8,6 +8,7 @@ from typing import Annotated, TypeAlias
 
 import msgspec
 
+from flow_consensus.foreign import FOREIGN
 from flow_consensus.raft.entries import is_membership, known
 from flow_consensus.raft.log import Log
 from flow_consensus.raft.membership import BadMembership, History, Membership
@@ -91,6 +92,8 @@ class Restored:
         self.term, self.vote, self._commit = 0, "", max(start, applied)
         self.fresh = not hard_state
         """Whether nothing was ever written here."""
+        if self.fresh and last is not None and last > start:
+            raise UntrustedFile(FOREIGN)
         self.log = Log(start, start_term, memory_bytes)
         base, membership = 0, Membership(voters=voters)
         held = start == 0
