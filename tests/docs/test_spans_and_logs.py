@@ -14,7 +14,7 @@ RECORDING = (
     "flowcore/telemetry/conventions.py",
     "flowcore/agents/traced.py",
     "flowcore/agents/calls.py",
-    "flowcore/requests/pipeline.py",
+    "flowcore/requests/traced.py",
     "flowcore/federation/forwarding.py",
     "flowcore/federation/serving.py",
     "flowcore/routing/router.py",
