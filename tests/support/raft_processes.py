@@ -43,6 +43,8 @@ class Clients:
     """Seconds between two calls of a client."""
     nodes: tuple[str, ...] = NAMES
     """Whom they ask."""
+    keys: int = _KEYS
+    """Registers that are in use at the same time: with many clients more of them, so that few share one."""
     acknowledged: set[str] = attrs.field(factory=set)
     """Keys that are written once, and were acknowledged."""
     unsure: set[str] = attrs.field(factory=set)
@@ -76,7 +78,7 @@ class Clients:
     def _register(self, chance: random.Random) -> str:
         with self._lock:
             self._calls += 1
-            key = f"r{self._calls // _CALLS}.{chance.randrange(_KEYS)}"
+            key = f"r{self._calls // _CALLS}.{chance.randrange(self.keys)}"
             self.registers.add(key)
             return key
 

@@ -59,7 +59,7 @@ def under_load(
     made: Cluster, history: History, names: tuple[str, ...], *, clients: int, pause: float
 ) -> Generator[Clients]:
     """Clients that ask these nodes as long as the block runs."""
-    calling = Clients(made, history, pause, nodes=names)
+    calling = Clients(made, history, pause, nodes=names, keys=max(4, clients // 4))
     with ThreadPoolExecutor(clients) as pool:
         running = [pool.submit(calling.run, number) for number in range(clients)]
         try:
