@@ -119,7 +119,6 @@ MUTANTS = (
         "agreement.py",
         "        self.prevoted = promises.prevoted\n",
         '        self.prevoted = b""\n',
-        quick=True,
     ),
     Mutant(
         "certificates are not verified",
