@@ -39,10 +39,10 @@ class Telemetry:
         }
         """Who tells it, in OpenTelemetry's terms."""
         self.recent: deque[Trace] = deque()
-        self._most = settings.recent
         """Traces that ended, the latest last."""
+        self._most = settings.recent
         self._remembered = 0
-        """Their spans."""
+        """Spans of theirs that were recorded."""
         self.exporters: dict[str, Exporting] = {}
         """Those that are open now, by name."""
         self._backlogs: dict[str, Backlog] = {}
@@ -74,13 +74,15 @@ class Telemetry:
             for one in self._of_traces:
                 one.spans.put(records)
         recent = self.recent
-        trace.size = 1 if trace.spans is None else 1 + len(trace.spans)
-        self._remembered += trace.size
         recent.append(trace)
+        if trace.spans is not None:
+            trace.size = 1 + len(trace.spans)
+            self._remembered += trace.size
         while len(recent) > self._most or self._remembered > MOST_REMEMBERED:
             oldest = recent.popleft()
-            self._remembered -= oldest.size
-            oldest.forget()
+            if oldest.spans is not None:
+                self._remembered -= oldest.size
+                oldest.forget()
 
     # ---- exporters
 

@@ -175,7 +175,7 @@ class Trace(Span, kw_only=True):
     sent: str = ""
     """The id of that work's span, where somebody had to be told."""
     size: int = 0
-    """How many spans it was when it ended, as one where it was ordinary: what remembering it takes."""
+    """How many spans were recorded when it ended; 0 where it was ordinary."""
 
     @property
     def trace(self) -> Trace:
@@ -285,8 +285,7 @@ class Trace(Span, kw_only=True):
 
     def forget(self) -> None:
         """Let go of all below: spans and their trace would hold each other."""
-        if self.spans is not None:
-            self.spans = []
+        self.spans = []
 
 
 def _start(span: Span) -> float:
@@ -375,10 +374,9 @@ class Tracer:
 
     def ended(self, trace: Trace) -> None:
         """A trace has ended at this node."""
-        wanted = trace.any_failed or bool(trace.flags)
-        if wanted:
-            self.kept += 1
+        wanted = trace.any_failed or trace.flags != 0
         if wanted or trace.spans is not None:
+            self.kept += wanted
             trace.described()
             for span in trace.record():
                 span.described()

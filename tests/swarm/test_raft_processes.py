@@ -88,7 +88,8 @@ def test_three_kills_under_load_lose_nothing(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.long
 def test_a_hundred_kills_pauses_and_cuts_under_load_lose_nothing(tmp_path: pathlib.Path) -> None:
-    """At 100 to 200 writes a second; the history, and what came of it, are left in the folder of the test."""
+    """At up to 200 writes a second, which a quiet machine takes; the history, and what came of it, stay in the
+    folder of the test."""
     chance = random.Random(7)
     path = tmp_path / "history.jsonl"
     done = {"kills": 0, "stops": 0, "clocks": 0, "cuts": 0}
