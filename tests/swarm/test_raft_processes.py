@@ -88,7 +88,7 @@ def test_three_kills_under_load_lose_nothing(tmp_path: pathlib.Path) -> None:
 
 @pytest.mark.long
 def test_a_hundred_kills_pauses_and_cuts_under_load_lose_nothing(tmp_path: pathlib.Path) -> None:
-    """At up to 200 writes a second, which a quiet machine takes; the history, and what came of it, stay in the
+    """At up to 200 writes a second, as a quiet machine takes; the history, and what came of it, stay in the
     folder of the test."""
     chance = random.Random(7)
     path = tmp_path / "history.jsonl"
