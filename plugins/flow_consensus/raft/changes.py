@@ -16,8 +16,8 @@ class Changes(Reads):
         """Begin a change; gives the position of its entry. It holds at once, and is done once committed.
 
         Raises Refused: not leading; a change is under way; nothing of this term is committed yet (the
-        correction of single-server changes, raft-dev 2015); a learner that lags is to vote; the change
-        makes no sense.
+        correction of single-server changes, raft-dev 2015); a learner that lags, or was never heard of, is to
+        vote; the change makes no sense.
         """
         self._must_lead()
         if self.history.position > self.log.commit:
@@ -29,11 +29,15 @@ class Changes(Reads):
         except ChangeRefused as error:
             raise Refused(str(error), leader=self.leader) from None
         for name in sorted(change.voters & self.membership.learners):
-            behind = self.log.commit - self.progress[name].match
+            match = self.progress[name].match
+            behind = self.log.commit - match
             if behind > self.settings.promote_lag:
-                raise Refused(
-                    f"learner {name!r} is {behind} entries behind", leader=self.leader, busy=True
-                )
+                why = f"learner {name!r} is {behind} entries behind"
+            elif not match:  # its vote would be counted, and might never come
+                why = f"learner {name!r} has not been heard of"
+            else:
+                continue
+            raise Refused(why, leader=self.leader, busy=True)
         return self._change_to(membership)
 
     def leave_joint(self) -> int:

@@ -130,8 +130,9 @@ async def test_changes_are_refused_where_they_cannot_be_made(autojump_clock: Moc
                 await group[follower].change_voters(add=[settled])
         assert group[leader].status()["voters"] == ["a", "b", "c"]
         group[leader].received(follower, encode_own(Ask(1, ["x"], ["x"], [])))
-        await group[leader].change_voters(promote=["d"])  # it need not be there to be a voter
-        assert group[leader].status()["voters"] == ["a", "b", "c", "d"]
+        with pytest.raises(StateUnavailable, match="learner 'd' has not been heard of"):
+            await group[leader].change_voters(promote=["d"])
+        assert group[leader].status()["voters"] == ["a", "b", "c"]
 
 
 async def test_a_change_without_a_majority_is_not_told_to_be_made(
