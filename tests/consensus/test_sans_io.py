@@ -12,12 +12,12 @@ from support.node import ROOT
 
 FOLDER = ROOT / "plugins" / "flow_consensus"
 ENGINES = ("raft", "bft")
-SHARED = [FOLDER / "effects.py", FOLDER / "pieces.py"]
+SHARED = [FOLDER / "effects.py", FOLDER / "foreign.py", FOLDER / "pieces.py"]
 PURE = {
     "__future__", "attrs", "bisect", "collections", "enum", "hashlib", "itertools", "msgspec", "nacl",
     "random", "struct", "typing", "flowcore",
 }  # fmt: skip
-PARTS = {"effects", "pieces"}
+PARTS = {"effects", "foreign", "pieces"}
 """Of what engines share."""
 
 

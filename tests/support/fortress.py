@@ -270,7 +270,10 @@ class Kept:
         if self._socket is None:
             self._socket = self._fortress.connect(self.edge)
         try:
-            self._socket.sendall(data)
+            with contextlib.suppress(
+                BrokenPipeError
+            ):  # refused before all was sent: the answer says why
+                self._socket.sendall(data)
             reply = read_reply(self._socket, method)
         except BaseException:
             self.close()
