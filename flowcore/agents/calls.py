@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import trio
 
 from flowcore.agents.pool import Pool, Slot, Waiter
 from flowcore.agents.statistics import Came, Tally
-from flowcore.agents.traced import Work, apart, begin, ordinary
+from flowcore.agents.traced import Work, apart, begin
 from flowcore.agents.worker import LiveWorker
 from flowcore.envelope import Envelope, Reply
 from flowcore.errors import (
@@ -21,9 +20,7 @@ from flowcore.errors import (
     Overloaded,
     UpstreamFailure,
 )
-
-if TYPE_CHECKING:
-    from flowcore.telemetry import Span
+from flowcore.telemetry import Span, Trace
 
 _WORKER_FAULTS = (
     AgentUnavailable,
@@ -87,11 +84,23 @@ class Calls:
                 envelope.began = True
                 envelope.started = start = now
                 if above is not None:
-                    work = Work.of(envelope, live.traced, live.name, start - asked)
-                    span = begin(above, work)
-                    if span is not None:
-                        envelope.span = above.inner = span
-                    if live.traced.passes:
+                    traced = live.traced
+                    work = Work(
+                        traced,
+                        live.name,
+                        envelope.agent,
+                        envelope.method,
+                        envelope.name,
+                        start - asked,
+                        start,
+                    )
+                    if (
+                        type(above) is not Trace
+                        or above.spans is not None
+                        or above.done is not None
+                    ):
+                        span = envelope.span = above.inner = begin(above, work)
+                    if traced.passes:
                         envelope.meta = (span or above).carried(envelope.meta)
                 try:
                     reply = await live.worker.call(envelope)
@@ -120,11 +129,13 @@ class Calls:
                             came = Came.EXPIRED
                     if above is not None and work is not None:
                         work.end = end
-                        if span is None and not ordinary(above, work, came.ok):
-                            span = apart(above, work)
-                        if span is not None:
+                        if span is not None or came is not Came.SUCCEEDED:
+                            self._recorded(span or apart(above, work), end, came)
                             envelope.span, above.inner = above, None
-                            self._recorded(span, end, came)
+                        elif above.trace.spans is None:
+                            above.trace.done = work
+                        else:
+                            apart(above, work).finish(end)
                     self._give_back(slot, live, end, end - start, came)
             if not scope.cancelled_caught:
                 return reply

@@ -12,7 +12,7 @@ from flowcore.telemetry import Span, SpanKind, Trace, Value
 from flowcore.telemetry.conventions import mcp_attributes, mcp_name
 
 if TYPE_CHECKING:
-    from flowcore.envelope import Envelope
+    pass
 
 
 @attrs.frozen
@@ -24,9 +24,11 @@ class Traced:
     """Whether MCP is spoken with whoever does it."""
     attributes: Mapping[str, Value] = attrs.field(factory=dict, kw_only=True)
 
-    @property
-    def passes(self) -> bool:
-        """Whether somebody else is asked, who is to be told of the trace."""
+    passes: bool = attrs.field(init=False)
+    """Whether somebody else is asked, who is to be told of the trace."""
+
+    @passes.default
+    def _passes(self) -> bool:
         return self.kind is SpanKind.CLIENT
 
     def name(self, method: str, name: str) -> str:
@@ -59,36 +61,11 @@ class Work(msgspec.Struct, eq=False, gc=False):
             top, above, name, self.traced.kind, self.start, _said, self, self.end, _id=top.sent
         )
 
-    @classmethod
-    def of(cls, envelope: Envelope, traced: Traced, worker: str, waited: float) -> Work:
-        """The work on a request that has begun, after it waited so long."""
-        return cls(
-            traced,
-            worker,
-            envelope.agent,
-            envelope.method,
-            envelope.name,
-            waited,
-            envelope.started,
-        )
 
-
-def begin(above: Span, work: Work) -> Span | None:
-    """The span of work that begins; None while it is an ordinary request's."""
-    trace = above.trace
-    if trace is above and trace.spans is None and trace.done is None:
-        return None
+def begin(above: Span, work: Work) -> Span:
+    """The span of work that begins, where it is not just an ordinary request's."""
     traced = work.traced
     return above.child(traced.name(work.method, work.name), traced.kind, work.start, _said, work)
-
-
-def ordinary(above: Span, work: Work, ok: bool | None) -> bool:
-    """Whether work that has ended was an ordinary request's: that is then all that is recorded of it."""
-    trace = above.trace
-    if not ok or trace.spans is not None:
-        return False
-    trace.done = work
-    return True
 
 
 def apart(above: Span, work: Work) -> Span:

@@ -37,7 +37,7 @@ from flowcore.requests.schema import SchemaChecks, ToolCheck
 from flowcore.requests.settings import RequestSettings
 from flowcore.requests.tasks import Tasks
 from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
-from flowcore.telemetry import Tracer, enter_span
+from flowcore.telemetry import CURRENT, Tracer, tool_failed
 
 logger = logging.getLogger(__name__)
 
@@ -153,14 +153,15 @@ class Requests:
         request's outcome. The deadline holds as far as the work can be cancelled: code that shields itself,
         or holds the loop, is waited for; its request counts as expired all the same, and its result is late.
         """
-        above, span, before, start = envelope.span, None, None, 0.0
+        above, span, before, start = envelope.span, None, None, self._now()
         entry: Entry | None = None
-        if self.tracer is not None:
-            start = self._now()
-            span = traced.begin(self.tracer, envelope, start)
-            envelope.span, before = span, enter_span(span)
+        tracer = self.tracer
+        if tracer is not None:
+            span = envelope.span = traced.begin(tracer, envelope, start)
+            before = CURRENT.get()
+            CURRENT.set(span)
         try:
-            agent, entry = self._admit(envelope)
+            agent, entry = self._admit(envelope, start)
             try:
                 guards = self.guards.before(envelope.edge, agent.name)
                 if guards:
@@ -188,8 +189,10 @@ class Requests:
                 )
             if self.listener is not None:
                 self.listener(envelope, reply, entry.ended - entry.accepted)
-            if span is not None and envelope.method == "tools/call":
-                span = traced.told(span, above, envelope, reply, start)
+            if tracer is not None and envelope.method == "tools/call":
+                failed = tool_failed(reply.result)
+                if span is not None and (failed or tracer.content):
+                    span = traced.told(span, above, envelope, reply, failed, start)
             return reply
         except BaseException as error:
             if span is not None:
@@ -197,13 +200,15 @@ class Requests:
             raise
         finally:
             if span is not None:
-                enter_span(before)
+                CURRENT.set(before)
                 envelope.span = above
-                traced.end(span, above, envelope, entry, self._now())
+                if span is above:
+                    traced.end_ordinary(span, envelope, entry)
+                else:
+                    traced.end(span, envelope, entry, self._now())
 
-    def _admit(self, envelope: Envelope) -> tuple[Doer, Entry]:
+    def _admit(self, envelope: Envelope, now: float) -> tuple[Doer, Entry]:
         """The agent a request is for, and the entry it is accepted under."""
-        now = self._now()
         agent = self._agents.get(envelope.agent)
         if agent is None:
             self.tracker.refuse()

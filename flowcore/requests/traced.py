@@ -8,7 +8,7 @@ import msgspec
 
 from flowcore.envelope import Priority
 from flowcore.telemetry import Span, SpanKind, Trace, Tracer, Value, current_span
-from flowcore.telemetry.conventions import content, mcp_attributes, tool_failed
+from flowcore.telemetry.conventions import content, mcp_attributes
 
 if TYPE_CHECKING:
     from flowcore.envelope import Envelope, Reply
@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 _MOST_TEXT = 1024
 _TOOL_ERROR = "tool_error"
+# looking a member of an enumeration up costs on every call
+_NORMAL, _INTERNAL = Priority.NORMAL, SpanKind.INTERNAL
 
 
 class Done(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -36,31 +38,34 @@ class Done(msgspec.Struct, frozen=True, eq=False, gc=False):
 def begin(tracer: Tracer, envelope: Envelope, start: float) -> Span:
     """What a request is recorded in: a span of its own, or that which it is part of, as long as it is an
     ordinary one."""
+    above = envelope.span
+    plain = envelope.priority is _NORMAL and envelope.idempotency_key is None
+    if (
+        plain
+        and type(above) is Trace
+        and above.spans is None
+        and not above.request
+        and above.end < 0.0
+    ):
+        above.request = envelope.id
+        return above
+    return _begin(tracer, envelope, start, plain)
+
+
+def _begin(tracer: Tracer, envelope: Envelope, start: float, plain: bool) -> Span:
     above = envelope.span or current_span()
-    plain = envelope.priority is Priority.NORMAL and envelope.idempotency_key is None
-    if above is None or above.end >= 0.0 or above.trace.end >= 0.0:
-        parent = tracer.parent_in(envelope.meta) if above is None else above.context
-        trace = tracer.begin(
-            f"invoke_agent {envelope.agent}",
-            SpanKind.INTERNAL,
-            start,
-            _of_request,
-            envelope,
-            parent=parent,
-        )
-        trace.request = envelope.id
-        if not plain:
-            trace.record()
-        return trace
-    trace = above.trace
-    if trace is envelope.span and plain and trace.ordinary:
-        trace.request = envelope.id
-        return trace
-    if not trace.request:
-        trace.request = envelope.id
-    return above.child(
-        f"invoke_agent {envelope.agent}", SpanKind.INTERNAL, start, _of_request, envelope
-    )
+    name = f"invoke_agent {envelope.agent}"
+    if above is not None and above.open:
+        trace = above.trace
+        if not trace.request:
+            trace.request = envelope.id
+        return above.child(name, _INTERNAL, start, _of_request, envelope)
+    parent = tracer.parent_in(envelope.meta) if above is None else above.context
+    trace = tracer.begin(name, _INTERNAL, start, _of_request, envelope, parent=parent)
+    trace.request = envelope.id
+    if not plain:
+        trace.record()
+    return trace
 
 
 def apart(span: Span, envelope: Envelope, start: float) -> Span:
@@ -69,35 +74,35 @@ def apart(span: Span, envelope: Envelope, start: float) -> Span:
     return span.trace.apart(name, SpanKind.INTERNAL, start, _of_request, envelope)
 
 
-def end(
-    span: Span, above: Span | None, envelope: Envelope, entry: Entry | None, now: float
-) -> None:
-    """The request has ended; `above` is what it was part of."""
-    if span is not above:
-        trace = span.trace
-        if span is trace and trace.spans is None and not span.failed and entry is not None:
-            span.describe, span.about = _of_done, Done(entry, envelope.edge)
-        span.finish(now)
-    elif span.trace.spans is None:
-        assert entry is not None
-        span.trace.asked = Done(entry, envelope.edge)
+def end(span: Span, envelope: Envelope, entry: Entry | None, now: float) -> None:
+    """The request has ended, and its span with it."""
+    if type(span) is Trace and span.spans is None and not span.failed and entry is not None:
+        span.describe, span.about = _of_done, Done(entry, envelope.edge)
+    span.finish(now)
+
+
+def end_ordinary(above: Span, envelope: Envelope, entry: Entry | None) -> None:
+    """A request that was ordinary so far has ended."""
+    assert type(above) is Trace
+    assert entry is not None
+    if above.spans is None:
+        above.asked = Done(entry, envelope.edge)
     else:
-        assert entry is not None
-        apart(span, envelope, entry.accepted).finish(now)
+        apart(above, envelope, entry.accepted).finish(entry.ended)
 
 
-def told(span: Span, above: Span | None, envelope: Envelope, reply: Reply, start: float) -> Span:
+def told(
+    span: Span, above: Span | None, envelope: Envelope, reply: Reply, failed: bool, start: float
+) -> Span:
     """What a tool says of how it went; the edge's own span tells of it, too. Gives the request's span."""
-    failed, whole = tool_failed(reply.result), span.trace.tracer.content
-    if failed or whole:
-        if span is above:
-            span = apart(span, envelope, start)
-        if failed:
-            span.fail(_TOOL_ERROR)
-            if above is not None and above.kind is SpanKind.SERVER:
-                above.fail(_TOOL_ERROR)
-        if whole:
-            span.note(**{"gen_ai.tool.call.result": content(reply.result)})
+    if span is above:
+        span = apart(span, envelope, start)
+    if failed:
+        span.fail(_TOOL_ERROR)
+        if above is not None and above.kind is SpanKind.SERVER:
+            above.fail(_TOOL_ERROR)
+    if span.trace.tracer.content:
+        span.note(**{"gen_ai.tool.call.result": content(reply.result)})
     return span
 
 

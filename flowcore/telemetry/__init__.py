@@ -32,10 +32,11 @@ from flowcore.telemetry.text import (
     prometheus_text,
     text_pieces,
 )
-from flowcore.telemetry.tracing import Facts, Span, Trace, Tracer, current_span, enter_span
+from flowcore.telemetry.tracing import CURRENT, Facts, Span, Trace, Tracer, current_span, enter_span
 from flowcore.telemetry.views import spans_of, summary_of
 
 __all__ = [
+    "CURRENT",
     "FINE",
     "OPEN_METRICS_END",
     "OPEN_METRICS_TYPE",

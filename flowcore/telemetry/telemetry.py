@@ -55,7 +55,11 @@ class Telemetry:
         """Who records requests; None where nobody does."""
         if settings.enabled:
             self.tracer = Tracer(
-                sampling=settings.sampling, now=now, wall=wall, ended=self._trace_ended
+                sampling=settings.sampling,
+                now=now,
+                wall=wall,
+                export=self._export,
+                remember=self._remember,
             )
             self.tracer.content = settings.content
 
@@ -68,11 +72,13 @@ class Telemetry:
             self.tracer.resample(settings.sampling)
             self.tracer.content = settings.content
 
-    def _trace_ended(self, trace: Trace, wanted: bool) -> None:
-        if wanted and self._of_traces:
+    def _export(self, trace: Trace) -> None:
+        if self._of_traces:
             records = trace.records()
             for one in self._of_traces:
                 one.spans.put(records)
+
+    def _remember(self, trace: Trace) -> None:
         recent = self.recent
         recent.append(trace)
         if trace.spans is not None:

@@ -181,11 +181,6 @@ class Trace(Span, kw_only=True):
     def trace(self) -> Trace:
         return self
 
-    @property
-    def ordinary(self) -> bool:
-        """Whether a request that is accepted now may be an ordinary one: the first that is part of it."""
-        return self.spans is None and not self.request
-
     def add(self, span: Span) -> None:
         """Record a span of it."""
         spans = self.record()
@@ -228,7 +223,11 @@ class Trace(Span, kw_only=True):
     def finish(self, end: float) -> None:
         """The trace ends at this node."""
         self.end = end
-        self.tracer.ended(self)
+        tracer = self.tracer
+        if self.spans is None and not self.any_failed:
+            tracer.remember(self)
+        else:
+            tracer.ended(self)
 
     def carried(self, meta: Mapping[str, Raw]) -> dict[str, Raw]:
         """While an ordinary request is worked on, whoever does it next is part of that work."""
@@ -301,14 +300,16 @@ class Tracer:
         sampling: float,
         now: Callable[[], float],
         wall: Callable[[], float],
-        ended: Callable[[Trace, bool], None],
+        export: Callable[[Trace], None],
+        remember: Callable[[Trace], None],
     ) -> None:
-        """`ended` is told of each trace that has ended, and whether it is for exporters."""
+        """`export` is given each trace that exporters are for, once it has ended, then `remember` each."""
         self._now = now
         self._wall = wall
         self._ahead = 0.0
         self._ahead_until = -math.inf
-        self._ended = ended
+        self._export = export
+        self.remember = remember
         self.begun = self.kept = self.malformed = 0
         self.content = False
         """Whether spans carry arguments and results."""
@@ -335,12 +336,14 @@ class Tracer:
         self.begun += 1
         if start > self._ahead_until:
             self._ahead, self._ahead_until = self._wall() - self._now(), start + WALL_AGE
-        if parent is None:
-            trace_id, parent_id, state = new_trace_id(), "", ""
-            flags = SAMPLED if trace_id[16:] < self._bound or self._all else 0
-        else:
+        flags, parent_id, state = 0, "", ""
+        if parent is not None:
             trace_id, parent_id = parent.trace_id, parent.span_id
             flags, state = parent.flags, parent.state
+        else:
+            trace_id = new_trace_id()
+            if self._all or trace_id[16:] < self._bound:
+                flags = SAMPLED
         return Trace(
             None,
             None,
@@ -373,14 +376,15 @@ class Tracer:
         return parent
 
     def ended(self, trace: Trace) -> None:
-        """A trace has ended at this node."""
+        """A trace has ended at this node, and was no ordinary one."""
         wanted = trace.any_failed or trace.flags != 0
-        if wanted or trace.spans is not None:
-            self.kept += wanted
-            trace.described()
-            for span in trace.record():
-                span.described()
-        self._ended(trace, wanted)
+        self.kept += wanted
+        trace.described()
+        for span in trace.record():
+            span.described()
+        if wanted:
+            self._export(trace)
+        self.remember(trace)
 
 
 _LONGEST_RAW = 16_384
@@ -396,7 +400,8 @@ def _text(raw: Raw | None) -> str:
         return ""
 
 
-_current: ContextVar[Span | None] = ContextVar("flowcore.telemetry.span", default=None)
+CURRENT: Final[ContextVar[Span | None]] = ContextVar("flowcore.telemetry.span", default=None)
+"""The span that a task works for, or has worked for: see `current_span`."""
 
 
 def current_span() -> Span | None:
@@ -404,7 +409,7 @@ def current_span() -> Span | None:
 
     Tasks inherit it; one that outlives the request that started it works for none any more.
     """
-    span = _current.get()
+    span = CURRENT.get()
     if span is None or not span.open:
         return None
     return span.inner or span
@@ -412,6 +417,6 @@ def current_span() -> Span | None:
 
 def enter_span(span: Span | None) -> Span | None:
     """This task works for a span from now on; gives the one it worked for before."""
-    before = _current.get()
-    _current.set(span)
+    before = CURRENT.get()
+    CURRENT.set(span)
     return before

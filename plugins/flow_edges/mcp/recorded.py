@@ -34,6 +34,7 @@ Headers = tuple[str, str]
 
 
 _MOST_TEXT = 1024
+_SERVER = SpanKind.SERVER  # looking it up costs on every call
 
 
 class About(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -85,21 +86,17 @@ class Recorder:
         tracer = self._tracer
         parent = tracer.parent_in(meta) if TRACEPARENT in meta else None
         beside = None if headers is None else tracer.parent_of(*headers)
+        about = About(
+            method,
+            name[:_MOST_TEXT],
+            client.principal.name[:_MOST_TEXT],
+            client.version or "",
+            client.address,
+            self._edge,
+            self._transport,
+        )
         span = tracer.begin(
-            mcp_name(method, name),
-            SpanKind.SERVER,
-            self._now(),
-            describe,
-            About(
-                method,
-                name[:_MOST_TEXT],
-                client.principal.name[:_MOST_TEXT],
-                client.version or "",
-                client.address,
-                self._edge,
-                self._transport,
-            ),
-            parent=parent or beside,
+            mcp_name(method, name), _SERVER, self._now(), describe, about, parent=parent or beside
         )
         if parent is not None and beside is not None:
             span.links = ((beside.trace_id, beside.span_id),)
@@ -130,14 +127,19 @@ class Recorder:
 
     def ended(self, span: Span, error: BaseException | None = None) -> None:
         """A request has been answered, or ended without an answer."""
-        if isinstance(error, CallError):
-            span.failed_by(error)
-            span.note(**{"rpc.response.status_code": str(error.wire_code)})
-        elif isinstance(error, Exception):
-            span.failed_by(error)
-        elif error is not None:
-            span.note(**{"flowcore.cancelled": True})
+        if error is not None:
+            _note(span, error)
         span.finish(self._now())
+
+
+def _note(span: Span, error: BaseException) -> None:
+    if isinstance(error, CallError):
+        span.failed_by(error)
+        span.note(**{"rpc.response.status_code": str(error.wire_code)})
+    elif isinstance(error, Exception):
+        span.failed_by(error)
+    else:
+        span.note(**{"flowcore.cancelled": True})
 
 
 def subject_of(method: str, params: Mapping[str, Raw]) -> str:
