@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pathlib
 from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
@@ -19,35 +20,39 @@ from support.bft.nodes import ABCD
 from support.raft.nodes import Network
 
 
-@asynccontextmanager
-async def open_four(config: BftSettings, context: Context) -> AsyncGenerator[Consensus]:
-    """One node over the storage that it is given, and three others in the same process."""
-    network = Network()
-    settings = attrs.evolve(config, cluster="test")
-    async with AsyncExitStack() as stack:
-        nodes = [
-            await stack.enter_async_context(
-                open_node(
-                    name,
-                    settings,
-                    context.component("storage") if name == "a" else MemoryLog(name),
-                    network.transport(name),
-                    Random(name),
-                    sign=Signer(name),
-                    key_of=public_key,
-                )
-            )
-            for name in ABCD
-        ]
-        yield nodes[0]
-
-
 class Four:
-    """A plugin of this test's."""
+    """A plugin of this test's: one node over the storage that it is given, and three in the same process."""
+
+    def __init__(self) -> None:
+        self._logs: dict[tuple[pathlib.Path, str], MemoryLog] = {}
+        """Of the three, by the folder of the one: they are there again where it is."""
 
     @hookimpl
     def flow_register(self, registry: Registry) -> None:
-        registry.add(Factory("consensus", "four", BftSettings, open_four))
+        registry.add(Factory("consensus", "four", BftSettings, self._open))
+
+    @asynccontextmanager
+    async def _open(self, config: BftSettings, context: Context) -> AsyncGenerator[Consensus]:
+        network = Network()
+        settings = attrs.evolve(config, cluster="test")
+        async with AsyncExitStack() as stack:
+            nodes = [
+                await stack.enter_async_context(
+                    open_node(
+                        name,
+                        settings,
+                        context.component("storage")
+                        if name == "a"
+                        else self._logs.setdefault((context.data_dir, name), MemoryLog(name)),
+                        network.transport(name),
+                        Random(name),
+                        sign=Signer(name),
+                        key_of=public_key,
+                    )
+                )
+                for name in ABCD
+            ]
+            yield nodes[0]
 
 
 async def test_it_holds_what_an_engine_must() -> None:
