@@ -23,7 +23,6 @@ from benchmarks.load import MODERN, Load, closed_loop, wait_ready
 from benchmarks.report import Figure
 from benchmarks.servers import ON_CLIENTS_CPU, Server, free_port, running
 from flow_exporters.otlp.messages import Messages
-from flowcore.telemetry import SpanKind, SpanRecord
 
 ROUNDS = 7
 SECONDS = 1.0
@@ -136,26 +135,7 @@ def _figures(case: str, loads: dict[str, list[Load]]) -> list[Figure]:
 
 def _encoding() -> Figure:
     """The processor time of putting a batch of 64 spans into bytes, the longest of many times."""
-    spans = [
-        SpanRecord(
-            name=f"tools/call tool{number}",
-            kind=SpanKind.SERVER,
-            trace_id=f"{number + 1:032x}",
-            span_id=f"{number + 1:016x}",
-            start=time.time_ns(),
-            end=time.time_ns(),
-            attributes={
-                "mcp.method.name": "tools/call",
-                "gen_ai.tool.name": f"tool{number}",
-                "gen_ai.operation.name": "execute_tool",
-                "flowcore.request.id": f"{number:036}",
-                "flowcore.queue.wait": number / 7,
-                "client.address": "127.0.0.1",
-                "network.transport": "tcp",
-            },
-        )
-        for number in range(64)
-    ]
+    spans = [held.span(number) for number in range(64)]
     took = []
     gc.collect()
     for _ in range(500):

@@ -31,12 +31,6 @@ class Traced:
     def _passes(self) -> bool:
         return self.kind is SpanKind.CLIENT
 
-    def name(self, method: str, name: str) -> str:
-        """`tools/call NAME` where that is what is asked of an MCP server, else `execute_tool NAME`."""
-        if method == "tools/call" and not self.mcp:
-            return f"execute_tool {name[:128]}"
-        return mcp_name(method, name)
-
 
 LOCAL_WORK = Traced()
 
@@ -54,26 +48,30 @@ class Work(msgspec.Struct, eq=False, gc=False):
     start: float
     end: float = -1.0
 
+    @property
+    def called(self) -> str:
+        """What its span is called: `tools/call NAME` where that is what is asked of an MCP server, else
+        `execute_tool NAME`."""
+        if self.method == "tools/call" and not self.traced.mcp:
+            return f"execute_tool {self.name[:128]}"
+        return mcp_name(self.method, self.name)
+
     def span(self, top: Trace, above: Span) -> Span:
         """The span of what was ordinary."""
-        name = self.traced.name(self.method, self.name)
-        return Span(
-            top, above, name, self.traced.kind, self.start, _said, self, self.end, _id=top.sent
-        )
+        kind = self.traced.kind
+        return Span(top, above, self.called, kind, self.start, _said, self, self.end, _id=top.sent)
 
 
 def begin(above: Span, work: Work) -> Span:
     """The span of work that begins, where it is not just an ordinary request's."""
-    traced = work.traced
-    return above.child(traced.name(work.method, work.name), traced.kind, work.start, _said, work)
+    return above.child(work.called, work.traced.kind, work.start, _said, work)
 
 
 def apart(above: Span, work: Work) -> Span:
     """The span of work that is not just an ordinary request's any more."""
-    trace, traced = above.trace, work.traced
+    trace = above.trace
     sent, trace.sent = trace.sent, ""
-    name = traced.name(work.method, work.name)
-    return trace.apart(name, traced.kind, work.start, _said, work, sent)
+    return trace.apart(work.called, work.traced.kind, work.start, _said, work, sent)
 
 
 def _said(span: Span) -> dict[str, Value]:

@@ -3,6 +3,6 @@
 from flowcore.federation.federation import Federation
 from flowcore.federation.placed import Placed
 from flowcore.federation.places import Place
-from flowcore.federation.wire import WrongMessage
+from flowcore.federation.wire import WrongMessage, unpack
 
-__all__ = ["Federation", "Place", "Placed", "WrongMessage"]
+__all__ = ["Federation", "Place", "Placed", "WrongMessage", "unpack"]

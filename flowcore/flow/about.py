@@ -9,10 +9,12 @@ import msgspec
 import trio
 
 from flowcore.assembly import FlowConfig
-from flowcore.errors import AgentUnavailable, StreamBroken, Unreachable
+from flowcore.errors import AgentUnavailable, SwarmError
+from flowcore.federation import WrongMessage
+from flowcore.flow.inquiry import ask
 from flowcore.flow.release import version
 from flowcore.routing import Router
-from flowcore.swarm import Lane, Overlay, Stream
+from flowcore.swarm import Overlay, Stream
 from flowcore.wall import WallClock
 
 SERVICE = "flow.about"
@@ -74,16 +76,13 @@ async def asked(overlay: Overlay, node: str, now: Any) -> dict[str, Any]:
     began = now()
     try:
         with trio.fail_after(PATIENCE):
-            stream = await overlay.open(node, SERVICE, b"", Lane.CONTROL, whole=True)
-            async with stream:
-                data = await stream.receive()
-                ended = now()
-        told = msgspec.msgpack.decode(data or b"", type=About)
-    except (Unreachable, StreamBroken) as error:
+            told = await ask(overlay, node, SERVICE, About)
+            ended = now()
+    except SwarmError as error:
         return {"node": node, "error": str(error) or type(error).__name__}
     except trio.TooSlowError:
         return {"node": node, "error": f"it did not answer within {PATIENCE:g} s"}
-    except msgspec.MsgspecError:
+    except WrongMessage:
         return {"node": node, "error": "it told what is not understood here"}
     return {
         "node": node,

@@ -8,13 +8,16 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Annotated
 
 import msgspec
 import trio
 
-from flowcore.errors import StreamBroken, Unreachable
+from flowcore.errors import SwarmError
+from flowcore.federation import WrongMessage
+from flowcore.flow.inquiry import ask
 from flowcore.state import Consensus, StateClock, agreed
-from flowcore.swarm import Lane, Overlay, Stream
+from flowcore.swarm import Overlay, Stream
 from flowcore.wall import WallClock
 
 logger = logging.getLogger(__name__)
@@ -47,12 +50,16 @@ async def keep_clock(
         nursery.cancel_scope.cancel()
 
 
+Moment = Annotated[float, msgspec.Meta(ge=0.0, le=1e11)]
+"""Seconds since 1970: a number, and no more than some thousand years."""
+
+
 class Told(msgspec.Struct, array_like=True):
     """What a node tells."""
 
-    wall: float
-    """Its wall clock, seconds since 1970."""
-    time: float | None
+    wall: Moment
+    """Its wall clock."""
+    time: Moment | None
     """What time it is for its state; None: it does not know."""
 
 
@@ -110,16 +117,12 @@ class _Asking:
         """What others tell, as if they said it now."""
         told: list[tuple[float, Told]] = []
 
-        async def ask(node: str) -> None:
+        async def hear(node: str) -> None:
             began = trio.current_time()
             with trio.move_on_after(PATIENCE):
                 try:
-                    async with await self._overlay.open(
-                        node, SERVICE, b"", Lane.CONTROL, whole=True
-                    ) as stream:
-                        data = await stream.receive()
-                    theirs = msgspec.msgpack.decode(data or b"", type=Told)
-                except (Unreachable, StreamBroken, msgspec.MsgspecError) as error:
+                    theirs = await ask(self._overlay, node, SERVICE, Told)
+                except (SwarmError, WrongMessage) as error:
                     logger.debug("node %s does not tell its time: %s", node, error)
                     return
                 # of a round trip, half is taken for the way there (RFC 5905, section 8)
@@ -127,7 +130,7 @@ class _Asking:
 
         async with trio.open_nursery() as nursery:
             for node in self._overlay.reachable():
-                nursery.start_soon(ask, node)
+                nursery.start_soon(hear, node)
         now = trio.current_time()
         return [
             Told(one.wall + now - then, None if one.time is None else one.time + now - then)

@@ -29,10 +29,8 @@ class Done(msgspec.Struct, frozen=True, eq=False, gc=False):
     def span(self, top: Trace, above: Span) -> Span:
         """Its span."""
         entry = self.entry
-        name = f"invoke_agent {entry.agent}"
-        span = Span(top, above, name, SpanKind.INTERNAL, entry.accepted, _of_done, self)
-        span.end = entry.ended
-        return span
+        name = _called(entry)
+        return Span(top, above, name, _INTERNAL, entry.accepted, _of_done, self, entry.ended)
 
 
 def begin(tracer: Tracer, envelope: Envelope, start: float) -> Span:
@@ -54,7 +52,7 @@ def begin(tracer: Tracer, envelope: Envelope, start: float) -> Span:
 
 def _begin(tracer: Tracer, envelope: Envelope, start: float, plain: bool) -> Span:
     above = envelope.span or current_span()
-    name = f"invoke_agent {envelope.agent}"
+    name = _called(envelope)
     if above is not None and above.open:
         trace = above.trace
         if not trace.request:
@@ -70,8 +68,7 @@ def _begin(tracer: Tracer, envelope: Envelope, start: float, plain: bool) -> Spa
 
 def apart(span: Span, envelope: Envelope, start: float) -> Span:
     """A span of its own for a request that is more than an ordinary one."""
-    name = f"invoke_agent {envelope.agent}"
-    return span.trace.apart(name, SpanKind.INTERNAL, start, _of_request, envelope)
+    return span.trace.apart(_called(envelope), _INTERNAL, start, _of_request, envelope)
 
 
 def end(span: Span, envelope: Envelope, entry: Entry | None, now: float) -> None:
@@ -117,6 +114,10 @@ def failed(
     else:
         span.note(**{"flowcore.cancelled": True})
     return span
+
+
+def _called(request: Envelope | Entry) -> str:
+    return f"invoke_agent {request.agent}"
 
 
 def _of_request(span: Span) -> dict[str, Value]:

@@ -53,12 +53,12 @@ class LogFile:
     def __init__(self, path: pathlib.Path, seals: Seals | None = None) -> None:
         """`seals` has the keys, if what it holds is, or is to be, encrypted."""
         self._path = path
-        self.seals = self._seals = Seals() if seals is None else seals
+        self.seals = Seals() if seals is None else seals
         self.fsyncs = Histogram()
         """How long each transaction took to be on disk: what it adds written, and the fsync."""
         self._connection = open_database(path, FORMAT, exclusive=True, synchronous="FULL")
         try:
-            if self._seals:  # what was in the clear is not to be found where it stood
+            if self.seals:  # what was in the clear is not to be found where it stood
                 self._connection.execute("PRAGMA secure_delete = ON")
             with reading(path):
                 self._load()
@@ -105,13 +105,13 @@ class LogFile:
             raise UntrustedFile(
                 f"{self._path} does not say what it is encrypted with: it is damaged"
             ) from error
-        self._seals.check([one for one in used if one != PLAIN], self._path)
+        self.seals.check([one for one in used if one != PLAIN], self._path)
         self.keys: list[int] = used
         """The keys that something in it is sealed with, and `PLAIN`; none: nothing was ever sealed."""
-        if not self._seals or self._seals.current in used:
+        if not self.seals or self.seals.current in used:
             return
         plain = [] if used or empty else [PLAIN]
-        self.keys = [*plain, *used, self._seals.current]
+        self.keys = [*plain, *used, self.seals.current]
         with writing(self._connection):
             self._keep("keys", _encode(self.keys))
 
@@ -168,9 +168,9 @@ class LogFile:
 
     def _row(self, one: LogEntry) -> tuple[int, int, int, bytes, int]:
         """An entry as it stands in the file."""
-        data, key = one.data, self._seals.current
+        data, key = one.data, self.seals.current
         if key:
-            data = self._seals.seal(data, self.identity, "entry", one.position, one.term)
+            data = self.seals.seal(data, self.identity, "entry", one.position, one.term)
         return one.position, one.term, key, data, row_hash(one.position, one.term, key, data)
 
     def _check(self, entries: Sequence[LogEntry]) -> None:
@@ -199,7 +199,7 @@ class LogFile:
                 if position != first + len(taken):
                     raise UntrustedFile(f"entry {first + len(taken)} of {self._path} is missing")
                 if key:
-                    data = self._seals.open(data, key, self.identity, "entry", position, term)
+                    data = self.seals.open(data, key, self.identity, "entry", position, term)
                 limit -= len(data)
                 if taken and limit < 0:
                     break
@@ -237,16 +237,16 @@ class LogFile:
             self._put_chunk(slot, number, data)
 
     def _put_chunk(self, slot: int, number: int, data: bytes) -> None:
-        if self._seals:
-            sealed = self._seals.seal(data, self.identity, "piece", slot, number)
-            data = _KEY.pack(self._seals.current) + sealed
+        if self.seals:
+            sealed = self.seals.seal(data, self.identity, "piece", slot, number)
+            data = _KEY.pack(self.seals.current) + sealed
         self._connection.execute(
             "INSERT OR REPLACE INTO chunks VALUES (?, ?, ?, ?)",
             (slot, number, data, row_hash(slot, number, data)),
         )
 
     def end_snapshot(self, slot: int, info: SnapshotInfo, chunks: int) -> None:
-        sealed = bool(self._seals)
+        sealed = bool(self.seals)
         value = _encode(_Snapshot(slot, info.position, info.term, info.about, chunks, sealed))
         with self._writing():
             self._keep("snapshot", value)
@@ -276,7 +276,7 @@ class LogFile:
         if not self._sealed:
             return data
         (key,) = _KEY.unpack_from(data)
-        return self._seals.open(data[_KEY.size :], key, self.identity, "piece", slot, number)
+        return self.seals.open(data[_KEY.size :], key, self.identity, "piece", slot, number)
 
     # ---- keys
 
@@ -287,7 +287,7 @@ class LogFile:
         """
         rows = self._connection.execute(
             'SELECT position FROM log WHERE position > ? AND "key" <> ? ORDER BY position LIMIT ?',
-            (after, self._seals.current, _RESEALED),
+            (after, self.seals.current, _RESEALED),
         ).fetchall()
         entries = [entry for (at,) in rows for entry in self.read(at, at, 0)]
         if entries:
@@ -299,8 +299,8 @@ class LogFile:
         if self.snapshot is not None:
             self._reseal_snapshot(self.snapshot)
         with self._writing():
-            self._keep("keys", _encode([self._seals.current]))
-        self.keys = [self._seals.current]
+            self._keep("keys", _encode([self.seals.current]))
+        self.keys = [self.seals.current]
         return None
 
     def _reseal_snapshot(self, info: SnapshotInfo) -> None:

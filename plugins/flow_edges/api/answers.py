@@ -33,6 +33,13 @@ def problem(status: int, text: str) -> Response:
     return as_json({"error": {"message": text}}, status)
 
 
+def not_allowed(request: Request, method: str) -> Response:
+    """A refusal: the path is for another method."""
+    response = problem(405, f"{request.path[:200]} is for {method}")
+    response.headers = [*response.headers, (b"allow", method.encode())]
+    return response
+
+
 def read_body(body: bytes, of: type[T], what: str = "a JSON object") -> T:
     """A request's body, none being an empty object; `what` was expected. Raises InvalidRequest."""
     try:

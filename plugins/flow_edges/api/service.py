@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from flow_edges.api.answers import Answer, problem
+from flow_edges.api.answers import Answer, not_allowed, problem
 from flow_edges.api.door import Door
 from flow_edges.api.health import Health
 from flow_edges.api.kept import Kept
@@ -58,7 +58,5 @@ class Api:
         if request.method != route.method and not (
             route.method == "GET" and request.method == "HEAD"
         ):
-            response = problem(405, f"{request.path[:200]} is for {route.method}")
-            response.headers = [*response.headers, (b"allow", route.method.encode())]
-            return response
+            return not_allowed(request, route.method)
         return await answer(request, parts)

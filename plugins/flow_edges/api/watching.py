@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from flow_edges.api import telemetry
-from flow_edges.api.answers import Answer, NotThere, as_json, problem
+from flow_edges.api.answers import Answer, NotThere, as_json, not_allowed
 from flow_edges.api.door import Door
 from flowcore.errors import UnknownTarget
 from flowcore.http import Request, Response, Stream
@@ -67,9 +67,7 @@ class Watching:
     ) -> Response:
         """What an exporter has to be fetched."""
         if request.method not in ("GET", "HEAD"):
-            response = problem(405, f"{request.path[:200]} is for GET")
-            response.headers = [*response.headers, (b"allow", b"GET")]
-            return response
+            return not_allowed(request, "GET")
         await self._door.admit(request, "metrics", path)
         given = await page(request.headers.get(b"accept", b"").decode("latin-1"))
         headers = [(b"content-type", given.content_type.encode()), (b"cache-control", b"no-store")]
