@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-
 from flow_consensus.bft.blocks import Evidence, Signed, evidence_of
 from flow_consensus.bft.core import Core, Reason
 from flow_consensus.bft.messages import Accuse, Proposal, Vote
@@ -14,7 +12,7 @@ from flow_consensus.bft.votes import Ballot, Votes
 from flow_consensus.pieces import BadMessage
 
 
-class Hearing(Core, ABC):
+class Hearing(Core):
     """What was said, and what is to be thought of it."""
 
     def __init__(
@@ -31,13 +29,13 @@ class Hearing(Core, ABC):
         """What was said of the height before: a late vote may still contradict an earlier one."""
         self.view = max(0, restored.promises.view)
 
-    @abstractmethod
     def _rules(self, view: int) -> None:
         """Something of a view has come: do what there is to do."""
+        raise NotImplementedError
 
-    @abstractmethod
     def _propose(self) -> None:
         """There may be something to propose."""
+        raise NotImplementedError
 
     def _place(self, signed: Signed, kinds: tuple[int, ...]) -> str:
         """Why a statement is not of this height, of a view that is kept, or of a voter; "" if it is."""
