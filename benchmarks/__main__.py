@@ -12,7 +12,7 @@ import sys
 import traceback
 
 from benchmarks.deployment import PAGE, page
-from benchmarks.readme import README, readme
+from benchmarks.pages import ROOT, write_pages
 from benchmarks.report import as_table, write
 
 FAMILIES = (
@@ -47,7 +47,7 @@ def main(names: list[str]) -> int:
     if unknown:
         print(f"unknown families {unknown} (known: {', '.join(FAMILIES)})", file=sys.stderr)
         return 2
-    sys.path.append(str(README.parent / "tests"))  # some measure what tests start
+    sys.path.append(str(ROOT / "tests"))  # some measure what tests start
     failed = []
     for name in names or FAMILIES:
         load = os.getloadavg()[0]
@@ -61,7 +61,7 @@ def main(names: list[str]) -> int:
         setup = module.setup() if hasattr(module, "setup") else {}
         path = write(name, figures, load, setup)
         print(f"\n{name} (load {load:.1f}, {path.name})\n\n{as_table(figures)}\n", flush=True)
-    README.write_text(readme())
+    write_pages()
     PAGE.write_text(page())
     if failed:
         print(f"failed, and not written: {', '.join(failed)}", file=sys.stderr)

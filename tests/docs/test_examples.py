@@ -93,19 +93,16 @@ def test_the_generated_pages_are_those_of_the_code() -> None:
     assert (ROOT / "docs" / "schema.json").read_text() == generate.schema_text()
 
 
-def test_the_readme_shows_the_figures_that_are_kept() -> None:
+def test_pages_show_the_figures_that_are_kept() -> None:
+    program = """
+from benchmarks.deployment import PAGE, page as deployment
+from benchmarks.pages import FIGURES, README, page, readme
+print(README.read_text() == readme(), FIGURES.read_text() == page(), PAGE.read_text() == deployment())
+"""
     done = subprocess.run(
-        [
-            sys.executable,
-            "-c",
-            "from benchmarks.readme import README, readme; print(README.read_text() == readme())",
-        ],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    assert done.stdout == "True\n", done.stderr
+    assert done.stdout == "True True True\n", done.stderr
 
 
 def test_nothing_committed_names_this_machine() -> None:

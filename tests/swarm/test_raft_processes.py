@@ -94,7 +94,7 @@ def test_a_hundred_kills_pauses_and_cuts_under_load_lose_nothing(tmp_path: pathl
     path = tmp_path / "history.jsonl"
     done = {"kills": 0, "stops": 0, "clocks": 0, "cuts": 0}
     with path.open("wb") as file:
-        with under_load(tmp_path, History(file), clients=28, pause=0.04) as (cluster, calling):
+        with under_load(tmp_path, History(file), clients=44, pause=0.04) as (cluster, calling):
             began = time.monotonic()
             for number in range(KILLS):
                 kill(cluster, calling, chance.choice(NAMES))
