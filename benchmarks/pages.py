@@ -78,12 +78,12 @@ def page() -> str:
         "ratios say more than the values. A peer's ratio is its value over ours.",
     ]
     for family, report in _reports().items():
-        machine = report.machine
+        on = report.machine
         lines += [
             "",
             f"## {family}",
             "",
-            f"At `{report.commit}`, Python {machine.python}, {machine.cores} shared cores, load {report.load:g}.",
+            f"At `{report.commit}`, Python {on.python}, {on.cores} shared cores, load {report.load:g}.",
             "",
             "| figure | value | bar | | beside |",
             "|---|---|---|---|---|",
