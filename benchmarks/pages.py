@@ -74,8 +74,8 @@ def page() -> str:
     lines = [
         "# Figures",
         "",
-        "Made by `make benchmark` from `benchmarks/results`; how each is measured: [benchmarks.md](benchmarks.md). Machines are noisy: the",
-        "ratios say more than the values. A peer's ratio is its value over ours.",
+        "Made by `make benchmark` from `benchmarks/results`; [benchmarks.md](benchmarks.md) tells how each",
+        "is measured. Machines are noisy: the ratios say more than the values. A peer's is its value over ours.",
     ]
     for family, report in _reports().items():
         on = report.machine
