@@ -75,7 +75,7 @@ def page() -> str:
         "# Figures",
         "",
         "Made by `make benchmark` from `benchmarks/results`; [benchmarks.md](benchmarks.md) tells how each",
-        "is measured. Machines are noisy: the ratios say more than the values. A peer's is its value over ours.",
+        "is measured. Machines are noisy: ratios say more than values. A peer's is its value over ours.",
     ]
     for family, report in _reports().items():
         on = report.machine
