@@ -15,7 +15,8 @@ from collections.abc import Callable
 
 import attrs
 
-from flow_membership.swim.engine import Own, Swim
+from flow_membership.swim.engine import Swim
+from flow_membership.swim.oneself import Own
 from flow_membership.swim.settings import SwimConfig
 from flowcore.swarm import Member, MemberState
 from flowcore.testing import Link, Links, Timeline, uniform

@@ -9,7 +9,8 @@ import attrs
 
 from benchmarks.gossip_simulation import CLUSTER, Signing
 from flow_membership.swim.claims import Claims
-from flow_membership.swim.engine import Own, Swim
+from flow_membership.swim.engine import Swim
+from flow_membership.swim.oneself import Own
 from flow_membership.swim.settings import SwimConfig
 from flow_membership.swim.syncing import Line, Record
 from flow_membership.swim.wire import (

@@ -12,7 +12,8 @@ import trio
 from flow_membership import incarnations
 from flow_membership.incarnations import RESERVE
 from flow_membership.measures import of_swim
-from flow_membership.swim.engine import Own, Swim
+from flow_membership.swim.engine import Swim
+from flow_membership.swim.oneself import Own
 from flow_membership.swim.settings import SwimConfig
 from flow_membership.swim.syncing import Record, refusal
 from flow_membership.swim.wire import Malformed

@@ -97,7 +97,7 @@ def test_a_false_accusation_is_refuted_and_its_accuser_is_shown() -> None:
     told(liars, EVE.accuse("ann", 1, dead=False))
     assert liars.ann.incarnation == 2
     claim = liars.bob.claims.alive(2, "bob:7400", liars.bob.sessions.key, left=False)
-    liars.bob.incarnation = 2
+    liars.bob.oneself.incarnation = 2
     told(liars, claim)
     assert state(liars) is MemberState.ALIVE
     assert liars.ann.status(NOW)["suspicions"]["false_deaths"] == 1

@@ -293,7 +293,7 @@ def test_incarnations_beyond_what_is_on_disk_wait_for_the_disk() -> None:
     swim = sim.nodes["node-00"].swim
     assert swim is not None
     before = swim.incarnation
-    swim._raise(before + 5000)
+    swim.oneself.rise(before + 5000)
     assert swim.incarnation == before
     upto = swim.take_reserve()
     assert upto is not None
