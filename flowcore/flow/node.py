@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Literal
 
-import attrs
 import msgspec
 import trio
 
@@ -21,10 +20,7 @@ from flowcore.assembly import (
     Source,
     StatusBoard,
     make_plan,
-    read,
-    read_config,
 )
-from flowcore.config import ConfigError
 from flowcore.durable import Durable, Revocations, Single, holder_of
 from flowcore.errors import (
     AgentUnavailable,
@@ -37,8 +33,10 @@ from flowcore.flow.broadcasting import Broadcast, Broadcasting, Want
 from flowcore.flow.calling import Calling
 from flowcore.flow.measuring import Opened, watch_node
 from flowcore.flow.outliving import kept_tasks, revocations
+from flowcore.flow.overview import overview
 from flowcore.flow.release import version
-from flowcore.flow.reload import AgentChanges, Reloaded, Steps, placed, places, steps
+from flowcore.flow.reload import AgentChanges, Reloaded
+from flowcore.flow.reloading import Reloading
 from flowcore.flow.roster import Roster
 from flowcore.requests import (
     DEAF,
@@ -65,7 +63,6 @@ class Flow(Calling):
     def __init__(
         self, config: FlowConfig, plan: Plan, plugins: Plugins, *, given: Sequence[object] = ()
     ) -> None:
-        self._given = tuple(given)
         self.config = config
         self.plan = plan
         self.plugins = plugins
@@ -104,10 +101,10 @@ class Flow(Calling):
         self.weather = Weather(self.random)
         """What links and gossip fare in: fair, but where somebody rehearses failure."""
         self.root: Supervisor | None = None
+        """The supervisor of everything, while it is open."""
         self.changes: AgentChanges | None = None
         """Who starts and stops agents while it runs."""
-        self._reloading = trio.Lock()
-        """The supervisor of everything, while it is open."""
+        self._reloading = Reloading(self, given)
         self.started = trio.current_time()
         self.draining = trio.Event()
         self.retired = trio.Event()
@@ -372,35 +369,7 @@ class Flow(Calling):
 
     def overview(self) -> dict[str, Any]:
         """The status without what there is of each component and agent: quick, however many there are."""
-        now = trio.current_time()
-        return {
-            "node": self.name,
-            "version": version(),
-            "uptime": round(now - self.started, 3),
-            "draining": self.draining.is_set(),
-            "ready": self.ready,
-            "endpoints": {name: list(urls) for name, urls in self._endpoints.items()},
-            "access": {name: access.status() for name, access in sorted(self.access.items())},
-            "guards": {
-                name: {"type": self.config.guard[name].type, **guard.status()}
-                for name, guard in sorted(self.guards.items())
-            },
-            "router": None if self._router is None else self._router.status(),
-            "swarm": None if self._swarm is None else self._swarm.status(),
-            "federation": None if self._federation is None else self._federation.status(),
-            "durable": None if self._durable is None else self._durable.status(),
-            "singletons": {name: one.status() for name, one in sorted(self.singletons.items())},
-            "state": None if self._state is None else self._state.status(),
-            "requests": attrs.asdict(self.requests.statistics()),
-            "tasks": attrs.asdict(self.requests.tasks.statistics()),
-            "idempotency": attrs.asdict(self.requests.keys.statistics()),
-            "telemetry": self.telemetry.status(),
-            "collisions": list(self.directory.collisions),
-            "plugins": {
-                state: sum(one.state == state for one in self.plugins.found)
-                for state in ("loaded", "broken", "disabled")
-            },
-        }
+        return overview(self)
 
     async def ask_nodes(self) -> dict[str, Any]:
         """What this node and each other one tell of themselves; how far their clocks are from this one's."""
@@ -495,63 +464,9 @@ class Flow(Calling):
 
         Raises ConfigError, changing nothing, if the new one has a problem; AssemblyError if it is closed.
         """
-        if self.closed:
-            raise AssemblyError("this flow is closed")
-        async with self._reloading:
-            new = self._read_again(source, overrides)
-            todo = steps(self.config, new)
-            before = self.config
-            self._settle(todo.config)
-            self.requests.retune(todo.config.requests)
-            self.telemetry.retune(todo.config.telemetry)
-            for name in todo.retuned:
-                self.agents[name].retune(todo.config.agent[name].common)
-            if any(path.startswith("swarm.topology") for path in todo.applied):
-                assert self.changes is not None
-                await self.changes.replace_topology()
-            failed = await self._change_agents(todo)
-            if failed:  # whose old versions go on
-                agents = {**self.config.agent, **{name: before.agent[name] for name in failed}}
-                self._settle(attrs.evolve(self.config, agent=agents))
-            return Reloaded(
-                applied=tuple(one for one in todo.applied if one[6:] not in failed),
-                restart=placed(todo.fixed, places(source, overrides)),
-                failed=tuple(f"agent.{name}: {why}" for name, why in failed.items()),
-            )
+        return await self._reloading.reload(source, overrides)
 
-    def _read_again(self, source: Source, overrides: Sequence[str]) -> FlowConfig:
-        """With the plugins that are loaded, where it asks for no others."""
-        if not isinstance(source, FlowConfig):
-            try:
-                again = read_config(source, self.plugins, overrides)
-            except ConfigError:
-                # it may ask for other plugins: what is wrong in truth is told by reading it with them
-                again = read(source, overrides, self._given).config
-            if again.plugins == self.config.plugins:
-                make_plan(again, self.plugins.registry)
-                return again
-        return read(source, overrides, self._given).config
-
-    def _settle(self, config: FlowConfig) -> None:
+    def settle(self, config: FlowConfig) -> None:
+        """This is the configuration from now on."""
         self.plan = make_plan(config, self.plugins.registry)
         self.config = config
-
-    async def _change_agents(self, todo: Steps) -> dict[str, str]:
-        """Start, replace and end agents, all at once; which could not be replaced, and why."""
-        failed: dict[str, str] = {}
-        assert self.changes is not None
-        changes, seconds = self.changes, self.config.node.drain
-
-        async def replace(name: str) -> None:
-            why = await changes.replace_agent(self.plan.find(f"agent.{name}"), seconds)
-            if why is not None:
-                failed[name] = why
-
-        async with trio.open_nursery() as nursery:
-            for name in todo.removed:
-                nursery.start_soon(changes.remove_agent, self.agents[name], seconds)
-            for name in todo.replaced:
-                nursery.start_soon(replace, name)
-            for name in todo.added:
-                nursery.start_soon(changes.add_agent, self.plan.find(f"agent.{name}"))
-        return failed
