@@ -198,7 +198,7 @@ requirements.lock: pyproject.toml
 # pins every package with its hashes; run after a change of dependencies
 .PHONY: lock
 lock:
-	uv pip compile pyproject.toml --group dev --extra quickstart --extra hnsw --extra pgvector --extra onnx --extra grpc --universal --generate-hashes \
+	uv pip compile pyproject.toml --group dev --extra quickstart --extra pgvector --extra onnx --extra grpc --universal --generate-hashes \
 	    --no-header --no-emit-index-url --quiet --output-file requirements.lock
 	echo 'annoy>=1.17.3' | uv pip compile - --universal --python-version 3.11 --generate-hashes \
 	    --no-header --no-emit-index-url --quiet --output-file requirements-annoy.lock

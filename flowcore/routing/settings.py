@@ -74,7 +74,7 @@ class RouterSettings:
     """The right agent for a request in words, and memory that is searched by meaning."""
 
     embedder: Selection = selection("embedder", "hashed", help="what makes vectors of texts")
-    index: Selection = selection("vectors", "exact", help="what finds the vectors that are near")
+    index: Selection = selection("vectors", "auto", help="what finds the vectors that are near")
     gate: Selection = selection("gate", "moe", help="what weighs experts, and learns")
     top_k: int = setting(
         8, validator=v.in_range(1, 16), help="experts in an answer, where the question does not say"

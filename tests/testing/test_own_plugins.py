@@ -35,6 +35,7 @@ BY_THEMSELVES = sorted(
     or name
     in (
         "api",
+        "auto",
         "console",
         "prometheus",
         "dashboard",

@@ -14,19 +14,30 @@ if TYPE_CHECKING:
     from flow_vectors.local.opening import LocalIndexes
 
 
-@asynccontextmanager
-async def open_hnsw(config: HnswConfig, context: Context) -> AsyncGenerator[LocalIndexes]:
-    """Indexes in the component's folder. Raises RoutingError if usearch is not installed."""
+def opened(config: HnswConfig, context: Context, least: int | None = None) -> LocalIndexes:
+    """Indexes in the component's folder; segments of `least` rows and more get graphs, if it is given.
+
+    Raises RoutingError if usearch is not installed.
+    """
     try:
+        # now, though it may be long until a graph is needed: an import holds up everybody
         import usearch.compiled  # noqa: F401
     except ImportError as error:
-        raise RoutingError(f"usearch is missing: pip install 'flowcore[hnsw]' ({error})") from error
+        raise RoutingError(
+            f"usearch is missing ({error}): pip install usearch, or take the index `exact`, which needs none"
+        ) from error
     from flow_vectors.hnsw.graph import HnswMaker
     from flow_vectors.local.opening import LocalIndexes
     from flow_vectors.local.options import Options
 
     options = Options(front=config.front, spill=max(config.front, 32_768), sample=config.sample)
-    yield LocalIndexes(context.data_dir, HnswMaker(config), options, context.random)
+    return LocalIndexes(context.data_dir, HnswMaker(config, least), options, context.random)
+
+
+@asynccontextmanager
+async def open_hnsw(config: HnswConfig, context: Context) -> AsyncGenerator[LocalIndexes]:
+    """Indexes in the component's folder. Raises RoutingError if usearch is not installed."""
+    yield opened(config, context)
 
 
 @hookimpl

@@ -104,7 +104,7 @@ class HnswMaker:
     least = 1024
 
     def __init__(self, config: HnswConfig, least: int | None = None) -> None:
-        """`least` is for tests: rows from which on a segment gets a graph."""
+        """`least`: rows from which on a segment gets a graph; None for the usual."""
         self._config = config
         if least is not None:
             self.least = least
