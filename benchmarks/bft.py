@@ -1,4 +1,4 @@
-"""What a write costs that liars cannot undo: four and seven nodes of bft beside three of raft, in one run.
+"""What a write costs that liars cannot undo: bft beside as many nodes of raft, and three of raft, in one run.
 
 `FLOW_BFT_SECONDS` says how long each load lasts (5), `FLOW_BFT_CLIENTS` how many clients there are (1,16,64),
 `FLOW_BFT_NODES` how many voters (4,7).
@@ -22,12 +22,15 @@ import attrs
 import trio
 from nacl.signing import SigningKey
 
-from benchmarks.clusters import OURS, Group, fsync_seconds, group
+from benchmarks.clusters import OURS, Group, fsync_seconds
 from benchmarks.report import Figure
 from benchmarks.servers import ROOT, cpu_seconds, free_port
 from flow_consensus.bft import faults, quorum
 from flowcore.certs import CertFolder, Kind, Wanted
 
+RAFT, BFT = "raft", "bft"
+FEWEST = 3
+"""Nodes of raft that tolerate the crash of one: what it is run with where nobody lies."""
 NAMES = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta", "eta", "theta", "iota", "kappa")
 
 
@@ -44,18 +47,21 @@ class Load:
     """CPU time of all nodes for each write, in µs."""
 
 
+Found = dict[tuple[str, int], dict[int, Load]]
+"""By engine and how many nodes, and by how many clients."""
+
+
 def run() -> list[Figure]:
     """The figures."""
     seconds = float(os.environ.get("FLOW_BFT_SECONDS", "5"))
     clients = _numbers("FLOW_BFT_CLIENTS", "1,16,64")
     sizes = _numbers("FLOW_BFT_NODES", "4,7")
-    with group(OURS) as made:
-        raft = {number: _load(made, number, seconds) for number in clients}
-    found: dict[int, dict[int, Load]] = {}
-    for size in sizes:
-        with cluster(size) as made:
-            found[size] = {number: _load(made, number, seconds) for number in clients}
-    figures = [one for number in clients for one in _figures(number, raft, found)]
+    found: Found = {}
+    wanted = [(RAFT, FEWEST), *((kind, size) for size in sizes for kind in (RAFT, BFT))]
+    for kind, size in wanted:
+        with cluster(kind, size) as made:
+            found[kind, size] = {number: _load(made, number, seconds) for number in clients}
+    figures = [one for number in clients for one in _figures(number, sizes, found)]
     return figures + _floor(sizes)
 
 
@@ -66,7 +72,9 @@ def setup() -> dict[str, str]:
         " 1.3 between nodes; a write is a command that the state of the node that was asked has applied",
         "clients": "one process; each has a connection of HTTP/1.1 to the leader, and writes 256 bytes under"
         " one of 100 keys of its own, one after the other",
-        "raft": "three voters, in the same run",
+        "raft": "the same nodes with another engine, in the same run, a cluster after the other; the bar is"
+        " bft's p50 over that of as many nodes of raft, for all of them share this machine; beside it, over"
+        " that of three nodes",
         "floor": "the signatures of the shortest way of one command: 5 made, and those of"
         " the request, the proposal and two quorums checked; and three appends with fdatasync",
     }
@@ -77,8 +85,8 @@ def _numbers(name: str, default: str) -> list[int]:
 
 
 @contextlib.contextmanager
-def cluster(size: int) -> Generator[Group]:
-    """So many nodes of bft, started; they are ended with the block."""
+def cluster(kind: str, size: int) -> Generator[Group]:
+    """So many nodes of raft, or of bft, started; they are ended with the block."""
     names = NAMES[:size]
     with tempfile.TemporaryDirectory(prefix="flow-bft") as name:
         folder = pathlib.Path(name)
@@ -89,7 +97,7 @@ def cluster(size: int) -> Generator[Group]:
         CertFolder(folder).init(leaves, datetime.datetime.now(datetime.UTC))
         ports = {one: free_port() for one in names}
         links = {one: free_port() for one in names}
-        program = [sys.executable, "-m", "benchmarks.bft_node", str(folder)]
+        program = [sys.executable, "-m", f"benchmarks.{kind}_node", str(folder)]
         commands = {
             one: [
                 *(*program, str(ports[one]), one, str(links[one])),
@@ -131,24 +139,34 @@ def _load(made: Group, clients: int, seconds: float) -> Load:
     )
 
 
-def _figures(
-    clients: int, raft: dict[int, Load], found: dict[int, dict[int, Load]]
-) -> list[Figure]:
+def _figures(clients: int, sizes: list[int], found: Found) -> list[Figure]:
     """Of so many clients; the bars are the issue's."""
     named = "1 client" if clients == 1 else f"{clients} clients"
-    base = raft[clients]
-    figures = [
-        Figure(name=f"{named}: raft, 3 nodes: p50", value=base.p50, unit="ms"),
-        Figure(name=f"{named}: raft, 3 nodes: writes", value=base.rate, unit="/s"),
-    ]
-    for size, loads in found.items():
-        one, of = loads[clients], f"{named}: bft, {size} nodes"
+    figures = []
+    for size in (FEWEST, *(one for one in sizes if one != FEWEST)):
+        one, of = found[RAFT, size][clients], f"{named}: raft, {size} nodes"
+        figures += [
+            Figure(name=f"{of}: p50", value=one.p50, unit="ms"),
+            Figure(name=f"{of}: writes", value=one.rate, unit="/s"),
+            Figure(name=f"{of}: CPU of all nodes per write", value=one.cpu, unit="µs"),
+        ]
+    three = found[RAFT, FEWEST][clients].p50
+    for size in sizes:
+        one, of = found[BFT, size][clients], f"{named}: bft, {size} nodes"
+        over = one.p50 / found[RAFT, size][clients].p50
         least = 500.0 if clients == 64 else None
         figures += [
             Figure(name=f"{of}: p50", value=one.p50, unit="ms"),
             Figure(name=f"{of}: p99", value=one.p99, unit="ms"),
             Figure(name=f"{of}: writes", value=one.rate, unit="/s", bar=least, least=True),
-            Figure(name=f"{of}: p50 over raft's", value=one.p50 / base.p50, unit="x", bar=5.0),
+            Figure(
+                name=f"{of}: p50 over that of {size} nodes of raft", value=over, unit="x", bar=5.0
+            ),
+            Figure(
+                name=f"{of}: p50 over that of {FEWEST} nodes of raft",
+                value=one.p50 / three,
+                unit="x",
+            ),
             Figure(name=f"{of}: CPU of all nodes per write", value=one.cpu, unit="µs"),
         ]
     return figures

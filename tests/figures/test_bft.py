@@ -19,13 +19,19 @@ def test_the_family_measures_writes_beside_raft_and_the_floor(
         "16 clients: raft, 3 nodes: p50",
         "16 clients: bft, 4 nodes: p50",
         "16 clients: bft, 4 nodes: writes",
-        "16 clients: bft, 4 nodes: p50 over raft's",
+        "16 clients: raft, 4 nodes: p50",
+        "16 clients: bft, 4 nodes: p50 over that of 4 nodes of raft",
+        "16 clients: bft, 4 nodes: p50 over that of 3 nodes of raft",
         "floor: one signature made",
         "floor: one signature checked",
         "floor: signatures and fsyncs of one command, 4 nodes (f = 1)",
     ):
         assert figures[name].value
-    assert figures["16 clients: bft, 4 nodes: p50 over raft's"].bar == 5.0
+    ours = figures["16 clients: bft, 4 nodes: p50"].value
+    over = figures["16 clients: bft, 4 nodes: p50 over that of 4 nodes of raft"]
+    assert over.bar == 5.0
+    assert over.value == ours / figures["16 clients: raft, 4 nodes: p50"].value
+    assert figures["16 clients: bft, 4 nodes: p50 over that of 3 nodes of raft"].bar is None
     assert {"nodes", "clients", "raft", "floor"} <= bft.setup().keys()
 
 
