@@ -28,9 +28,12 @@ def test_the_family_measures_writes_beside_raft_and_the_floor(
     ):
         assert figures[name].value
     ours = figures["16 clients: bft, 4 nodes: p50"].value
+    theirs = figures["16 clients: raft, 4 nodes: p50"].value
     over = figures["16 clients: bft, 4 nodes: p50 over that of 4 nodes of raft"]
+    assert ours
+    assert theirs
+    assert over.value == ours / theirs
     assert over.bar == 5.0
-    assert over.value == ours / figures["16 clients: raft, 4 nodes: p50"].value
     assert figures["16 clients: bft, 4 nodes: p50 over that of 3 nodes of raft"].bar is None
     assert {"nodes", "clients", "raft", "floor"} <= bft.setup().keys()
 

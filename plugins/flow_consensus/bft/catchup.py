@@ -129,6 +129,13 @@ class Catchup(Relay):
         if self._fetching and self.now >= self._fetch_until:
             self._fetch_elsewhere()
 
+    def _acts_at(self) -> int:
+        settings = self.settings
+        due = min(super()._acts_at(), self._here_at + settings.idle_ticks)
+        if self._restless():
+            due = min(due, max(self._here_at, self._decided_at) + settings.here_ticks)
+        return min(due, self._fetch_until) if self._fetching else due
+
     def _restless(self) -> bool:
         return self.busy() or bool(self._fetching)
 

@@ -92,6 +92,10 @@ class Changes(Checkpoints):
                 return change
         return None
 
+    def _acts_at(self) -> int:
+        due = super()._acts_at()
+        return min(due, self._beat(self.settings.idle_ticks)) if self._changes else due
+
     def _tick_changes(self) -> None:
         if self._changes and self.now % self.settings.idle_ticks == 0:
             for change in self._changes.values():

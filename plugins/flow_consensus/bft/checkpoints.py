@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import attrs
 
-from flow_consensus.bft.agreement import Step
 from flow_consensus.bft.blocks import Block, Signed
 from flow_consensus.bft.core import Reason
+from flow_consensus.bft.deciding import Step
 from flow_consensus.bft.effects import ChunkWanted, Install, Piece, Settled
 from flow_consensus.bft.messages import (
     Certificate,
@@ -335,6 +335,10 @@ class Checkpoints(Reads):
         self._finish_reads()
         self._start_view(0)
         self._fetch(taking.sender)
+
+    def _acts_at(self) -> int:
+        due, taking = super()._acts_at(), self._taking
+        return min(due, taking.until) if taking is not None and taking.until else due
 
     def _tick_checkpoints(self) -> None:
         taking = self._taking

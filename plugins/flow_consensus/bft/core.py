@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import enum
 from collections import Counter, OrderedDict
-from collections.abc import Iterable
 
 import attrs
 
@@ -31,18 +30,8 @@ from flow_consensus.bft.effects import (
 from flow_consensus.bft.entries import entries_of
 from flow_consensus.bft.epochs import Epoch
 from flow_consensus.bft.messages import (
-    Accuse,
-    Ask,
-    Blocks,
     Certificate,
-    Endorse,
     Message,
-    Offer,
-    Proposal,
-    Quorum,
-    ReadAnswer,
-    Stable,
-    Vote,
     in_order,
 )
 from flow_consensus.bft.pool import Pool
@@ -65,6 +54,7 @@ from flowcore.state import LogEntry
 _DECODED = 8
 """Blocks whose bytes were read and checked lately."""
 _EVENTS = 1000
+_NEVER = 2**62
 
 
 class Reason(enum.StrEnum):
@@ -332,63 +322,15 @@ class Core:
         if len(self._events) < _EVENTS:
             self._events.append(Event(kind, text, about))
 
-    # ---- signatures, before a message is taken
+    # ---- time
 
-    def claims(self, message: Message) -> list[Claim]:
-        """Signatures of a message that were not checked yet, as far as they can be told without more.
+    def _acts_at(self) -> int:
+        """The tick in which time alone makes this node do something, at the latest: each part has its own."""
+        return self._beat(self.settings.here_ticks) if self._late else _NEVER
 
-        To be checked by `signatures.check` in a thread, and given to `admit`; whoever does not, has `step`
-        check them.
-        """
-        found: list[Claim] = []
-        epoch = self.epoch
-        if isinstance(message, Vote):
-            if message.signed.signer in epoch.index:
-                found.append(self._claim(message.signed, epoch))
-        elif isinstance(message, Ask):
-            if message.request.origin in epoch.keys:
-                found.append(self._request_claim(message.request))
-        elif isinstance(message, Proposal):
-            found += self._proposal_claims(message)
-        elif isinstance(message, Blocks):
-            for _, certificate in message.blocks:
-                found += self._certificate_claims(certificate, epoch)
-        elif isinstance(message, ReadAnswer):
-            if message.proof is not None:
-                found += self._certificate_claims(message.proof, epoch)
-        elif isinstance(message, Quorum):
-            found += self._certificate_claims(message.certificate, epoch)
-        elif isinstance(message, Offer | Stable):
-            found += self._certificate_claims(message.checkpoint.certificate, epoch)
-        elif isinstance(message, Accuse):
-            if message.evidence.accused in epoch.index:
-                found += self._evidence_claims(message.evidence)
-        elif isinstance(message, Endorse):
-            said = change_statement(self.standing.cluster, message.change)
-            found += [
-                Claim(epoch.keys[one.signer], said, one.signature)
-                for one in message.change.endorsements
-                if one.signer in epoch.index
-            ]
-        return [one for one in found if not self.signatures.knows(one)]
-
-    def _proposal_claims(self, message: Proposal) -> list[Claim]:
-        epoch = self.epoch
-        found = []
-        if message.signed.signer in epoch.index:
-            found.append(self._claim(message.signed, epoch))
-        if message.proof is not None:
-            found += self._certificate_claims(message.proof, epoch)
-        known = self._decoded.get(message.signed.digest)
-        if known is not None:
-            found += [
-                self._request_claim(one) for one in known[1].requests if one.origin in epoch.keys
-            ]
-        return found
-
-    def admit(self, claims: Iterable[Claim]) -> None:
-        """These were checked, and hold."""
-        self.signatures.admit(claims)
+    def _beat(self, every: int) -> int:
+        """The next tick of those that are so many apart."""
+        return self.now + every - self.now % every
 
 
 __all__ = ["Core", "Decided", "Promises", "Reason", "Refused"]

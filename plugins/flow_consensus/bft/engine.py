@@ -20,10 +20,10 @@ from typing import Any
 
 import attrs
 
-from flow_consensus.bft.agreement import Step
 from flow_consensus.bft.blocks import Block
 from flow_consensus.bft.changes import Changes
 from flow_consensus.bft.core import Decided, Reason
+from flow_consensus.bft.deciding import Step
 from flow_consensus.bft.effects import Ready
 from flow_consensus.bft.epochs import Epoch
 from flow_consensus.bft.messages import (
@@ -86,7 +86,8 @@ class Engine(Changes):
 
     What is public here and in the classes below it is the interface: `tick`, `step`, `propose`, `read`,
     `forget_read`, `change`, `endorsed`, `compact`, `ready`, `persisted`, `disk_failed`, `blocks_read`,
-    `checkpointed`, `piece_stored`, `installed`, `install_failed`, `claims`, `admit`, `know_block`, `status`.
+    `checkpointed`, `piece_stored`, `installed`, `install_failed`, `claims`, `admit`, `know_block`, `calm`,
+    `status`.
     """
 
     def __init__(
@@ -174,6 +175,11 @@ class Engine(Changes):
             return self._refuse(Reason.SIGNATURE, sender)
         self._accuse(evidence)
         return ""
+
+    @property
+    def calm(self) -> int:
+        """Ticks, 1 at least, until one of them may make this node do something of its own."""
+        return self.settings.idle_ticks if self.failed else max(1, self._acts_at() - self.now)
 
     def tick(self) -> None:
         """Time passes: one tick."""

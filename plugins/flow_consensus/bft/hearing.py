@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from flow_consensus.bft.blocks import Evidence, Signed, evidence_of
-from flow_consensus.bft.core import Core, Reason
+from flow_consensus.bft.claims import Claims
+from flow_consensus.bft.core import Reason
 from flow_consensus.bft.messages import Accuse, Proposal, Vote
 from flow_consensus.bft.restored import Restored
 from flow_consensus.bft.settings import EngineSettings
@@ -12,7 +13,7 @@ from flow_consensus.bft.votes import Ballot, Votes
 from flow_consensus.pieces import BadMessage
 
 
-class Hearing(Core):
+class Hearing(Claims):
     """What was said, and what is to be thought of it."""
 
     def __init__(

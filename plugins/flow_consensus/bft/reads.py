@@ -110,6 +110,10 @@ class Reads(Requests):
                 del self._readings[number]
                 self._read_states.append(ReadState(reading.context, self.standing.position))
 
+    def _acts_at(self) -> int:
+        due = super()._acts_at()
+        return min(due, self._beat(self.settings.here_ticks)) if self._readings else due
+
     def _tick_reads(self) -> None:
         if self._readings and self._boot_durable and self.now % self.settings.here_ticks == 0:
             for number, reading in self._readings.items():

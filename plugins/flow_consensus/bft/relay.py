@@ -77,6 +77,10 @@ class Relay(Agreement):
         for vote in told:
             self._broadcast(vote)
 
+    def _acts_at(self) -> int:
+        due = super()._acts_at()
+        return due if self._tell_at is None else min(due, self._tell_at)
+
     def _tick_relay(self) -> None:
         if self._tell_at is not None and self.now >= self._tell_at:
             self._tell_all()

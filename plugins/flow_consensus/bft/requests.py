@@ -184,6 +184,12 @@ class Requests(Catchup):
 
     # ---- time
 
+    def _acts_at(self) -> int:
+        due = super()._acts_at()
+        return (
+            min(due, self._beat(self.settings.here_ticks)) if self._own or len(self.pool) else due
+        )
+
     def _tick_requests(self) -> None:
         """Tell own requests again; pass on others' that wait too long."""
         settings = self.settings

@@ -10,7 +10,7 @@ from random import Random
 import attrs
 
 from flow_consensus.bft import BftSettings
-from flow_consensus.bft.driver.node import open_node
+from flow_consensus.bft.driver.starting import open_node
 from flow_storage.memory import MemoryLog
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.state import Consensus

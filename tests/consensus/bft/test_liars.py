@@ -6,8 +6,8 @@ import pytest
 import trio
 from trio.testing import MockClock
 
-from flow_consensus.bft.driver.node import Bft
 from flow_consensus.bft.driver.settings import BftSettings
+from flow_consensus.bft.driver.states import States
 from flow_consensus.bft.messages import Chunk, Message
 from flow_storage.memory import MemoryLog
 from support.bft.liars import Censor, Equivocator, Silent, corrupted
@@ -94,14 +94,14 @@ async def test_a_state_that_was_not_certified_is_not_taken(
     autojump_clock: MockClock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     settings = BftSettings(voters=ABCD, checkpoint=20, memory=1)
-    gives = Bft._give_chunk
+    gives = States._send
 
-    def give(self: Bft, to: str, chunk: Message) -> None:
-        if self.engine.name == "a" and isinstance(chunk, Chunk):
+    def give(self: States, to: str, chunk: Message) -> None:
+        if self._node.engine.name == "a" and isinstance(chunk, Chunk):
             chunk = corrupted(chunk)
         gives(self, to, chunk)
 
-    monkeypatch.setattr(Bft, "_give_chunk", give)
+    monkeypatch.setattr(States, "_send", give)
     async with open_group(settings=settings) as group:
         await group.stop("d")
         for number in range(60):

@@ -10,8 +10,9 @@ import attrs
 import trio
 
 from flow_consensus.bft import Engine, Event
-from flow_consensus.bft.driver.node import Bft, open_node
+from flow_consensus.bft.driver.node import Bft
 from flow_consensus.bft.driver.settings import BftSettings
+from flow_consensus.bft.driver.starting import open_node
 from flow_storage.memory import MemoryLog
 from flowcore.state import Committed, Installed, Storage
 from support.bft.keys import Signer, public_key

@@ -81,21 +81,21 @@ MUTANTS = (
     ),
     Mutant(
         "the vote is not persisted",
-        "agreement.py",
+        "deciding.py",
         "            self.proposed,\n            self.prevoted,\n",
         '            self.proposed,\n            b"",\n',
         quick=True,
     ),
     Mutant(
         "the lock is not persisted",
-        "agreement.py",
+        "deciding.py",
         "            self.locked_view,\n            self.locked,\n            self.valid_view,\n",
         '            NO_VIEW,\n            b"",\n            self.valid_view,\n',
         quick=True,
     ),
     Mutant(
         "the locked block is not stored",
-        "agreement.py",
+        "deciding.py",
         "            self._tail_entries = self._store(block)\n",
         "            self._tail_entries = []\n",
         quick=True,
@@ -116,7 +116,7 @@ MUTANTS = (
     ),
     Mutant(
         "a restarted node has promised nothing",
-        "agreement.py",
+        "deciding.py",
         "        self.prevoted = promises.prevoted\n",
         '        self.prevoted = b""\n',
     ),

@@ -30,10 +30,16 @@ class Checking:
     """Between the transport and the engine."""
 
     def __init__(
-        self, engine: Engine, step: Callable[[str, Message], None], bad: Callable[[str, str], None]
+        self,
+        engine: Engine,
+        step: Callable[[str, Message], object],
+        turn: Callable[[], None],
+        bad: Callable[[str, str], None],
     ) -> None:
+        """`step` takes a message that was read; `turn` does what follows, where it took a thread."""
         self._engine = engine
         self._step = step
+        self._turn = turn
         self._bad = bad
         self._send, self._receive = trio.open_memory_channel[tuple[str, bytes]](_QUEUE)
         self._thread = trio.CapacityLimiter(1)
@@ -82,6 +88,7 @@ class Checking:
                 self.in_thread += 1
                 self._engine.admit(good)
                 self._step(sender, message)
+                self._turn()
             finally:
                 self._bytes -= len(data)
 

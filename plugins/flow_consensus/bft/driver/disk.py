@@ -23,7 +23,7 @@ class Writer(writing.Writer):
 
     def written(self, number: int) -> None:
         self._node.engine.persisted(number)
-        self._node.wake()
+        self._node.turn()
 
     def full(self) -> None:
         self._node.moved()

@@ -9,13 +9,11 @@ from __future__ import annotations
 
 import logging
 import math
-import time
 from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
-from contextlib import aclosing, asynccontextmanager
+from contextlib import aclosing
 from random import Random
 from typing import Any
 
-import attrs
 import trio
 
 from flow_consensus.bft.driver.barriers import Barriers
@@ -26,17 +24,14 @@ from flow_consensus.bft.driver.members import Changing, KeyOf, followers
 from flow_consensus.bft.driver.port import Transport
 from flow_consensus.bft.driver.proposals import Proposals
 from flow_consensus.bft.driver.settings import TICK, BftSettings
-from flow_consensus.bft.driver.snapshots import Giving, Making, Taking
-from flow_consensus.bft.effects import CheckpointDue, ChunkWanted, Event, Install, Ready
+from flow_consensus.bft.driver.states import States
+from flow_consensus.bft.driver.ticking import Ticking
+from flow_consensus.bft.effects import Event, Ready
 from flow_consensus.bft.engine import Engine
 from flow_consensus.bft.entries import command_of, described
-from flow_consensus.bft.epochs import Epoch
 from flow_consensus.bft.messages import Message, encode
-from flow_consensus.bft.restored import Restored
-from flow_consensus.bft.signing import Sign
 from flow_consensus.pieces import BadMessage, Post
-from flow_consensus.tail import Tail, check_applied
-from flowcore.errors import AssemblyError, StorageError, StorageFailed
+from flow_consensus.tail import Tail
 from flowcore.state import (
     Committed,
     Installed,
@@ -46,14 +41,14 @@ from flowcore.state import (
     SnapshotSource,
     Storage,
 )
-from flowcore.telemetry import Histogram, Reading
+from flowcore.telemetry import Reading
 
 _logger = logging.getLogger(__name__)
 
 _HEARD = 1.0
 """Seconds for which a node counts as there after a message of its own; it says something every 0.25."""
-_LONGEST = 200
-"""Ticks that are made up for after a pause."""
+_AT_ONCE = 64
+"""Messages that are heard before anything is done, at most."""
 _GRAVE = frozenset(("evidence", "accused", "diverged", "snapshot", "cluster", "censored"))
 """Events that somebody should look at."""
 
@@ -82,20 +77,15 @@ class Bft:
         self._told = told
         self._post = Post(transport, chance.getrandbits(60))
         self._wake_up = trio.Event()
-        self._due = math.inf
         self._heard: dict[str, float] = {}
-        self._source: SnapshotSource | None = None
-        self._given, self._taken_in, self._made = Histogram(), Histogram(), Histogram()
-        self._making = Making(engine, storage, self.wake, self._made)
-        self._checkpoints: dict[int, CheckpointDue] = {}
-        self._giving: dict[str, Giving] = {}
-        self._taking: Taking | None = None
+        self._states = States(self, storage, self._post)
         self._nursery: trio.Nursery | None = None
+        self._ticking = Ticking(engine, TICK, lambda: self._proposals.calm)
         self._proposals = Proposals(self)
         self._barriers = Barriers(self)
         self._changing = Changing(self, key_of)
         self._writer = Writer(self, storage, self._was_reset)
-        self._checking = Checking(engine, self._step, self._bad_message)
+        self._checking = Checking(engine, engine.step, self.turn, self._bad_message)
         self._bad = self._leaders = self._longest_turn = 0.0
         self._evidence: list[dict[str, str]] = []
 
@@ -124,21 +114,9 @@ class Bft:
 
     async def committed(self, after: int) -> AsyncGenerator[Sequence[Committed] | Installed]:
         """As `Consensus.committed`; where a checkpoint is due, the state's snapshot is opened in between."""
-        check_applied(after, self._storage.last)
-        async with aclosing(self._tail.follow(after)) as stream:
+        async with aclosing(self._states.followed(self._tail, after)) as stream:
             async for batch in stream:
-                if isinstance(batch, Installed):
-                    yield batch
-                    continue
-                rest = list(batch)
-                while rest:
-                    at = next(
-                        (n for n, one in enumerate(rest, 1) if one.position in self._checkpoints), 0
-                    )
-                    some, rest = (rest[:at], rest[at:]) if at else (rest, [])
-                    yield some  # when more is asked for, all of it is applied
-                    if at:
-                        await self._checkpoint(self._checkpoints.pop(some[-1].position))
+                yield batch
 
     async def change_voters(
         self, *, add: Sequence[str] = (), remove: Sequence[str] = (), promote: Sequence[str] = ()
@@ -163,7 +141,7 @@ class Bft:
 
     def snapshots_from(self, source: SnapshotSource) -> None:
         """Where the state's snapshots come from, for checkpoints."""
-        self._source = source
+        self._states.come_from(source)
 
     def describe(self, position: int) -> SnapshotInfo:
         """As `Describes.describe`; a snapshot that was taken by hand proves nothing to others."""
@@ -193,7 +171,7 @@ class Bft:
     def measure(self, name: str) -> Iterator[Reading]:
         """Its metrics."""
         del name
-        return of_bft(self.status(), self._proposals.took, self._made, self._taken_in)
+        return of_bft(self.status(), self._proposals.took, self._states.made, self._states.taken)
 
     def status(self) -> dict[str, Any]:
         """Where it is, who leads, who has lied."""
@@ -239,10 +217,7 @@ class Bft:
             "signatures": self.engine.signatures.checked,
             "checked_in_thread": self._checking.in_thread,
             "dropped": self._checking.dropped,
-            "snapshots": {
-                "made": attrs.asdict(self._made.durations()),
-                "taken": attrs.asdict(self._taken_in.durations()),
-            },
+            "snapshots": self._states.status(),
             **self._proposals.status(),
             "storage": self._storage.status(),
         }
@@ -289,13 +264,10 @@ class Bft:
         except BadMessage as error:
             self._bad_message(sender, str(error))
             return
+        self._ticking.catch_up()
         self._heard[sender] = trio.current_time()
         if whole is not None:
             self._checking.take(sender, whole)
-
-    def _step(self, sender: str, message: Message) -> None:
-        self.engine.step(sender, message)
-        self.wake()
 
     def _bad_message(self, sender: str, why: str) -> None:
         self._bad += 1
@@ -305,39 +277,41 @@ class Bft:
 
     async def run(self, *, task_status: trio.TaskStatus[None] = trio.TASK_STATUS_IGNORED) -> None:
         """Take part, until cancelled."""
-        self._due = trio.current_time() + TICK
+        self._ticking.begin()
         try:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
+                self._states.run_in(nursery)
                 nursery.start_soon(self._writer.run)
                 nursery.start_soon(self._checking.run)
                 nursery.start_soon(self._receiving)
-                nursery.start_soon(self._ticking)
+                nursery.start_soon(self._tick)
                 task_status.started()
                 while True:
                     await self._wake_up.wait()
                     self._wake_up = trio.Event()
-                    self._turn(nursery)
+                    self.turn()
         finally:
             self._nursery = None
+            self._states.run_in(None)
             self._stop("the node is being stopped", unknown="the node was stopped meanwhile")
 
     async def _receiving(self) -> None:
+        transport = self._transport
         while True:
-            self.received(*await self._transport.receive())
+            self.received(*await transport.receive())
+            for _ in range(min(transport.waiting, _AT_ONCE)):
+                self.received(*await transport.receive())
+            self.turn()
+            if transport.waiting:
+                await trio.lowlevel.checkpoint()  # others have something to do, too
 
-    async def _ticking(self) -> None:
+    async def _tick(self) -> None:
         while True:
-            await trio.sleep_until(self._due)
-            behind = math.floor((trio.current_time() - self._due) / TICK) + 1
-            if behind > _LONGEST:
-                self._due += (behind - _LONGEST) * TICK
-            # after a pause, some at a time: between them, what was said meanwhile is heard
-            for _ in range(min(behind, 5)):
-                self._due += TICK
-                self.engine.tick()
+            await self._ticking.wait()
+            self._ticking.tell()
             self._proposals.tick()
-            self.wake()
+            self.turn()
 
     def _stop(self, why: str, *, unknown: str) -> None:
         self.stopped = self.stopped or f"no commands are taken: {why}"
@@ -345,13 +319,18 @@ class Bft:
         self._barriers.stop()
         self.moved()
 
-    def _turn(self, nursery: trio.Nursery) -> None:
+    def turn(self) -> None:
         """Give the engine what waits, and do what it wants, until it wants nothing."""
+        nursery = self._nursery
+        if nursery is None:
+            return
+        self._ticking.catch_up()
         self._barriers.offer()
         self._proposals.offer()
         while ready := self.engine.ready():
             self._do(ready, nursery)
             self._proposals.offer()
+        self._ticking.hurry()
 
     def _do(self, ready: Ready, nursery: trio.Nursery) -> None:
         last: Message | None = None
@@ -364,8 +343,6 @@ class Bft:
             self._writer.put(ready.write)
         for event in ready.events:
             self._note(event)
-        for due in ready.checkpoints:
-            self._checkpoints[due.position] = due
         if ready.committed:
             self._commit(ready.committed)
         for settled in ready.settled:
@@ -376,13 +353,7 @@ class Bft:
             self._barriers.settled(read)
         for wanted in ready.blocks_wanted:
             nursery.start_soon(self._writer.blocks, wanted)
-        for chunk in ready.chunks_wanted:
-            self._give(chunk, nursery)
-        if ready.install is not None:
-            self._take(ready.install, nursery)
-        for piece in ready.pieces:
-            if self._taking is not None:
-                self._taking.feed(piece)
+        self._states.do(ready, nursery)
         if self.engine.failed and not self.stopped:
             self._stop(self.engine.failed, unknown=self.engine.failed)
 
@@ -403,97 +374,5 @@ class Bft:
     def _was_reset(self, position: int) -> None:
         """The log is gone, and the snapshot in its place: who follows gets that."""
         self._tail.clear(position)
-        self._checkpoints.clear()
+        self._states.forget()
         self.moved()
-
-    # ---- snapshots
-
-    async def _checkpoint(self, due: CheckpointDue) -> None:
-        """The state is exactly as it is after a block: open its snapshot, store it meanwhile."""
-        # one at a time, and none left out: it takes a quorum of the same one
-        await self._making.idle.wait()
-        if self._source is None or self._nursery is None:
-            return
-        await self._nursery.start(self._making.run, due, self._source)
-
-    def _give(self, wanted: ChunkWanted, nursery: trio.Nursery) -> None:
-        held = self._storage.snapshot
-        if held is None or held.term != wanted.height:
-            return  # another one by now: it is offered when blocks are asked for again
-        giving = self._giving.get(wanted.to)
-        if giving is None or giving.done or giving.height != wanted.height:
-            giving = Giving(wanted.to, wanted.height, self._storage, self._give_chunk)
-            self._giving[wanted.to] = giving
-            nursery.start_soon(giving.run)
-        giving.want(wanted)
-
-    def _give_chunk(self, to: str, chunk: Message) -> None:
-        self._post.send(to, encode(chunk))
-
-    def _take(self, install: Install, nursery: trio.Nursery) -> None:
-        if self._taking is not None:
-            self._taking.scope.cancel()
-        self._taking = Taking(install, self.engine, self._storage, self.wake, self._taken_in)
-        nursery.start_soon(self._intake, self._taking)
-
-    async def _intake(self, taking: Taking) -> None:
-        try:
-            await taking.run()
-        except StorageFailed as error:
-            self.disk_failed(error)
-        except StorageError as error:
-            _logger.error("a snapshot could not be stored: %s", error)
-        finally:
-            if self._taking is taking:
-                self._taking = None
-
-
-@asynccontextmanager
-async def open_node(
-    name: str,
-    settings: BftSettings,
-    storage: Storage,
-    transport: Transport,
-    chance: Random,
-    *,
-    sign: Sign,
-    key_of: KeyOf,
-    told: Told = lambda event: None,
-    engine: Callable[..., Engine] = Engine,
-) -> AsyncGenerator[Bft]:
-    """A node of a cluster. Raises UntrustedFile, with the reason, for a log that no engine has written.
-
-    `sign` signs as this node; `key_of` gives the public key of a node by its name. `engine` makes the engine:
-    a test may give one that lies.
-    """
-    genesis = None
-    if not storage.hard_state:
-        keys = {one: key_of(one) for one in settings.voters}
-        genesis = Epoch.first(keys, exclude=settings.exclude, checkpoint=settings.checkpoint)
-    restored = Restored(
-        genesis,
-        settings.cluster,
-        storage.hard_state,
-        storage.compacted,
-        storage.snapshot,
-        node=name,
-    )
-    at = max(restored.first, storage.compacted[0] + 1)
-    while at <= storage.last:
-        some = await storage.read(at, storage.last, 4 * 2**20)
-        restored.add(some)
-        at += len(some)
-    known = restored.standing.epoch.keys.get(name)
-    if known is not None and known != key_of(name):
-        raise AssemblyError(
-            f"the other voters know {name!r} by another key than that of its certificate: take the"
-            " certificate that it had, or have it removed and added anew"
-        )
-    boot = int(time.time())
-    made = engine(name, restored, sign, settings.engine(), boot=boot)
-    bft = Bft(made, storage, transport, settings, chance, key_of, told)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(bft.run)
-        bft.wake()
-        yield bft
-        nursery.cancel_scope.cancel()

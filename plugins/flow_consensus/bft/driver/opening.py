@@ -9,8 +9,8 @@ from contextlib import asynccontextmanager
 
 import attrs
 
-from flow_consensus.bft.driver.node import open_node
 from flow_consensus.bft.driver.settings import BftSettings
+from flow_consensus.bft.driver.starting import open_node
 from flow_consensus.bft.effects import Event
 from flow_consensus.bft.engine import Engine
 from flowcore.agents import ConsensusNoted

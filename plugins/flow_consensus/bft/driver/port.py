@@ -27,6 +27,11 @@ class Transport(Protocol):
         """The next message: from whom, and what. Those of one sender come in order, or not at all."""
         ...
 
+    @property
+    def waiting(self) -> int:
+        """Messages that have come and were not received yet."""
+        ...
+
 
 class Node(Protocol):
     """A driver, as its parts see it."""
@@ -44,6 +49,10 @@ class Node(Protocol):
 
     def wake(self) -> None:
         """There is something for the engine to do."""
+        ...
+
+    def turn(self) -> None:
+        """The engine has heard something: do at once what it wants."""
         ...
 
     def lonely(self) -> str:

@@ -18,6 +18,9 @@ from flowcore.telemetry import Histogram
 
 LARGEST = 32 * 2**20
 """Bytes of one command."""
+_SOME = 5
+"""Ticks after which it is looked at what was asked for."""
+_MANY = 1000
 
 
 @attrs.define(eq=False)
@@ -40,6 +43,13 @@ class Proposals:
         """When a request was signed last."""
         self._taken = self._requests = self._largest = 0
         self.took = Histogram()
+
+    @property
+    def calm(self) -> int:
+        """Ticks until there may be something to do."""
+        if self._waiting:
+            return 1
+        return _SOME if self._asked else _MANY
 
     def status(self) -> dict[str, Any]:
         return {
