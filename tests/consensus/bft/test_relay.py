@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from flow_consensus.bft import EngineSettings, Kind, Message, Reason
+from flow_consensus.bft import EngineSettings, Kind, Message, Reason, decode
 from flow_consensus.bft.messages import Proposal, Quorum, Vote
 from support.bft.table import ABCD, Table
 
@@ -41,6 +41,60 @@ def test_while_all_goes_well_the_leader_alone_is_told(
     found = kinds(table)
     assert found["Vote"] + found["Quorum"] == most
     assert all(seat.engine.view == 0 for seat in table.seats.values())
+
+
+def _said_by(table: Table, sender: str, to: str) -> list[str]:
+    """What one has told another, by kind: precommits that are passed on are "decided"."""
+    found = []
+    for who, whom, message in table.said:
+        if (who, whom) == (sender, to):
+            precommits = isinstance(message, Quorum) and message.certificate.kind == Kind.PRECOMMIT
+            found.append("decided" if precommits else type(message).__name__)
+    return found
+
+
+def _with_more_waiting() -> Table:
+    """Height 1 is decided at its leader, which writes the next proposal, and does not get on with it."""
+    table = Table(settings=EngineSettings(batch_entries=1))
+    table["a"].propose([b"x"])
+    table["a"].propose([b"y"])
+    while table["a"].standing.height == 0:
+        for name in ABCD:
+            table.seats[name].holds = False
+            while table.ready(name):
+                if name == "a" and table["a"].standing.height:
+                    table.seats["a"].holds = True
+        queue, table._queue = table._queue, []
+        for sender, to, data in queue:
+            table[to].step(sender, decode(data))
+    table.seats["a"].holds = True
+    table.ready("a")
+    return table
+
+
+def test_precommits_go_with_the_next_proposal_where_there_is_one() -> None:
+    table = _with_more_waiting()
+    assert table["a"].proposed
+    assert "decided" not in _said_by(table, "a", "b")
+    table.said.clear()
+    table.seats["a"].holds = False
+    table.persist("a")
+    table.settle()
+    assert _said_by(table, "a", "b")[:2] == ["decided", "Proposal"]
+    assert _said_by(table, "a", "b")[-1] == "decided", "nothing waits any more: at once"
+    assert all(table.seats[name].commands == [b"x", b"y"] for name in ABCD)
+
+
+def test_precommits_do_not_wait_for_a_disk() -> None:
+    table = _with_more_waiting()
+    table.tick(EngineSettings().vote_ticks)
+    assert _said_by(table, "a", "b").count("decided") == 1
+    assert all(table.seats[name].commands == [b"x"] for name in "bcd")
+    table.seats["a"].holds = False
+    table.persist("a")
+    table.settle()
+    assert all(table.seats[name].commands == [b"x", b"y"] for name in ABCD)
+    assert table["b"].standing.leader == "a"
 
 
 def test_who_leads_and_passes_nothing_on_is_not_waited_for() -> None:
