@@ -5,6 +5,7 @@ from __future__ import annotations
 import pathlib
 import random
 import threading
+import weakref
 from collections.abc import Mapping
 from typing import Any
 
@@ -184,3 +185,16 @@ async def test_what_is_left_of_a_front_is_copied_beside_the_event_loop(
         await index.settle()
     assert len(threads) > 2
     assert loop not in threads
+
+
+async def test_what_a_merge_was_made_of_is_let_go_of_in_a_thread(tmp_path: pathlib.Path) -> None:
+    loop, where = threading.get_ident(), []
+    async with local("hnsw f16", tmp_path).open_index("a", space()) as index:
+        for start in range(0, 64, 8):
+            await index.add(np.arange(start, start + 8), vectors(8, start))
+            for one in index.segments:
+                weakref.finalize(one, lambda: where.append(threading.get_ident()))
+                del one
+            await index.settle()
+    assert index.status()["merged"]
+    assert any(thread != loop for thread in where)
