@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _PAGE = 200
+_TEXTS = 50
+"""Patterns whose texts are read without others having their turn: less than a millisecond."""
 TOLD = 5
 """Patterns that a route tells of as reasons."""
 _LATER = 1000
@@ -196,6 +198,15 @@ class Learning:
         if unknown:
             shelf.remember(await self._state.patterns(unknown, level=_stale()))
         return near
+
+    async def bring_texts(self) -> None:
+        """Have the texts of patterns at hand after a start, a few at a time, so that no route asks the store."""
+        shelf = self._following.shelf(ROUTES)
+        latest = shelf.latest()
+        for start in range(0, len(latest), _TEXTS):
+            some = [one for one in latest[start : start + _TEXTS].tolist() if not shelf.text(one)]
+            if some:
+                shelf.remember(await self._state.patterns(some, level=_stale()))
 
     def text_of(self, id_: int) -> str:
         """The beginning of the text of a pattern that was near lately; empty if it is gone."""

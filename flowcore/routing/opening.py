@@ -78,6 +78,7 @@ async def open_router(
         async with trio.open_nursery() as nursery:
             nursery.start_soon(following.run)
             nursery.start_soon(learning.run)
+            nursery.start_soon(learning.bring_texts)
             nursery.start_soon(memory.run)
             nursery.start_soon(_watch_drift, router, learning, settings)
             try:

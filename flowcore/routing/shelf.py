@@ -144,6 +144,11 @@ class Shelf:
         """The text of a pattern, if it is remembered."""
         return self._texts.get(id_)
 
+    def latest(self) -> Ids:
+        """The ids of the patterns that came last, as many as texts may be at hand."""
+        ids = self._facts.now.ids
+        return ids[max(0, len(ids) - self._most_texts) :]
+
     def remember(self, patterns: Sequence[Pattern]) -> None:
         """Have the texts of patterns at hand; where there are too many, the first are forgotten."""
         for one in patterns:

@@ -24,6 +24,7 @@ from flowcore.errors import (
     TooLarge,
     UnknownTarget,
 )
+from flowcore.routing import ROUTES
 from flowcore.routing.files import read_kept
 
 TOOLS = '''
@@ -158,6 +159,20 @@ async def test_feedback_changes_what_is_found_at_once_and_for_good(tmp_path: pat
         assert again.ranked[0].expert == "desk.translate"
         assert again.lessons == 1
         assert abs(again.ranked[0].probability - after.ranked[0].probability) < 1e-6
+
+
+async def test_texts_are_at_hand_after_a_start_without_asking_the_store(
+    tmp_path: pathlib.Path,
+) -> None:
+    texts = [f"a letter to number {number}" for number in range(120)]
+    async with open_flow(configured(tmp_path)) as flow:
+        await flow.wait_settled()
+        for text in texts:
+            await flow.router.teach(text, "desk.translate")
+    async with open_flow(configured(tmp_path)) as flow:
+        shelf = flow.router.learning._following.shelf(ROUTES)
+        await flow.router.learning.bring_texts()
+        assert [shelf.text(id_) for id_ in shelf.latest().tolist()] == texts
 
 
 async def test_what_was_wrong_sinks(tmp_path: pathlib.Path) -> None:
