@@ -200,7 +200,7 @@ class Learning:
         return near
 
     async def bring_texts(self) -> None:
-        """Have the texts of patterns at hand after a start, a few at a time, so that no route asks the store."""
+        """Have texts of patterns at hand after a start, a few at a time, so that no route asks the store."""
         shelf = self._following.shelf(ROUTES)
         latest = shelf.latest()
         for start in range(0, len(latest), _TEXTS):
