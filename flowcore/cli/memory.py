@@ -53,12 +53,13 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     search.add_argument("--before", metavar="TIME", help="put before")
     get = actions.add_parser("get", parents=[space], help="what was put under a key")
     get.add_argument("key")
-    get.add_argument(
-        "--level",
-        choices=("linearizable", "leased", "stale"),
-        default="linearizable",
-        help="what the answer is worth; stale: what this node has, whoever else is there",
-    )
+    for read in (search, get):
+        read.add_argument(
+            "--level",
+            choices=("linearizable", "leased", "stale"),
+            default="linearizable",
+            help="what the answer is worth; stale: what this node has, whoever else is there",
+        )
     delete = actions.add_parser("delete", parents=[space], help="forget what is under a key")
     delete.add_argument("key")
 
@@ -71,6 +72,9 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     actions.add_parser(
         "reembed", parents=[common], help="embed anew what another embedder has embedded"
     )
+
+
+_STALE = "\n(stale: what this node has, and others may have more)"
 
 
 def memory(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
@@ -99,12 +103,15 @@ def _search(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
     for name in ("after", "before"):
         if getattr(options, name) is not None:
             arguments[name] = getattr(options, name)
+    if options.level != "linearizable":
+        arguments["level"] = options.level
     done = called(node, "memory.search", arguments)
     rows = [
         [f"{one['similarity']:.3f}", one["key"], one["time"][:19], one["text"][:100]]
         for one in done["found"]
     ]
-    return done, table(["similar", "key", "put", "text"], rows) if rows else "nothing is like it"
+    text = table(["similar", "key", "put", "text"], rows) if rows else "nothing is like it"
+    return done, f"{text}{_STALE if done.get('level') == 'stale' else ''}"
 
 
 def _get(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
@@ -113,8 +120,7 @@ def _get(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
         arguments["level"] = options.level
     done = called(node, "memory.get", arguments)
     value = f"\n{json.dumps(done['value'])}" if "value" in done else ""
-    stale = "\n(stale: what this node has, and others may have more)"
-    return done, f"{done['text']}{value}{stale if done.get('level') == 'stale' else ''}"
+    return done, f"{done['text']}{value}{_STALE if done.get('level') == 'stale' else ''}"
 
 
 def _delete(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:

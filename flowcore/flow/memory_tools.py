@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import re
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from flowcore.envelope import Envelope
 from flowcore.errors import InvalidArguments, PermissionDenied
@@ -12,6 +12,9 @@ from flowcore.flow.node import Flow
 from flowcore.flow.routing_tools import router_of
 from flowcore.native import CallContext, ToolError, tool
 from flowcore.routing import ROUTES, Memory, Remembered
+
+if TYPE_CHECKING:
+    from flowcore.state import ReadLevel
 
 MEMORY = "memory"
 Level = Literal["linearizable", "leased", "stale"]
@@ -91,6 +94,7 @@ class MemoryTools:
         before: str | float | None = None,
         where: dict[str, Any] | None = None,
         least: float | None = None,
+        level: Level = "linearizable",
     ) -> dict[str, Any]:
         """Find what is like a text by meaning, best first.
 
@@ -102,8 +106,11 @@ class MemoryTools:
             before: Only what was put before this time.
             where: Only what has these members in its value.
             least: Only what is at least so similar, -1 to 1.
+            level: What the answer is worth: linearizable, all that was acknowledged before; leased, the
+                same as far as clocks run alike; stale, what this node has, which may be of before.
         """
         name = self._namespace(context.envelope, namespace)
+        worth, marked = _worth(level)
         hits = await self._memory.search(
             name,
             query,
@@ -112,9 +119,11 @@ class MemoryTools:
             before=_time("before", before),
             where=where or {},
             least=least,
+            level=worth,
         )
         return {
             "namespace": name,
+            **marked,
             "found": [{**_told(one), "similarity": round(score, 4)} for one, score in hits],
         }
 
@@ -135,13 +144,10 @@ class MemoryTools:
                 same as far as clocks run alike; stale, what this node has, which may be of before.
         """
         name = self._namespace(context.envelope, namespace)
-        from flowcore.state import ReadLevel
-
-        worth = ReadLevel(level)
+        worth, marked = _worth(level)
         one = await self._memory.get(name, key, level=worth)
-        marked = {} if worth is ReadLevel.LINEARIZABLE else {"level": level}
         if one is None:
-            known = ", as far as this node knows (stale)" if worth is ReadLevel.STALE else ""
+            known = ", as far as this node knows (stale)" if level == "stale" else ""
             raise ToolError(f"there is nothing under {key[:200]!r} in {name!r}{known}")
         return {**_told(one), **marked}
 
@@ -163,6 +169,13 @@ class MemoryTools:
         name = self._namespace(context.envelope, namespace)
         gone = await self._memory.delete(name, key, if_version=if_version)
         return {"namespace": name, "key": key, "deleted": gone}
+
+
+def _worth(level: Level) -> tuple[ReadLevel, dict[str, str]]:
+    """What a read is worth, and the mark of an answer that may lack what was acknowledged."""
+    from flowcore.state import ReadLevel
+
+    return ReadLevel(level), {} if level == "linearizable" else {"level": level}
 
 
 def _told(one: Remembered) -> dict[str, Any]:

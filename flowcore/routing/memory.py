@@ -183,18 +183,25 @@ class Memory:
         before: float | None = None,
         where: Mapping[str, Any] | None = None,
         least: float | None = None,
+        level: ReadLevel | None = None,
     ) -> list[tuple[Remembered, float]]:
         """What is like a text, best first, each with its similarity: at most `k`.
 
         Only what was put from `after` on and before `before`, whose value has all members of `where`, and
-        that is at least so similar. Raises InvalidArguments, OtherEmbedder, EmbeddingFailed.
+        that is at least so similar. `level` is as for `get`. Raises InvalidArguments, OtherEmbedder,
+        EmbeddingFailed; StateUnavailable, but where stale.
         """
+        from flowcore.state import ReadLevel
+
         began = trio.current_time()
         self.check_text(query)
         self.check_embedder()
         if not 1 <= k <= self._settings.results:
             raise InvalidArguments(f"expected a k of 1 to {self._settings.results}, not {k}")
         (vector,) = await self._embedder.embed([query])
+        level = level or ReadLevel.LINEARIZABLE
+        if level is not ReadLevel.STALE:
+            await self._following.wait_followed(await self._state.wait_readable(level))
         asked = k if not where else max(_WIDEN * k, _LEAST)
         while True:
             hits = await self._hits(namespace, query, vector, asked, after, before)

@@ -80,13 +80,18 @@ class Readable:
             await self._changed.wait()
         return self._position
 
-    async def _ready(self, level: ReadLevel) -> None:
+    async def wait_readable(self, level: ReadLevel) -> int:
+        """Wait until what is applied here is enough for a read of this level; how far that is, at least.
+
+        Raises StateUnavailable, but where stale.
+        """
         if level is ReadLevel.STALE:
-            return
+            return self._position
         barrier = await self._consensus.read_barrier(leased=level is ReadLevel.LEASED)
         while self._position < barrier:
             self._refuse_stuck()
             await self._changed.wait()
+        return barrier
 
     def _refuse_stuck(self) -> None:
         """Raises StateUnavailable while what is committed cannot be applied here."""
@@ -102,7 +107,7 @@ class Readable:
         self._changed = trio.Event()
 
     async def _read(self, level: ReadLevel, work: Callable[[sqlite3.Connection], T]) -> T:
-        await self._ready(level)
+        await self.wait_readable(level)
 
         def read() -> T:
             with self._file.reading() as connection:

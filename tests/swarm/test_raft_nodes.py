@@ -114,6 +114,8 @@ async def test_what_one_node_keeps_every_node_has_also_when_one_is_lost(
         alpha, beta, gamma = (made.flows[name] for name in NAMES)
         await keep(alpha, "ferry", "the ferry leaves at noon")
         for flow in (beta, gamma):
+            ((hit, _),) = await flow.memory.search("shared", "when does the ferry leave")
+            assert hit.key == "ferry"
             kept = await flow.memory.get("shared", "ferry")
             assert kept is not None
             assert kept.text == "the ferry leaves at noon"
@@ -123,7 +125,9 @@ async def test_what_one_node_keeps_every_node_has_also_when_one_is_lost(
         assert kept is not None
         assert kept.text == "the train leaves at one"
         alpha = await made.start("alpha")
-        await keep(alpha, "bus", "the bus leaves at two")
+        await keep(beta, "bus", "the bus leaves at two")
+        found = await alpha.call("memory.search", {"query": "the bus leaves at two", "k": 1})
+        assert found.structured["found"][0]["key"] == "bus"
         kept = await alpha.memory.get("shared", "train")
         assert kept is not None
         assert kept.text == "the train leaves at one"
@@ -132,10 +136,17 @@ async def test_what_one_node_keeps_every_node_has_also_when_one_is_lost(
         for level in ("linearizable", "leased"):  # what a minority cannot tell
             with pytest.raises(StateUnavailable):
                 await gamma.call("memory.get", {"key": "train", "level": level})
+            with pytest.raises(StateUnavailable):
+                await gamma.call("memory.search", {"query": "train", "level": level})
         told = await gamma.call("memory.get", {"key": "train", "level": "stale"})
         assert (told.structured["text"], told.structured["level"]) == (kept.text, "stale")
+        found = await gamma.call("memory.search", {"query": "the train", "level": "stale"})
+        assert found.structured["level"] == "stale"
+        assert found.structured["found"][0]["key"] == "train"
         said = await ctl(gamma, "memory", "get", "train", "--level", "stale")
         assert said.startswith(f"{kept.text}\n(stale: ")
+        said = await ctl(gamma, "memory", "search", "the train", "--level", "stale")
+        assert "\n(stale: " in said
 
 
 async def ctl(flow: Flow, *words: str) -> str:
