@@ -23,6 +23,11 @@ class Wakeup:
             self._task = None
             trio.lowlevel.reschedule(task)
 
+    @property
+    def waited(self) -> bool:
+        """Whether a task is in `wait`, and nothing has let it go on yet."""
+        return self._task is not None
+
     async def wait(self) -> None:
         """Wait for `set`. No checkpoint if it came before. One task at a time may wait."""
         if self._set:

@@ -115,13 +115,17 @@ class SocketWire:
             self.pace.took(came)
             return came
 
-    async def send(self, data: bytes) -> bool:
+    def send_now(self, data: bytes) -> int:
+        """How many bytes of it the network takes without waiting. Raises trio.BrokenResourceError."""
         try:
-            sent = self._socket.send(data)
+            return self._socket.send(data)
         except BlockingIOError:
-            sent = 0
+            return 0
         except OSError as error:
             raise trio.BrokenResourceError(f"the connection was lost: {error}") from error
+
+    async def send(self, data: bytes) -> bool:
+        sent = self.send_now(data)
         if sent == len(data):
             return True
         await self._send_rest(memoryview(data)[sent:])

@@ -1,12 +1,17 @@
 """The one thread that touches a file: what is to be done goes in, in order, and comes back with little ado.
 
-`trio.to_thread.run_sync` names a thread, copies a context and takes a limiter's token for each call: twice
-what the way there and back costs here, and a commit goes this way twice on each node.
+`trio.to_thread.run_sync` names a thread, copies a context and takes a limiter's token for each call, and what
+comes back goes through the queue of `run_sync_soon` and one more turn of the scheduler: three times what the
+way there and back costs here, and a commit goes this way twice on each node. Here a pipe tells that something
+is done, and one of those who wait watches it for all.
 """
 
 from __future__ import annotations
 
+import os
 import threading
+import weakref
+from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from queue import SimpleQueue
@@ -18,57 +23,107 @@ T = TypeVar("T")
 
 
 class _Job:
-    """What is to be done, for whom, and what came of it."""
+    """What is being done, who waits for it, and what came of it."""
 
-    __slots__ = ("error", "task", "value", "work")
+    __slots__ = ("done", "error", "task", "told", "value", "work")
 
-    def __init__(self, work: Callable[[], Any], task: trio.lowlevel.Task | None) -> None:
+    def __init__(self, work: Callable[[], Any], *, told: bool) -> None:
         self.work = work
-        self.task = task
+        self.told = told
+        """Whether somebody is told that it is done."""
+        self.task: trio.lowlevel.Task | None = None
+        """Who waits for that while another one watches the pipe."""
+        self.done = False
         self.value: Any = None
         self.error: BaseException | None = None
+
+    def wake(self) -> None:
+        """Let who waits look again."""
+        task, self.task = self.task, None
+        if task is not None:
+            trio.lowlevel.reschedule(task)
 
 
 class FileThread:
     """A thread of its own for work that blocks, a piece at a time. Ended by `end`."""
 
     def __init__(self, name: str) -> None:
-        """`name` is what a debugger shows. In a trio task only."""
-        self._token = trio.lowlevel.current_trio_token()
+        """`name` is what a debugger shows."""
         self._jobs: SimpleQueue[_Job | None] = SimpleQueue()
+        self._under_way: deque[_Job] = deque()
+        """Those that are told of, in order: the first is done first."""
+        self._watched = False
+        """Whether one of those who wait watches the pipe."""
+        self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
+        weakref.finalize(self, os.close, self._read)  # the thread has ended then: it holds this
         # a daemon: a program that dies does not wait for it, nor for a disk that hangs
-        threading.Thread(target=self._work, name=name, daemon=True).start()
+        self.thread = threading.Thread(target=self._work, name=name, daemon=True)
+        self.thread.start()
 
     async def run(self, work: Callable[[], T]) -> T:
         """What `work` gives or raises, after all that was asked for before. Not cancelled once begun."""
         await trio.lowlevel.checkpoint_if_cancelled()
-        job = _Job(work, trio.lowlevel.current_task())
+        job = _Job(work, told=True)
+        self._under_way.append(job)
         self._jobs.put(job)
-        await trio.lowlevel.wait_task_rescheduled(_not_now)
+        with trio.CancelScope(shield=True):
+            while not job.done:
+                if self._watched:
+                    job.task = trio.lowlevel.current_task()
+                    await trio.lowlevel.wait_task_rescheduled(_not_now)
+                else:
+                    await self._watch()
+        self._tell()
         if job.error is not None:
             error, job.error = job.error, None  # else it would hold itself by its traceback
             raise error
         return cast(T, job.value)
 
+    async def _watch(self) -> None:
+        """Wait until something is done."""
+        self._watched = True
+        try:
+            await trio.lowlevel.wait_readable(self._read)
+        finally:
+            self._watched = False
+        with suppress(BlockingIOError):
+            os.read(self._read, 4096)
+        self._tell()
+
+    def _tell(self) -> None:
+        """Wake those whose work is done; of those who still wait the first is to watch."""
+        under_way = self._under_way
+        while under_way and under_way[0].done:
+            under_way.popleft().wake()
+        if not self._watched:
+            for one in under_way:
+                if one.task is not None:
+                    one.wake()
+                    break
+
     def later(self, work: Callable[[], None]) -> None:
         """Have something done that nobody waits for, and that raises nothing."""
-        self._jobs.put(_Job(work, None))
+        self._jobs.put(_Job(work, told=False))
 
     def end(self) -> None:
         """No more comes; the thread ends once it has done what was asked for."""
         self._jobs.put(None)
 
     def _work(self) -> None:
-        take, tell = self._jobs.get, self._token.run_sync_soon
-        while (job := take()) is not None:
-            try:
-                job.value = job.work()
-            except BaseException as error:  # whoever waits for it gets it
-                job.error = error
-            if job.task is not None:
-                with suppress(trio.RunFinishedError):  # nobody is left who waits
-                    tell(trio.lowlevel.reschedule, job.task)
-            del job  # nothing is held while there is nothing to do
+        take, pipe = self._jobs.get, self._write
+        try:
+            while (job := take()) is not None:
+                try:
+                    job.value = job.work()
+                except BaseException as error:  # whoever waits for it gets it
+                    job.error = error
+                if job.told:
+                    job.done = True
+                    with suppress(BlockingIOError):  # a full pipe tells as much
+                        os.write(pipe, b"\0")
+                del job  # nothing is held while there is nothing to do
+        finally:
+            os.close(pipe)
 
 
 def _not_now(_: object) -> trio.lowlevel.Abort:

@@ -7,7 +7,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
 from flowcore.http.wakeup import Wakeup
-from flowcore.swarm.interfaces import MOST_MESSAGE, Lane, Overlay
+from flowcore.swarm.interfaces import MOST_MESSAGE, Lane, Overlay, Receiver
 
 AROUND = 4096
 """Bytes of a message that are kept for what is around it on its way."""
@@ -26,6 +26,7 @@ class Channel:
         self._most_waiting = waiting
         self._arrived: deque[tuple[str, bytes]] = deque()
         self._more = Wakeup()
+        self._receiver: Receiver | None = None
         self.dropped = 0
         """Messages that came while too many waited."""
 
@@ -47,8 +48,20 @@ class Channel:
         """Messages that have come and were not received yet."""
         return len(self._arrived)
 
+    def hand_to(self, receiver: Receiver) -> None:
+        """Give what comes to a receiver at once, in the task of its link, and do not have it wait here.
+
+        It must be quick, and raise nothing. What waits already it gets first.
+        """
+        self._receiver = receiver
+        while self._arrived:
+            receiver(*self._arrived.popleft())
+
     def taken(self, node: str, message: bytes) -> None:
         """A message has come: the receiver of the topic."""
+        if self._receiver is not None:
+            self._receiver(node, message)
+            return
         if len(self._arrived) >= self._most_waiting:
             self.dropped += 1
             return

@@ -122,6 +122,9 @@ class Wire(Protocol):
     async def receive(self) -> bytes: ...
     async def records(self) -> list[bytes]: ...
     async def send(self, data: bytes) -> bool: ...
+    @property
+    def prompt(self) -> bool: ...
+    def send_now(self, data: bytes) -> bool: ...
     async def close(self, *, polite: bool) -> None: ...
 
 
@@ -183,6 +186,16 @@ class Weathered:
             self._nursery.start_soon(self._send_out, receive)
         await self._outgoing.send((self._weather.due(self._node, "out", trio.current_time()), data))
         return False
+
+    @property
+    def prompt(self) -> bool:
+        """Whether `send_now` may be asked: in fair weather, where the wire lets it be."""
+        fair = self._weather.fair and self._outgoing is None and self._failure is None
+        return fair and self._wire.prompt
+
+    def send_now(self, data: bytes) -> bool:
+        """As the wire does."""
+        return self._wire.send_now(data)
 
     async def _send_out(self, receive: trio.MemoryReceiveChannel[tuple[float, bytes]]) -> None:
         with self._scopes[1], receive:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import threading
 
 import pytest
@@ -82,3 +84,39 @@ def test_nobody_has_to_be_there_any_more() -> None:
     trio.run(main)
     may_end.set()
     assert ended.wait(10)
+
+
+async def test_who_gives_up_before_it_is_begun_keeps_nobody_from_being_told() -> None:
+    """Many ask for work in one file, some with a deadline that is over: the others all get theirs."""
+    thread, got = FileThread("a file"), []
+
+    async def ask(number: int) -> None:
+        for turn in range(20):
+            with trio.CancelScope() as scope:
+                if (number + turn) % 3 == 0:
+                    scope.cancel()
+                got.append(await thread.run(lambda: (number, turn)))  # noqa: B023
+            if turn % 5 == number:
+                await trio.lowlevel.checkpoint()
+
+    with trio.fail_after(30):
+        async with trio.open_nursery() as nursery:
+            for number in range(10):
+                nursery.start_soon(ask, number)
+    assert sorted(got) == sorted(
+        (number, turn) for number in range(10) for turn in range(20) if (number + turn) % 3
+    )
+    thread.end()
+
+
+async def test_an_ended_thread_leaves_nothing_open() -> None:
+    before = len(os.listdir("/proc/self/fd"))
+    for _ in range(20):
+        thread = FileThread("a file")
+        assert await thread.run(lambda: 1) == 1
+        thread.end()
+        ended = thread.thread
+        del thread
+        await trio.to_thread.run_sync(ended.join)
+    gc.collect()
+    assert len(os.listdir("/proc/self/fd")) <= before + 2

@@ -81,6 +81,12 @@ class LiveLink:
         self.unwanted_since: float | None = None
         self._scope = trio.CancelScope()
         self._to_send = Wakeup()
+        self._posting = False
+        """What is pending now is sent by who posts it."""
+        self._left = False
+        """The wire has something that the network has not taken at once."""
+        self._broken: trio.BrokenResourceError | None = None
+        """Why something could not be sent at once."""
         self._quiet = trio.Event()
         self._polite = False
         self._farewell = ""
@@ -114,8 +120,33 @@ class LiveLink:
         return self._down
 
     def post(self, lane: Lane, message: bytes) -> bool:
-        """Put a message on a lane; False, and counted, if it is full or the link is down."""
-        return self.session.post(lane, message)
+        """Put a message on a lane; False, and counted, if it is full or the link is down.
+
+        What nodes agree by is on its way when this returns, where nothing waits before it and the network
+        takes it: a turn of the scheduler sooner than by the task that writes.
+        """
+        if lane is not Lane.CONSENSUS or not self._to_send.waited or not self._wire.prompt:
+            return self.session.post(lane, message)
+        self._posting = True
+        try:
+            taken = self.session.post(lane, message)
+        finally:
+            self._posting = False
+        if taken:
+            self._send_now()
+        return taken
+
+    def _send_now(self) -> None:
+        """Send what there is, and leave to the task that writes what the network does not take."""
+        try:
+            sent = self._wire.send_now(self.session.take(trio.current_time()))
+        except trio.BrokenResourceError as error:
+            self._broken = error
+        else:
+            self._left = not sent
+            if sent and not self.session.outgoing:
+                return
+        self._to_send.set()
 
     async def open(self, lane: Lane, head: bytes, *, whole: bool = False) -> Stream:
         """Open a stream. Raises StreamBroken."""
@@ -233,8 +264,11 @@ class LiveLink:
         if self._begin:
             await wire.send(self._begin)
         while True:
+            if self._broken is not None:
+                raise self._broken
             data = session.take(trio.current_time(), most)
-            if data:
+            if data or self._left:
+                self._left = False
                 # where the network takes it at once, more of it is no longer a wait for what is urgent
                 most = MOST_FRAME if await wire.send(data) else RECORD
                 sent += len(data)
@@ -285,7 +319,8 @@ class LiveLink:
             stream.leave()
 
     def pending(self) -> None:
-        self._to_send.set()
+        if not self._posting:
+            self._to_send.set()
 
     def wanted(self, wanted: bool) -> None:
         self.peer_wants = wanted

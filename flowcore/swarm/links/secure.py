@@ -47,6 +47,7 @@ class SecureWire:
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=server)
         self._ended = self._much = False
+        self._unsent = b""
 
     async def handshake(self) -> bytes:
         """Do it: the peer's certificate (DER). Raises HandshakeFailed.
@@ -79,11 +80,36 @@ class SecureWire:
 
         True if it surely took none.
         """
+        if data:
+            self._seal(data)
+        return await self._wire.send(self._sealed())
+
+    @property
+    def prompt(self) -> bool:
+        """Whether `send_now` may be asked, while no task sends."""
+        return isinstance(self._wire, SocketWire) and not self._unsent
+
+    def send_now(self, data: bytes) -> bool:
+        """Send without waiting. False: the next `send`, of b"" perhaps, sends the rest before its own.
+
+        Raises trio.BrokenResourceError.
+        """
+        assert isinstance(self._wire, SocketWire)
+        self._seal(data)
+        sealed = self._sealed()
+        self._unsent = sealed[self._wire.send_now(sealed) :]
+        return not self._unsent
+
+    def _seal(self, data: bytes) -> None:
         try:
             self._tls.write(data)
         except ssl.SSLError as error:
             raise trio.BrokenResourceError(said(error)) from error
-        return await self._wire.send(self._outgoing.read())
+
+    def _sealed(self) -> bytes:
+        """What is sealed, and was not sent."""
+        unsent, self._unsent = self._unsent, b""
+        return unsent + self._outgoing.read()
 
     async def receive(self) -> bytes:
         """Some bytes, as many as have come; b"" at the end. Raises as `records` does."""
@@ -148,9 +174,9 @@ class SecureWire:
             ) from None
 
     async def _flush(self) -> None:
-        if self._outgoing.pending:
+        if self._outgoing.pending or self._unsent:
             try:
-                await self._wire.send(self._outgoing.read())
+                await self._wire.send(self._sealed())
             except (trio.BrokenResourceError, trio.ClosedResourceError):
                 return  # it is gone; whoever reads next is told
 

@@ -22,9 +22,10 @@ from flow_consensus.pieces import BadMessage, Post
 from flow_consensus.raft.core import Refused, Role
 from flow_consensus.raft.driver.changes import Changing
 from flow_consensus.raft.driver.disk import Writer
+from flow_consensus.raft.driver.handing import Handing
 from flow_consensus.raft.driver.looking import Looking
 from flow_consensus.raft.driver.measures import of_raft
-from flow_consensus.raft.driver.port import Alone, Transport
+from flow_consensus.raft.driver.port import Alone, Prompt, Transport
 from flow_consensus.raft.driver.proposals import Proposals
 from flow_consensus.raft.driver.reads import Barriers
 from flow_consensus.raft.driver.settings import RaftSettings
@@ -96,6 +97,14 @@ class Raft:
         self._encoded = Encoded()
         self._post = Post(transport, chance.getrandbits(60))
         self._telling = Telling(self._send)
+        self._handing = Handing(self.moved)
+        self._watchers = 0
+        """Tasks that wait for something to move."""
+        self._awaited = 0
+        """What reads wait for, up to a position."""
+        self._ended = False
+        self._fault: BaseException | None = None
+        """What went wrong in another's task, and ends this node."""
         self._numbers = chance.getrandbits(60)
         self._wake_up = trio.Event()
         self._ticking = Ticking(engine, settings.tick)
@@ -276,7 +285,11 @@ class Raft:
         self._tail.tell()
 
     async def wait_moved(self) -> None:
-        await self._tail.wait()
+        self._watchers += 1
+        try:
+            await self._tail.wait()
+        finally:
+            self._watchers -= 1
 
     def tick_now(self) -> None:
         self._ticking.tell_all()
@@ -339,17 +352,35 @@ class Raft:
                 nursery.start_soon(self._writer.run)
                 nursery.start_soon(self._receiving)
                 nursery.start_soon(self._telling.run)
+                nursery.start_soon(self._handing.run)
                 nursery.start_soon(self._tick)
                 task_status.started()
                 while True:
                     await self._wake_up.wait()
                     self._wake_up = trio.Event()
+                    if self._fault is not None:
+                        raise self._fault
                     self.turn()
         finally:
+            self._ended = True
             self._stop("the node is being stopped", unknown="the node was stopped meanwhile")
+
+    def _arrived(self, sender: str, data: bytes) -> None:
+        """A message has come: in the task of its link."""
+        if self._ended or self._fault is not None:
+            return
+        try:
+            self._ticking.catch_up()
+            self._take_in(sender, data)
+            self.turn()
+        except Exception as error:
+            self._fail(error)
 
     async def _receiving(self) -> None:
         transport = self._transport
+        if isinstance(transport, Prompt):
+            transport.hand_to(self._arrived)
+            return
         while True:
             first = await transport.receive()
             self._ticking.catch_up()
@@ -382,6 +413,16 @@ class Raft:
             self._do(ready, self._nursery)
             self._proposals.offer()
 
+    def turn_for(self) -> None:
+        try:
+            self.turn()
+        except Exception as error:
+            self._fail(error)
+
+    def _fail(self, error: Exception) -> None:
+        self._fault = error
+        self.wake()
+
     def _do(self, ready: Ready, nursery: trio.Nursery) -> None:
         for to, message in ready.messages:
             self._telling.send(to, message)
@@ -395,6 +436,9 @@ class Raft:
             self._commit(ready.committed)
         for read in ready.reads:
             self._barriers.settled(read)
+            self._awaited = max(self._awaited, read.position or 0)
+        if ready.reads:
+            self.moved()
         for fetch in ready.fetches:
             nursery.start_soon(self._writer.fetch, fetch)
         for wanted in ready.chunks_wanted:
@@ -419,8 +463,12 @@ class Raft:
 
     def _commit(self, entries: list[LogEntry]) -> None:
         self._tail.add(Committed(one.position, command_of(one.data)) for one in entries)
-        self._proposals.settle(entries)
-        self.moved()
+        engine, last = self.engine, entries[-1].position
+        awaited = self._proposals.settle(entries) or entries[0].position <= self._awaited
+        if awaited or self._watchers or engine.role is Role.LEADER or last == engine.log.last:
+            self.moved()
+        else:  # more is here already, and will be committed
+            self._handing.soon()
 
     def _was_reset(self, position: int) -> None:
         """The log is gone, and the snapshot in its place: who follows gets that."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Callable
+from typing import Protocol, runtime_checkable
 
 import trio
 
@@ -33,6 +34,15 @@ class Transport(Protocol):
     @property
     def waiting(self) -> int:
         """Messages that have come and were not received yet."""
+        ...
+
+
+@runtime_checkable
+class Prompt(Protocol):
+    """A transport that hands over what comes at once, a turn of the scheduler sooner than by `receive`."""
+
+    def hand_to(self, receiver: Callable[[str, bytes], None]) -> None:
+        """Give what comes to a receiver: it is quick, and raises nothing."""
         ...
 
 
@@ -74,7 +84,11 @@ class Node(Protocol):
         ...
 
     def turn(self) -> None:
-        """Let the engine do now what there is to do."""
+        """Let the engine do now what there is to do; in a task of this node."""
+        ...
+
+    def turn_for(self) -> None:
+        """As `turn`, in a task of somebody else: a fault is this node's, and not that task's."""
         ...
 
     def tick_now(self) -> None:

@@ -68,7 +68,8 @@ class Proposals:
         self._sent: dict[int, _Sent] = {}
         self._seen: dict[str, OrderedDict[int, ForwardAnswer]] = {}
         self._taken = self._batches = self._forwarded = 0
-        self._largest = 0
+        self._largest = self._last = 0
+        """Commands of the largest batch, and of the last."""
         self.took = Histogram()
 
     def status(self) -> dict[str, Any]:
@@ -89,10 +90,18 @@ class Proposals:
             raise StateUnavailable(self._node.stopped)
         proposal = _Proposal(command)
         self._waiting.put(proposal)
-        self._node.wake()
+        if self._alone:
+            self._node.turn_for()
+        else:
+            self._node.wake()
         position = await proposal.decided()
         self.took.record(trio.current_time() - proposal.since)
         return position
+
+    @property
+    def _alone(self) -> bool:
+        """Whether what was just put goes alone: nothing is on its way, and the last one went alone."""
+        return self._last <= 1 == len(self._waiting) and not (self._placed or self._sent)
 
     # ---- into the log
 
@@ -129,7 +138,8 @@ class Proposals:
                 other.end(_unknown("another leader has put another command in its place"))
         self._batches += 1
         self._taken += len(batch)
-        self._largest = max(self._largest, len(batch))
+        self._last = len(batch)
+        self._largest = max(self._largest, self._last)
 
     # ---- to the leader
 
@@ -201,6 +211,7 @@ class Proposals:
 
     def _late(self, proposals: list[_Proposal]) -> None:
         """What was decided before its answer came: the log tells how."""
+        self._node.moved()
         log = self._node.engine.log
         for one in proposals:
             self._placed.pop(one.position, None)
@@ -214,17 +225,19 @@ class Proposals:
 
     # ---- to their end
 
-    def settle(self, entries: list[LogEntry]) -> None:
-        """These are committed: whose they are, is told."""
-        placed = self._placed
+    def settle(self, entries: list[LogEntry]) -> bool:
+        """These are committed: whose they are, is told. Whether somebody here has waited for one of them."""
+        placed, found = self._placed, False
         if placed:
             for entry in entries:
                 one = placed.pop(entry.position, None)
                 if one is not None:
                     one.end(None if one.term == entry.term else _replaced)
+                    found = True
         if entries[-1].term > self._term:
             self._term = entries[-1].term
             self._outlived(entries[-1].position)
+        return found
 
     def _outlived(self, position: int) -> None:
         """What an earlier term placed after an entry of this term can never be committed any more."""
