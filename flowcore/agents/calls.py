@@ -94,11 +94,9 @@ class Calls:
                         start - asked,
                         start,
                     )
-                    if (
-                        type(above) is not Trace
-                        or above.spans is not None
-                        or above.done is not None
-                    ):
+                    if type(above) is Trace and above.spans is None and above.done is None:
+                        above.done = work  # an ordinary one, so far
+                    else:
                         span = envelope.span = above.inner = begin(above, work)
                     if traced.passes:
                         envelope.meta = (span or above).carried(envelope.meta)
@@ -132,9 +130,7 @@ class Calls:
                         if span is not None or came is not Came.SUCCEEDED:
                             self._recorded(span or apart(above, work), end, came)
                             envelope.span, above.inner = above, None
-                        elif above.trace.spans is None:
-                            above.trace.done = work
-                        else:
+                        elif above.trace.done is not work:
                             apart(above, work).finish(end)
                     self._give_back(slot, live, end, end - start, came)
             if not scope.cancelled_caught:

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 import attrs
 import msgspec
 
-from flowcore.telemetry import Span, SpanKind, Trace, Value
+from flowcore.telemetry import Piece, Said, Span, SpanKind, Value
 from flowcore.telemetry.conventions import mcp_attributes, mcp_name
 
-if TYPE_CHECKING:
-    pass
 
-
-@attrs.frozen
+@attrs.frozen(eq=False)
 class Traced:
     """What the spans of a worker's calls are: `CLIENT` where it asks somebody else; what they say."""
 
@@ -33,6 +29,9 @@ class Traced:
 
 
 LOCAL_WORK = Traced()
+_REMEMBERED = 1024
+_alike: dict[tuple[Traced, str, str, str, str], dict[str, Value]] = {}
+"""What spans of work that is alike say, made once."""
 
 
 class Work(msgspec.Struct, eq=False, gc=False):
@@ -56,10 +55,24 @@ class Work(msgspec.Struct, eq=False, gc=False):
             return f"execute_tool {self.name[:128]}"
         return mcp_name(self.method, self.name)
 
-    def span(self, top: Trace, above: Span) -> Span:
-        """The span of what was ordinary."""
-        kind = self.traced.kind
-        return Span(top, above, self.called, kind, self.start, _said, self, self.end, _id=top.sent)
+    def piece(self) -> Piece:
+        """What the span of what was ordinary tells."""
+        return Piece(self.called, self.traced.kind, self.start, self.end, self.said)
+
+    @property
+    def said(self) -> Said:
+        """What its span says."""
+        sort = (self.traced, self.worker, self.agent, self.method, self.name)
+        alike = _alike.get(sort)
+        if alike is None:
+            if len(_alike) >= _REMEMBERED:
+                _alike.clear()
+            said = mcp_attributes(self.method, self.name)
+            said["gen_ai.agent.name"] = self.agent
+            said["flowcore.worker"] = self.worker
+            said.update(self.traced.attributes)
+            alike = _alike[sort] = said
+        return Said(alike, {"flowcore.queue.wait": round(self.waited, 6)})
 
 
 def begin(above: Span, work: Work) -> Span:
@@ -70,16 +83,13 @@ def begin(above: Span, work: Work) -> Span:
 def apart(above: Span, work: Work) -> Span:
     """The span of work that is not just an ordinary request's any more."""
     trace = above.trace
+    if trace.done is work:
+        trace.done = None
     sent, trace.sent = trace.sent, ""
     return trace.apart(work.called, work.traced.kind, work.start, _said, work, sent)
 
 
-def _said(span: Span) -> dict[str, Value]:
+def _said(span: Span) -> Said:
     """What a worker's span says: what it was about, and who did it."""
     work: Work = span.about  # type: ignore[assignment]
-    said = mcp_attributes(work.method, work.name)
-    said["gen_ai.agent.name"] = work.agent
-    said["flowcore.worker"] = work.worker
-    said["flowcore.queue.wait"] = round(work.waited, 6)
-    said.update(work.traced.attributes)
-    return said
+    return work.said

@@ -17,7 +17,7 @@ import trio
 from flowcore.agents.catalog import Catalog, Tool
 from flowcore.agents.settings import AgentSettings
 from flowcore.agents.state import State
-from flowcore.envelope import Envelope, Reply
+from flowcore.envelope import Envelope, Priority, Reply
 from flowcore.errors import (
     AgentUnavailable,
     CallCancelled,
@@ -37,9 +37,11 @@ from flowcore.requests.schema import SchemaChecks, ToolCheck
 from flowcore.requests.settings import RequestSettings
 from flowcore.requests.tasks import Tasks
 from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
-from flowcore.telemetry import CURRENT, Tracer, tool_failed
+from flowcore.telemetry import CURRENT, Span, Trace, Tracer, tool_failed
 
 logger = logging.getLogger(__name__)
+
+_NORMAL = Priority.NORMAL  # looking it up costs on every call
 
 SWARM = "swarm"
 """The edge by which requests of other nodes come: whoever sent one has reserved its key among all."""
@@ -153,11 +155,23 @@ class Requests:
         request's outcome. The deadline holds as far as the work can be cancelled: code that shields itself,
         or holds the loop, is waited for; its request counts as expired all the same, and its result is late.
         """
-        above, span, before, start = envelope.span, None, None, self._now()
+        above, before, start = envelope.span, None, self._now()
+        span: Span | None = None
         entry: Entry | None = None
         tracer = self.tracer
         if tracer is not None:
-            span = envelope.span = traced.begin(tracer, envelope, start)
+            if (
+                type(above) is Trace
+                and above.spans is None
+                and not above.request
+                and above.end < 0.0
+                and envelope.priority is _NORMAL
+                and envelope.idempotency_key is None
+            ):
+                above.request = envelope.id  # an ordinary one, so far
+                span = above
+            else:
+                span = envelope.span = traced.begin(tracer, envelope, start)
             before = CURRENT.get()
             CURRENT.set(span)
         try:
@@ -201,11 +215,13 @@ class Requests:
         finally:
             if span is not None:
                 CURRENT.set(before)
-                envelope.span = above
-                if span is above:
-                    traced.end_ordinary(span, envelope, entry)
-                else:
+                if span is not above:
+                    envelope.span = above
                     traced.end(span, envelope, entry, self._now())
+                elif type(span) is Trace and span.spans is None and entry is not None:
+                    span.asked = entry
+                else:
+                    traced.end_ordinary(span, envelope, entry)
 
     def _admit(self, envelope: Envelope, now: float) -> tuple[Doer, Entry]:
         """The agent a request is for, and the entry it is accepted under."""

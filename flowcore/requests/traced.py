@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from flowcore.envelope import Priority
-from flowcore.telemetry import Span, SpanKind, Trace, Tracer, Value, current_span
+from flowcore.telemetry import Piece, Said, Span, SpanKind, Trace, Tracer, Value, current_span
 from flowcore.telemetry.conventions import content, mcp_attributes
 
 if TYPE_CHECKING:
@@ -16,41 +14,16 @@ if TYPE_CHECKING:
 
 _MOST_TEXT = 1024
 _TOOL_ERROR = "tool_error"
+_REMEMBERED = 1024
+_alike: dict[tuple[str, ...], dict[str, Value]] = {}
+"""What spans of requests that are alike say, made once."""
 # looking a member of an enumeration up costs on every call
 _NORMAL, _INTERNAL = Priority.NORMAL, SpanKind.INTERNAL
 
 
-class Done(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """An ordinary request that has ended, as far as its span tells of it."""
-
-    entry: Entry
-    edge: str
-
-    def span(self, top: Trace, above: Span) -> Span:
-        """Its span."""
-        entry = self.entry
-        name = _called(entry)
-        return Span(top, above, name, _INTERNAL, entry.accepted, _of_done, self, entry.ended)
-
-
 def begin(tracer: Tracer, envelope: Envelope, start: float) -> Span:
-    """What a request is recorded in: a span of its own, or that which it is part of, as long as it is an
-    ordinary one."""
-    above = envelope.span
-    plain = envelope.priority is _NORMAL and envelope.idempotency_key is None
-    if (
-        plain
-        and type(above) is Trace
-        and above.spans is None
-        and not above.request
-        and above.end < 0.0
-    ):
-        above.request = envelope.id
-        return above
-    return _begin(tracer, envelope, start, plain)
-
-
-def _begin(tracer: Tracer, envelope: Envelope, start: float, plain: bool) -> Span:
+    """What a request is recorded in that is not just what is done in an ordinary trace that has begun: a span
+    of its own."""
     above = envelope.span or current_span()
     name = _called(envelope)
     if above is not None and above.open:
@@ -61,8 +34,8 @@ def _begin(tracer: Tracer, envelope: Envelope, start: float, plain: bool) -> Spa
     parent = tracer.parent_in(envelope.meta) if above is None else above.context
     trace = tracer.begin(name, _INTERNAL, start, _of_request, envelope, parent=parent)
     trace.request = envelope.id
-    if not plain:
-        trace.record()
+    if envelope.priority is not _NORMAL or envelope.idempotency_key is not None:
+        trace.record()  # its span tells of that
     return trace
 
 
@@ -74,18 +47,14 @@ def apart(span: Span, envelope: Envelope, start: float) -> Span:
 def end(span: Span, envelope: Envelope, entry: Entry | None, now: float) -> None:
     """The request has ended, and its span with it."""
     if type(span) is Trace and span.spans is None and not span.failed and entry is not None:
-        span.describe, span.about = _of_done, Done(entry, envelope.edge)
+        span.describe, span.about = _of_done, entry
     span.finish(now)
 
 
 def end_ordinary(above: Span, envelope: Envelope, entry: Entry | None) -> None:
-    """A request that was ordinary so far has ended."""
-    assert type(above) is Trace
+    """A request has ended that was ordinary, and others came to be part of its trace."""
     assert entry is not None
-    if above.spans is None:
-        above.asked = Done(entry, envelope.edge)
-    else:
-        apart(above, envelope, entry.accepted).finish(entry.ended)
+    apart(above, envelope, entry.accepted).finish(entry.ended)
 
 
 def told(
@@ -122,7 +91,8 @@ def _called(request: Envelope | Entry) -> str:
 
 def _of_request(span: Span) -> dict[str, Value]:
     envelope: Envelope = span.about  # type: ignore[assignment]
-    said = _attributes(envelope, envelope.principal.name, envelope.priority, envelope.edge)
+    said = _attributes(envelope, envelope.principal.name, envelope.priority)
+    said["flowcore.request.id"] = envelope.id
     if envelope.idempotency_key is not None:
         said["flowcore.idempotent"] = True
     if span.trace.tracer.content:
@@ -132,20 +102,32 @@ def _of_request(span: Span) -> dict[str, Value]:
     return said
 
 
-def _of_done(span: Span) -> dict[str, Value]:
-    done: Done = span.about  # type: ignore[assignment]
-    return _attributes(done.entry, done.entry.principal, Priority.NORMAL, done.edge)
+def _of_done(span: Span) -> Said:
+    entry: Entry = span.about  # type: ignore[assignment]
+    return _said_of(entry)
 
 
-def _attributes(
-    request: Envelope | Entry, principal: str, priority: Priority, edge: str
-) -> dict[str, Value]:
+def piece_of(entry: Entry) -> Piece:
+    """An ordinary request that has ended, as its span tells of it."""
+    return Piece(_called(entry), _INTERNAL, entry.accepted, entry.ended, _said_of(entry))
+
+
+def _said_of(entry: Entry) -> Said:
+    asked = (entry.agent, entry.method, entry.name, entry.principal, entry.edge)
+    alike = _alike.get(asked)
+    if alike is None:
+        if len(_alike) >= _REMEMBERED:
+            _alike.clear()
+        alike = _alike[asked] = _attributes(entry, entry.principal, Priority.NORMAL)
+    return Said(alike, {"flowcore.request.id": entry.id})
+
+
+def _attributes(request: Envelope | Entry, principal: str, priority: Priority) -> dict[str, Value]:
     said = mcp_attributes(request.method, request.name)
     said["gen_ai.operation.name"] = "invoke_agent"
     said["gen_ai.agent.name"] = request.agent
-    said["flowcore.request.id"] = request.id
     said["flowcore.principal"] = principal[:_MOST_TEXT]
     said["flowcore.priority"] = priority.name.lower()
-    if edge:
-        said["flowcore.edge"] = edge
+    if request.edge:
+        said["flowcore.edge"] = request.edge
     return said

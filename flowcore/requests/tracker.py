@@ -12,11 +12,12 @@ import msgspec
 from flowcore.envelope import Envelope
 from flowcore.errors import InvalidRequest, Overloaded
 from flowcore.requests.durations import RequestDurations
-from flowcore.telemetry import Durations
+from flowcore.requests.traced import piece_of
+from flowcore.telemetry import Durations, Piece
 
 MAX_ID = 128
 _MAX_TEXT = 256
-_ENTRY_BYTES = 440
+_ENTRY_BYTES = 448
 """What an entry takes besides its texts, measured with CPython 3.11 (object, dictionary, queue)."""
 
 
@@ -42,6 +43,8 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     principal: str
     accepted: float
     deadline: float
+    edge: str = ""
+    """The edge it came by; "" if the program itself asked."""
     outcome: Outcome | None = None
     error: str = ""
     ended: float = 0.0
@@ -49,6 +52,10 @@ class Entry(msgspec.Struct, gc=False, eq=False):
     """The request itself, while it is under way."""
     size: int = 0
     """About how many bytes it takes, once it has ended."""
+
+    def piece(self) -> Piece:
+        """What its span tells, where it was an ordinary part of a trace, and has ended."""
+        return piece_of(self)
 
     @property
     def began(self) -> bool:
@@ -149,6 +156,7 @@ class Tracker:
             envelope.principal.name[:_MAX_TEXT],
             now,
             envelope.deadline,
+            envelope.edge,
             envelope=envelope,
         )
         return entry

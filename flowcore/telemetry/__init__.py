@@ -19,7 +19,7 @@ from flowcore.telemetry.metrics import (
     gauge,
     histogram,
 )
-from flowcore.telemetry.records import Attributes, LogLine, SpanKind, SpanRecord, Value
+from flowcore.telemetry.records import Attributes, LogLine, Said, SpanKind, SpanRecord, Value
 from flowcore.telemetry.settings import ExporterSettings, TelemetrySettings
 from flowcore.telemetry.snapshot import Family, Point, Snapshot
 from flowcore.telemetry.spread import SHARES, Spread
@@ -32,7 +32,16 @@ from flowcore.telemetry.text import (
     prometheus_text,
     text_pieces,
 )
-from flowcore.telemetry.tracing import CURRENT, Facts, Span, Trace, Tracer, current_span, enter_span
+from flowcore.telemetry.tracing import (
+    CURRENT,
+    Facts,
+    Piece,
+    Span,
+    Trace,
+    Tracer,
+    current_span,
+    enter_span,
+)
 from flowcore.telemetry.views import spans_of, summary_of
 
 __all__ = [
@@ -61,9 +70,11 @@ __all__ = [
     "Metrics",
     "Number",
     "Page",
+    "Piece",
     "Point",
     "Read",
     "Reading",
+    "Said",
     "Signal",
     "Snapshot",
     "Span",

@@ -7,6 +7,7 @@ is malformed is no context: it is counted by whoever reads it, and is never a re
 from __future__ import annotations
 
 import os
+import random
 import re
 from typing import Final
 
@@ -83,36 +84,15 @@ def clean_tracestate(text: str) -> str:
     return ",".join(members)
 
 
-def new_trace_id() -> str:
-    """A random trace id: 32 hex digits, not all zero."""
-    while True:
-        try:
-            return _traces.pop()
-        except IndexError:
-            _draw(_traces, 32, _NO_TRACE)
+def new_half() -> int:
+    """Half of a random trace id: 64 bits, not all zero."""
+    return chance.getrandbits(64) or 1
 
 
 def new_span_id() -> str:
     """A random span id: 16 hex digits, not all zero."""
-    while True:
-        try:
-            return _spans.pop()
-        except IndexError:
-            _draw(_spans, 16, _NO_SPAN)
+    return f"{new_half():016x}"
 
 
-def _draw(drawn: list[str], digits: int, nothing: str) -> None:
-    chance = os.urandom(_AHEAD * digits // 2).hex()
-    found = [chance[place : place + digits] for place in range(0, len(chance), digits)]
-    while nothing in found:
-        found.remove(nothing)
-    # a thread may draw meanwhile: what it put there is used, too
-    drawn += found
-
-
-_AHEAD = 256
-"""Ids drawn at a time, for each draw is a system call."""
-_traces: list[str] = []
-_spans: list[str] = []
-os.register_at_fork(after_in_child=_traces.clear)
-os.register_at_fork(after_in_child=_spans.clear)
+chance = random.Random(os.urandom(32))
+os.register_at_fork(after_in_child=lambda: chance.seed(os.urandom(32)))

@@ -19,7 +19,7 @@ MOST_CONTENT: Final = 16_384
 """Bytes of a call's arguments, and of its result, that a span carries where it is asked to."""
 _MOST_TEXT = 1024
 _LOOKED_AT = 32_768
-_TOOL_FAILED = re.compile(rb'"isError"\s*:\s*true')
+_says_failed = re.compile(rb'"isError"\s*:\s*true').search
 _SUBJECTS: Final = {
     "tools/call": "gen_ai.tool.name",
     "prompts/get": "gen_ai.prompt.name",
@@ -62,9 +62,8 @@ def tool_failed(result: Raw) -> bool:
     data = memoryview(result)
     size = len(data)
     if size <= 2 * _LOOKED_AT:
-        whole = bytes(data)
-        return b'"isError"' in whole and _TOOL_FAILED.search(whole) is not None
+        return _says_failed(data) is not None
     return (
-        _TOOL_FAILED.search(data[:_LOOKED_AT]) is not None
-        or _TOOL_FAILED.search(data[size - _LOOKED_AT :]) is not None
+        _says_failed(data, 0, _LOOKED_AT) is not None
+        or _says_failed(data, size - _LOOKED_AT) is not None
     )

@@ -19,6 +19,7 @@ import trio
 from flowcore.telemetry.interfaces import Exporter, ExportFailed, Signal
 from flowcore.telemetry.records import LogLine, SpanRecord
 from flowcore.telemetry.settings import ExporterSettings
+from flowcore.telemetry.tracing import Trace
 
 logger = logging.getLogger(__name__)
 
@@ -57,23 +58,23 @@ class Queue(Generic[T]):
 
     def put(self, items: Sequence[T]) -> None:
         """Have these wait, as far as there is room. Never blocks."""
-        room = self._most - len(self._items)
+        room = max(0, self._most - len(self))
         if room < len(items):
             self.counts.dropped += len(items) - room
             items = items[:room]
         self._items.extend(items)
         if self._items:
             self._some.set()
-        if len(self._items) >= self._batch:
+        if len(self) >= self._batch:
             self._full.set()
 
     async def wait(self, delay: float) -> None:
         """Wait until there is something, and then until there is a batch of it, or `delay` has passed; less
         where it is closed."""
-        while not self._items and not self._closed:
+        while not len(self) and not self._closed:
             self._some = trio.Event()
             await self._some.wait()
-        if len(self._items) < self._batch and not self._closed:
+        if len(self) < self._batch and not self._closed:
             self._full = trio.Event()
             with trio.move_on_after(delay):
                 await self._full.wait()
@@ -103,6 +104,67 @@ class Queue(Generic[T]):
         self._items.clear()
 
 
+class Spans(Queue[SpanRecord]):
+    """Spans that wait for an exporter. Ordinary traces wait as what was noted of them: spans are made of
+    those when the exporter comes for them, and not while others wait for their answers."""
+
+    def __init__(self, most: int, batch: int, counts: Counts) -> None:
+        super().__init__(most, batch, counts)
+        self._waiting: deque[SpanRecord | Trace] = deque()
+        self._size = 0
+
+    def __len__(self) -> int:
+        return self._size
+
+    def put(self, items: Sequence[SpanRecord]) -> None:
+        room = max(0, self._most - self._size)
+        if room < len(items):
+            self.counts.dropped += len(items) - room
+            items = items[:room]
+        self._waiting.extend(items)
+        self._came(len(items))
+
+    def put_noted(self, trace: Trace) -> None:
+        """Have an ordinary trace wait that has ended, if there is room. Never blocks."""
+        count = trace.count
+        if self._size + count > self._most:
+            self.counts.dropped += count
+            return
+        self._waiting.append(trace)
+        self._came(count)
+
+    def _came(self, count: int) -> None:
+        before = self._size
+        self._size = size = before + count
+        if size and not before:
+            self._some.set()
+        if size >= self._batch > before:
+            self._full.set()
+
+    def restore(self, items: Sequence[SpanRecord]) -> None:
+        self._waiting.extendleft(reversed(items))
+        self._size += len(items)
+
+    def take(self) -> list[SpanRecord]:
+        waiting = self._waiting
+        batch: list[SpanRecord] = []
+        while waiting and len(batch) < self._batch:
+            first = waiting.popleft()
+            if isinstance(first, Trace):
+                batch += first.records()
+            else:
+                batch.append(first)
+        self._size -= len(batch)
+        if rest := batch[self._batch :]:
+            self.restore(rest)
+        return batch[: self._batch]
+
+    def drop(self) -> None:
+        self.counts.dropped += self._size
+        self._waiting.clear()
+        self._size = 0
+
+
 class Backlog:
     """What waits for an exporter, and what became of all that was for it, in all its lives.
 
@@ -112,7 +174,7 @@ class Backlog:
     def __init__(self, settings: ExporterSettings) -> None:
         self.counts: dict[Signal, Counts] = {}
         most, batch = settings.queue, settings.batch
-        self.spans = Queue[SpanRecord](most, batch, Counts())
+        self.spans = Spans(most, batch, Counts())
         self.lines = Queue[LogLine](most, batch, Counts())
 
     def take_up(self, signals: Iterable[Signal]) -> None:

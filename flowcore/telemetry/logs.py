@@ -85,6 +85,6 @@ def line_of(record: logging.LogRecord) -> LogLine:
         logger=record.name,
         message=record.getMessage()[:MOST_TEXT],
         trace_id="" if span is None else span.trace.trace_id,
-        span_id="" if span is None else span.id,
+        span_id="" if span is None else span.doing,
         attributes=attributes,
     )

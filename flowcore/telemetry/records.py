@@ -6,7 +6,7 @@ Plain frozen data, in OpenTelemetry's terms and without its SDK. Times are in na
 from __future__ import annotations
 
 import enum
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import msgspec
 
@@ -23,7 +23,31 @@ class SpanKind(enum.IntEnum):
     CLIENT = 3
 
 
-class SpanRecord(msgspec.Struct, frozen=True, kw_only=True):
+class Said(Mapping[str, Value]):
+    """What a span says: what all of its sort say alike, which is one object for all of them and never
+    changes, and what is its own. So what is made of the former can be made once."""
+
+    __slots__ = ("alike", "own")
+
+    def __init__(self, alike: Attributes, own: Attributes) -> None:
+        self.alike = alike
+        self.own = own
+
+    def __getitem__(self, name: str) -> Value:
+        return self.own[name] if name in self.own else self.alike[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from self.alike
+        yield from (name for name in self.own if name not in self.alike)
+
+    def __len__(self) -> int:
+        return len(self.alike.keys() | self.own.keys())
+
+    def __repr__(self) -> str:
+        return repr(dict(self))
+
+
+class SpanRecord(msgspec.Struct, frozen=True):
     """A span that has ended."""
 
     name: str
@@ -32,6 +56,8 @@ class SpanRecord(msgspec.Struct, frozen=True, kw_only=True):
     """32 hex digits."""
     span_id: str
     """16 hex digits."""
+    start: int
+    end: int
     parent_id: str = ""
     """Of the span it is part of; "" for the first of a trace."""
     remote: bool = False
@@ -39,8 +65,6 @@ class SpanRecord(msgspec.Struct, frozen=True, kw_only=True):
     flags: int = 0
     state: str = ""
     """The `tracestate` that came along."""
-    start: int
-    end: int
     attributes: Attributes = {}
     error: str = ""
     """What went wrong, for a person; "" if there is nothing to say."""

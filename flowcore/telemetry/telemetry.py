@@ -38,11 +38,13 @@ class Telemetry:
             "service.instance.id": node,
         }
         """Who tells it, in OpenTelemetry's terms."""
-        self.recent: deque[Trace] = deque()
-        """Traces that ended, the latest last."""
         self._most = settings.recent
+        self._noted: deque[Trace] = deque(maxlen=settings.recent)
+        """Ordinary traces that ended, the latest last: of each request but one line of C is asked here."""
+        self._recorded: deque[Trace] = deque()
+        """The others."""
         self._remembered = 0
-        """Spans of theirs that were recorded."""
+        """Spans of the latter."""
         self.exporters: dict[str, Exporting] = {}
         """Those that are open now, by name."""
         self._backlogs: dict[str, Backlog] = {}
@@ -60,6 +62,7 @@ class Telemetry:
                 wall=wall,
                 export=self._export,
                 remember=self._remember,
+                note=self._noted.append,
             )
             self.tracer.content = settings.content
 
@@ -73,22 +76,29 @@ class Telemetry:
             self.tracer.content = settings.content
 
     def _export(self, trace: Trace) -> None:
-        if self._of_traces:
+        if trace.spans is None:
+            for one in self._of_traces:
+                one.spans.put_noted(trace)
+        elif self._of_traces:
             records = trace.records()
             for one in self._of_traces:
                 one.spans.put(records)
 
     def _remember(self, trace: Trace) -> None:
-        recent = self.recent
-        recent.append(trace)
-        if trace.spans is not None:
-            trace.size = 1 + len(trace.spans)
-            self._remembered += trace.size
-        while len(recent) > self._most or self._remembered > MOST_REMEMBERED:
-            oldest = recent.popleft()
-            if oldest.spans is not None:
-                self._remembered -= oldest.size
-                oldest.forget()
+        recorded = self._recorded
+        recorded.append(trace)
+        trace.size = trace.count
+        self._remembered += trace.size
+        while len(recorded) > self._most or self._remembered > MOST_REMEMBERED:
+            oldest = recorded.popleft()
+            self._remembered -= oldest.size
+            oldest.forget()
+
+    @property
+    def recent(self) -> list[Trace]:
+        """Traces that ended, the latest last."""
+        both = sorted((*self._noted, *self._recorded), key=_end)
+        return both[-self._most :] if self._most else []
 
     # ---- exporters
 
@@ -143,8 +153,9 @@ class Telemetry:
     def spans(self, id_: str) -> list[dict[str, Any]]:
         """The spans of a trace, or of a request's trace, that are remembered, as plain data."""
         node = self.resource["service.instance.id"]
-        ids = {one.trace_id for one in self.find(id_)}
-        return [span for one in self.recent if one.trace_id in ids for span in spans_of(one, node)]
+        recent = self.recent
+        ids = {one.trace_id for one in recent if id_ in (one.trace_id, one.request)}
+        return [span for one in recent if one.trace_id in ids for span in spans_of(one, node)]
 
     def latest(self) -> Iterator[Trace]:
         """The traces that are remembered, latest first."""
@@ -161,7 +172,7 @@ class Telemetry:
                 "begun": tracer.begun,
                 "kept": tracer.kept,
                 "malformed": tracer.malformed,
-                "recent": len(self.recent),
+                "recent": min(self._most, len(self._noted) + len(self._recorded)),
             },
             "exporters": {name: self._status_of(name) for name in sorted(self._backlogs)},
         }
@@ -175,3 +186,7 @@ class Telemetry:
     def exported(self) -> Iterator[tuple[str, Backlog]]:
         """What waits for each exporter, and what became of all there was."""
         yield from self._backlogs.items()
+
+
+def _end(trace: Trace) -> float:
+    return trace.end

@@ -1,9 +1,9 @@
 """Spans: what is recorded of a request on its way through this node, and what becomes of it.
 
-Every request is recorded, and most are ordinary: not sampled, accepted once, done once by one worker, without
-an error. Of such a one a few facts are noted on its trace, and spans are made of them when somebody looks.
-Whatever else happens has it recorded in full from then on: each piece of its way is a span of its own, and
-one that had begun before becomes one when it ends.
+Every request is recorded, and most are ordinary: accepted once, done once by one worker, without an error. Of
+such a one a few facts are noted on its trace, and spans are made of them when somebody looks, or an exporter
+takes them. Whatever else happens has it recorded in full from then on: each piece of its way is a span of its
+own, and one that had begun before becomes one when it ends.
 
 When the first span of a trace at this node ends, it is decided: a sampled trace, and one in which something
 failed, goes to the exporters; each stays in memory for a while, for `flowctl trace`.
@@ -27,8 +27,9 @@ from flowcore.telemetry.context import (
     TRACEPARENT,
     TRACESTATE,
     SpanContext,
+    chance,
+    new_half,
     new_span_id,
-    new_trace_id,
     parse_traceparent,
 )
 from flowcore.telemetry.records import Attributes, SpanKind, SpanRecord, Value
@@ -39,6 +40,7 @@ MOST_SPANS: Final = 1000
 """Spans of one trace at one node; more are counted and not recorded."""
 _MOST_TEXT = 256
 _NOTHING: dict[str, Value] = {}
+_draw = chance.getrandbits
 _decode_text = msgspec.json.Decoder(str).decode
 
 Describe = Callable[["Span"], Attributes]
@@ -122,6 +124,11 @@ class Span(msgspec.Struct, eq=False):
         return self.end < 0.0 and self.trace.end < 0.0
 
     @property
+    def doing(self) -> str:
+        """The id of the span of what is being done now."""
+        return self.id
+
+    @property
     def context(self) -> SpanContext:
         """This span as others see it."""
         trace = self.trace
@@ -140,26 +147,45 @@ class Span(msgspec.Struct, eq=False):
         return self.attributes
 
 
-class Facts(Protocol):
-    """What is noted of a piece of an ordinary request's way that has ended."""
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """A piece of an ordinary request's way, as its span tells of it."""
 
-    def span(self, top: Trace, above: Span) -> Span:
-        """The span that it is."""
+    name: str
+    kind: SpanKind
+    start: float
+    end: float
+    attributes: Attributes
+
+
+class Facts(Protocol):
+    """What is noted of a piece of an ordinary request's way."""
+
+    def piece(self) -> Piece:
+        """What its span tells, once it has ended."""
         ...
 
 
-class Trace(Span, kw_only=True):
+class Doing(Facts, Protocol):
+    """The work on an ordinary request."""
+
+    end: float
+    """When it ended, on the flow's clock; -1.0 while it goes on."""
+
+
+class Trace(Span):
     """The first span of a trace at this node, and what this node has recorded of that trace: what is part of
     one that came from outside, or of this one, if it began here."""
 
-    tracer: Tracer
-    trace_id: str
-    """Of the trace: 32 hex digits."""
-    parent: str
+    tracer: Tracer = None  # type: ignore[assignment]  # always given
+    half: int = 0
+    """The last 8 bytes of the trace's id, where it began here: they decide whether it is sampled."""
+    whole: str = ""
+    """The trace's id, once somebody had to be told: see `trace_id`."""
+    parent: str = ""
     """The span it is part of, of whoever asked; "" where it begins here."""
-    flags: int
-    state: str
-    wall: float
+    flags: int = 0
+    state: str = ""
+    wall: float = 0.0
     """What the wall clock is ahead of the flow's, in seconds."""
     spans: list[Span] | None = None
     """Those below; None as long as all is ordinary."""
@@ -169,17 +195,35 @@ class Trace(Span, kw_only=True):
     """Whether something in it failed."""
     unrecorded: int = 0
     asked: Facts | None = None
-    """The ordinary request that was done as part of it."""
-    done: Facts | None = None
+    """The ordinary request that was done as part of it, once that has ended."""
+    done: Doing | None = None
     """The ordinary work on that."""
+    asked_id: str = ""
+    """The ids of the spans of both, as far as somebody had to be told."""
     sent: str = ""
-    """The id of that work's span, where somebody had to be told."""
     size: int = 0
     """How many spans were recorded when it ended; 0 where it was ordinary."""
 
     @property
     def trace(self) -> Trace:
         return self
+
+    @property
+    def trace_id(self) -> str:
+        """The id of the trace: 32 hex digits."""
+        if not self.whole:
+            self.whole = f"{new_half():016x}{self.half:016x}"
+        return self.whole
+
+    @property
+    def doing(self) -> str:
+        """The id of the span of what is being done now, which is the work on an ordinary request while that
+        goes on."""
+        if self.done is None or self.done.end >= 0.0:
+            return self.id
+        if not self.sent:
+            self.sent = new_span_id()
+        return self.sent
 
     def add(self, span: Span) -> None:
         """Record a span of it."""
@@ -192,14 +236,36 @@ class Trace(Span, kw_only=True):
     def record(self) -> list[Span]:
         """Have all be spans, what is noted of it first."""
         if self.spans is None:
-            self.spans = []
+            spans: list[Span] = []
             above: Span = self
-            for facts in (self.asked, self.done):
-                if facts is not None:
-                    above = facts.span(self, above)
-                    self.spans.append(above)
+            for piece, id_ in self._noted():
+                above = Span(
+                    self,
+                    above,
+                    piece.name,
+                    piece.kind,
+                    piece.start,
+                    end=piece.end,
+                    attributes=piece.attributes,
+                    _id=id_,
+                )
+                spans.append(above)
+            self.spans = spans
             self.asked = self.done = None
         return self.spans
+
+    def _noted(self) -> list[tuple[Piece, str]]:
+        """The pieces that were ordinary and have ended, and the ids of their spans."""
+        pieces = []
+        if self.asked is not None:
+            if not self.asked_id:
+                self.asked_id = new_span_id()
+            pieces.append((self.asked.piece(), self.asked_id))
+        if self.done is not None and self.done.end >= 0.0:
+            if not self.sent:
+                self.sent = new_span_id()
+            pieces.append((self.done.piece(), self.sent))
+        return pieces
 
     def apart(
         self,
@@ -223,19 +289,14 @@ class Trace(Span, kw_only=True):
     def finish(self, end: float) -> None:
         """The trace ends at this node."""
         self.end = end
-        tracer = self.tracer
-        if self.spans is None and not self.any_failed:
-            tracer.remember(self)
+        if self.spans is None and not self.any_failed and not self.flags:
+            self.tracer.note(self)
         else:
-            tracer.ended(self)
+            self.tracer.ended(self)
 
     def carried(self, meta: Mapping[str, Raw]) -> dict[str, Raw]:
         """While an ordinary request is worked on, whoever does it next is part of that work."""
-        if not self.request:
-            return self.carrying(meta, self.id)
-        if not self.sent:
-            self.sent = new_span_id()
-        return self.carrying(meta, self.sent)
+        return self.carrying(meta, self.doing)
 
     def carrying(self, meta: Mapping[str, Raw], span_id: str) -> dict[str, Raw]:
         """A request's `_meta` with one of its spans as the trace context."""
@@ -261,25 +322,51 @@ class Trace(Span, kw_only=True):
 
     def records(self) -> list[SpanRecord]:
         """Its spans that have ended, in the order in which they began, as exporters are given them."""
-        spans = sorted((self, *self.record()), key=_start)
+        if self.spans is None:
+            return self._ordinary()
+        spans = sorted((self, *self.spans), key=_start)
         return [self._record(span) for span in spans if span.end >= 0.0]
 
+    def _ordinary(self) -> list[SpanRecord]:
+        """The records of what was noted: nothing is made of it but these."""
+        records = [self._record(self)]
+        above, wall = self.id, self.wall
+        for piece, id_ in self._noted():
+            records.append(
+                SpanRecord(
+                    piece.name,
+                    piece.kind,
+                    self.trace_id,
+                    id_,
+                    round((piece.start + wall) * 1e9),
+                    round((piece.end + wall) * 1e9),
+                    above,
+                    False,
+                    self.flags,
+                    self.state,
+                    piece.attributes,
+                )
+            )
+            above = id_
+        return records
+
     def _record(self, span: Span) -> SpanRecord:
+        above, wall = span.above, self.wall
         return SpanRecord(
-            name=span.name,
-            kind=span.kind,
-            trace_id=self.trace_id,
-            span_id=span.id,
-            parent_id=self.parent if span.above is None else span.above.id,
-            remote=span.above is None and bool(self.parent),
-            flags=self.flags,
-            state=self.state,
-            start=round((span.start + self.wall) * 1e9),
-            end=round((span.end + self.wall) * 1e9),
-            attributes=span.described(),
-            error=span.error,
-            failed=span.failed,
-            links=span.links,
+            span.name,
+            span.kind,
+            self.trace_id,
+            span.id,
+            round((span.start + wall) * 1e9),
+            round((span.end + wall) * 1e9),
+            self.parent if above is None else above.id,
+            above is None and self.parent != "",
+            self.flags,
+            self.state,
+            span.described(),
+            span.error,
+            span.failed,
+            span.links,
         )
 
     def forget(self) -> None:
@@ -302,14 +389,17 @@ class Tracer:
         wall: Callable[[], float],
         export: Callable[[Trace], None],
         remember: Callable[[Trace], None],
+        note: Callable[[Trace], None],
     ) -> None:
-        """`export` is given each trace that exporters are for, once it has ended, then `remember` each."""
+        """`export` is given each trace that exporters are for, once it has ended; then `note` each that was
+        an ordinary one, and `remember` each other."""
         self._now = now
         self._wall = wall
         self._ahead = 0.0
         self._ahead_until = -math.inf
         self._export = export
-        self.remember = remember
+        self._remember = remember
+        self.note = note
         self.begun = self.kept = self.malformed = 0
         self.content = False
         """Whether spans carry arguments and results."""
@@ -318,9 +408,7 @@ class Tracer:
     def resample(self, sampling: float) -> None:
         """Have this part of traces that begin here go to exporters from now on."""
         # what OpenTelemetry's TraceIdRatioBased does: the id's last 8 bytes decide, alike on all nodes
-        bound = round(sampling * (1 << 64))
-        self._all = bound >= 1 << 64
-        self._bound = f"{min(bound, (1 << 64) - 1):016x}"
+        self._bound = round(sampling * (1 << 64))
 
     def begin(
         self,
@@ -336,15 +424,12 @@ class Tracer:
         self.begun += 1
         if start > self._ahead_until:
             self._ahead, self._ahead_until = self._wall() - self._now(), start + WALL_AGE
-        flags, parent_id, state = 0, "", ""
-        if parent is not None:
-            trace_id, parent_id = parent.trace_id, parent.span_id
-            flags, state = parent.flags, parent.state
-        else:
-            trace_id = new_trace_id()
-            if self._all or trace_id[16:] < self._bound:
+        half, flags = 0, 0
+        if parent is None:
+            half = _draw(64) or 1
+            if half < self._bound:
                 flags = SAMPLED
-        return Trace(
+        trace = Trace(
             None,
             None,
             name,
@@ -353,13 +438,16 @@ class Tracer:
             describe,
             about,
             tracer=self,
-            trace_id=trace_id,
-            parent=parent_id,
+            half=half,
             flags=flags,
-            state=state,
             wall=self._ahead,
-            spans=[] if flags or self.content else None,
         )
+        if parent is not None:
+            trace.whole, trace.parent = parent.trace_id, parent.span_id
+            trace.flags, trace.state = parent.flags, parent.state
+        if self.content:
+            trace.spans = []
+        return trace
 
     def parent_in(self, meta: Mapping[str, Raw]) -> SpanContext | None:
         """The context that a request's `_meta` carries; None, and counted, if it is malformed."""
@@ -376,15 +464,20 @@ class Tracer:
         return parent
 
     def ended(self, trace: Trace) -> None:
-        """A trace has ended at this node, and was no ordinary one."""
+        """A trace has ended at this node that is for the exporters, or was no ordinary one."""
         wanted = trace.any_failed or trace.flags != 0
         self.kept += wanted
-        trace.described()
-        for span in trace.record():
-            span.described()
+        ordinary = trace.spans is None and not trace.any_failed
+        if not ordinary:
+            trace.described()
+            for span in trace.record():
+                span.described()
         if wanted:
             self._export(trace)
-        self.remember(trace)
+        if ordinary:
+            self.note(trace)
+        else:
+            self._remember(trace)
 
 
 _LONGEST_RAW = 16_384

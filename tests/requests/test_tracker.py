@@ -106,7 +106,7 @@ def test_outcomes_are_kept_up_to_a_number_and_a_size() -> None:
     assert small.statistics().kept_bytes <= 2000
     entry = next(few.entries())
     assert (len(entry.name), len(entry.error)) == (256, 256)
-    assert entry.size == 440 + 1 + 256 + 256 + len("local")
+    assert entry.size == 448 + 1 + 256 + 256 + len("local")
 
 
 def test_a_long_principal_is_cut() -> None:

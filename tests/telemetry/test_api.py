@@ -82,7 +82,7 @@ async def test_large_traces_take_the_place_of_more(monkeypatch: pytest.MonkeyPat
     from flowcore.telemetry import telemetry
 
     monkeypatch.setattr(telemetry, "MOST_REMEMBERED", 7)
-    async with serving(telemetry={"sampling": 1.0}) as (flow, client, url):
+    async with serving(telemetry={"content": True}) as (flow, client, url):
         told = [await called(client, url, "it.echo", text="x") for _ in range(5)]
         assert [one.request for one in flow.telemetry.recent] == [x["id"] for x in told[-2:]]
     async with serving(telemetry={"recent": 0}) as (flow, client, url):

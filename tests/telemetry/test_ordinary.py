@@ -51,11 +51,11 @@ async def done(flow: Flow, envelope: Envelope) -> Trace:
 
 async def test_what_is_made_of_its_facts_is_what_would_have_been_recorded() -> None:
     seen = []
-    for sampling in (0.0, 1.0):
-        async with open_flow(config(sampling=sampling)) as flow:
+    for sampling, content in ((0.0, False), (1.0, False), (0.0, True)):
+        async with open_flow(config(sampling=sampling, content=content)) as flow:
             await flow.wait_settled()
             trace = await done(flow, asked(edge="e"))
-            assert (trace.spans is None) is (sampling == 0.0)
+            assert (trace.spans is None) is not content
             assert shape(trace) == WHOLE
             records = trace.records()
             assert records == trace.records()  # looked at twice
@@ -65,8 +65,12 @@ async def test_what_is_made_of_its_facts_is_what_would_have_been_recorded() -> N
             for one in said:
                 one.pop("flowcore.queue.wait", None)
                 one.pop("flowcore.request.id", None)
+                for name in ("arguments", "result"):
+                    assert (one.pop(f"gen_ai.tool.call.{name}", "") != "") is (
+                        content and "flowcore.edge" in one
+                    )
             seen.append(said)
-    assert seen[0] == seen[1]
+    assert seen[0] == seen[1] == seen[2]
     assert seen[0][0]["flowcore.edge"] == "e"
 
 

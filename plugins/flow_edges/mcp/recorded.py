@@ -17,6 +17,7 @@ from flowcore.errors import CallError
 from flowcore.mcp import text_member
 from flowcore.telemetry import (
     TRACEPARENT,
+    Said,
     Span,
     SpanKind,
     Tracer,
@@ -34,35 +35,22 @@ Headers = tuple[str, str]
 
 
 _MOST_TEXT = 1024
+_REMEMBERED = 1024
+"""Sorts of requests, and of what their spans say, that are made once."""
 _SERVER = SpanKind.SERVER  # looking it up costs on every call
 
 
-class About(msgspec.Struct, frozen=True, eq=False, gc=False):
-    """What a span of this edge is about."""
+class Sort(msgspec.Struct, frozen=True, eq=False, gc=False):
+    """Requests that are alike: of one method, for one thing."""
 
     method: str
     name: str
-    principal: str
-    version: str
-    address: str
-    edge: str
-    transport: str
+    called: str
+    """What their spans are called."""
 
 
-def describe(span: Span) -> dict[str, Value]:
-    """What the span says once it is kept."""
-    about: About = span.about  # type: ignore[assignment]
-    said = mcp_attributes(about.method, about.name)
-    said["network.transport"] = about.transport
-    said["flowcore.edge"] = about.edge
-    said["flowcore.principal"] = about.principal
-    if about.version:
-        said["mcp.protocol.version"] = about.version
-    if about.transport == "tcp":
-        said["network.protocol.name"] = "http"
-    if about.address:
-        said["client.address"] = about.address
-    return said
+About = tuple[Sort, str, str, str]
+"""What a span of this edge is about: which request, and its client's principal, version and address."""
 
 
 class Recorder:
@@ -73,6 +61,9 @@ class Recorder:
         self._edge = edge
         self._transport = transport
         self._now = now
+        self._sorts: dict[tuple[str, str], Sort] = {}
+        self._said: dict[About, Said] = {}
+        self._describe = self.describe
 
     def begin(
         self,
@@ -83,24 +74,53 @@ class Recorder:
         headers: Headers | None,
     ) -> Span:
         """The span of a request; `name` is as the client called what it wants."""
+        try:
+            sort = self._sorts[method, name]
+        except KeyError:
+            sort = self._sort(method, name)
+        about = (sort, client.principal.name, client.version, client.address)
+        if headers is None and TRACEPARENT not in meta:
+            return self._tracer.begin(sort.called, _SERVER, self._now(), self._describe, about)
         tracer = self._tracer
         parent = tracer.parent_in(meta) if TRACEPARENT in meta else None
         beside = None if headers is None else tracer.parent_of(*headers)
-        about = About(
-            method,
-            name[:_MOST_TEXT],
-            client.principal.name[:_MOST_TEXT],
-            client.version or "",
-            client.address,
-            self._edge,
-            self._transport,
-        )
         span = tracer.begin(
-            mcp_name(method, name), _SERVER, self._now(), describe, about, parent=parent or beside
+            sort.called, _SERVER, self._now(), self._describe, about, parent=parent or beside
         )
         if parent is not None and beside is not None:
             span.links = ((beside.trace_id, beside.span_id),)
         return span
+
+    def _sort(self, method: str, name: str) -> Sort:
+        sort = Sort(method, name[:_MOST_TEXT], mcp_name(method, name))
+        if len(name) <= _MOST_TEXT:
+            if len(self._sorts) >= _REMEMBERED:
+                self._sorts.clear()
+            self._sorts[method, name] = sort
+        return sort
+
+    def describe(self, span: Span) -> Said:
+        """What the span says once it is kept."""
+        about: About = span.about  # type: ignore[assignment]
+        said = self._said.get(about)
+        if said is None:
+            if len(self._said) >= _REMEMBERED:
+                self._said.clear()
+            said = self._said[about] = Said(self._told(*about), {})
+        return said
+
+    def _told(self, sort: Sort, principal: str, version: str, address: str) -> dict[str, Value]:
+        said = mcp_attributes(sort.method, sort.name)
+        said["network.transport"] = self._transport
+        said["flowcore.edge"] = self._edge
+        said["flowcore.principal"] = principal[:_MOST_TEXT]
+        if version:
+            said["mcp.protocol.version"] = version
+        if self._transport == "tcp":
+            said["network.protocol.name"] = "http"
+        if address:
+            said["client.address"] = address
+        return said
 
     @contextmanager
     def recording(

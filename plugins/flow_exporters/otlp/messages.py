@@ -37,7 +37,7 @@ class Messages:
 
     def __init__(self, resource: Mapping[str, str]) -> None:
         self._pairs = Pairs()
-        attributes = b"".join(self._pairs.fields(key(1, 2), resource))
+        attributes = self._pairs.fields(key(1, 2), resource)
         self._resource = part(key(1, 2), attributes)
         version = resource.get("service.version", "")
         self._scope = part(key(1, 2), text(key(1, 2), SCOPE) + text(key(2, 2), version))
@@ -67,7 +67,7 @@ class Messages:
             fixed(span.start),
             _END,
             fixed(max(span.start, span.end)),
-            *self._pairs.fields(_ATTRIBUTES, span.attributes),
+            self._pairs.fields(_ATTRIBUTES, span.attributes),
         ]
         for trace_id, span_id in span.links:
             link = _TRACE_ID + bytes.fromhex(trace_id) + _SPAN_ID + bytes.fromhex(span_id)
@@ -89,7 +89,7 @@ class Messages:
             key(2, 0) + varint(number),
             text(key(3, 2), name),
             part(key(5, 2), any_value(line.message)),
-            *self._pairs.fields(key(6, 2), attributes),
+            self._pairs.fields(key(6, 2), attributes),
         ]
         if line.trace_id:
             pieces.append(part(key(9, 2), bytes.fromhex(line.trace_id)))
@@ -129,7 +129,7 @@ class Messages:
             return self._distribution(span, attributes, value)
         whole = isinstance(value, int) and -(1 << 63) <= value < 1 << 63
         number = key(6, 1) + signed(int(value)) if whole else key(4, 1) + double(value)
-        return span + number + b"".join(self._pairs.fields(key(7, 2), attributes))
+        return span + number + self._pairs.fields(key(7, 2), attributes)
 
     def _distribution(self, span: bytes, attributes: dict[str, str], value: Distribution) -> bytes:
         return b"".join(
@@ -139,7 +139,7 @@ class Messages:
                 key(5, 1) + double(value.sum),
                 part(key(6, 2), packed_fixed(value.counts)),
                 part(key(7, 2), packed_double(value.bounds)),
-                *self._pairs.fields(key(9, 2), attributes),
+                self._pairs.fields(key(9, 2), attributes),
             )
         )
 
