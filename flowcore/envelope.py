@@ -16,6 +16,7 @@ from flowcore.errors import InvalidArguments
 if TYPE_CHECKING:
     import trio
 
+    from flowcore.telemetry.noted import Noted
     from flowcore.telemetry.tracing import Span
 
 Raw = msgspec.Raw
@@ -182,16 +183,30 @@ class Envelope(msgspec.Struct, kw_only=True, eq=False):
     attempts: int = 0
     """How often it was sent to other nodes."""
     span: Span | None = None
-    """What is recorded of it at this node, as far as it has come; None where nothing is."""
+    """What is recorded of it at this node, as far as it has come; None where nothing is, or not yet."""
+    noted: Noted | None = None
+    """What is noted of it, as long as it is an ordinary one and nothing is recorded: see `recorded`."""
     _asking: int = 0
     _asked_at: float = 0.0
 
     def again(self, **changes: Any) -> Envelope:
         """The same request anew, with these fields changed; nothing of it has begun."""
+        self.recorded()  # both are part of one trace
         return msgspec.structs.replace(
             self,
             **{"scope": None, "began": False, "started": -math.inf, "_asking": 0, **changes},
         )
+
+    def recorded(self) -> Span | None:
+        """Its span, made now where it was only noted so far; None where nothing is recorded."""
+        return self.span if self.noted is None else self.noted.trace()
+
+    @property
+    def trace_id(self) -> str | None:
+        """The id of the trace that it is part of; None where nothing is recorded."""
+        if self.noted is not None:
+            return self.noted.trace_id
+        return None if self.span is None else self.span.trace.trace_id
 
     @property
     def until(self) -> float:
@@ -234,7 +249,9 @@ class Reply(msgspec.Struct, frozen=True):
 
     `modern` tells which era's fields it carries: True if it is a complete 2026-07-28 result
     (`resultType` and all), False if it is of an earlier form or made by an agent that knows no era.
+    `failed` tells whether a tool says in it that it failed, where whoever made it knows.
     """
 
     result: Raw
     modern: bool = False
+    failed: bool | None = None

@@ -20,7 +20,7 @@ from flowcore.errors import (
     Overloaded,
     UpstreamFailure,
 )
-from flowcore.telemetry import Span, Trace
+from flowcore.telemetry import Noted, Span, Trace
 
 _WORKER_FAULTS = (
     AgentUnavailable,
@@ -31,6 +31,12 @@ _WORKER_FAULTS = (
     UpstreamFailure,
 )
 """Errors that tell against the worker that answered so; others tell of the request."""
+
+
+def _work(noted: Noted) -> Work:
+    """What is noted of the work on a request whose trace was made meanwhile."""
+    assert isinstance(noted.work, Work)
+    return noted.work
 
 
 class Calls:
@@ -63,7 +69,7 @@ class Calls:
         came = Came.CANCELLED
         tally = self._tally
         tally.calls += 1
-        above, asked = envelope.span, now
+        above, noted, asked = envelope.span, envelope.noted, now
         span: Span | None = None
         work: Work | None = None
         live: LiveWorker | None = None
@@ -83,7 +89,11 @@ class Calls:
                 live.scopes.add(scope)
                 envelope.began = True
                 envelope.started = start = now
-                if above is not None:
+                if noted is not None:
+                    noted.label, noted.asked, noted.began = live.label, asked, start
+                    if live.traced.passes:
+                        envelope.meta = noted.carried(envelope.meta)
+                elif above is not None:
                     traced = live.traced
                     work = Work(
                         traced,
@@ -105,12 +115,16 @@ class Calls:
                     came = Came.SUCCEEDED
                 except CallError as error:
                     came = Came.FAULTY if isinstance(error, _WORKER_FAULTS) else Came.FAILED
+                    if noted is not None:
+                        above, work = noted.trace(), _work(noted)
                     if above is not None and work is not None:
                         span = span or apart(above, work)
                         span.failed_by(error)
                     raise
                 except Exception as error:
                     came = Came.LOST if live.lost else Came.FAULTY
+                    if noted is not None:
+                        above, work = noted.trace(), _work(noted)
                     if above is not None and work is not None:
                         span = span or apart(above, work)
                         span.failed_by(error)
@@ -125,6 +139,10 @@ class Calls:
                             came = Came.LOST
                         elif end >= scope.deadline:
                             came = Came.EXPIRED
+                    if noted is not None:
+                        if noted.made is not None or came is not Came.SUCCEEDED:
+                            above, work = noted.trace(), _work(noted)
+                        noted.worked = end
                     if above is not None and work is not None:
                         work.end = end
                         if span is not None or came is not Came.SUCCEEDED:

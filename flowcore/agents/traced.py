@@ -75,6 +75,19 @@ class Work(msgspec.Struct, eq=False, gc=False):
         return Said(alike, {"flowcore.queue.wait": round(self.waited, 6)})
 
 
+class Doer(msgspec.Struct, frozen=True, eq=False):
+    """A worker, as spans of its work tell of it."""
+
+    traced: Traced
+    worker: str
+
+    def work(
+        self, agent: str, method: str, name: str, waited: float, start: float, end: float
+    ) -> Work:
+        """What is noted of its work: `waited` seconds in the queue; `end` is -1.0 while it goes on."""
+        return Work(self.traced, self.worker, agent, method, name, waited, start, end)
+
+
 def begin(above: Span, work: Work) -> Span:
     """The span of work that begins, where it is not just an ordinary request's."""
     return above.child(work.called, work.traced.kind, work.start, _said, work)

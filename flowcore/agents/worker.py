@@ -15,7 +15,7 @@ from flowcore.agents.pool import Pool, Slot
 from flowcore.agents.reasons import reason_of
 from flowcore.agents.settings import HeartbeatSettings
 from flowcore.agents.statistics import Tally
-from flowcore.agents.traced import LOCAL_WORK, Traced
+from flowcore.agents.traced import LOCAL_WORK, Doer, Traced
 from flowcore.envelope import Principal
 from flowcore.errors import FlowError
 from flowcore.interfaces import Worker, WorkerSource
@@ -111,7 +111,7 @@ class Port:
 class LiveWorker:
     """A worker that is up, as the calls that are given to it see it."""
 
-    __slots__ = ("idle", "life", "lost", "name", "scopes", "silent", "traced", "worker")
+    __slots__ = ("idle", "label", "life", "lost", "name", "scopes", "silent", "traced", "worker")
 
     def __init__(self, life: WorkerLife, worker: Worker) -> None:
         self.life = life
@@ -119,6 +119,7 @@ class LiveWorker:
         self.worker = worker
         self.traced: Traced = getattr(worker, "traced", LOCAL_WORK)
         """How what it does is recorded."""
+        self.label = Doer(self.traced, self.name)
         self.scopes: set[trio.CancelScope] = set()
         """Those of the calls it is doing."""
         self.lost = False

@@ -65,7 +65,7 @@ class Forwarding:
 
     async def forward(self, place: Place, envelope: Envelope) -> Reply:
         """Have a request done at a place. Raises CallError; NodeFailed where the way or the node failed."""
-        above = envelope.span
+        above = envelope.recorded()
         if above is None:
             return await self._forward(place, envelope)
         span = above.child(

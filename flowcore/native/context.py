@@ -61,7 +61,7 @@ class CallContext:
     @property
     def meta(self) -> dict[str, Any]:
         """The request's `_meta`, decoded; its trace context is that of this very call."""
-        span, meta = self._envelope.span, self._envelope.meta
+        span, meta = self._envelope.noted or self._envelope.span, self._envelope.meta
         whole = meta if span is None else span.carried(meta)
         return {key: msgspec.json.decode(raw) for key, raw in whole.items()}
 

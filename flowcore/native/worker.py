@@ -100,7 +100,9 @@ class NativeWorker:
             value = await self._run(member, arguments, envelope)
             if member.output is not None:
                 _check_output(value, member.output)
-            return Reply(Raw(_encode(tool_result(value))))
+            result = tool_result(value)
+            failed = None if type(result) is Raw else "isError" in result
+            return Reply(Raw(_encode(result)), failed=failed)
         except InputRequired as asked:
             return self._ask(asked, envelope)
         except ToolError as error:

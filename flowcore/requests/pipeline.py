@@ -158,8 +158,10 @@ class Requests:
         above, before, start = envelope.span, None, self._now()
         span: Span | None = None
         entry: Entry | None = None
-        tracer = self.tracer
-        if tracer is not None:
+        tracer, noted = self.tracer, envelope.noted
+        if noted is not None:
+            CURRENT.set(noted)
+        elif tracer is not None:
             if (
                 type(above) is Trace
                 and above.spans is None
@@ -204,15 +206,26 @@ class Requests:
             if self.listener is not None:
                 self.listener(envelope, reply, entry.ended - entry.accepted)
             if tracer is not None and envelope.method == "tools/call":
-                failed = tool_failed(reply.result)
+                failed = reply.failed
+                if failed is None:
+                    failed = tool_failed(reply.result)
+                if noted is not None and failed:
+                    above = span = noted.trace()
                 if span is not None and (failed or tracer.content):
                     span = traced.told(span, above, envelope, reply, failed, start)
             return reply
         except BaseException as error:
+            if noted is not None:
+                above = span = noted.trace()
             if span is not None:
                 span = traced.failed(span, above, envelope, error, start)
             raise
         finally:
+            if noted is not None and span is None:
+                above = span = noted.made
+                if span is None and entry is not None:
+                    CURRENT.set(None)  # an edge's task works for nobody else
+                    noted.entry, noted.envelope = entry, None
             if span is not None:
                 CURRENT.set(before)
                 if span is not above:

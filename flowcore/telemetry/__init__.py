@@ -19,6 +19,7 @@ from flowcore.telemetry.metrics import (
     gauge,
     histogram,
 )
+from flowcore.telemetry.noted import Noted
 from flowcore.telemetry.records import Attributes, LogLine, Said, SpanKind, SpanRecord, Value
 from flowcore.telemetry.settings import ExporterSettings, TelemetrySettings
 from flowcore.telemetry.snapshot import Family, Point, Snapshot
@@ -68,6 +69,7 @@ __all__ = [
     "Measured",
     "Metric",
     "Metrics",
+    "Noted",
     "Number",
     "Page",
     "Piece",

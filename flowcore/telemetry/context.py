@@ -89,6 +89,12 @@ def new_half() -> int:
     return chance.getrandbits(64) or 1
 
 
+def half_of(request: str) -> int:
+    """Half of the id of the trace that a request begins: random digits of its UUID. The first of them decide
+    whether it is sampled."""
+    return int(f"{request[:8]}{request[9:13]}{request[-4:]}", 16)
+
+
 def new_span_id() -> str:
     """A random span id: 16 hex digits, not all zero."""
     return f"{new_half():016x}"

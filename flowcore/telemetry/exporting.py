@@ -17,6 +17,7 @@ import attrs
 import trio
 
 from flowcore.telemetry.interfaces import Exporter, ExportFailed, Signal
+from flowcore.telemetry.noted import Noted
 from flowcore.telemetry.records import LogLine, SpanRecord
 from flowcore.telemetry.settings import ExporterSettings
 from flowcore.telemetry.tracing import Trace
@@ -110,7 +111,7 @@ class Spans(Queue[SpanRecord]):
 
     def __init__(self, most: int, batch: int, counts: Counts) -> None:
         super().__init__(most, batch, counts)
-        self._waiting: deque[SpanRecord | Trace] = deque()
+        self._waiting: deque[SpanRecord | Trace | Noted] = deque()
         self._size = 0
 
     def __len__(self) -> int:
@@ -124,7 +125,7 @@ class Spans(Queue[SpanRecord]):
         self._waiting.extend(items)
         self._came(len(items))
 
-    def put_noted(self, trace: Trace) -> None:
+    def put_noted(self, trace: Trace | Noted) -> None:
         """Have an ordinary trace wait that has ended, if there is room. Never blocks."""
         count = trace.count
         if self._size + count > self._most:
@@ -150,10 +151,10 @@ class Spans(Queue[SpanRecord]):
         batch: list[SpanRecord] = []
         while waiting and len(batch) < self._batch:
             first = waiting.popleft()
-            if isinstance(first, Trace):
-                batch += first.records()
-            else:
+            if isinstance(first, SpanRecord):
                 batch.append(first)
+            else:
+                batch += first.records()
         self._size -= len(batch)
         if rest := batch[self._batch :]:
             self.restore(rest)

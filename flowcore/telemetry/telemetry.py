@@ -11,6 +11,7 @@ import attrs
 from flowcore.telemetry.exporting import Backlog, Counts, Exporting
 from flowcore.telemetry.interfaces import Page, Signal
 from flowcore.telemetry.logs import LogTap
+from flowcore.telemetry.noted import Noted
 from flowcore.telemetry.settings import ExporterSettings, TelemetrySettings
 from flowcore.telemetry.tracing import Trace, Tracer
 from flowcore.telemetry.views import spans_of
@@ -39,7 +40,7 @@ class Telemetry:
         }
         """Who tells it, in OpenTelemetry's terms."""
         self._most = settings.recent
-        self._noted: deque[Trace] = deque(maxlen=settings.recent)
+        self._noted: deque[Trace | Noted] = deque(maxlen=settings.recent)
         """Ordinary traces that ended, the latest last: of each request but one line of C is asked here."""
         self._recorded: deque[Trace] = deque()
         """The others."""
@@ -75,8 +76,8 @@ class Telemetry:
             self.tracer.resample(settings.sampling)
             self.tracer.content = settings.content
 
-    def _export(self, trace: Trace) -> None:
-        if trace.spans is None:
+    def _export(self, trace: Trace | Noted) -> None:
+        if isinstance(trace, Noted) or trace.spans is None:
             for one in self._of_traces:
                 one.spans.put_noted(trace)
         elif self._of_traces:
@@ -98,7 +99,8 @@ class Telemetry:
     def recent(self) -> list[Trace]:
         """Traces that ended, the latest last."""
         both = sorted((*self._noted, *self._recorded), key=_end)
-        return both[-self._most :] if self._most else []
+        last = both[-self._most :] if self._most else []
+        return [one.trace() if isinstance(one, Noted) else one for one in last]
 
     # ---- exporters
 
@@ -188,5 +190,5 @@ class Telemetry:
         yield from self._backlogs.items()
 
 
-def _end(trace: Trace) -> float:
+def _end(trace: Trace | Noted) -> float:
     return trace.end

@@ -28,10 +28,12 @@ from flowcore.telemetry.context import (
     TRACESTATE,
     SpanContext,
     chance,
+    half_of,
     new_half,
     new_span_id,
     parse_traceparent,
 )
+from flowcore.telemetry.noted import Noted
 from flowcore.telemetry.records import Attributes, SpanKind, SpanRecord, Value
 
 WALL_AGE: Final = 1.0
@@ -387,9 +389,9 @@ class Tracer:
         sampling: float,
         now: Callable[[], float],
         wall: Callable[[], float],
-        export: Callable[[Trace], None],
+        export: Callable[[Trace | Noted], None],
         remember: Callable[[Trace], None],
-        note: Callable[[Trace], None],
+        note: Callable[[Trace | Noted], None],
     ) -> None:
         """`export` is given each trace that exporters are for, once it has ended; then `note` each that was
         an ordinary one, and `remember` each other."""
@@ -408,7 +410,11 @@ class Tracer:
     def resample(self, sampling: float) -> None:
         """Have this part of traces that begin here go to exporters from now on."""
         # what OpenTelemetry's TraceIdRatioBased does: the id's last 8 bytes decide, alike on all nodes
-        self._bound = round(sampling * (1 << 64))
+        bound = round(sampling * (1 << 48))
+        self._bound = bound << 16
+        first = f"{bound:012x}"
+        self._first = f"{first[:8]}-{first[8:]}" if bound < 1 << 48 else "g"
+        """The first UUID, as far as it matters, whose trace is not sampled: see `half_of`."""
 
     def begin(
         self,
@@ -422,8 +428,6 @@ class Tracer:
     ) -> Trace:
         """The first span of a trace at this node; `parent` is whose part it is, elsewhere or before."""
         self.begun += 1
-        if start > self._ahead_until:
-            self._ahead, self._ahead_until = self._wall() - self._now(), start + WALL_AGE
         half, flags = 0, 0
         if parent is None:
             half = _draw(64) or 1
@@ -440,7 +444,7 @@ class Tracer:
             tracer=self,
             half=half,
             flags=flags,
-            wall=self._ahead,
+            wall=self.ahead(start),
         )
         if parent is not None:
             trace.whole, trace.parent = parent.trace_id, parent.span_id
@@ -448,6 +452,44 @@ class Tracer:
         if self.content:
             trace.spans = []
         return trace
+
+    def ahead(self, now: float) -> float:
+        """What the wall clock is ahead of the flow's, in seconds, as seen lately."""
+        if now > self._ahead_until:
+            self._ahead, self._ahead_until = self._wall() - self._now(), now + WALL_AGE
+        return self._ahead
+
+    def sampled(self, request: str) -> bool:
+        """Whether the trace that a request of this id began, a UUID that was drawn here, is for exporters."""
+        return request < self._first
+
+    def noted(self, noted: Noted) -> None:
+        """A request that was an ordinary one has ended at this node, and its trace with it."""
+        self.begun += 1
+        assert noted.entry is not None
+        if noted.entry.id < self._first:
+            self.kept += 1
+            self._export(noted)
+        self.note(noted)
+
+    def trace_of(
+        self, noted: Noted, name: str, kind: SpanKind, describe: Describe, about: object
+    ) -> Trace:
+        """The first span of what was noted."""
+        request = noted.request
+        return Trace(
+            None,
+            None,
+            name,
+            kind,
+            noted.start,
+            describe,
+            about,
+            tracer=self,
+            half=half_of(request),
+            flags=SAMPLED if self.sampled(request) else 0,
+            wall=noted.wall,
+        )
 
     def parent_in(self, meta: Mapping[str, Raw]) -> SpanContext | None:
         """The context that a request's `_meta` carries; None, and counted, if it is malformed."""
@@ -493,7 +535,9 @@ def _text(raw: Raw | None) -> str:
         return ""
 
 
-CURRENT: Final[ContextVar[Span | None]] = ContextVar("flowcore.telemetry.span", default=None)
+CURRENT: Final[ContextVar[Span | Noted | None]] = ContextVar(
+    "flowcore.telemetry.span", default=None
+)
 """The span that a task works for, or has worked for: see `current_span`."""
 
 
@@ -505,10 +549,12 @@ def current_span() -> Span | None:
     span = CURRENT.get()
     if span is None or not span.open:
         return None
+    if isinstance(span, Noted):
+        span = span.trace()
     return span.inner or span
 
 
-def enter_span(span: Span | None) -> Span | None:
+def enter_span(span: Span | Noted | None) -> Span | Noted | None:
     """This task works for a span from now on; gives the one it worked for before."""
     before = CURRENT.get()
     CURRENT.set(span)

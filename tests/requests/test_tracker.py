@@ -162,7 +162,7 @@ def test_statistics_count_every_outcome() -> None:
         "retries": 1,
         "replayed": 2,
         "kept": 5,
-        "kept_bytes": 5 * (440 + 1 + 4 + 5),
+        "kept_bytes": 5 * (448 + 1 + 4 + 5),
     }
     assert durations["count"] == 5
     assert durations["mean"] == 0.25

@@ -15,11 +15,14 @@ from msgspec import Raw
 
 from flowcore.errors import CallError
 from flowcore.mcp import text_member
+from flowcore.requests import Priority
 from flowcore.telemetry import (
     TRACEPARENT,
+    Noted,
     Said,
     Span,
     SpanKind,
+    Trace,
     Tracer,
     Value,
     enter_span,
@@ -29,6 +32,7 @@ from flowcore.telemetry import (
 
 if TYPE_CHECKING:
     from flow_edges.mcp.client import Client
+    from flowcore.requests import Envelope
 
 Headers = tuple[str, str]
 """`traceparent` and `tracestate` as they came; "" for one that did not."""
@@ -37,7 +41,8 @@ Headers = tuple[str, str]
 _MOST_TEXT = 1024
 _REMEMBERED = 1024
 """Sorts of requests, and of what their spans say, that are made once."""
-_SERVER = SpanKind.SERVER  # looking it up costs on every call
+# looking a member of an enumeration up costs on every call
+_SERVER, _NORMAL = SpanKind.SERVER, Priority.NORMAL
 
 
 class Sort(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -74,13 +79,8 @@ class Recorder:
         headers: Headers | None,
     ) -> Span:
         """The span of a request; `name` is as the client called what it wants."""
-        try:
-            sort = self._sorts[method, name]
-        except KeyError:
-            sort = self._sort(method, name)
+        sort = self._sort(method, name)
         about = (sort, client.principal.name, client.version, client.address)
-        if headers is None and TRACEPARENT not in meta:
-            return self._tracer.begin(sort.called, _SERVER, self._now(), self._describe, about)
         tracer = self._tracer
         parent = tracer.parent_in(meta) if TRACEPARENT in meta else None
         beside = None if headers is None else tracer.parent_of(*headers)
@@ -91,7 +91,45 @@ class Recorder:
             span.links = ((beside.trace_id, beside.span_id),)
         return span
 
+    def note(self, envelope: Envelope, client: Client, start: float) -> bool:
+        """Note a request that is to be an ordinary one, as long as it is: one that begins its trace, and says
+        nothing of how it is to be done. False: it is to be recorded."""
+        tracer = self._tracer
+        if tracer.content or envelope.priority is not _NORMAL or envelope.idempotency_key:
+            return False
+        ahead = tracer.ahead(start)
+        envelope.noted = Noted(
+            self, envelope, start, ahead, envelope.name, client.version, client.address
+        )
+        return True
+
+    def open(self, noted: Noted) -> Trace:
+        """The first span of what was noted."""
+        sort = self._sort(noted.method, noted.name)
+        about = (sort, noted.principal, noted.version, noted.address)
+        return self._tracer.trace_of(noted, sort.called, _SERVER, self._describe, about)
+
+    def sampled(self, request: str) -> bool:
+        """Whether the trace of a request of this id is for exporters."""
+        return self._tracer.sampled(request)
+
+    def done(self, envelope: Envelope, error: BaseException | None = None) -> None:
+        """A request for an agent has been answered, or ended without an answer."""
+        noted = envelope.noted
+        if noted is not None and error is None:
+            self.noted(noted)
+        elif (span := envelope.recorded()) is not None:
+            self.ended(span, error)
+
+    def noted(self, noted: Noted) -> None:
+        """A request that was an ordinary one has been answered."""
+        noted.end = self._now()
+        self._tracer.noted(noted)
+
     def _sort(self, method: str, name: str) -> Sort:
+        known = self._sorts.get((method, name))
+        if known is not None:
+            return known
         sort = Sort(method, name[:_MOST_TEXT], mcp_name(method, name))
         if len(name) <= _MOST_TEXT:
             if len(self._sorts) >= _REMEMBERED:

@@ -57,7 +57,7 @@ from flowcore.mcp.meta import (
     PROGRESS_TOKEN,
 )
 from flowcore.requests import Envelope, Priority, complete, key_of_round
-from flowcore.telemetry import Span
+from flowcore.telemetry import TRACEPARENT, Span
 
 _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
     "tools/call": "tools",
@@ -253,13 +253,20 @@ class Service:
         if bytes(params[method.subject]) != bytes(target.raw):
             params = {**params, method.subject: target.raw}
         text = None if key is None else key.decode("latin-1")
-        envelope = self._sealed(method.name, target.agent, target.name, params, meta, client, text)
-        if self.recorder is not None:
-            envelope.span = self.recorder.begin(method.name, target.name, meta, client, trace)
+        now = self._now()
+        envelope = self._sealed(
+            now, method.name, target.agent, target.name, params, meta, client, text
+        )
+        recorder = self.recorder
+        if recorder is not None and (
+            trace is not None or TRACEPARENT in meta or not recorder.note(envelope, client, now)
+        ):
+            envelope.span = recorder.begin(method.name, target.name, meta, client, trace)
         return envelope
 
     def _sealed(
         self,
+        now: float,
         method: str,
         agent: str,
         name: str,
@@ -293,7 +300,7 @@ class Service:
             params=params,
             meta=meta,
             principal=client.principal,
-            deadline=self._now() + seconds,
+            deadline=now + seconds,
             explicit=DEADLINE in meta,
             priority=importance,
             idempotency_key=key,
@@ -324,7 +331,8 @@ class Service:
             )
         if not self.host.directory.by_name(agent).catalog.completions:
             return None
-        return self._sealed("completion/complete", agent, name, params, meta, client)
+        now = self._now()
+        return self._sealed(now, "completion/complete", agent, name, params, meta, client)
 
     def _of_template(self, uri: str) -> str:
         for entry in self.host.directory.listing("templates").entries:
@@ -334,15 +342,18 @@ class Service:
 
     async def submit(self, envelope: Envelope, method: Method, client: Client) -> bytes:
         """Have an envelope worked on; its result in the form of the asking side's era. Raises CallError."""
-        span, recorder = envelope.span, self.recorder
-        if span is None or recorder is None:
+        recorder, noted = self.recorder, envelope.noted
+        if recorder is None:
             return await self._submit(envelope, method, client)
         try:
             result = await self._submit(envelope, method, client)
         except BaseException as error:
-            recorder.ended(span, error)
+            recorder.done(envelope, error)
             raise
-        recorder.ended(span)
+        if noted is not None and noted.made is None:
+            recorder.noted(noted)
+        else:
+            recorder.done(envelope)
         return result
 
     async def _submit(self, envelope: Envelope, method: Method, client: Client) -> bytes:

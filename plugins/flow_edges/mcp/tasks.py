@@ -71,8 +71,8 @@ class TaskFace:
         handed = False
 
         def recorded(error: BaseException | None) -> None:
-            if self.recorder is not None and envelope.span is not None:
-                self.recorder.ended(envelope.span, error)
+            if self.recorder is not None:
+                self.recorder.done(envelope, error)
 
         async def submit(envelope: Envelope) -> Reply:
             reply: Reply

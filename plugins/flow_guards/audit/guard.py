@@ -87,8 +87,8 @@ class Audit(Guard):
             "outcome": outcome_of(error),
             "seconds": round(now - began, 6),
         }
-        if envelope.span is not None:
-            record["trace"] = envelope.span.trace.trace_id
+        if (trace := envelope.trace_id) is not None:
+            record["trace"] = trace
         if error is not None:
             record["error"] = type(error).__name__
         self._put(record)

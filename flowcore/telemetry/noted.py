@@ -1,0 +1,173 @@
+"""An ordinary request, as long as nobody looks: what its trace is made of, noted on its way.
+
+An edge that has nothing to say of a request but what it says of all gives it no trace. A request that is
+accepted once, done once by one worker, and without an error, then costs some notes on one object. A trace is
+made of them when somebody looks, when somebody else is to be part of it, or as soon as the request is no
+ordinary one any more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Protocol
+
+import msgspec
+from msgspec import Raw
+
+from flowcore.telemetry.context import TRACEPARENT, TRACESTATE, half_of, new_half, new_span_id
+
+if TYPE_CHECKING:
+    from flowcore.envelope import Envelope
+    from flowcore.telemetry.records import SpanRecord
+    from flowcore.telemetry.tracing import Doing, Piece, Trace
+
+
+class Ended(Protocol):
+    """A request that has ended."""
+
+    id: str
+    agent: str
+    method: str
+    principal: str
+
+    def piece(self) -> Piece:
+        """What its span tells."""
+        ...
+
+
+class Label(Protocol):
+    """A worker, as spans of its work tell of it."""
+
+    def work(
+        self, agent: str, method: str, name: str, waited: float, start: float, end: float
+    ) -> Doing:
+        """What is noted of its work: `waited` seconds in the queue; `end` is -1.0 while it goes on."""
+        ...
+
+
+class Opening(Protocol):
+    """Who makes the traces of an edge."""
+
+    def open(self, noted: Noted) -> Trace:
+        """The first span of what was noted."""
+        ...
+
+    def sampled(self, request: str) -> bool:
+        """Whether the trace of a request of this id is for exporters."""
+        ...
+
+
+class Noted(msgspec.Struct, eq=False):
+    """What is noted of an ordinary request; times are on the flow's clock, in seconds."""
+
+    opening: Opening
+    envelope: Envelope | None
+    """The request, while it is under way."""
+    start: float
+    wall: float
+    """What the wall clock was ahead of the flow's."""
+    name: str
+    """What it is about."""
+    version: str
+    """The protocol's, in which it was asked."""
+    address: str
+    """Where it came from."""
+    entry: Ended | None = None
+    """The request, once it has ended."""
+    label: Label | None = None
+    """Whom it was given to."""
+    asked: float = 0.0
+    """When a worker was asked for, when there was one, and when it had done it."""
+    began: float = 0.0
+    worked: float = -1.0
+    end: float = -1.0
+    told: str = ""
+    """The `traceparent` of its work, if somebody was told."""
+    made: Trace | None = None
+    """The trace, if one was made."""
+    work: Doing | None = None
+    """The work on it, if that was under way then."""
+
+    @property
+    def request(self) -> str:
+        """The id of the request."""
+        known = self.envelope or self.entry
+        assert known is not None
+        return known.id
+
+    @property
+    def open(self) -> bool:
+        """Whether it goes on."""
+        return self.end < 0.0 if self.made is None else self.made.open
+
+    @property
+    def principal(self) -> str:
+        """Who asked."""
+        if self.envelope is not None:
+            return self.envelope.principal.name
+        assert self.entry is not None
+        return self.entry.principal
+
+    @property
+    def method(self) -> str:
+        """What is asked for, in MCP's terms."""
+        known = self.envelope or self.entry
+        assert known is not None
+        return known.method
+
+    @property
+    def count(self) -> int:
+        """How many spans its trace has at this node."""
+        return 1 + (self.entry is not None) + (self.label is not None)
+
+    @property
+    def trace_id(self) -> str:
+        """The id of its trace, of which nothing is made for that."""
+        return self._told[3:35] if self.made is None else self.made.trace_id
+
+    @property
+    def _told(self) -> str:
+        if not self.told:
+            flag = int(self.opening.sampled(self.request))
+            half = half_of(self.request)
+            self.told = f"00-{new_half():016x}{half:016x}-{new_span_id()}-0{flag}"
+        return self.told
+
+    def carried(self, meta: Mapping[str, Raw]) -> dict[str, Raw]:
+        """A request's `_meta` with its trace context, for whoever does the work on it."""
+        if self.made is not None:
+            return self.made.carried(meta)
+        carried = {**meta, TRACEPARENT: Raw(f'"{self._told}"')}
+        carried.pop(TRACESTATE, None)  # it is another trace's
+        return carried
+
+    def trace(self) -> Trace:
+        """Its trace. Made while the request is under way, it is that in which all else is recorded."""
+        trace = self.made
+        if trace is not None:
+            return trace
+        trace = self.made = self.opening.open(self)
+        trace.request = self.request
+        trace.end = self.end
+        if self.told:
+            trace.whole, trace.sent = self.told[3:35], self.told[36:52]
+            trace.flags = int(self.told[-1])
+        if self.label is not None:
+            known = self.envelope or self.entry
+            assert known is not None
+            trace.done = self.work = self.label.work(
+                known.agent,
+                known.method,
+                self.name,
+                self.began - self.asked,
+                self.began,
+                self.worked,
+            )
+        trace.asked = self.entry
+        if self.envelope is not None:
+            self.envelope.span, self.envelope.noted = trace, None
+        return trace
+
+    def records(self) -> list[SpanRecord]:
+        """Its spans, as exporters are given them."""
+        return self.trace().records()
