@@ -105,6 +105,8 @@ class Recorder:
 
     def open(self, noted: Noted) -> Trace:
         """The first span of what was noted."""
+        if noted.end < 0.0:
+            self._tracer.begun += 1  # else it was counted at its end
         sort = self._sort(noted.method, noted.name)
         about = (sort, noted.principal, noted.version, noted.address)
         return self._tracer.trace_of(noted, sort.called, _SERVER, self._describe, about)
