@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Final
 
@@ -18,7 +19,18 @@ from flow_exporters.otlp.wire import (
     text,
     varint,
 )
-from flowcore.telemetry import Distribution, Family, Kind, LogLine, Number, Snapshot, SpanRecord
+from flowcore.telemetry import (
+    Attributes,
+    Distribution,
+    Family,
+    Kind,
+    LogLine,
+    Number,
+    Said,
+    Snapshot,
+    SpanRecord,
+    Value,
+)
 
 SCOPE: Final = "flowcore"
 _CUMULATIVE: Final = key(2, 0) + varint(2)
@@ -30,6 +42,8 @@ _TRACE_ID, _SPAN_ID = key(1, 2) + varint(16), key(2, 2) + varint(8)
 _STATE, _PARENT, _NAME, _KIND = key(3, 2), key(4, 2) + varint(8), key(5, 2), key(6, 0)
 _START, _END, _ATTRIBUTES, _LINK = key(7, 1), key(8, 1), key(9, 2), key(13, 2)
 _STATUS, _FLAGS = key(15, 2), key(16, 5)
+_TIMES: Final = struct.Struct("<BQBQ").pack
+_MOST_SORTS: Final = 1024
 
 
 class Messages:
@@ -37,6 +51,12 @@ class Messages:
 
     def __init__(self, resource: Mapping[str, str]) -> None:
         self._pairs = Pairs()
+        self._sorts: dict[tuple[int, str, int, int, bool], tuple[Attributes, bytes]] = {}
+        """What spans of a sort have alike, as bytes; by the identity of what they say, held so that nothing
+        else can be it."""
+        self._texts: dict[tuple[str, int], bytes] = {}
+        self._floats: dict[str, bytes] = {}
+        """What stands before the value of an attribute, by its name and its value's length."""
         attributes = self._pairs.fields(key(1, 2), resource)
         self._resource = part(key(1, 2), attributes)
         version = resource.get("service.version", "")
@@ -52,6 +72,9 @@ class Messages:
         return self._request(map(self._span, spans))
 
     def _span(self, span: SpanRecord) -> bytes:
+        said = span.attributes
+        if type(said) is Said and not (span.failed or span.state or span.links):
+            return self._ordinary(span, said)
         flags = span.flags | _HAS_REMOTE | (_REMOTE if span.remote else 0)
         pieces = [
             _TRACE_ID,
@@ -76,6 +99,52 @@ class Messages:
             pieces.append(part(_STATUS, text(key(2, 2), span.error) + _FAILED))
         pieces += (_FLAGS, flags.to_bytes(4, "little"))
         return b"".join(pieces)
+
+    def _ordinary(self, span: SpanRecord, said: Said) -> bytes:
+        """A span of which most was said before, of others of its sort: that is made once."""
+        sort = (id(said.alike), span.name, span.kind, span.flags, span.remote)
+        known = self._sorts.get(sort)
+        if known is None:
+            flags = span.flags | _HAS_REMOTE | (_REMOTE if span.remote else 0)
+            same = (
+                text(_NAME, span.name),
+                _KIND,
+                varint(span.kind),
+                self._pairs.fields(_ATTRIBUTES, said.alike),
+                _FLAGS,
+                flags.to_bytes(4, "little"),
+            )
+            if len(self._sorts) >= _MOST_SORTS:
+                self._sorts.clear()
+            known = self._sorts[sort] = (said.alike, b"".join(same))
+        start = span.start
+        end = span.end if span.end > start else start
+        ids = f"0a10{span.trace_id}1208{span.span_id}"
+        if span.parent_id:
+            ids = f"{ids}2208{span.parent_id}"
+        pieces = [bytes.fromhex(ids), _TIMES(0x39, start, 0x41, end), known[1]]
+        for name, value in said.own.items():
+            pieces.append(self._own(name, value) if name not in said.alike else b"")
+        return b"".join(pieces)
+
+    def _own(self, name: str, value: Value) -> bytes:
+        """An attribute that is another with each span: but for its value it was made before."""
+        if type(value) is float:
+            before = self._floats.get(name)
+            if before is None:
+                before = self._floats[name] = self._pairs.fields(_ATTRIBUTES, {name: value})[:-8]
+            return before + double(value)
+        if type(value) is str:
+            data = value.encode("utf-8", "replace")
+            size = len(data)
+            before = self._texts.get((name, size))
+            if before is None:
+                before = self._pairs.fields(_ATTRIBUTES, {name: value})[: -size or None]
+                if len(self._texts) >= _MOST_SORTS:
+                    self._texts.clear()
+                self._texts[name, size] = before
+            return before + data
+        return self._pairs.fields(_ATTRIBUTES, {name: value})
 
     def logs(self, lines: Sequence[LogLine]) -> bytes:
         """An ExportLogsServiceRequest."""

@@ -10,14 +10,11 @@ import struct
 from collections.abc import Iterable, Sequence
 from typing import Final
 
-from flowcore.telemetry import Attributes, Said, Value
+from flowcore.telemetry import Attributes, Value
 
 _VARINTS: Final = [bytes([number]) for number in range(128)]
 _REMEMBERED: Final = 8192
 _LONGEST_REMEMBERED: Final = 128
-_ALIKE: Final = 1024
-_DIFFERENT: Final = frozenset({"flowcore.request.id", "flowcore.queue.wait"})
-"""Attributes that are another with each span: to remember them is in vain."""
 _FIXED = struct.Struct("<Q").pack
 _SIGNED = struct.Struct("<q").pack
 _DOUBLE = struct.Struct("<d").pack
@@ -105,33 +102,14 @@ class Pairs:
 
     def __init__(self) -> None:
         self._known: dict[tuple[str, Value, type], bytes] = {}
-        self._alike: dict[tuple[bytes, int], tuple[Attributes, bytes]] = {}
-        """By its key and identity what spans say alike, held so that nothing else can be it; its bytes."""
 
     def fields(self, before: bytes, attributes: Attributes) -> bytes:
         """Each attribute as a field with this key."""
-        if type(attributes) is not Said:
-            return self._fields(before, attributes)
-        alike, own = attributes.alike, attributes.own
-        known = self._alike.get((before, id(alike)))
-        if known is None:
-            if len(self._alike) >= _ALIKE:
-                self._alike.clear()
-            known = self._alike[before, id(alike)] = (alike, self._fields(before, alike))
-        if not own:
-            return known[1]
-        if not own.keys().isdisjoint(alike):
-            return self._fields(before, attributes)
-        return known[1] + self._fields(before, own)
-
-    def _fields(self, before: bytes, attributes: Attributes) -> bytes:
         return b"".join(
             [part(before, self._pair(name, value)) for name, value in attributes.items()]
         )
 
     def _pair(self, name: str, value: Value) -> bytes:
-        if name in _DIFFERENT:
-            return text(_KEY, name) + part(_VALUE, any_value(value))
         asked = (name, value, type(value))  # 1, 1.0 and True are equal, and not the same
         known = self._known.get(asked)
         if known is None:

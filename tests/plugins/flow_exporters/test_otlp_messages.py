@@ -19,7 +19,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
 
 from flow_exporters.otlp.messages import Messages
 from flow_exporters.otlp.wire import rejected, varint
-from flowcore.telemetry import Distribution, Family, LogLine, Snapshot, SpanKind, SpanRecord
+from flowcore.telemetry import Distribution, Family, LogLine, Said, Snapshot, SpanKind, SpanRecord
 from flowcore.telemetry import counter as of_counter
 from flowcore.telemetry import gauge as of_gauge
 from flowcore.telemetry import histogram as of_histogram
@@ -35,6 +35,7 @@ values = (
     | st.lists(st.text(max_size=20), max_size=4).map(tuple)
 )
 texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+said = st.dictionaries(texts.filter(bool), values, max_size=6)
 spans = st.builds(
     SpanRecord,
     name=texts,
@@ -47,7 +48,7 @@ spans = st.builds(
     state=st.sampled_from(["", "a=1,b=2"]),
     start=st.integers(0, 2**63),
     end=st.integers(0, 2**63),
-    attributes=st.dictionaries(texts.filter(bool), values, max_size=6),
+    attributes=said | st.builds(Said, said, said),
     error=texts,
     failed=st.booleans(),
     links=st.lists(st.tuples(hexes, hexes.map(lambda one: one[:16])), max_size=2).map(tuple),
@@ -56,7 +57,10 @@ spans = st.builds(
 
 @given(st.lists(spans, max_size=5))
 def test_spans_are_read_as_they_were_written(given_: list[SpanRecord]) -> None:
-    read = ExportTraceServiceRequest.FromString(Messages(RESOURCE).spans(given_))
+    messages = Messages(RESOURCE)
+    body = messages.spans(given_)
+    assert messages.spans(given_) == body  # what is remembered of the first is the same
+    read = ExportTraceServiceRequest.FromString(body)
     (resource,) = read.resource_spans
     assert attributes(resource.resource.attributes) == RESOURCE
     (scope,) = resource.scope_spans
