@@ -110,7 +110,7 @@ class Catchup(Relay):
             self.standing.cluster,
             self.standing.height,
             self.view,
-            ballot.proposal is not None,
+            ballot.has_proposal(self.epoch.quorum),
             ballot.mask(Kind.PREVOTE, index),
             ballot.mask(Kind.PRECOMMIT, index),
             self._stable_height(),
@@ -179,8 +179,9 @@ class Catchup(Relay):
     def _tell_ballot(
         self, sender: str, ballot: Ballot, has: Here, index: Mapping[str, int]
     ) -> None:
-        if ballot.proposal is not None and not has.proposal:
-            self._send(sender, ballot.proposal)
+        proposal = ballot.proposal
+        if proposal is not None and not has.proposal and ballot.has_proposal(self.epoch.quorum):
+            self._send(sender, proposal)
         for kind, mask in ((Kind.PREVOTE, has.prevotes), (Kind.PRECOMMIT, has.precommits)):
             for name, vote in ballot.votes(kind)[0].items():
                 if not mask >> index[name] & 1 and name != sender:

@@ -137,8 +137,11 @@ class Hearing(Claims):
             return ""
         if not self._signed_ok(signed):
             return self._refuse(Reason.SIGNATURE, signed.signer)
-        if before is not None:
-            return self._note(before.signed, signed)
+        if before is not None and ballot is not None:
+            said = self._note(before.signed, signed)
+            if ballot.agreed(Kind.PREVOTE, self.epoch.quorum) != signed.digest:
+                return said
+            # its leader has told others another one, for which a quorum has voted: line 36 is about that
         if not self._proof_holds(message):
             return self._refuse(Reason.CERTIFICATE, "of a valid view")
         try:

@@ -14,7 +14,7 @@ import attrs
 
 from flow_consensus.bft.blocks import Block, Signed
 from flow_consensus.bft.messages import Certificate, Proposal
-from flow_consensus.bft.signing import Kind
+from flow_consensus.bft.signing import NIL, Kind
 
 _AHEAD = 16
 """Views beyond the present one in which what one voter says is kept."""
@@ -77,6 +77,13 @@ class Ballot:
             if votes >= quorum:
                 return digest
         return None
+
+    def has_proposal(self, quorum: int) -> bool:
+        """Whether the proposal is here: where a quorum has voted for one, that one."""
+        if self.proposal is None:
+            return False
+        agreed = self.agreed(Kind.PREVOTE, quorum)
+        return agreed is None or agreed in (NIL, self.proposal.signed.digest)
 
     def certificate(self, kind: int, digest: bytes, index: Mapping[str, int]) -> Certificate:
         """The votes for a digest as a certificate."""

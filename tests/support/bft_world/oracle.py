@@ -47,6 +47,8 @@ class _Seen:
         self.standing = standing
         self.open: list[Any] = []
         """Entries of a block that is applied in part."""
+        self.writes: list[Any] = []
+        """Entries of the last write, which may find no room, or a disk that has failed."""
         self.heard: dict[tuple[str, int, int, int], tuple[bytes, int]] = {}
         """By liar, kind, height and view: what was taken."""
 
@@ -91,6 +93,7 @@ class Oracle:
 
     def writes(self, server: Any, write: Any) -> None:
         """Something is about to be written."""
+        self._seen[server.host.name].writes = list(write.entries)
 
     def wrote(self, server: Any, write: Any) -> None:
         """It is durable."""
@@ -189,9 +192,10 @@ class Oracle:
         return last if last is not None and last[2] == found.height else None
 
     def _heads(self, server: Any, position: int) -> Iterator[Any]:
-        """What a server has at a position: to be written, written, and durable."""
+        """What a server has at a position: to be written, in a write that failed, written, and durable."""
         stored, durable = server.store.stored, server.store.durable
-        for entries in (server.engine._entries, stored.entries, durable.entries):
+        writes = self._seen[server.host.name].writes
+        for entries in (server.engine._entries, writes, stored.entries, durable.entries):
             yield from (one for one in entries if one.position == position)
 
     def state(self, name: str, position: int, dump: bytes) -> None:
