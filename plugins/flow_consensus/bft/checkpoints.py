@@ -245,17 +245,24 @@ class Checkpoints(Reads):
             self._send(to, Offer(self.stable))
 
     def _on_offer(self, sender: str, message: Offer) -> str:
-        if self._fetching != sender:
+        taking = self._taking
+        if self._fetching == sender:
+            self._fetching = ""
+        elif taking is None or taking.sender != sender:
             return self._refuse(Reason.NOT_ASKED, sender)
-        self._fetching = ""
-        if self._taking is not None:
+        if taking is not None and not (taking.until and (taking.tries or taking.sender == sender)):
             return ""
         standing = self._proven_checkpoint(message.checkpoint)
         if standing is None:
             return self._refuse(Reason.CERTIFICATE, sender)
         if standing.height <= self.standing.height:
             return self._refuse(Reason.LATE)
-        self._taking = _Taking(sender, message.checkpoint, standing)
+        tries = 0
+        if taking is not None:
+            if standing.height <= taking.standing.height:
+                return ""
+            tries = taking.tries + 1  # a later one takes its place: whoever had it has let go of it
+        self._taking = _Taking(sender, message.checkpoint, standing, tries=tries)
         self._install = Install(message.checkpoint, standing.height, standing.position)
         self._ask_piece()
         return ""
@@ -265,6 +272,10 @@ class Checkpoints(Reads):
         assert taking is not None
         taking.until = self.now + self.settings.fetch_ticks
         self._send(taking.sender, FetchChunk(taking.standing.height, taking.number))
+
+    def chunk_gone(self, to: str) -> None:
+        """A piece was wanted of a snapshot that is not here any more: a later one is."""
+        self._offer(to)
 
     def _on_fetch_chunk(self, sender: str, message: FetchChunk) -> str:
         self._chunks_wanted.append(ChunkWanted(sender, message.height, message.number))
@@ -292,21 +303,28 @@ class Checkpoints(Reads):
 
     def install_failed(self, height: int, why: str) -> None:
         """The snapshot that was taken in is not what was certified, or could not be stored."""
-        taking, self._taking = self._taking, None
+        taking = self._taking
         if taking is None or taking.standing.height != height:
             return
         sender = taking.sender
         self.bad_snapshots[sender] = self.bad_snapshots.get(sender, 0) + 1
         self._event("snapshot", f"the state that {sender} sent is not taken: {why}", sender)
-        peer = self._peer(sender)
-        peer.height = 0
-        self._fetching = sender
+        self._take_elsewhere(taking)
+
+    def _take_elsewhere(self, taking: _Taking) -> None:
+        """Nothing comes of it: ask another node."""
+        self._taking = None
+        self._peer(taking.sender).height = 0
+        self._fetching = taking.sender
         self._fetch_elsewhere()
 
     def installed(self, height: int) -> None:
         """The whole snapshot is stored, and has the certified digest: begin after it."""
-        taking, self._taking = self._taking, None
-        if taking is None or taking.standing.height != height or height <= self.standing.height:
+        taking = self._taking
+        if taking is None or taking.standing.height != height:
+            return
+        self._taking = None
+        if height <= self.standing.height:
             return
         self.standing, self.certificate = taking.standing, None
         self.phase = Step.PRECOMMIT  # nothing is proposed until the next height begins
@@ -345,7 +363,8 @@ class Checkpoints(Reads):
         if taking is not None and taking.until and self.now >= taking.until:
             taking.tries += 1
             if taking.tries > _TRIES:
-                self.install_failed(taking.standing.height, "it does not come")
+                self._event("late", f"{taking.sender} does not send its state", taking.sender)
+                self._take_elsewhere(taking)
             else:
                 self._ask_piece()
 

@@ -68,7 +68,8 @@ class Event:
     """Something that a person may want to know."""
 
     kind: str
-    """`view`, `leader`, `epoch`, `evidence`, `checkpoint`, `diverged`, `installed`, `cluster`."""
+    """`view`, `leader`, `epoch`, `evidence`, `accused`, `censored`, `change`, `checkpoint`, `diverged`,
+    `snapshot`, `late`, `installed`, `cluster`."""
     text: str
     about: str = ""
     """Whom it is about."""

@@ -86,8 +86,8 @@ class Engine(Changes):
 
     What is public here and in the classes below it is the interface: `tick`, `step`, `propose`, `read`,
     `forget_read`, `change`, `endorsed`, `compact`, `ready`, `persisted`, `disk_failed`, `blocks_read`,
-    `checkpointed`, `piece_stored`, `installed`, `install_failed`, `claims`, `admit`, `know_block`, `calm`,
-    `status`.
+    `checkpointed`, `chunk_gone`, `piece_stored`, `installed`, `install_failed`, `claims`, `admit`,
+    `know_block`, `calm`, `status`.
     """
 
     def __init__(

@@ -136,9 +136,77 @@ def test_checkpoints_that_are_not_certified_are_not_taken() -> None:
     for _ in range(400):
         engine.tick()  # the next piece never comes
     assert engine.taking == 0
-    assert engine.bad_snapshots == {"a": 1}
+    assert engine.bad_snapshots == {}, "who is late has not lied"
+    assert "late" in [one.kind for one in engine.ready().events]
     assert engine.step("a", Fetch(99)).startswith(Reason.AHEAD)
     assert engine.step("a", FetchChunk(1, 0)) == ""
+
+
+def certified(table: Table, *names: str) -> Checkpoint:
+    """The checkpoint that is due, certified by these; it is the last one at "a"."""
+    for name in names:
+        due = table.seats[name].due[-1].height
+        table[name].checkpointed(due, bytes([due]) * 32)
+    table.settle()
+    found = table["a"].stable
+    assert found is not None
+    return found
+
+
+def two_checkpoints() -> tuple[Checkpoint, Checkpoint]:
+    table = at_a_checkpoint()
+    first = certified(table, *"abc")
+    table["a"].propose([b"%d" % number for number in range(8)])
+    table.settle()
+    return first, certified(table, *"abc")
+
+
+def test_where_the_state_that_is_taken_is_gone_a_later_one_takes_its_place() -> None:
+    first, later = two_checkpoints()
+    engine = Table(checkpoint=5)["d"]
+    engine._fetching = "a"
+    assert engine.step("a", Offer(first)) == ""
+    assert engine.taking == 1
+    assert engine.step("b", Offer(later)).startswith(Reason.NOT_ASKED)
+    engine._fetching = "b"
+    assert engine.step("b", Offer(later)) == "", "an answer, and not needed"
+    assert engine.taking == 1
+    assert engine.step("a", Offer(first)) == ""
+    engine.ready()
+    assert engine.step("a", Offer(later)) == ""
+    assert engine.taking == 2
+    ready = engine.ready()
+    assert ready.install is not None
+    assert ready.install.height == 2
+    assert ready.messages == [("a", FetchChunk(2, 0))]
+    assert engine.step("a", Chunk(1, 0, b"x", False)).startswith(Reason.NOT_ASKED)
+    engine.install_failed(1, "of the one before")
+    engine.installed(1)
+    assert engine.taking == 2
+    assert engine.bad_snapshots == {}
+
+
+def test_who_is_late_with_its_state_is_left_for_who_has_a_later_one() -> None:
+    first, later = two_checkpoints()
+    engine = Table(checkpoint=5)["d"]
+    engine._fetching = "a"
+    assert engine.step("a", Offer(first)) == ""
+    for _ in range(engine.settings.fetch_ticks):
+        engine.tick()
+    engine._fetching = "b"
+    assert engine.step("b", Offer(later)) == ""
+    assert engine.taking == 2
+    assert ("b", FetchChunk(2, 0)) in engine.ready().messages
+
+
+def test_who_asks_for_a_state_that_is_gone_is_offered_the_one_that_is_there() -> None:
+    table = at_a_checkpoint()
+    good = certified(table, *"abc")
+    table.said.clear()
+    table["a"].chunk_gone("d")
+    table["d"].chunk_gone("a")  # it has none
+    table.settle()
+    assert [one for one in table.said if isinstance(one[2], Offer)] == [("a", "d", Offer(good))]
 
 
 def test_a_read_is_answered_where_a_state_is_taken_in_meanwhile() -> None:

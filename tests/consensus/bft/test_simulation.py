@@ -23,6 +23,9 @@ SEEDS = 200
 ONCE_FAILED = (
     1098,  # a state was taken in while a block was written: the certificate had moved
     1219,  # a torn record on a full disk: to cut it off was to write
+    3000505,  # a leader told one of three another block: what the others were locked on cost another view
+    3000582,  # a write that found no room had the certificate of what was handed out
+    3002210,  # a state that was asked for was gone, and a later one was not taken in its place
 )
 QUICK = 20
 """Seeds within which some mutants are found, which are looked for here; the rest are found in long runs."""

@@ -255,6 +255,8 @@ class BftServer(Server):
     def _chunk_wanted(self, wanted: Any) -> None:
         dump = self._state_at(wanted.height)
         at, size = wanted.number * self.cluster.piece, self.cluster.piece
+        if dump is None:
+            self.engine.chunk_gone(wanted.to)
         if dump is None or at >= len(dump):
             return
         chunk = self.cluster.build.messages.Chunk(

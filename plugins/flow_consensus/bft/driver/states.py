@@ -106,7 +106,8 @@ class States:
     def _give(self, wanted: ChunkWanted, nursery: trio.Nursery) -> None:
         held = self._storage.snapshot
         if held is None or held.term != wanted.height:
-            return  # another one by now: it is offered when blocks are asked for again
+            self._node.engine.chunk_gone(wanted.to)  # another one by now
+            return
         giving = self._giving.get(wanted.to)
         if giving is None or giving.done or giving.height != wanted.height:
             giving = Giving(wanted.to, wanted.height, self._storage, self._send)
