@@ -33,6 +33,8 @@ _BUCKETS = 1 << 16
 _BLOCKS = 8
 _ONE = 1 << 20
 """What 1 is in the whole numbers that values are rounded to."""
+_EXACT = 1024
+"""Features up to which squares add up exactly in float64, too: to 8 n 2**40 at most, by Cauchy-Schwarz."""
 _WEIGHTS = Weights(pairs=1 / 2, common=1 / 8)
 _SLICE = 2_000
 """Characters after which others have their turn, half a millisecond or so."""
@@ -65,12 +67,15 @@ class Projection:
             return np.zeros(self.dimensions, np.float32)
         whole = np.rint(values.astype(np.float64) * _ONE)
         # float64 holds whole numbers up to 2**53 exactly, so the order of these sums is of no matter
-        sums = np.bincount(
-            self._places[buckets].ravel(), whole.repeat(_BLOCKS), 2 * self.dimensions
-        ).astype(np.int64)
-        vector: npt.NDArray[np.int64] = sums[: self.dimensions] - sums[self.dimensions :]
-        length = math.sqrt(int(vector @ vector))
-        return (vector / (length or 1.0)).astype(np.float32)
+        places = self._places.take(buckets, axis=0).reshape(-1)
+        sums = np.bincount(places, whole.repeat(_BLOCKS), 2 * self.dimensions)
+        vector: npt.NDArray[np.float64] = sums[: self.dimensions] - sums[self.dimensions :]
+        if len(buckets) < _EXACT:
+            square = int(vector.dot(vector))
+        else:
+            numbers = vector.astype(np.int64)
+            square = int(numbers @ numbers)
+        return (vector / (math.sqrt(square) or 1.0)).astype(np.float32)
 
     async def in_turns(self, text: str) -> Vectors:
         """As `__call__`, for a long text: others have their turn in between."""

@@ -13,6 +13,7 @@ from flowcore.routing import Expert, Query
 if TYPE_CHECKING:
     from flowcore.routing import Vectors
 
+_FLOAT32 = np.dtype(np.float32)
 _CLOSE = 1e-4
 """How far the square of a length may be from 1 to count as 1."""
 _SHORTEST = 1e-12
@@ -25,7 +26,7 @@ def checked_vector(vector: Vectors, dimensions: int, of: str) -> Vectors:
     `of` says whose it is, for the error. Raises WrongVector.
     """
     given = np.asarray(vector)
-    if given.shape == (dimensions,) and given.dtype == np.float32:
+    if given.shape == (dimensions,) and given.dtype == _FLOAT32:
         with np.errstate(over="ignore", invalid="ignore"):
             square = float(given.dot(given))
         if abs(square - 1.0) < _CLOSE:
