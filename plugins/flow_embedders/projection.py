@@ -69,7 +69,8 @@ class Projection:
         # float64 holds whole numbers up to 2**53 exactly, so the order of these sums is of no matter
         places = self._places.take(buckets, axis=0).reshape(-1)
         sums = np.bincount(places, whole.repeat(_BLOCKS), 2 * self.dimensions)
-        vector: npt.NDArray[np.float64] = sums[: self.dimensions] - sums[self.dimensions :]
+        apart = sums[: self.dimensions] - sums[self.dimensions :]
+        vector: npt.NDArray[np.float64] = apart.astype(np.float64, copy=False)
         if len(buckets) < _EXACT:
             square = int(vector.dot(vector))
         else:
