@@ -33,8 +33,6 @@ PATTERNS = int(os.environ.get("FINDING_PATTERNS", "100000"))
 ROUTES_ASKED = 3_000
 FEEDBACK = 300
 WORDS = 8_000
-INDEXES: dict[str, dict[str, Any]] = {"by default": {}, "hnsw": {"index": {"type": "hnsw"}}}
-"""What is configured of the router: nothing, and an index that is told its name."""
 
 
 class Language:
@@ -74,12 +72,9 @@ def box(language: Language) -> Any:
 
 def run() -> list[Figure]:
     """All figures."""
-    figures: list[Figure] = []
-    for name, router in INDEXES.items():
-        with tempfile.TemporaryDirectory() as folder:
-            figures += trio.run(_measure, name, router, folder)
-    figures += trio.run(_spared)
-    return figures
+    with tempfile.TemporaryDirectory() as folder:
+        figures = trio.run(_measure, folder)
+    return figures + trio.run(_spared)
 
 
 def setup() -> dict[str, str]:
@@ -87,6 +82,7 @@ def setup() -> dict[str, str]:
     return {
         "tools": str(TOOLS),
         "patterns": str(PATTERNS),
+        "router": "by its defaults, but that one may give any number of lessons",
         "texts": "9 words each, 4 of the tool's own 12; 8,000 words in all",
         "state": "single over sqlite, synchronous",
         "garbage": "what the start has made is looked through no more, as `flowserve` has it",
@@ -96,14 +92,11 @@ def setup() -> dict[str, str]:
     }
 
 
-async def _measure(name: str, router: dict[str, Any], folder: str) -> list[Figure]:
+async def _measure(folder: str) -> list[Figure]:
     language = Language(1)
     config: dict[str, Any] = {
         "node": {"data_dir": folder, "seed": 1},
-        "router": {
-            **router,
-            "feedback": {"lessons": {"rate": 1000.0, "burst": 100_000}},
-        },
+        "router": {"feedback": {"lessons": {"rate": 1000.0, "burst": 100_000}}},
         "agent": {"box": {"type": "python", "target": box(language)}},
     }
     async with open_flow(config) as flow:
@@ -121,7 +114,7 @@ async def _measure(name: str, router: dict[str, Any], folder: str) -> list[Figur
                 nursery.cancel_scope.cancel()
         right = sum(one for one, _ in routes) / len(routes)
         seconds = sorted(one for _, one in routes)
-    about = f"{name}, {TOOLS:,} tools, {PATTERNS:,} patterns"
+    about = f"{TOOLS:,} tools, {PATTERNS:,} patterns"
     return [
         Figure(name=f"{about}: route, p50", value=1e3 * median(seconds), unit="ms", bar=0.5),
         Figure(name=f"{about}: route, p99", value=1e3 * _p99(seconds), unit="ms", bar=2.0),
