@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import ssl
 import statistics
 import subprocess
 import sys
@@ -68,22 +69,25 @@ def request_of(era: str, tool: str) -> tuple[dict[str, str], bytes]:
     return headers, json.dumps(message).encode()
 
 
-def check(url: str, era: str, tool: str) -> None:
+def check(url: str, era: str, tool: str, ca: str = "") -> None:
     """One call, whose answer must be right and of its era, or nothing that follows is a measurement."""
     headers, body = request_of(era, tool)
-    with urllib.request.urlopen(urllib.request.Request(url, body, headers), timeout=10) as response:
+    trusting = ssl.create_default_context(cafile=ca) if ca else None
+    request = urllib.request.Request(url, body, headers)
+    with urllib.request.urlopen(request, timeout=10, context=trusting) as response:
         text = response.read().decode()
     wrong = '"hello"' not in text or '"error"' in text or '"isError":true' in text
     if wrong or ('"resultType"' in text) != (era == MODERN):
         raise LoadError(f"{url} answered {text[:300]}")
 
 
-def wait_ready(url: str, era: str, tool: str) -> None:
-    """Wait, half a minute at most, until a call is answered rightly."""
+def wait_ready(url: str, era: str, tool: str, ca: str = "") -> None:
+    """Wait, half a minute at most, until a call is answered rightly; `ca` is a file that an https URL's
+    certificate must be issued by."""
     began = time.monotonic()
     while True:
         try:
-            check(url, era, tool)
+            check(url, era, tool, ca)
         except (OSError, LoadError, urllib.error.URLError) as failure:
             if time.monotonic() - began > 30:
                 raise LoadError(f"{url} does not become ready: {failure}") from failure
@@ -93,13 +97,20 @@ def wait_ready(url: str, era: str, tool: str) -> None:
 
 
 def closed_loop(
-    server: Server, url: str, era: str, tool: str, *, connections: int, seconds: float = 1.0
+    server: Server,
+    url: str,
+    era: str,
+    tool: str,
+    *,
+    connections: int,
+    seconds: float = 1.0,
+    ca: str = "",
 ) -> Load:
     """Calls (lists, without a tool) on so many connections, as fast as they are answered.
 
     Raises LoadError if an answer is wrong.
     """
-    job = {"kind": "closed", "connections": connections, "seconds": seconds}
+    job = {"kind": "closed", "connections": connections, "seconds": seconds, "ca": ca}
     return _run(server, job | addressed(url, era, tool))
 
 

@@ -3,12 +3,18 @@
 The same node four times, in turns (A B C D A B C D): not traced; traced, with 10 % sampled for a collector
 that is there; traced with all of it sampled; and 10 % for a collector that is dead. Ratios are of the rounds,
 so that a change of the machine meets all.
+
+The tool does nothing, so that what is left is flowcore's own work: in the node's own process that is the
+dearest case there is. Beside it is what people run: a process agent, an MCP server over stdio and over HTTP,
+and clients that come over TLS.
 """
 
 from __future__ import annotations
 
 import contextlib
+import datetime
 import gc
+import json
 import pathlib
 import sys
 import tempfile
@@ -23,11 +29,27 @@ from benchmarks.load import MODERN, Load, closed_loop, wait_ready
 from benchmarks.report import Figure
 from benchmarks.servers import ON_CLIENTS_CPU, Server, free_port, running
 from flow_exporters.otlp.messages import Messages
+from flowcore.certs import CertFolder, Kind, Wanted
 
 ROUNDS = 7
 SECONDS = 1.0
 CONNECTIONS = 16
-CASES = ("in-process", "stdio")
+CASES = ("in-process", "in-process, TLS", "process", "stdio", "http", "stdio, TLS")
+PROCESS = """\
+[agent.echo]
+type = "process"
+command = {command}
+pool = {{ min = 1, max = 1, concurrency = 16 }}
+
+[edge.mcp]
+type = "mcp"
+bind = "127.0.0.1:{port}"
+"""
+TLS = """
+[edge.mcp.tls]
+cert = "certs/here.pem"
+key = "certs/here.key"
+"""
 TRACED = """
 [telemetry]
 sampling = {sampling}
@@ -52,7 +74,8 @@ def run() -> list[Figure]:
     figures: list[Figure] = []
     with running(command, pin=ON_CLIENTS_CPU):
         for case in CASES:
-            loads = _measured(case, port)
+            with _upstream(case) as upstream:
+                loads = _measured(case, port, upstream)
             figures += _figures(case, loads)
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/", timeout=10) as answer:
             requests, size = map(int, answer.read().split())
@@ -77,27 +100,61 @@ def setup() -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _node(case: str, kind: str, port: int) -> Iterator[tuple[Server, str]]:
+def _upstream(case: str) -> Iterator[str]:
+    """The URL of an upstream, where a case has one over HTTP."""
+    if case != "http":
+        yield ""
+        return
+    port = free_port()
+    command = [sys.executable, "-m", "benchmarks.upstream", "http", str(port)]
+    with running(command, pin=ON_CLIENTS_CPU):
+        url = f"http://127.0.0.1:{port}/mcp"
+        wait_ready(url, MODERN, "echo")
+        yield url
+
+
+def _agent(case: str, port: int, upstream: str, folder: pathlib.Path) -> str:
+    """The configuration of agent and edge."""
+    if case == "process":
+        command = [*ON_CLIENTS_CPU, sys.executable, "-m", "benchmarks.process_agent"]
+        return PROCESS.format(command=json.dumps(command), port=port)
+    where = case.removesuffix(", TLS")
+    text = flowserve_config(Task(case=where, era=MODERN, port=port, url=upstream, folder=folder))
+    if where == case:
+        return text
+    leaf = Wanted(kind=Kind.NODE, name="here", hosts=("127.0.0.1",), algorithm="p256")
+    CertFolder(folder / "certs").init([leaf], datetime.datetime.now(datetime.UTC))
+    return text + TLS
+
+
+@contextlib.contextmanager
+def _node(case: str, kind: str, port: int, upstream: str = "") -> Iterator[tuple[Server, str, str]]:
     with tempfile.TemporaryDirectory() as name:
         folder, own = pathlib.Path(name), free_port()
-        task = Task(case=case, era=MODERN, port=own, url="", folder=folder)
-        text = flowserve_config(task) + KINDS[kind].replace("{port}", str(port))
+        text = _agent(case, own, upstream, folder) + KINDS[kind].replace("{port}", str(port))
         (folder / "flow.toml").write_text(text)
+        ca = str(folder / "certs" / "ca.pem") if "TLS" in case else ""
         program = str(pathlib.Path(sys.executable).parent / "flowserve")
         with running([program, "--config", str(folder / "flow.toml")]) as server:
-            url = f"http://127.0.0.1:{own}/mcp"
-            wait_ready(url, MODERN, "echo.echo")
-            yield server, url
+            url = f"http{'s' if ca else ''}://127.0.0.1:{own}/mcp"
+            wait_ready(url, MODERN, "echo.echo", ca)
+            yield server, url, ca
 
 
-def _measured(case: str, port: int) -> dict[str, list[Load]]:
+def _measured(case: str, port: int, upstream: str = "") -> dict[str, list[Load]]:
     loads: dict[str, list[Load]] = {kind: [] for kind in KINDS}
     with contextlib.ExitStack() as stack:
-        nodes = {kind: stack.enter_context(_node(case, kind, port)) for kind in KINDS}
+        nodes = {kind: stack.enter_context(_node(case, kind, port, upstream)) for kind in KINDS}
         for number in range(ROUNDS + 1):
-            for kind, (server, url) in nodes.items():
+            for kind, (server, url, ca) in nodes.items():
                 load = closed_loop(
-                    server, url, MODERN, "echo.echo", connections=CONNECTIONS, seconds=SECONDS
+                    server,
+                    url,
+                    MODERN,
+                    "echo.echo",
+                    connections=CONNECTIONS,
+                    seconds=SECONDS,
+                    ca=ca,
                 )
                 if number:  # the first round warms up
                     loads[kind].append(load)

@@ -88,6 +88,8 @@ class Factory:
     `flowcore.interfaces`; the code after the yield is the drain, run un-cancelled under a deadline.
     `stability` is "stable", "beta" or "experimental". `claims(config)` names the exclusive things that
     an instance will take (such as "tcp 127.0.0.1:7300"), so that a plan with two takers is refused;
+    `reserved(config)` names what an instance has for itself though others of its type have the same (such as
+    "page /status"; a segment `*` is any), so that a plan in which somebody else claims it is refused;
     `exposed(config)` is the address it listens on beyond this machine, or None: without authentication
     such a component is refused. `private` tells that only the program which started the node reaches it, so
     that `auth` would ask nobody: it is refused. `mentions(config)` names components that the settings speak
@@ -101,6 +103,7 @@ class Factory:
     open: Open
     stability: str = "beta"
     claims: Callable[[Any], tuple[str, ...]] | None = None
+    reserved: Callable[[Any], tuple[str, ...]] | None = None
     exposed: Callable[[Any], str | None] | None = None
     private: bool = False
     mentions: Callable[[Any], Iterable[tuple[str, str]]] | None = None

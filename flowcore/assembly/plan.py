@@ -241,6 +241,14 @@ def _referred(selection: Selection) -> Iterator[tuple[str, str]]:
 
 def _claimed_twice(components: Mapping[str, Component]) -> Iterator[Problem]:
     takers: dict[str, Component] = {}
+    reserved: list[tuple[str, Component]] = []
+    for one in components.values():
+        if one.factory.reserved is None:
+            continue
+        try:
+            reserved += ((what, one) for what in one.factory.reserved(one.selection.config))
+        except Exception as error:
+            yield _problem(one.selection, _fault("reserved", error))
     for one in components.values():
         if one.factory.claims is None:
             continue
@@ -260,6 +268,17 @@ def _claimed_twice(components: Mapping[str, Component]) -> Iterator[Problem]:
             first = takers.setdefault(claim, one)
             if first is not one:
                 yield _problem(one.selection, f"{claim} is claimed here and by {first.path}")
+            own = next((by for what, by in reserved if _covers(what, claim)), None)
+            if own is not None:
+                yield _problem(one.selection, f"{claim} is what {own.path} has itself")
+
+
+def _covers(reserved: str, claim: str) -> bool:
+    """Whether a claim is of what is reserved, segment by segment."""
+    pairs = zip(reserved.split("/"), claim.split("/"), strict=False)
+    return reserved.count("/") == claim.count("/") and all(
+        mine in ("*", its) for mine, its in pairs
+    )
 
 
 def _most_workers(selection: Selection) -> int:

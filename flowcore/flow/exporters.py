@@ -128,6 +128,8 @@ async def open_exporters(
 ) -> AsyncGenerator[Exporters]:
     """The exporters of a node, open as far as they can be."""
     exporters = Exporters(telemetry, board, opening, snapshot)
+    for component in components:
+        telemetry.expect(component.name, component.selection.common)
     async with trio.open_nursery() as nursery:
         tried = [trio.Event() for _ in components]
         for component, event in zip(components, tried, strict=True):

@@ -209,7 +209,7 @@ class Requests:
                 failed = reply.failed
                 if failed is None:
                     failed = tool_failed(reply.result)
-                if noted is not None and failed:
+                if failed and noted is not None:
                     above = span = noted.trace()
                 if span is not None and (failed or tracer.content):
                     span = traced.told(span, above, envelope, reply, failed, start)

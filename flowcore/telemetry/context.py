@@ -89,6 +89,11 @@ def new_half() -> int:
     return chance.getrandbits(64) or 1
 
 
+def new_digits() -> str:
+    """64 random hex digits, for ids."""
+    return f"{chance.getrandbits(256) or 1:064x}"
+
+
 def half_of(request: str) -> int:
     """Half of the id of the trace that a request begins: random digits of its UUID. The first of them decide
     whether it is sampled."""

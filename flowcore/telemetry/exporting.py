@@ -169,7 +169,8 @@ class Spans(Queue[SpanRecord]):
 class Backlog:
     """What waits for an exporter, and what became of all that was for it, in all its lives.
 
-    It is fed while the exporter crashed and is not open again, too: what there is no room for is counted.
+    It is fed while the exporter is not open yet, or crashed and is not open again, too: what there is no room
+    for is counted.
     """
 
     def __init__(self, settings: ExporterSettings) -> None:
@@ -180,8 +181,14 @@ class Backlog:
 
     def take_up(self, signals: Iterable[Signal]) -> None:
         """An exporter of these signals comes for what there is."""
-        for signal in signals:
+        signals = frozenset(signals)
+        for signal in sorted(signals):
             self.counts.setdefault(signal, Counts())
+        for signal, queue in (("traces", self.spans), ("logs", self.lines)):
+            if signal not in signals:  # it was not known before it was open
+                self.counts.pop(signal, None)
+                queue.counts = Counts()
+                queue.drop()
         self.spans.counts = self.counts.get("traces", self.spans.counts)
         self.lines.counts = self.counts.get("logs", self.lines.counts)
         self.spans.reopen()

@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Protocol
 import msgspec
 from msgspec import Raw
 
-from flowcore.telemetry.context import TRACEPARENT, TRACESTATE, half_of, new_half, new_span_id
+from flowcore.telemetry.context import TRACEPARENT, TRACESTATE, new_digits
+from flowcore.telemetry.records import Attributes, SpanKind, SpanRecord
 
 if TYPE_CHECKING:
     from flowcore.envelope import Envelope
-    from flowcore.telemetry.records import SpanRecord
     from flowcore.telemetry.tracing import Doing, Piece, Trace
 
 
@@ -52,6 +52,10 @@ class Opening(Protocol):
         """The first span of what was noted."""
         ...
 
+    def told(self, noted: Noted) -> tuple[str, SpanKind, Attributes]:
+        """What that span is called, its kind, and what it says."""
+        ...
+
     def sampled(self, request: str) -> bool:
         """Whether the trace of a request of this id is for exporters."""
         ...
@@ -83,6 +87,8 @@ class Noted(msgspec.Struct, eq=False):
     end: float = -1.0
     told: str = ""
     """The `traceparent` of its work, if somebody was told."""
+    ids: str = ""
+    """The ids of the first span and of the request's, 16 digits each, if they were drawn."""
     made: Trace | None = None
     """The trace, if one was made."""
     work: Doing | None = None
@@ -128,9 +134,11 @@ class Noted(msgspec.Struct, eq=False):
     @property
     def _told(self) -> str:
         if not self.told:
-            flag = int(self.opening.sampled(self.request))
-            half = half_of(self.request)
-            self.told = f"00-{new_half():016x}{half:016x}-{new_span_id()}-0{flag}"
+            request, drawn = self.request, new_digits()
+            flag = "1" if self.opening.sampled(request) else "0"
+            half = f"{request[:8]}{request[9:13]}{request[-4:]}"  # see `half_of`
+            self.told = f"00-{drawn[:16]}{half}-{drawn[16:32]}-0{flag}"
+            self.ids = drawn[32:]
         return self.told
 
     def carried(self, meta: Mapping[str, Raw]) -> dict[str, Raw]:
@@ -151,6 +159,7 @@ class Noted(msgspec.Struct, eq=False):
         trace.end = self.end
         if self.told:
             trace.whole, trace.sent = self.told[3:35], self.told[36:52]
+            trace._id, trace.asked_id = self.ids[:16], self.ids[16:]
             trace.flags = int(self.told[-1])
         if self.label is not None:
             known = self.envelope or self.entry
@@ -169,5 +178,38 @@ class Noted(msgspec.Struct, eq=False):
         return trace
 
     def records(self) -> list[SpanRecord]:
-        """Its spans, as exporters are given them."""
-        return self.trace().records()
+        """Its spans, once it has ended, as exporters are given them: its trace is not made for that."""
+        entry, label, wall = self.entry, self.label, self.wall
+        if self.made is not None or entry is None:
+            return self.trace().records()
+        told = self._told
+        trace_id, flags, above = told[3:35], int(told[-1]), self.ids[:16]
+        called, kind, said = self.opening.told(self)
+        start, end = round((self.start + wall) * 1e9), round((self.end + wall) * 1e9)
+        records = [
+            SpanRecord(called, kind, trace_id, above, start, end, "", False, flags, "", said)
+        ]
+        pieces = [(entry.piece(), self.ids[16:])]
+        if label is not None:
+            waited = self.began - self.asked
+            work = label.work(entry.agent, entry.method, self.name, waited, self.began, self.worked)
+            pieces.append((work.piece(), told[36:52]))
+        for piece, id_ in pieces:
+            start, end = round((piece.start + wall) * 1e9), round((piece.end + wall) * 1e9)
+            records.append(
+                SpanRecord(
+                    piece.name,
+                    piece.kind,
+                    trace_id,
+                    id_,
+                    start,
+                    end,
+                    above,
+                    False,
+                    flags,
+                    "",
+                    piece.attributes,
+                )
+            )
+            above = id_
+        return records

@@ -52,6 +52,8 @@ class Telemetry:
         """What waits for each, though it has crashed, by name."""
         self._fed: dict[str, Exporting] = {}
         """Those that are given what there is, though they may have crashed, by name."""
+        self._expected: dict[str, Backlog] = {}
+        """What waits for those that have not been open yet, by name: what they want is not known."""
         self._of_traces: tuple[Backlog, ...] = ()
         self._tap = LogTap()
         self.tracer: Tracer | None = None
@@ -111,6 +113,12 @@ class Telemetry:
             backlog = self._backlogs[name] = Backlog(settings)
         return backlog
 
+    def expect(self, name: str, settings: ExporterSettings) -> None:
+        """Have what there is wait for the exporter of this name from now on, though it is not open yet."""
+        backlog = self._expected[name] = self.backlog(name, settings)
+        backlog.take_up(("traces", "logs"))
+        self._settle()
+
     def counts(self, name: str) -> dict[Signal, Counts]:
         """What became of what was for an exporter, in all its lives."""
         backlog = self._backlogs.get(name)
@@ -119,7 +127,9 @@ class Telemetry:
     def attach(self, exporting: Exporting) -> None:
         """Give this exporter what there is from now on."""
         self.exporters[exporting.name] = self._fed[exporting.name] = exporting
+        self._expected.pop(exporting.name, None)
         self._settle()
+        exporting.backlog.take_up(exporting.signals)
 
     def crashed(self, exporting: Exporting) -> None:
         """It is no more, and another will come for what there is meanwhile."""
@@ -130,12 +140,22 @@ class Telemetry:
         """Give the exporter of this name nothing more."""
         self.exporters.pop(name, None)
         self._fed.pop(name, None)
+        self._expected.pop(name, None)
         self._settle()
 
     def _settle(self) -> None:
         fed = tuple(self._fed.values())
-        self._of_traces = tuple(one.backlog for one in fed if "traces" in one.signals)
-        self._tap.feed(tuple(one.lines for one in fed if "logs" in one.signals))
+        expected = tuple(self._expected.values())
+        self._of_traces = (
+            *(one.backlog for one in fed if "traces" in one.signals),
+            *expected,
+        )
+        self._tap.feed(
+            (
+                *(one.lines for one in fed if "logs" in one.signals),
+                *(one.lines for one in expected),
+            )
+        )
 
     @property
     def pages(self) -> dict[str, Callable[[str], Awaitable[Page]]]:

@@ -463,11 +463,12 @@ class Tracer:
         """Whether the trace that a request of this id began, a UUID that was drawn here, is for exporters."""
         return request < self._first
 
-    def noted(self, noted: Noted) -> None:
+    def noted(self, noted: Noted, now: float) -> None:
         """A request that was an ordinary one has ended at this node, and its trace with it."""
+        noted.end = now
         self.begun += 1
-        assert noted.entry is not None
-        if noted.entry.id < self._first:
+        entry = noted.entry
+        if entry is not None and entry.id < self._first:
             self.kept += 1
             self._export(noted)
         self.note(noted)

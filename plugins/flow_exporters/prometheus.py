@@ -51,7 +51,7 @@ class PrometheusConfig:
     path: str = setting(
         "/metrics",
         validator=v.matches(r"(/[A-Za-z0-9._~-]+)+"),
-        help="the path at every `api` edge; one that the edge has itself stays the edge's",
+        help="the path at every `api` edge; one that the edge has itself is refused",
     )
 
 
@@ -117,4 +117,12 @@ async def open_prometheus(config: PrometheusConfig, context: Context) -> AsyncGe
 
 @hookimpl
 def flow_register(registry: Registry) -> None:
-    registry.add(Factory("exporter", "prometheus", PrometheusConfig, open_prometheus))
+    registry.add(
+        Factory(
+            "exporter",
+            "prometheus",
+            PrometheusConfig,
+            open_prometheus,
+            claims=lambda config: (f"page {config.path}",),
+        )
+    )

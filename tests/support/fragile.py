@@ -9,6 +9,7 @@ from typing import Any, ClassVar
 import attrs
 import trio
 
+from flowcore.config import setting
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.telemetry import Exporter, LogLine, Page, Signal, Snapshot, SpanRecord
 
@@ -19,6 +20,8 @@ class Fragile:
     lives: ClassVar[list[Fragile]] = []
     """All there were, the one that lives last."""
     signals: frozenset[Signal] = frozenset({"traces", "logs"})
+    tried: ClassVar[int] = 0
+    """How often one was to be opened."""
 
     def __init__(self) -> None:
         self.spans: list[SpanRecord] = []
@@ -57,13 +60,18 @@ class Fragile:
 
 @attrs.frozen(kw_only=True)
 class FragileConfig:
-    """Nothing to be set."""
+    """How it is to fail."""
+
+    fails: int = setting(0, help="how often it does not open, before it does")
 
 
 @asynccontextmanager
 async def open_fragile(config: FragileConfig, context: Context) -> AsyncGenerator[Exporter]:
     """A life."""
-    del config, context
+    del context
+    Fragile.tried += 1
+    if Fragile.tried <= config.fails:
+        raise RuntimeError("nobody is there")
     fragile = Fragile()
     Fragile.lives.append(fragile)
     async with trio.open_nursery() as nursery:

@@ -122,6 +122,35 @@ async def test_where_it_never_comes_back_what_waits_at_the_end_is_counted(
     assert (counts.sent, counts.dropped) == (0, 8)
 
 
+async def test_what_comes_before_it_is_open_for_the_first_time_waits_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exporters, "FIRST_WAIT", 0.3)
+    async with flowing(fails=1) as flow:
+        assert status(flow) is Status.DEGRADED
+        assert not flow.telemetry.exporters
+        await called(flow, 3)
+        logging.getLogger("elsewhere").warning("said before")
+        told = flow.telemetry.status()["exporters"]["to"]
+        assert told["traces"] == {"sent": 0, "dropped": 0, "failures": 0, "waiting": 6}
+        await until(lambda: "to" in flow.telemetry.exporters)
+        lives = lives_of(flow)
+        await until(lambda: len(lives[0].spans) == 6)
+        await until(lambda: "said before" in [one.message for one in lives[0].lines])
+
+
+async def test_what_waits_for_one_that_never_opens_is_bounded_and_counted(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(exporters, "FIRST_WAIT", 600.0)
+    async with flowing(fails=99, queue=8) as flow:
+        await called(flow, 6)
+        told = flow.telemetry.status()["exporters"]["to"]["traces"]
+        assert (told["waiting"], told["dropped"]) == (8, 4)
+    counts = flow.telemetry.counts("to")["traces"]
+    assert (counts.sent, counts.dropped) == (0, 12)
+
+
 async def test_a_line_whose_arguments_do_not_fit_fails_for_nobody(
     capsys: pytest.CaptureFixture[str],
 ) -> None:

@@ -51,7 +51,7 @@ from contextlib import asynccontextmanager
 import attrs
 
 from flow_edges.api.answers import problem
-from flow_edges.api.paths import ROUTES
+from flow_edges.api.paths import PAGES, ROUTES
 from flow_edges.api.service import Api
 from flow_edges.api.settings import ApiConfig
 from flow_edges.api.work import request_line
@@ -98,6 +98,7 @@ def flow_register(registry: Registry) -> None:
             open_api,
             stability="beta",
             claims=lambda config: config.bind.claims(),
+            reserved=lambda config: PAGES,
             exposed=lambda config: config.bind.host,
         )
     )

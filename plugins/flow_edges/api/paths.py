@@ -34,3 +34,9 @@ ROUTES = (
     Route("POST", "/call"),
 )
 """All but the pages of exporters."""
+
+PAGES = tuple(
+    "page /" + "/".join((first, *("*" for _ in range(words - 1))))
+    for words, first in dict.fromkeys(one.key for one in ROUTES)
+)
+"""What no exporter can have, whatever the method."""

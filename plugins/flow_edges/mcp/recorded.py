@@ -69,6 +69,8 @@ class Recorder:
         self._sorts: dict[tuple[str, str], Sort] = {}
         self._said: dict[About, Said] = {}
         self._describe = self.describe
+        self.noted = tracer.noted
+        """Is told of a request that was an ordinary one, and when it was answered."""
 
     def begin(
         self,
@@ -107,9 +109,17 @@ class Recorder:
         """The first span of what was noted."""
         if noted.end < 0.0:
             self._tracer.begun += 1  # else it was counted at its end
-        sort = self._sort(noted.method, noted.name)
-        about = (sort, noted.principal, noted.version, noted.address)
+        sort, about = self._about(noted)
         return self._tracer.trace_of(noted, sort.called, _SERVER, self._describe, about)
+
+    def told(self, noted: Noted) -> tuple[str, SpanKind, Said]:
+        """What the first span is called, its kind, and what it says."""
+        sort, about = self._about(noted)
+        return sort.called, _SERVER, self._said_of(about)
+
+    def _about(self, noted: Noted) -> tuple[Sort, About]:
+        sort = self._sort(noted.method, noted.name)
+        return sort, (sort, noted.principal, noted.version, noted.address)
 
     def sampled(self, request: str) -> bool:
         """Whether the trace of a request of this id is for exporters."""
@@ -119,14 +129,9 @@ class Recorder:
         """A request for an agent has been answered, or ended without an answer."""
         noted = envelope.noted
         if noted is not None and error is None:
-            self.noted(noted)
+            self.noted(noted, self._now())
         elif (span := envelope.recorded()) is not None:
             self.ended(span, error)
-
-    def noted(self, noted: Noted) -> None:
-        """A request that was an ordinary one has been answered."""
-        noted.end = self._now()
-        self._tracer.noted(noted)
 
     def _sort(self, method: str, name: str) -> Sort:
         known = self._sorts.get((method, name))
@@ -142,6 +147,9 @@ class Recorder:
     def describe(self, span: Span) -> Said:
         """What the span says once it is kept."""
         about: About = span.about  # type: ignore[assignment]
+        return self._said_of(about)
+
+    def _said_of(self, about: About) -> Said:
         said = self._said.get(about)
         if said is None:
             if len(self._said) >= _REMEMBERED:

@@ -351,7 +351,7 @@ class Service:
             recorder.done(envelope, error)
             raise
         if noted is not None and noted.made is None:
-            recorder.noted(noted)
+            recorder.noted(noted, self._now())
         else:
             recorder.done(envelope)
         return result

@@ -61,10 +61,11 @@ async def test_metrics_are_at_their_path_and_at_no_other() -> None:
         assert (await fetch("/metrics", origin="https://evil.example")).status == 403
 
 
-async def test_a_path_of_the_edge_stays_the_edges() -> None:
-    exporter = {"scraped": {"type": "prometheus", "path": "/status"}}
-    async with fetched(exporter=exporter) as (_, fetch):
-        assert msgspec.json.decode((await fetch("/status")).body)["ready"] is True
+async def test_a_path_of_the_edge_is_refused() -> None:
+    for path in ("/status", "/traces/mine", "/agents/one/two"):
+        with pytest.raises(ConfigError, match=rf"page {path} is what edge\.api has itself"):
+            async with fetched(exporter={"scraped": {"type": "prometheus", "path": path}}):
+                pass
     exporter = {"scraped": {"type": "prometheus", "path": "/of/mine"}}
     async with fetched(exporter=exporter) as (_, fetch):
         assert (await fetch("/of/mine")).body.startswith(b"# HELP")
