@@ -124,6 +124,12 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     ):
         one = actions.add_parser(name, parents=[common], help=text)
         one.add_argument("nodes", nargs="+", metavar="NODE")
+        if name == "add":
+            one.add_argument(
+                "--force",
+                action="store_true",
+                help="also who is not known to the node that is asked",
+            )
         if name == "promote":
             one.add_argument(
                 "--remove",
@@ -169,6 +175,8 @@ def members(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
     body: dict[str, Any] = {"nodes": options.nodes}
     if options.action == "promote" and options.remove:
         body["remove"] = options.remove
+    if options.action == "add" and options.force:
+        body["force"] = True
     answer, one = node.post(f"/members/{options.action}", body, StateAnswer)
     return answer, _members(one)
 

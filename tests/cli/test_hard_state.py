@@ -90,7 +90,14 @@ def test_the_log_can_be_read(node: Node) -> None:
 
 
 def test_members_are_added_and_removed_and_what_makes_no_sense_is_refused(node: Node) -> None:
-    added = node.ctl("members", "add", "other")
+    unheard = node.ctl("members", "add", "flow", "other")
+    assert (unheard.returncode, unheard.stderr) == (
+        1,
+        "flowctl: flow has not heard of ['other'], expected some of ['flow']: start it first, or say force"
+        " (flowctl members add --force)\n",
+    )
+    assert node.ctl_json("members")["learners"] == []
+    added = node.ctl("members", "add", "--force", "other")
     assert added.returncode == 0, added.stderr
     assert re.search(r"other +learner", added.stdout)
     assert node.ctl_json("members")["learners"] == ["other"]
@@ -100,7 +107,7 @@ def test_members_are_added_and_removed_and_what_makes_no_sense_is_refused(node: 
         (("promote", "nobody"), r"\['nobody'\] are no learners: add them first"),
         (("remove", "nobody"), r"\['nobody'\] are no members"),
         (("remove", "flow"), "no voter would be left"),
-        (("add", "other"), "nothing would change"),
+        (("add", "--force", "other"), "nothing would change"),
     ):
         refused = node.ctl("members", *words)
         assert refused.returncode == 1, words

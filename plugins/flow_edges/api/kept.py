@@ -48,7 +48,7 @@ class Kept:
             known = ", ".join(state.MEMBERS)
             raise NotThere(f"members can be told {known}, not {parts[1][:100]!r}")
         body = state.checked(parts[1], request.body)
-        await action(state.state_of(self._host), body)
+        await action(self._host, body)
         done = " ".join([*body.nodes, *(f"remove={name}" for name in body.remove)])
         self._door.done(principal, f"members.{parts[1]}", done)
         return as_json({"done": parts[1], **await state.show(self._host)})

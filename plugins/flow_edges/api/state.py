@@ -7,6 +7,7 @@ from contextlib import aclosing, asynccontextmanager
 from typing import Any
 
 import msgspec
+import trio
 
 from flow_edges.api.answers import read_body
 from flowcore.errors import AssemblyError, FlowError, InvalidRequest, TooOld
@@ -22,7 +23,10 @@ from flowcore.state import (
     decode_entry,
     packed,
 )
+from flowcore.swarm import Member
 
+_HEARD = 2.0
+"""Seconds in which a node that was just started is heard of, unless something is wrong."""
 _MOST = 1000
 """Entries of the log in one answer."""
 
@@ -33,6 +37,8 @@ class MembersBody(msgspec.Struct, forbid_unknown_fields=True):
     nodes: list[str]
     remove: list[str] = []
     """With `promote`: who is taken out in the same step."""
+    force: bool = False
+    """With `add`: also who is not known to the swarm."""
 
 
 class LogBody(msgspec.Struct, forbid_unknown_fields=True):
@@ -61,22 +67,50 @@ async def show(host: Host) -> dict[str, Any]:
     return {"node": host.name, "state": status, "consensus": consensus}
 
 
-async def add(state: State, body: MembersBody) -> None:
-    """Have nodes get the log, without a vote yet."""
+async def add(host: Host, body: MembersBody) -> None:
+    """Have nodes get the log, without a vote yet. Raises InvalidRequest for one that was never heard of."""
+    state = state_of(host)
+    strangers = [] if body.force else sorted(await _unheard(host, set(body.nodes)))
+    if strangers:
+        known = sorted({host.name, *(host.swarm.members() if host.linked else ())})
+        raise InvalidRequest(
+            f"{host.name} has not heard of {strangers}, expected some of {known}: start it first, or say"
+            " force (flowctl members add --force)"
+        )
     await state.consensus.change_voters(add=body.nodes)
 
 
-async def remove(state: State, body: MembersBody) -> None:
+async def _unheard(host: Host, nodes: set[str]) -> set[str]:
+    """Who of them is not known here, a while after they may have been started."""
+    missing, heard = nodes - {host.name}, trio.Event()
+    if not missing or not host.linked:
+        return missing
+
+    def told(member: Member) -> None:
+        missing.discard(member.name)
+        if not missing:
+            heard.set()
+
+    stop = host.swarm.watch(told)
+    try:
+        with trio.move_on_after(_HEARD):
+            await heard.wait()
+    finally:
+        stop()
+    return missing
+
+
+async def remove(host: Host, body: MembersBody) -> None:
     """Take nodes out."""
-    await state.consensus.change_voters(remove=body.nodes)
+    await state_of(host).consensus.change_voters(remove=body.nodes)
 
 
-async def promote(state: State, body: MembersBody) -> None:
+async def promote(host: Host, body: MembersBody) -> None:
     """Have nodes vote, others leaving in the same step."""
-    await state.consensus.change_voters(promote=body.nodes, remove=body.remove)
+    await state_of(host).consensus.change_voters(promote=body.nodes, remove=body.remove)
 
 
-MEMBERS: Mapping[str, Callable[[State, MembersBody], Awaitable[None]]] = {
+MEMBERS: Mapping[str, Callable[[Host, MembersBody], Awaitable[None]]] = {
     "add": add,
     "remove": remove,
     "promote": promote,
@@ -91,6 +125,8 @@ def checked(action: str, body: bytes) -> MembersBody:
         raise InvalidRequest("expected the names of nodes")
     if asked.remove and action != "promote":
         raise InvalidRequest("remove goes with promote only")
+    if asked.force and action != "add":
+        raise InvalidRequest("force goes with add only")
     return asked
 
 

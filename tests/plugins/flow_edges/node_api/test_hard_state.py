@@ -52,12 +52,15 @@ async def test_members_are_changed_by_who_may_and_the_audit_log_says_whom(
         for path in ("/members/add", "/snapshot", "/log"):
             assert await ask("ann:", path, {"nodes": ["beta"]} if "add" in path else {}) == 403
         assert await ask("bob:closed:use", "/log", {}) == 200
-        assert await ask("bob:closed:use", "/members/add", {"nodes": ["beta", "gamma"]}) == 200
+        several = {"nodes": ["beta", "gamma"]}
+        assert await ask("bob:closed:use", "/members/add", several) == 400  # nobody knows them
+        assert await ask("bob:closed:use", "/members/add", {**several, "force": True}) == 200
         wrong: tuple[Any, ...] = (
             {},
             {"nodes": []},
             {"nodes": ["x"], "remove": ["y"]},
             {"nodes": 1},
+            {"nodes": ["beta"], "force": "yes"},
         )
         for body in wrong:
             assert await ask("bob:closed:use", "/members/add", body) == 400
