@@ -104,7 +104,8 @@ class _Asking:
     def _believe(self, others: list[Told]) -> None:
         mine = self._clock.wall()
         offset = agreed([one.wall - mine for one in others])
-        self._clock.believe(offset, [one.time for one in others if one.time is not None])
+        times = [one.time for one in others if one.time is not None]
+        self._clock.believe(offset, times, compared=True)
         if abs(offset) > _FAR and not self._far:
             way = "behind" if offset > 0 else "ahead of"
             logger.warning(

@@ -52,6 +52,8 @@ class StateClock:
         self._at = passed()
         self._time = 0.0
         self._offset: float | None = None
+        self._compared: tuple[float, float] | None = None
+        """What the wall clock said when it was compared with others', and when that was."""
 
     def __call__(self) -> float:
         """The time now."""
@@ -63,13 +65,18 @@ class StateClock:
         """What is added to this node's wall clock; None: it is not believed yet."""
         return self._offset
 
-    def believe(self, offset: float, others: Sequence[float] = ()) -> None:
+    def believe(
+        self, offset: float, others: Sequence[float] = (), *, compared: bool = False
+    ) -> None:
         """The wall clock is worth something, with so many seconds added: at first at once, then slowly.
 
-        Where others have gone on meanwhile (`others`: what time it is for them), at first that counts.
+        Where others have gone on meanwhile (`others`: what time it is for them), at first that counts. Where
+        it was `compared` with theirs, it counts as it is now: that it is set before it is compared again does
+        not draw this node's time away from theirs.
         """
         with self._lock:
             now = self._now()
+            self._compared = (self.wall(), self._at) if compared else None
             if self._offset is None:
                 self._time = max(now, median_low(others) if others else self.wall() + offset)
             self._offset = offset
@@ -88,6 +95,11 @@ class StateClock:
         if self._time:
             self._time += gone
         if self._offset is not None:
-            lacks = self.wall() + self._offset - self._time
+            wall = (
+                self.wall()
+                if self._compared is None
+                else self._compared[0] + at - self._compared[1]
+            )
+            lacks = wall + self._offset - self._time
             self._time += min(max(lacks, -SLEW * gone), SLEW * gone)
         return self._time

@@ -42,6 +42,21 @@ def test_a_jump_of_an_hour_is_no_leap(jump: float) -> None:
     assert clock() - before == pytest.approx(11.0 if jump > 0 else 9.0)
 
 
+@pytest.mark.parametrize("jump", [HOUR, -HOUR])
+def test_one_that_was_compared_with_others_is_not_followed_when_it_is_set(jump: float) -> None:
+    """Else this node would soon be seconds ahead of the others, and end their leases by them."""
+    machine = Machine()
+    clock = machine.clock()
+    clock.believe(0.0, [1e9], compared=True)
+    before = clock()
+    machine.wall += jump
+    machine.wait(30.0)
+    assert clock() - before == pytest.approx(30.0)
+    clock.believe(-jump, [clock()], compared=True)
+    machine.wait(30.0)
+    assert clock() - before == pytest.approx(60.0)
+
+
 @given(st.lists(st.tuples(st.floats(0, 1000), st.floats(-1e5, 1e5)), max_size=30))
 def test_it_goes_on_evenly_and_comes_to_what_the_wall_clock_says(
     steps: list[tuple[float, float]],

@@ -9,14 +9,18 @@ from __future__ import annotations
 import subprocess
 import sys
 from collections import Counter
+from collections.abc import Sequence
 
 import pytest
 
+from flowcore.state import StateClock
 from support.raft_world.build import shipped
 from support.raft_world.campaign import CAMPAIGN
 from support.raft_world.mutants import MUTANTS, Mutant
 from support.raft_world.play import RaftRun, play
 from support.raft_world.state import StateMachine
+from support.raft_world.timed import TimedRun
+from support.simulation.ends import Broken
 from support.untraced import TESTS, UNTRACED
 
 SEEDS = 500
@@ -54,6 +58,31 @@ def test_some_runs_have_the_state_that_is_shipped() -> None:
     assert len(real) >= 3
     for run in real[:3]:
         assert run.play().committed > 0
+
+
+@pytest.mark.parametrize("seed", [0, 3, 23])
+def test_nobody_holds_a_lease_while_another_does_though_some_clocks_are_set_wrong(
+    seed: int,
+) -> None:
+    run = TimedRun(seed)
+    run.play()
+    assert sum(holder.held for holder in run.holders) > 1
+
+
+def test_a_clock_that_is_followed_when_it_is_set_ends_leases_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    believe = StateClock.believe
+
+    def followed(
+        clock: StateClock, offset: float, others: Sequence[float] = (), *, compared: bool = False
+    ) -> None:
+        del compared
+        believe(clock, offset, others)
+
+    monkeypatch.setattr(StateClock, "believe", followed)
+    with pytest.raises(Broken, match="holds the lease"):
+        TimedRun(23).play()
 
 
 def test_the_world_is_as_bad_as_it_is_meant_to_be() -> None:

@@ -81,7 +81,7 @@ class RaftRun(Run):
             seed, World(seed, link=_link(chance, self.looks_for), trace=trace), seconds
         )
         self.oracle = Oracle()
-        self.policy = _policy(chance, self.build, self.looks_for)
+        self.policy = self._policy(chance)
         for name in self.servers:
             node = self.world.add(name, self._start(self.names if name in self.names else ()))
             if self.looks_for != "figure 8":
@@ -91,7 +91,7 @@ class RaftRun(Run):
         self.operator = Operator(
             self.world, self.oracle, self.build, self.servers, changes=self.changes
         )
-        self.nemesis = Nemesis(self.world, self.servers, _faults(chance, self.looks_for))
+        self.nemesis = Nemesis(self.world, self.servers, self._faults(chance))
         self.adversary: Figure8 | Sideline | None = None
         if self.looks_for == "figure 8":
             self.adversary = Figure8(self.world, self.servers)
@@ -99,6 +99,12 @@ class RaftRun(Run):
             self.adversary = Sideline(self.world, self.servers)
         if self.corrupts:
             self.world.after(chance.uniform(1.0, seconds), self._corrupt)
+
+    def _policy(self, chance: Random) -> Policy:
+        return _policy(chance, self.build, self.looks_for)
+
+    def _faults(self, chance: Random) -> Faults:
+        return _faults(chance, self.looks_for)
 
     def _start(self, voters: tuple[str, ...]) -> Any:
         def start(host: Host) -> RaftServer:
