@@ -6,7 +6,8 @@
 from flow_consensus.effects import ReadState, Write
 from flow_consensus.pieces import BadMessage
 from flow_consensus.raft.core import TAKEN, Reason, Refused, Role
-from flow_consensus.raft.driver.node import Raft, mentions_swarm, open_node, open_raft
+from flow_consensus.raft.driver.node import Raft
+from flow_consensus.raft.driver.opening import mentions_swarm, open_node, open_raft
 from flow_consensus.raft.driver.port import Transport
 from flow_consensus.raft.driver.settings import RaftSettings
 from flow_consensus.raft.effects import (

@@ -75,7 +75,7 @@ async def test_a_snapshot_of_many_pieces_gets_there_over_links_that_lose(
 async def test_a_snapshot_that_cannot_be_read_is_tried_again(autojump_clock: MockClock) -> None:
     async with open_group(ABC, RaftSettings(keep=0)) as group:
         leader, follower = await behind(group, [b"%d" % one for one in range(20)])
-        source = group[leader]._source
+        source = group[leader]._snapshots.source
         assert source is not None
         tries: list[str] = []
 
@@ -100,7 +100,7 @@ async def test_a_snapshot_that_cannot_be_read_is_tried_again(autojump_clock: Moc
 async def test_without_a_source_a_snapshot_waits_for_one(autojump_clock: MockClock) -> None:
     async with open_group(ABC, RaftSettings(keep=0)) as group:
         leader, follower = await behind(group, [b"%d" % one for one in range(20)])
-        source, group[leader]._source = group[leader]._source, None
+        source, group[leader]._snapshots.source = group[leader]._snapshots.source, None
         await group.start(follower)
         await trio.sleep(1)
         assert not group.running[follower].installed

@@ -10,7 +10,7 @@ import trio
 import trio.testing
 from trio.testing import MockClock
 
-from flow_consensus.raft.driver.node import open_node
+from flow_consensus.raft.driver.opening import open_node
 from flow_consensus.raft.driver.port import Alone
 from flow_consensus.raft.driver.settings import RaftSettings
 from flow_consensus.raft.messages import Heartbeat, encode

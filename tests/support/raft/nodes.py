@@ -9,7 +9,8 @@ from random import Random
 import attrs
 import trio
 
-from flow_consensus.raft.driver.node import Raft, open_node
+from flow_consensus.raft.driver.node import Raft
+from flow_consensus.raft.driver.opening import open_node
 from flow_consensus.raft.driver.settings import RaftSettings
 from flow_storage.memory import MemoryLog
 from flowcore.state import Committed, Installed, Storage

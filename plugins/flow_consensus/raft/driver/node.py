@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncGenerator, Iterator, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
 from random import Random
 from typing import Any
 
@@ -25,11 +24,12 @@ from flow_consensus.raft.driver.disk import Writer
 from flow_consensus.raft.driver.handing import Handing
 from flow_consensus.raft.driver.looking import Looking
 from flow_consensus.raft.driver.measures import of_raft
-from flow_consensus.raft.driver.port import Alone, Prompt, Transport
+from flow_consensus.raft.driver.port import Prompt, Transport
 from flow_consensus.raft.driver.proposals import Proposals
 from flow_consensus.raft.driver.reads import Barriers
 from flow_consensus.raft.driver.settings import RaftSettings
-from flow_consensus.raft.driver.snapshots import Incoming, Outgoing
+from flow_consensus.raft.driver.snapshots import Snapshots
+from flow_consensus.raft.driver.standing import standing
 from flow_consensus.raft.driver.telling import Telling
 from flow_consensus.raft.driver.ticking import Ticking
 from flow_consensus.raft.driver.wire import (
@@ -43,24 +43,18 @@ from flow_consensus.raft.driver.wire import (
     decode_own,
     encode_own,
 )
-from flow_consensus.raft.effects import ChunkStored, ChunkWanted, LeaderChanged, Ready, RoleChanged
+from flow_consensus.raft.effects import LeaderChanged, Ready, RoleChanged
 from flow_consensus.raft.engine import Engine
 from flow_consensus.raft.entries import command_of, described
 from flow_consensus.raft.membership import Change, ChangeRefused
 from flow_consensus.raft.messages import Append, Message, Read, decode
-from flow_consensus.raft.restored import Restored
 from flow_consensus.tail import Tail, check_applied
 from flowcore.errors import (
-    AssemblyError,
     InvalidArguments,
     StateUnavailable,
-    StorageError,
-    StorageFailed,
 )
-from flowcore.hookspecs import Context
 from flowcore.state import (
     Committed,
-    Consensus,
     Installed,
     LogEntry,
     Shown,
@@ -68,8 +62,7 @@ from flowcore.state import (
     SnapshotSource,
     Storage,
 )
-from flowcore.swarm import open_channel
-from flowcore.telemetry import Histogram, Reading
+from flowcore.telemetry import Reading
 
 _logger = logging.getLogger(__name__)
 
@@ -108,16 +101,12 @@ class Raft:
         self._numbers = chance.getrandbits(60)
         self._wake_up = trio.Event()
         self._ticking = Ticking(engine, settings.tick)
-        self._source: SnapshotSource | None = None
-        self._outgoing: dict[str, Outgoing] = {}
-        self._incoming: Incoming | None = None
         self._proposals = Proposals(self)
         self._barriers = Barriers(self)
         self._changing = Changing(self)
         self._looking = Looking(self)
         self._writer = Writer(self, storage, self._was_reset)
-        self._given, self._taken_in = Histogram(), Histogram()
-        """How long snapshots took, to others and from them."""
+        self._snapshots = Snapshots(self, storage)
         self._bad = self._elections = self._leaders = 0
 
     # ---- the interface
@@ -188,7 +177,7 @@ class Raft:
 
     def snapshots_from(self, source: SnapshotSource) -> None:
         """Where snapshots of the state come from, for nodes that need what is compacted."""
-        self._source = source
+        self._snapshots.source = source
 
     @property
     def cluster(self) -> str:
@@ -220,34 +209,15 @@ class Raft:
     def measure(self, name: str) -> Iterator[Reading]:
         """Its metrics."""
         del name
-        return of_raft(self.status(), self._proposals.took, self._given, self._taken_in)
+        return of_raft(
+            self.status(), self._proposals.took, self._snapshots.given, self._snapshots.taken
+        )
 
     def status(self) -> dict[str, Any]:
         """Where it is, what it did, whom it leads."""
-        now = self.engine.status()
         return {
             "type": "raft",
-            "name": now.name,
-            "cluster": self.cluster,
-            "role": str(now.role),
-            "term": now.term,
-            "leader": now.leader,
-            "commit": now.commit,
-            "last": now.last,
-            "start": now.start,
-            "lag": now.last - now.commit,
-            "voters": sorted(now.membership.voters),
-            "outgoing": sorted(now.membership.outgoing),
-            "learners": sorted(now.membership.learners),
-            "followers": {
-                name: {
-                    "phase": one.phase,
-                    "match": one.match,
-                    "lag": now.last - one.match,
-                    "active": one.active,
-                }
-                for name, one in now.followers.items()
-            },
+            **standing(self.engine),
             "stopped": self.stopped,
             "trouble": self.trouble,
             "elections": self._elections,
@@ -255,10 +225,9 @@ class Raft:
             "sent": self._post.sent,
             "unsent": self._post.unsent,
             "bad_messages": self._bad,
-            "refused_messages": now.refused,
             "snapshots": {
-                "sent": attrs.asdict(self._given.durations()),
-                "taken": attrs.asdict(self._taken_in.durations()),
+                "sent": attrs.asdict(self._snapshots.given.durations()),
+                "taken": attrs.asdict(self._snapshots.taken.durations()),
             },
             **self._proposals.status(),
             "storage": self._storage.status(),
@@ -372,7 +341,11 @@ class Raft:
         try:
             self._ticking.catch_up()
             self._take_in(sender, data)
-            self.turn()
+            self._barriers.offer()
+            while ready := self.engine.ready():
+                self._do(ready, self._nursery)
+            if self._proposals.waiting:  # they are one batch with those that come in this turn
+                self.wake()
         except Exception as error:
             self._fail(error)
 
@@ -442,9 +415,9 @@ class Raft:
         for fetch in ready.fetches:
             nursery.start_soon(self._writer.fetch, fetch)
         for wanted in ready.chunks_wanted:
-            self._give(wanted, nursery)
+            self._snapshots.give(wanted, nursery)
         if ready.chunk is not None:
-            self._take(ready.chunk, nursery)
+            self._snapshots.take(ready.chunk, nursery)
 
     def _send(self, to: str, message: Message) -> None:
         if not self._post.send(to, self._encoded(message)) and type(message) is Append:
@@ -474,100 +447,3 @@ class Raft:
         """The log is gone, and the snapshot in its place: who follows gets that."""
         self._tail.clear(position)
         self.moved()
-
-    # ---- snapshots
-
-    def _give(self, wanted: ChunkWanted, nursery: trio.Nursery) -> None:
-        outgoing = self._outgoing.get(wanted.to)
-        if outgoing is None or outgoing.done:
-            if self._source is None or wanted.number:
-                self.engine.report_snapshot(wanted.to, ok=False)
-                return
-            outgoing = Outgoing(wanted.to, self.engine, self._source, self.wake, self._given)
-            self._outgoing[wanted.to] = outgoing
-            nursery.start_soon(outgoing.run)
-        outgoing.want(wanted)
-
-    def _take(self, chunk: ChunkStored, nursery: trio.Nursery) -> None:
-        if chunk.number == 0:
-            if self._incoming is not None:
-                self._incoming.scope.cancel()
-            self._incoming = Incoming(chunk, self.engine, self._storage, self.wake, self._taken_in)
-            nursery.start_soon(self._intake, self._incoming)
-        elif self._incoming is not None:
-            self._incoming.feed(chunk)
-
-    async def _intake(self, incoming: Incoming) -> None:
-        try:
-            await incoming.run()
-        except StorageFailed as error:
-            self.disk_failed(error)
-        except StorageError as error:
-            _logger.error("a snapshot could not be stored: %s", error)
-        finally:
-            if self._incoming is incoming:
-                self._incoming = None
-
-
-@asynccontextmanager
-async def open_node(
-    name: str, settings: RaftSettings, storage: Storage, transport: Transport, chance: Random
-) -> AsyncGenerator[Raft]:
-    """A node of a cluster. Raises UntrustedFile, with the reason, for a log that no engine has written."""
-    restored = Restored(
-        storage.hard_state,
-        storage.compacted,
-        storage.snapshot,
-        last=storage.last,
-        voters=settings.voters,
-        node=name,
-        cluster=settings.cluster,
-        memory_bytes=settings.memory,
-    )
-    at = restored.first
-    while at <= storage.last:
-        entries = await storage.read(at, storage.last, 4 * 2**20)
-        restored.add(entries)
-        at += len(entries)
-    engine = Engine(name, restored, settings.engine(), Random(chance.getrandbits(64)))
-    raft = Raft(engine, storage, transport, settings, chance)
-    async with trio.open_nursery() as nursery:
-        await nursery.start(raft.run)
-        if engine.membership.deciders == {name}:
-            engine.campaign()  # nobody else is to be asked, or waited for
-            raft.wake()
-            while engine.role is not Role.LEADER and not raft.stopped and not raft.trouble:
-                await raft.wait_moved()
-        raft.wake()
-        yield raft
-        nursery.cancel_scope.cancel()
-
-
-@asynccontextmanager
-async def open_raft(config: RaftSettings, context: Context) -> AsyncGenerator[Consensus]:
-    """This node of the cluster, over the links of the swarm; without a swarm it is all there is."""
-    storage = context.component("storage")
-    host = context.host
-    async with AsyncExitStack() as stack:
-        transport: Transport = Alone()
-        settings, name = config, host.name
-        if mentions_swarm(config) or host.linked:
-            swarm = host.swarm
-            transport = await stack.enter_async_context(open_channel(swarm.overlay, "raft"))
-            settings = attrs.evolve(config, cluster=config.cluster or swarm.cluster)
-        elif not config.voters:
-            settings = attrs.evolve(config, voters=(name,))
-        elif config.voters != (name,):
-            raise AssemblyError(
-                f"the only voter is {config.voters[0]!r}, this node is {name!r}, and there is no [swarm]:"
-                " nobody can lead"
-            )
-        raft = await stack.enter_async_context(
-            open_node(name, settings, storage, transport, context.random)
-        )
-        yield raft
-
-
-def mentions_swarm(config: RaftSettings) -> tuple[tuple[str, str], ...]:
-    """Several voters need a way to talk to each other."""
-    return (("swarm", "swarm"),) if len(config.voters) > 1 else ()

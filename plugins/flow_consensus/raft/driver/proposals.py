@@ -84,6 +84,11 @@ class Proposals:
             "commit_seconds": attrs.asdict(self.took.durations()),
         }
 
+    @property
+    def waiting(self) -> int:
+        """How many wait to be in the log, or to be sent to who leads."""
+        return len(self._waiting)
+
     async def propose(self, command: bytes) -> int:
         """As `Consensus.propose`."""
         if self._node.stopped:

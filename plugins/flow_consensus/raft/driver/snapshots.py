@@ -9,9 +9,10 @@ from contextlib import aclosing
 
 import trio
 
+from flow_consensus.raft.driver.port import Node
 from flow_consensus.raft.effects import ChunkStored, ChunkWanted
 from flow_consensus.raft.engine import Engine
-from flowcore.errors import StateUnavailable, StorageError
+from flowcore.errors import StateUnavailable, StorageError, StorageFailed
 from flowcore.state import SnapshotSource, Storage
 from flowcore.telemetry import Histogram
 
@@ -145,3 +146,52 @@ class Incoming:
             self._took.record(trio.current_time() - began)
             self._engine.chunk_stored(self.info.position, last)
             self._wake()
+
+
+class Snapshots:
+    """All that are on their way, to and from this node."""
+
+    def __init__(self, node: Node, storage: Storage) -> None:
+        self._node = node
+        self._storage = storage
+        self._outgoing: dict[str, Outgoing] = {}
+        self._incoming: Incoming | None = None
+        self.source: SnapshotSource | None = None
+        """Where they come from, for others."""
+        self.given, self.taken = Histogram(), Histogram()
+        """How long they took."""
+
+    def give(self, wanted: ChunkWanted, nursery: trio.Nursery) -> None:
+        """A follower needs a piece."""
+        node = self._node
+        outgoing = self._outgoing.get(wanted.to)
+        if outgoing is None or outgoing.done:
+            if self.source is None or wanted.number:
+                node.engine.report_snapshot(wanted.to, ok=False)
+                return
+            outgoing = Outgoing(wanted.to, node.engine, self.source, node.wake, self.given)
+            self._outgoing[wanted.to] = outgoing
+            nursery.start_soon(outgoing.run)
+        outgoing.want(wanted)
+
+    def take(self, chunk: ChunkStored, nursery: trio.Nursery) -> None:
+        """A piece has come from the leader."""
+        if chunk.number == 0:
+            if self._incoming is not None:
+                self._incoming.scope.cancel()
+            node = self._node
+            self._incoming = Incoming(chunk, node.engine, self._storage, node.wake, self.taken)
+            nursery.start_soon(self._intake, self._incoming)
+        elif self._incoming is not None:
+            self._incoming.feed(chunk)
+
+    async def _intake(self, incoming: Incoming) -> None:
+        try:
+            await incoming.run()
+        except StorageFailed as error:
+            self._node.disk_failed(error)
+        except StorageError as error:
+            _logger.error("a snapshot could not be stored: %s", error)
+        finally:
+            if self._incoming is incoming:
+                self._incoming = None
