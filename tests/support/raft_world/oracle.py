@@ -109,6 +109,8 @@ class Oracle:
                 self._votes(server, to, message.term)
         elif kind == "Vote" and not message.pre:
             self._votes(server, server.host.name, message.term)
+        elif kind == "TimeoutNow":
+            self._hands_over(server, to)
 
     def _acknowledges(self, server: Any, match: int) -> None:
         durable = server.store.durable
@@ -118,6 +120,16 @@ class Oracle:
                 return
             raise Broken(
                 f"durability: {server.host.name} acknowledges {match}, and its disk ends at {durable.last}"
+            )
+
+    def _hands_over(self, server: Any, to: str) -> None:
+        """Section 3.10: to who has all, unless the disk has failed and nothing better is left."""
+        engine = server.engine
+        known = engine.progress.get(to)
+        if engine.role == "leader" and not engine.unfit and known and known.match < engine.log.last:
+            raise Broken(
+                f"handing over: {to} is to stand, and has {known.match} of {engine.log.last}"
+                f" entries of {server.host.name}"
             )
 
     def _votes(self, server: Any, candidate: str, term: int) -> None:
