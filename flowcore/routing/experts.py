@@ -23,6 +23,8 @@ EXAMPLES = "io.flowcore/examples"
 LONGEST = 4000
 """Characters of each text of an expert; what a tool writes beyond them is not looked at."""
 _REQUEST = "i want to ask about {}"
+_AT_ONCE = 32
+"""New experts that are read without others having their turn: a millisecond."""
 _MOST_EXAMPLES = 64
 _MOST_PARAMETERS = 64
 _RUNS = re.compile(r"[^\W_]+")
@@ -206,6 +208,8 @@ class Experts:
                 known[listed.name] = old
             else:
                 new.append((listed, about, texts_of(listed, about)))
+                if len(new) % _AT_ONCE == 0:
+                    await trio.lowlevel.checkpoint()
         vectors = await self._embedder.embed(
             [text for *_, texts in new for text in embedded(texts)]
         )
@@ -221,4 +225,6 @@ class Experts:
             )
             known[listed.name] = Known(listed, about, expert)
             start = end
+            if len(known) % _AT_ONCE == 0:
+                await trio.lowlevel.checkpoint()
         return {one.name: known[one.name] for one in listing.entries if one.name in known}

@@ -36,8 +36,8 @@ _ONE = 1 << 20
 _EXACT = 1024
 """Features up to which squares add up exactly in float64, too: to 8 n 2**40 at most, by Cauchy-Schwarz."""
 _WEIGHTS = Weights(pairs=1 / 2, common=1 / 8)
-_SLICE = 2_000
-"""Characters after which others have their turn, half a millisecond or so."""
+_SLICE = 1_000
+"""Characters after which others have their turn: half a millisecond, and three where no word is known."""
 _WORDS = 32
 """Words of a long text after which others have their turn: soon even if each is as long as can be."""
 

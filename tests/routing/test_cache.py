@@ -101,3 +101,25 @@ async def test_two_that_ask_for_the_same_at_once_both_get_it() -> None:
         nursery.start_soon(ask)
     assert made == [vector("a")] * 2
     assert cache.status()["entries"] == 1
+
+
+async def test_of_many_texts_others_have_their_turn_all_the_way() -> None:
+    cache, texts, turns = VectorCache(1 << 20), [str(number) for number in range(2000)], 0
+
+    async def others() -> None:
+        nonlocal turns
+        while True:
+            await trio.lowlevel.checkpoint()
+            turns += 1
+
+    async def make(texts: list[str]) -> np.ndarray:
+        return np.array([vector(text) for text in texts], np.float32)
+
+    async with trio.open_nursery() as nursery:
+        nursery.start_soon(others)
+        for _ in range(2):  # made, and then from the cache
+            before = turns
+            found = await cache.through(texts, DIMENSIONS, make)
+            assert found.tolist() == np.array([vector(one) for one in texts], np.float32).tolist()
+            assert turns - before > 10
+        nursery.cancel_scope.cancel()
