@@ -13,7 +13,7 @@ import numpy as np
 
 from benchmarks.datasets import Labelled, Vectorised, clinc, domains
 from benchmarks.report import Figure
-from benchmarks.teaching import asked, new_gate
+from benchmarks.teaching import asked, new_gate, train
 from flowcore.routing import Gate, Lesson
 
 BEFORE = 6_000
@@ -51,8 +51,8 @@ def shift(embedder: Vectorised, small: bool) -> list[Figure]:
     rows.append(("after new lessons", _right(gate, embedder, _told(test, then))))
     texts, right = [*old.texts, *new.texts], [*old.right, *new.right]
     anew = _gate(embedder)
-    _teach(anew, embedder, Labelled(texts=texts[-kept:], right=right[-kept:]))
-    anew.consolidate()
+    latest = Labelled(texts=texts[-kept:], right=right[-kept:])
+    train(anew, latest, embedder(latest.texts))
     rows.append(("trained anew", _right(anew, embedder, _told(test, then))))
     return [Figure(name=f"shift: right {what}", value=value, unit="%") for what, value in rows]
 

@@ -11,7 +11,8 @@ import numpy as np
 from benchmarks.datasets import Labelled, Vectorised
 from flow_gates.moe.gate import MoeGates
 from flow_gates.moe.settings import MoeConfig
-from flowcore.routing import Gate, Lesson, Near, Query, Ranking
+from flowcore.routing import Gate, Lesson, Near, Query, Ranking, RouterSettings
+from flowcore.routing.practice import practice
 
 if TYPE_CHECKING:
     from flowcore.routing import Vectors
@@ -53,6 +54,22 @@ def teach(gate: Gate, lessons: Labelled, vectors: Vectors, seed: int = 0) -> Non
                 text=lessons.texts[row], vector=vectors[row], expert=lessons.right[row], reward=1.0
             )
         )
+
+
+def train(gate: Gate, lessons: Labelled, vectors: Vectors) -> None:
+    """Have it learn lessons as a node does that trains its gate anew on them, in the order they came in."""
+    for order, again in practice(len(lessons.texts), RouterSettings().practice, SEED):
+        for row in order:
+            gate.learn(
+                Lesson(
+                    text=lessons.texts[row],
+                    vector=vectors[row],
+                    expert=lessons.right[row],
+                    reward=1.0,
+                    again=again,
+                )
+            )
+    gate.consolidate()
 
 
 def nearest(lessons: Labelled, vectors: Vectors, asked: Vectors) -> list[list[Near]]:

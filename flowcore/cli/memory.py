@@ -17,6 +17,7 @@ from flowcore.cli.node_client import NodeClient, Refused
 from flowcore.cli.routing import called
 from flowcore.cli.tables import table
 
+ROUTES = "flow.routes"
 PAGE = 200
 """Lines that are sent at once."""
 
@@ -29,7 +30,7 @@ class Exported(msgspec.Struct):
 
 
 class Taken(msgspec.Struct):
-    """The answer of `POST /memory/import`, and of `POST /memory/reembed`."""
+    """The answer of `POST /memory/import`, `POST /memory/reembed` and `POST /memory/retrain`."""
 
     count: int
 
@@ -71,6 +72,9 @@ def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     take.add_argument("file", nargs="?", type=pathlib.Path, help="unset: standard input")
     actions.add_parser(
         "reembed", parents=[common], help="embed anew what another embedder has embedded"
+    )
+    actions.add_parser(
+        "retrain", parents=[common], help="train the gate anew on the lessons that are kept"
     )
 
 
@@ -171,6 +175,7 @@ def _written(path: pathlib.Path | None) -> Generator[TextIO]:
 
 def _import(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
     count = 0
+    lessons = False
     name = str(options.file or "standard input")
     with _read(options.file) as file:
         lines = _parsed(file, name)
@@ -181,7 +186,11 @@ def _import(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
             except Refused as error:
                 text = f"{name}, lines {page[0][0]} to {page[-1][0]}: {error} ({count} are in)"
                 raise Refused(error.status, {**error.error, "message": text}) from None
-    return {"count": count}, f"{count} patterns taken in"
+            lessons = lessons or any(one.get("namespace") == ROUTES for _, one in page)
+    if not lessons:
+        return {"count": count}, f"{count} patterns taken in"
+    node.post("/memory/retrain", {}, Taken)
+    return {"count": count}, f"{count} patterns taken in; the gate is being trained anew on them"
 
 
 @contextlib.contextmanager
@@ -216,6 +225,12 @@ def _reembed(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
     return answer, f"{done.count} patterns embedded anew"
 
 
+def _retrain(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
+    del options
+    answer, done = node.post("/memory/retrain", {}, Taken)
+    return answer, f"the gate is being trained anew on what is kept of {done.count} lessons"
+
+
 _ACTIONS = {
     "put": _put,
     "search": _search,
@@ -224,4 +239,5 @@ _ACTIONS = {
     "export": _export,
     "import": _import,
     "reembed": _reembed,
+    "retrain": _retrain,
 }

@@ -248,6 +248,8 @@ class Lesson:
     """Whether a reward of 1 also says that all others were wrong."""
     weight: float = 1.0
     """How much it counts; bounded for each principal."""
+    again: bool = False
+    """Whether the gate had it before: it is practised, and nothing is measured by it or counted."""
 
 
 class Gate(Protocol):

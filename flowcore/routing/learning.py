@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import pathlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -24,6 +24,7 @@ from flowcore.routing.interfaces import (
     Query,
     Ranking,
 )
+from flowcore.routing.practice import PRACTISED, practice
 from flowcore.routing.turns import give_way
 
 if TYPE_CHECKING:
@@ -100,8 +101,21 @@ class _Anew:
     position: int
     oldest: int
     """The number of the first lesson."""
+    lessons: int
+    """How many lessons there are, about."""
     seeing: bool
     """Whether experts were known when that was told."""
+
+    def parted(self, page: Lessons) -> tuple[list[Kept], list[Kept]]:
+        """The lessons of a page that the gate is made of, and those that came after."""
+        lessons = [one for one in page.lessons if not one.retrains]
+        before = [one for one in lessons if one.position < self.position]
+        after = [one for one in lessons if one.position > self.position]
+        return [one for one in before if one.number >= self.oldest], after
+
+    def marked(self, page: Lessons) -> bool:
+        """Whether it was told on this page."""
+        return any(one.retrains and one.position == self.position for one in page.lessons)
 
 
 class Learning:
@@ -114,16 +128,18 @@ class Learning:
         gates: Gates,
         identity: Identity,
         seed: int,
+        practice: int,
         folder: pathlib.Path | None,
         save: float,
         learned: Callable[[Vectors], None],
     ) -> None:
-        """`learned` is told of the vector of each lesson."""
+        """`learned` is told of the vector of each lesson; `practice`: see `RouterSettings`."""
         self._state = state
         self._following = following
         self._gates = gates
         self._identity = identity
         self._seed = seed
+        self._practice = practice
         self._folder = folder
         self._save = save
         self._learned = learned
@@ -141,7 +157,7 @@ class Learning:
         """That the gate is to be trained anew, and is not yet."""
         self._due = trio.Event()
         """Set when it is."""
-        self._latest = _Anew(position=0, oldest=0, seeing=False)
+        self._latest = _Anew(position=0, oldest=0, lessons=0, seeing=False)
         """What was told last."""
         self._fresh = True
         """Whether the gate was not taken up from disk."""
@@ -309,7 +325,7 @@ class Learning:
             if lessons.complete:
                 return
 
-    def _learn(self, gate: Gate, kept: Kept) -> bool:
+    def _learn(self, gate: Gate, kept: Kept, again: bool = False) -> bool:
         """Have a gate learn a lesson; False for one of another embedder, whose vector says nothing here."""
         import numpy as np
 
@@ -325,6 +341,7 @@ class Learning:
                 propensity=kept.propensity,
                 exclusive=kept.exclusive,
                 weight=kept.weight,
+                again=again,
             )
         )
         if gate is self.gate:
@@ -333,15 +350,16 @@ class Learning:
 
     # ---- training anew
 
-    async def retrain(self) -> int:
+    async def retrain(self, *, wait: bool = True) -> int:
         """Have the gates of all nodes trained anew on the lessons that are kept, as a command of the log.
 
-        How many lessons that were here, when it is done. Raises CallError.
+        How many lessons that were here, when it is done; without `wait`, how many it has now, when the
+        command is. Raises CallError.
         """
         from flowcore.state import Retrain
 
         learned = await self._state.do(Retrain())
-        while self._position < learned.position or self._anew is not None:
+        while wait and (self._position < learned.position or self._anew is not None):
             await self._moved.wait()
         return self.lessons
 
@@ -363,15 +381,29 @@ class Learning:
     async def _make_anew(self, anew: _Anew) -> None:
         """Make a new gate of lessons, and put it in the place of the old one, which goes on until then.
 
-        It learns the lessons up to where it was told to be made, holds on to them, and learns what came
-        after: whenever that is, and however far the old one has come, it is the same on every node.
+        It learns the lessons up to where it was told to be made, goes over them again where they are not too
+        many, holds on to them, and learns what came after: whenever that is, and however far the old one has
+        come, it is the same on every node.
         """
         gate = self._gates.make(self._identity, self._seed)
         await trio.to_thread.run_sync(gate.set_experts, self._experts)
         position, lessons = await self._state.oldest_feedback(), 0
+        times = self._practice if anew.lessons <= PRACTISED else 0
+        held: list[Kept] = []
         while position < anew.position or position < self._position:
             page = await self._state.feedback_after(position, _PAGE)
-            lessons += await trio.to_thread.run_sync(self._learn_page, gate, page, anew)
+            before, after = anew.parted(page)
+            if times:
+                held += before
+            else:
+                lessons += await trio.to_thread.run_sync(self._learn_all, gate, before)
+            if anew.marked(page):
+                lessons += await self._go_over(gate, held, times, anew)
+                held = []
+                if self._anew != anew:
+                    return
+                await trio.to_thread.run_sync(gate.consolidate)
+            lessons += await trio.to_thread.run_sync(self._learn_all, gate, after)
             self._look_for_later(page, anew)
             if self._anew != anew:
                 return  # from another place on: begun again
@@ -380,7 +412,8 @@ class Learning:
             await trio.to_thread.run_sync(gate.set_experts, self._experts)
             while position < self._position:
                 page = await self._state.feedback_after(position, _PAGE)
-                lessons += await trio.to_thread.run_sync(self._learn_page, gate, page, anew)
+                _, after = anew.parted(page)
+                lessons += await trio.to_thread.run_sync(self._learn_all, gate, after)
                 position = page.position
             if self._anew != anew:
                 return
@@ -391,22 +424,36 @@ class Learning:
         self._moved = trio.Event()
         logger.info("the gate was trained anew on %d lessons", lessons)
 
+    async def _go_over(self, gate: Gate, held: Sequence[Kept], times: int, anew: _Anew) -> int:
+        """Have a gate learn lessons, and go over them, while that is what is to be done; how many it has."""
+        learned = 0
+        for order, again in practice(len(held), times, self._seed):
+            for start in range(0, len(order), _PAGE):
+                some = [held[at] for at in order[start : start + _PAGE]]
+                new = await trio.to_thread.run_sync(self._learn_all, gate, some, again)
+                learned += 0 if again else new
+                if self._anew != anew:
+                    return learned
+        return learned
+
     def _look_for_later(self, page: Lessons, anew: _Anew) -> None:
         for one in page.lessons:
             if one.retrains and one.position > anew.position:
                 self._train(self._told_by(one))
 
     def _told_by(self, one: Kept) -> _Anew:
-        return _Anew(position=one.position, oldest=one.oldest, seeing=bool(self._experts))
+        return _Anew(
+            position=one.position,
+            oldest=one.oldest,
+            lessons=one.number - one.oldest,
+            seeing=bool(self._experts),
+        )
 
-    def _learn_page(self, gate: Gate, page: Lessons, anew: _Anew) -> int:
-        """Have a gate that is made anew learn what is on a page; how many lessons. For a thread."""
+    def _learn_all(self, gate: Gate, lessons: Sequence[Kept], again: bool = False) -> int:
+        """Have a gate that is made anew learn these; how many it has. For a thread."""
         learned = 0
-        for one in page.lessons:
-            if one.position == anew.position and one.retrains:
-                gate.consolidate()
-            elif not one.retrains and (one.number >= anew.oldest or one.position > anew.position):
-                learned += self._learn(gate, one)
+        for one in lessons:
+            learned += self._learn(gate, one, again)
             give_way()
         return learned
 

@@ -328,5 +328,14 @@ def _has(pattern: Pattern, where: Mapping[str, Any]) -> bool:
         return False
     value = msgspec.json.decode(pattern.value)
     return isinstance(value, dict) and all(
-        name in value and value[name] == wanted for name, wanted in where.items()
+        name in value and _alike(value[name], wanted) for name, wanted in where.items()
     )
+
+
+def _alike(one: Any, other: Any) -> bool:
+    """Whether two values are the same to JSON, to which `true` is not 1."""
+    if isinstance(one, list) and isinstance(other, list):
+        return len(one) == len(other) and all(map(_alike, one, other))
+    if isinstance(one, dict) and isinstance(other, dict):
+        return one.keys() == other.keys() and all(_alike(one[name], other[name]) for name in one)
+    return bool(one == other) and isinstance(one, bool) == isinstance(other, bool)

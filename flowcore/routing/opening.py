@@ -66,6 +66,7 @@ async def open_router(
             gates,
             embedder.identity,
             seed,
+            settings.practice,
             folder,
             settings.save,
             learned=lambda vector: router.drift.learned(vector),

@@ -115,6 +115,8 @@ class SimilarityGate:
         """
         checked_vector(lesson.vector, self._identity.dimensions, "of the lesson")
         checked_lesson(lesson)
+        if lesson.again:
+            return
         self._lessons[lesson.expert] += 1
         self._right[lesson.expert] = self._right.get(lesson.expert, 0.0) + lesson.reward
 

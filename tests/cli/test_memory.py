@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import time
 from collections.abc import Generator
 
 import pytest
@@ -108,6 +109,22 @@ def test_patterns_go_out_to_a_file_and_in_again(node: Node, tmp_path: pathlib.Pa
     assert done.returncode == 1
     assert "lines 1 to 1: patterns[0]: expected a text" in done.stderr
     assert node.ctl("memory", "reembed").stdout == "0 patterns embedded anew\n"
+
+
+def test_lessons_that_come_in_are_trained_on(node: Node, tmp_path: pathlib.Path) -> None:
+    path = tmp_path / "lessons.jsonl"
+    told = {"namespace": "flow.routes", "expert": "notes.read"}
+    path.write_text(
+        "".join(f"{json.dumps({**told, 'text': f'uncle Bob {n}'})}\n" for n in range(20))
+    )
+    retrained = node.ctl_json("status")["router"]["learning"]["retrained"]
+    done = node.ctl("memory", "import", str(path))
+    assert done.stdout == "20 patterns taken in; the gate is being trained anew on them\n"
+    assert "trained anew on what is kept of" in node.ctl("memory", "retrain").stdout
+    deadline = time.monotonic() + 60
+    while node.ctl_json("status")["router"]["learning"]["retrained"] == retrained:
+        assert time.monotonic() < deadline
+    assert node.ctl_json("route", "uncle Bob 30")["experts"][0]["name"] == "notes.read"
 
 
 def test_what_was_learned_outlives_a_node_that_is_killed(

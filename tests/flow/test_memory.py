@@ -115,6 +115,7 @@ async def test_time_value_and_likeness_narrow_a_search(tmp_path: pathlib.Path) -
         assert sorted(even) == sorted(f"n{number}" for number in range(0, 20, 2))
         assert await found(flow, "harbour", where={"n": 13}, k=1) == ["n13"]
         assert await found(flow, "harbour", where={"n": 99}) == []
+        assert await found(flow, "harbour", where={"even": 1}) == [], "1 is not true to JSON"
         assert await found(flow, "harbour", before=1.0) == []
         assert len(await found(flow, "harbour", after="2020-01-01", k=50)) == 20
         assert await found(flow, "harbour", after="2999-01-01T00:00:00Z") == []

@@ -12,6 +12,7 @@
 | `POST /guards/NAME/ACTION` | have a guard do something, such as `open` a breaker: `{"agent": ..}` |
 | `POST /memory/export`, `.../import`, `.../reembed` | a page of patterns out, `{"namespace": .., \
 "cursor": .., "vectors": false}`; patterns in, `{"patterns": [..]}`; embed anew what another embedder did |
+| `POST /memory/retrain` | have gates trained anew on the lessons that are kept: `{}` |
 | `POST /memory/map` | the latest patterns of a namespace as points: `{"namespace": .., "most": 1000, \
 "text": ..}` |
 | `GET /state` | the hard state: engine, term, leader, members, how far each is, log, snapshot, fsync |
@@ -36,11 +37,11 @@
 It listens on loopback only, unless `auth` says who may come in; then all but the first two ask who it is. The
 guards of the edge are asked about the actions `status`, `tasks`, `revocations`, `revocations.add` (or
 `remove`), `agents` and `agents.pause` (or `resume`, `restart`), whose target is the agent, `memory.export`
-(or `import`, `reembed`, `map`), `drain`, `state`, `nodes`, `traces`, whose target is the id, `events`,
-`logs`, `logs.level`, `metrics`, whose target is the path, `members.add` (or `remove`, `promote`), `log`,
-`snapshot`, `guards` and `guards.ACTION`, whose target is the guard; calls pass them as any request does. A
-browser's page cannot use it: a request with an Origin header, or for another host than the one it listens on,
-is refused.
+(or `import`, `reembed`, `retrain`, `map`), `drain`, `state`, `nodes`, `traces`, whose target is the id,
+`events`, `logs`, `logs.level`, `metrics`, whose target is the path, `members.add` (or `remove`, `promote`),
+`log`, `snapshot`, `guards` and `guards.ACTION`, whose target is the guard; calls pass them as any request
+does. A browser's page cannot use it: a request with an Origin header, or for another host than the one it
+listens on, is refused.
 """
 
 from __future__ import annotations

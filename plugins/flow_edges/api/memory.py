@@ -51,6 +51,12 @@ async def reembed(host: Host, body: bytes) -> dict[str, Any]:
     return {"count": await host.router.memory.reembed()}
 
 
+async def retrain(host: Host, body: bytes) -> dict[str, Any]:
+    """Have gates trained anew on the lessons that are kept; begun when this returns. Raises CallError."""
+    read_body(body, _Nothing)
+    return {"count": await host.router.learning.retrain(wait=False)}
+
+
 async def draw(host: Host, body: bytes) -> dict[str, Any]:
     """The latest patterns of a namespace as points in a plane. Raises CallError."""
     asked = read_body(body, _Map)
@@ -59,5 +65,5 @@ async def draw(host: Host, body: bytes) -> dict[str, Any]:
     return await map_of(host, asked.namespace, asked.most, asked.text)
 
 
-ACTIONS = {"export": export, "import": take, "reembed": reembed, "map": draw}
+ACTIONS = {"export": export, "import": take, "reembed": reembed, "retrain": retrain, "map": draw}
 """By the last part of the path."""

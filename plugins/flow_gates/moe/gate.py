@@ -156,7 +156,7 @@ class MoeGate:
         rows = list(near)
         self._votes[rows] = list(near.values())
         voted = self._votes.take(places)
-        voted *= np.float32(self._config.nearest.weight)
+        voted *= np.float32(self._learner.trust * self._config.nearest.weight)
         self._votes[rows] = 0.0
         return voted
 

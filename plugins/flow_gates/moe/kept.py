@@ -62,6 +62,7 @@ def taken(learner: Learner) -> bytes:
         ),
         worded=len(worded),
         exemplary=len(replay.examples),
+        practised=learner.practised,
     )
     writer.put(_packed(state))
     writer.put(raw(network.weights[:rows]))
@@ -108,6 +109,7 @@ def given(learner: Learner, data: bytes) -> None:
 
     learner.slots.restore(state.names, state.gone)
     learner.lessons, learner.taught = state.lessons, state.taught
+    learner.practised = state.practised
     learner.chance.drawn = state.drawn
     learner.network.restore(weights, words)
     learner.ewc.restore(arrays, state.ewc_points, moves)

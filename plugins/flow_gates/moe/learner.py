@@ -51,6 +51,8 @@ class Learner:
         self.active: npt.NDArray[np.bool_] = np.zeros(0, np.bool_)
         """Shape (rows,): the experts that had lessons since the last consolidation."""
         self.lessons = 0
+        self.practised = 0
+        """How often a lesson was learned that it had had before."""
         self.loss: float | None = None
         """The loss of late lessons, before they were learned; None before there was one in this life."""
         self.taught: dict[int, int] = {}
@@ -100,19 +102,27 @@ class Learner:
         self.track.replayed.pop(place, None)
 
     def learn(self, lesson: Lesson, vector: Floats, features: Features) -> None:
-        """Take in one outcome of an expert that has a row, and some earlier ones again."""
+        """Take in one outcome of an expert that has a row, and some earlier ones again.
+
+        One that it had before is only learned: what is measured, kept and counted is of what was not known.
+        """
         place = self.slots.places[lesson.expert]
-        self.lessons += 1
-        self.taught[place] = self.taught.get(place, 0) + 1
-        self._settle(place)
+        if lesson.again:
+            self.practised += 1
+            self.scope.begin_anew()
+        else:
+            self.lessons += 1
+            self.taught[place] = self.taught.get(place, 0) + 1
+            self._settle(place)
         cells = self.network.cells(features)
         scored = self.network.score(vector, features, cells, anyway=place)
         at = int((scored.places == place).argmax())
         order = np.negative(scored.logits).argsort(kind="stable")
-        self._measure(lesson, scored, at, vector, order)
         weight = min(lesson.weight / lesson.propensity, self.config.learning.max_weight)
         shares = softmax(scored.logits)
-        self._lose(float(shares[at]), lesson.reward)
+        if not lesson.again:
+            self._measure(lesson, scored, at, vector, order)
+            self._lose(float(shares[at]), lesson.reward)
         slope = gradient(shares, at, lesson.reward, lesson.exclusive)
         slope *= np.float32(weight)
         self.active[place] = True
@@ -128,6 +138,8 @@ class Learner:
             if example is not None and (example.place == place or example.vector.tobytes() != told):
                 self._again(example, place, step)
         self._take(step)
+        if lesson.again:
+            return
         if lesson.reward >= 0.5 and weight > 0:
             self.replay.offer(place, vector, features, scored, order)
         every = self.config.ewc.every
@@ -188,6 +200,19 @@ class Learner:
         if ewc.enabled and ewc.path:
             self.ewc.moved(self.network.weights)
         step.move_words(self.network, learning.words, self.rates)
+
+    @property
+    def trust(self) -> float:
+        """What votes of patterns near by count, times their weight: 2 T², T the temperature, at most 2.
+
+        A gate that is surer than it is right has a high temperature, and what is near by knows more than it.
+        One that has not learned its lessons to the end knows too little for that: there they count 1.
+        """
+        if not self.config.calibration:
+            return 1.0
+        of_temperature = 2.0 * min(self.calibration.temperature, 1.0) ** 2
+        again = min(self.practised / max(self.lessons, 1), 1.0)
+        return again * of_temperature + 1.0 - again
 
     def consolidate(self) -> None:
         """Hold on to the weights as they are, in so far as they matter; a phase of learning is over."""

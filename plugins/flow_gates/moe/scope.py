@@ -34,6 +34,7 @@ class Scope:
 
     def __init__(self, cold: float, miss: float) -> None:
         """`cold` is the threshold before it is fitted; at most `miss` of what is in scope is below it."""
+        self._cold = cold
         self._miss = miss
         self.threshold = cold
         self.width = 1.0
@@ -44,7 +45,11 @@ class Scope:
     @property
     def fitted(self) -> bool:
         """Whether the threshold was fitted, rather than set."""
-        return self.seen >= _ENOUGH
+        return self.threshold != self._cold
+
+    def begin_anew(self) -> None:
+        """What was seen counts no more, for the gate has learned it again; the threshold stays as it was."""
+        self.seen = 0
 
     def observe(self, inside: float, outside: float) -> None:
         """A lesson not yet learned: its u, and its u with the right expert hidden."""

@@ -51,6 +51,8 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
     """Rows of U that follow."""
     exemplary: int
     """Experts of which examples follow."""
+    practised: int = 0
+    """Lessons that were learned again."""
 
 
 class Row(msgspec.Struct, forbid_unknown_fields=True, array_like=True):

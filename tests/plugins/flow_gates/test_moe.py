@@ -285,6 +285,49 @@ def test_who_is_little_known_is_tried_unless_it_does_something() -> None:
     assert [made.rank(one, 2) for one in asked] == ranked, "the same gate asked the same"
 
 
+def test_lessons_learned_again_teach_more_and_are_not_counted() -> None:
+    made = gate()
+    given = [lesson(text, name) for name in PHASES for text in said(name, 1, 3)]
+    for one in given:
+        made.learn(one)
+    once, texts = made.status(), [one.text for one in given]
+    before = [made.rank(query(text), 1).choices[0].probability for text in texts]
+    for one in 3 * given:
+        made.learn(attrs.evolve(one, again=True))
+    after = [made.rank(query(text), 1).choices[0].probability for text in texts]
+    assert sum(after) > sum(before)
+    assert [first(made, text) for text in texts] == [one.expert for one in given]
+    again = made.status()
+    for name in ("lessons", "replayable", "accuracy", "loss", "temperature", "calibration_error"):
+        assert again[name] == once[name], name
+    other = MoeGates(MoeConfig()).make(HASHED, 1)
+    other.set_experts(experts())
+    other.restore(made.snapshot())
+    near = [Near(id=1, expert="time.now", similarity=0.9)]
+    asked = attrs.evolve(query("the usual"), near=near)
+    assert other.rank(asked, 3) == made.rank(asked, 3), "how far it has learned them is kept, too"
+
+
+def test_votes_count_by_the_temperature_once_lessons_were_gone_over() -> None:
+    made = gate()
+    given = [lesson(text, name) for name in PHASES for text in said(name, 1, 10)]
+    for one in given:
+        made.learn(one)
+    near = [Near(id=1, expert="time.now", similarity=0.9)]
+    asked = attrs.evolve(query("the usual"), near=near)
+
+    def vote() -> float:
+        choices = made.rank(asked, len(TOOLS)).choices
+        return {one.expert: one.reasons["nearest"] for one in choices}["time.now"]
+
+    weight = MoeConfig().nearest.weight
+    share = vote() / weight
+    for one in given:
+        made.learn(attrs.evolve(one, again=True))
+    trust = 2 * made.status()["temperature"] ** 2
+    assert vote() == pytest.approx(weight * trust * share, rel=1e-3)
+
+
 def test_patterns_vote() -> None:
     made = gate()
     near = [Near(id=one, expert="time.now", similarity=0.95) for one in range(4)]
