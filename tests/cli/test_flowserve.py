@@ -13,7 +13,7 @@ import subprocess
 import jsonschema
 import pytest
 
-from support.node import BIN, ROOT, run, serving
+from support.node import BIN, ROOT, Node, run, serving
 
 CONFIG = """
 [node]
@@ -38,11 +38,45 @@ bind = "127.0.0.1:0"
 """
 
 
+HELD = """
+[agent.held]
+type = "python"
+target = "./held.py"
+"""
+HOLDING = """
+import pathlib
+import trio
+from flowcore.native import tool
+
+@tool()
+async def wait() -> str:
+    while not pathlib.Path({go!r}).exists():
+        await trio.sleep(0.01)
+    return "waited"
+"""
+
+
 @pytest.fixture
 def config(tmp_path: pathlib.Path) -> pathlib.Path:
     path = tmp_path / "flow.toml"
     path.write_text(CONFIG.format(data=tmp_path / "data", root=ROOT))
     return path
+
+
+@pytest.fixture
+def go(config: pathlib.Path) -> pathlib.Path:
+    """The file for which `held.wait` waits."""
+    path = config.parent / "go"
+    (config.parent / "held.py").write_text(HOLDING.format(go=str(path)))
+    config.write_text(config.read_text() + HELD)
+    return path
+
+
+def roles(node: Node, agent: str) -> list[str]:
+    """What an agent of a node is for, as told now."""
+    found: list[str]
+    (found,) = (one["roles"] for one in node.ctl_json("agents")["agents"] if one["name"] == agent)
+    return found
 
 
 def test_a_node_says_what_runs_and_where_and_ends_with_0_on_term(config: pathlib.Path) -> None:
@@ -139,13 +173,16 @@ def test_two_signals_stop_at_once_while_a_call_runs(config: pathlib.Path) -> Non
         assert call.wait(timeout=30) == 1
 
 
-def test_term_lets_a_call_finish(config: pathlib.Path) -> None:
+def test_term_lets_a_call_finish(config: pathlib.Path, go: pathlib.Path) -> None:
     with serving(config) as node:
-        command = [str(BIN / "flowctl"), "call", "demo.wait", "seconds=1", "--url", node.api]
+        command = [str(BIN / "flowctl"), "call", "held.wait", "--url", node.api]
         call = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
         while not any(one["state"] == "running" for one in node.ctl_json("tasks")["requests"]):
             pass
-        assert node.end() == 0
+        node.process.send_signal(signal.SIGTERM)
+        node.wait_for("draining")
+        go.touch()
+        assert node.process.wait(timeout=60) == 0
         out, _ = call.communicate(timeout=30)
         assert (call.returncode, out) == (0, "waited\n")
 
@@ -179,27 +216,29 @@ def test_hup_applies_what_is_reloadable_and_names_the_rest(config: pathlib.Path)
         assert node.ctl("status").returncode == 0
 
 
-def test_hup_brings_replaces_and_ends_agents_while_calls_go_on(config: pathlib.Path) -> None:
+def test_hup_brings_replaces_and_ends_agents_while_calls_go_on(
+    config: pathlib.Path, go: pathlib.Path
+) -> None:
     with serving(config) as node:
         text = config.read_text()
-        long = [str(BIN / "flowctl"), "call", "demo.wait", "seconds=2", "--url", node.api]
+        long = [str(BIN / "flowctl"), "call", "held.wait", "--url", node.api]
         with subprocess.Popen(long, stdout=subprocess.PIPE, text=True) as call:
             while not any(one["state"] == "running" for one in node.ctl_json("tasks")["requests"]):
                 pass
-            demo = text.replace(
-                'support/agents.py"', 'support/agents.py"\nroles = ["shown"]\ndeadline = "9s"'
-            )
+            held = text.replace('held.py"', 'held.py"\nroles = ["shown"]\ndeadline = "9s"')
             more = f'\n[agent.text]\ntype = "python"\ntarget = "{ROOT}/examples/text_agent.py"\n'
-            config.write_text(demo.replace("there.is.no.such", "there.is.none") + more)
+            config.write_text(held.replace("there.is.no.such", "there.is.none") + more)
             node.process.send_signal(signal.SIGHUP)
+            while roles(node, "held") != ["shown"]:
+                pass
+            go.touch()
             line = node.wait_for("reloaded: ")
-            assert "agent.demo" in line
+            assert "agent.held" in line
             assert "agent.text" in line
             assert "agent.broken" in line
             out, _ = call.communicate(timeout=60)
         assert call.returncode == 0, out
         agents = {one["name"]: one for one in node.ctl_json("agents")["agents"]}
-        assert agents["demo"]["roles"] == ["shown"]
         assert "'there.is.none.module'" in agents["broken"]["reason"]
         assert node.ctl("call", "demo.echo", "text=again").stdout == "again\n"
         config.write_text(text)
