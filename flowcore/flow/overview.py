@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import Any, Protocol
 
 import attrs
 import trio
 
+from flowcore.access import Access
+from flowcore.agents import Directory
+from flowcore.assembly import FlowConfig, Plugins
+from flowcore.durable import Single
+from flowcore.flow.measuring import Opened
 from flowcore.flow.release import version
+from flowcore.requests import Guard, Requests
+from flowcore.telemetry import Telemetry
 
-if TYPE_CHECKING:
-    from flowcore.flow.node import Flow
+
+class Shown(Protocol):
+    """A node, as it is looked at."""
+
+    config: FlowConfig
+    plugins: Plugins
+    directory: Directory
+    access: dict[str, Access]
+    guards: dict[str, Guard]
+    singletons: dict[str, Single]
+    requests: Requests
+    telemetry: Telemetry
+    started: float
+    draining: trio.Event
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def ready(self) -> bool: ...
+    @property
+    def endpoints(self) -> Mapping[str, tuple[str, ...]]: ...
+    def opened(self) -> Opened: ...
 
 
-def overview(flow: Flow) -> dict[str, Any]:
+def overview(flow: Shown) -> dict[str, Any]:
     """The status without what there is of each component and agent: quick, however many there are."""
     rooms = flow.opened()
     return {

@@ -3,24 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import Protocol
 
 import attrs
 import trio
 
-from flowcore.assembly import FlowConfig, Source, make_plan, read, read_config
+from flowcore.agents import Agent
+from flowcore.assembly import FlowConfig, Plan, Plugins, Source, make_plan, read, read_config
 from flowcore.config import ConfigError
 from flowcore.errors import AssemblyError
 from flowcore.flow.reload import AgentChanges, Reloaded, Steps, placed, places, steps
+from flowcore.requests import Requests
+from flowcore.telemetry import Telemetry
 
-if TYPE_CHECKING:
-    from flowcore.flow.node import Flow
+
+class Running(Protocol):
+    """A node, as it is changed."""
+
+    config: FlowConfig
+    plan: Plan
+    plugins: Plugins
+    agents: dict[str, Agent]
+    requests: Requests
+    telemetry: Telemetry
+    changes: AgentChanges | None
+
+    @property
+    def closed(self) -> bool: ...
+    def settle(self, config: FlowConfig) -> None: ...
 
 
 class Reloading:
     """The reloads of one node, one after the other."""
 
-    def __init__(self, flow: Flow, given: Sequence[object]) -> None:
+    def __init__(self, flow: Running, given: Sequence[object]) -> None:
         """`given` are the plugins that the program brought along."""
         self._flow = flow
         self._given = tuple(given)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from flowcore.envelope import Priority
 from flowcore.telemetry import Piece, Said, Span, SpanKind, Trace, Tracer, Value, current_span
@@ -10,7 +10,6 @@ from flowcore.telemetry.conventions import content, mcp_attributes
 
 if TYPE_CHECKING:
     from flowcore.envelope import Envelope, Reply
-    from flowcore.requests.tracker import Entry
 
 _MOST_TEXT = 1024
 _TOOL_ERROR = "tool_error"
@@ -19,6 +18,19 @@ _alike: dict[tuple[str, ...], dict[str, Value]] = {}
 """What spans of requests that are alike say, made once."""
 # looking a member of an enumeration up costs on every call
 _NORMAL, _INTERNAL = Priority.NORMAL, SpanKind.INTERNAL
+
+
+class Entry(Protocol):
+    """What is left of a request that has ended."""
+
+    id: str
+    agent: str
+    method: str
+    name: str
+    principal: str
+    edge: str
+    accepted: float
+    ended: float
 
 
 def begin(tracer: Tracer, envelope: Envelope, start: float) -> Span:

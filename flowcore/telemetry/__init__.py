@@ -3,6 +3,7 @@
 from flowcore.telemetry.collector import Metrics, Read
 from flowcore.telemetry.context import TRACEPARENT, SpanContext, parse_traceparent
 from flowcore.telemetry.conventions import mcp_attributes, mcp_name, tool_failed
+from flowcore.telemetry.current import CURRENT, current_span, enter_span
 from flowcore.telemetry.durations import FINE, Durations, Histogram, total
 from flowcore.telemetry.exporting import Exporting
 from flowcore.telemetry.gathering import WrongReading
@@ -33,15 +34,12 @@ from flowcore.telemetry.text import (
     prometheus_text,
     text_pieces,
 )
+from flowcore.telemetry.tracer import Tracer
 from flowcore.telemetry.tracing import (
-    CURRENT,
     Facts,
     Piece,
     Span,
     Trace,
-    Tracer,
-    current_span,
-    enter_span,
 )
 from flowcore.telemetry.views import spans_of, summary_of
 

@@ -7,9 +7,9 @@ import threading
 
 import trio
 
+from flowcore.telemetry.current import current_span
 from flowcore.telemetry.exporting import Queue
 from flowcore.telemetry.records import LogLine, Value
-from flowcore.telemetry.tracing import current_span
 
 _OWN = ("flowcore.telemetry", "flow_exporters")
 """Loggers of who exports: a line about a line that was not sent would not be the last."""

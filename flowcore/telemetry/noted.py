@@ -9,17 +9,37 @@ ordinary one any more.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Protocol
+from typing import Protocol
 
 import msgspec
 from msgspec import Raw
 
 from flowcore.telemetry.context import TRACEPARENT, TRACESTATE, new_digits
 from flowcore.telemetry.records import Attributes, SpanKind, SpanRecord
+from flowcore.telemetry.tracing import Doing, Piece, Span, Trace
 
-if TYPE_CHECKING:
-    from flowcore.envelope import Envelope
-    from flowcore.telemetry.tracing import Doing, Piece, Trace
+
+class Asker(Protocol):
+    """Who asked."""
+
+    @property
+    def name(self) -> str: ...
+
+
+class Asked(Protocol):
+    """A request that is under way: an envelope."""
+
+    span: Span | None
+    noted: Noted | None
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def agent(self) -> str: ...
+    @property
+    def method(self) -> str: ...
+    @property
+    def principal(self) -> Asker: ...
 
 
 class Ended(Protocol):
@@ -65,7 +85,7 @@ class Noted(msgspec.Struct, eq=False):
     """What is noted of an ordinary request; times are on the flow's clock, in seconds."""
 
     opening: Opening
-    envelope: Envelope | None
+    envelope: Asked | None
     """The request, while it is under way."""
     start: float
     wall: float

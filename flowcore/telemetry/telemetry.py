@@ -13,7 +13,8 @@ from flowcore.telemetry.interfaces import Page, Signal
 from flowcore.telemetry.logs import LogTap
 from flowcore.telemetry.noted import Noted
 from flowcore.telemetry.settings import ExporterSettings, TelemetrySettings
-from flowcore.telemetry.tracing import Trace, Tracer
+from flowcore.telemetry.tracer import Tracer
+from flowcore.telemetry.tracing import Trace
 from flowcore.telemetry.views import spans_of
 
 MOST_REMEMBERED = 50_000

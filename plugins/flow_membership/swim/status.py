@@ -2,15 +2,40 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections import Counter
+from typing import Any, Protocol
 
+from flow_membership.swim.beliefs import Beliefs
+from flow_membership.swim.claims import Claims
+from flow_membership.swim.gossip import Gossip
+from flow_membership.swim.health import LocalHealth
+from flow_membership.swim.metering import Meter
+from flow_membership.swim.probing import Prober
+from flow_membership.swim.relaying import Relay
 from flowcore.swarm import MemberState
 
-if TYPE_CHECKING:
-    from flow_membership.swim.engine import Swim
+
+class Measured(Protocol):
+    """A member, as it is looked at."""
+
+    beliefs: Beliefs
+    prober: Prober
+    health: LocalHealth
+    relay: Relay
+    gossip: Gossip
+    claims: Claims
+    sent: Meter
+    received: Meter
+    refused: Counter[str]
+    stalls: int
+    silences: int
+    refutations: int
+
+    @property
+    def incarnation(self) -> int: ...
 
 
-def status(engine: Swim, now: float) -> dict[str, Any]:
+def status(engine: Measured, now: float) -> dict[str, Any]:
     """What was measured so far; times in seconds."""
     beliefs, prober, counts = engine.beliefs, engine.prober, engine.beliefs.counts
     trips = {

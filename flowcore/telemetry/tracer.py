@@ -1,0 +1,182 @@
+"""Who begins the traces of a node, and decides what becomes of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Final
+
+import msgspec
+from msgspec import Raw
+
+from flowcore.telemetry.context import (
+    SAMPLED,
+    TRACEPARENT,
+    TRACESTATE,
+    SpanContext,
+    chance,
+    half_of,
+    parse_traceparent,
+)
+from flowcore.telemetry.noted import Noted
+from flowcore.telemetry.records import SpanKind
+from flowcore.telemetry.tracing import Describe, Trace
+
+WALL_AGE: Final = 1.0
+"""Seconds for which it holds how far the wall clock is ahead of the flow's."""
+_LONGEST_RAW = 16_384
+_draw = chance.getrandbits
+_decode_text = msgspec.json.Decoder(str).decode
+
+
+class Tracer:
+    """Begins traces, and decides what becomes of them."""
+
+    def __init__(
+        self,
+        *,
+        sampling: float,
+        now: Callable[[], float],
+        wall: Callable[[], float],
+        export: Callable[[Trace | Noted], None],
+        remember: Callable[[Trace], None],
+        note: Callable[[Trace | Noted], None],
+    ) -> None:
+        """`export` is given each trace that exporters are for, once it has ended; then `note` each that was
+        an ordinary one, and `remember` each other."""
+        self._now = now
+        self._wall = wall
+        self._ahead = 0.0
+        self._ahead_until = -math.inf
+        self._export = export
+        self._remember = remember
+        self.note = note
+        self.begun = self.kept = self.malformed = 0
+        self.content = False
+        """Whether spans carry arguments and results."""
+        self.resample(sampling)
+
+    def resample(self, sampling: float) -> None:
+        """Have this part of traces that begin here go to exporters from now on."""
+        # what OpenTelemetry's TraceIdRatioBased does: the id's last 8 bytes decide, alike on all nodes
+        bound = round(sampling * (1 << 48))
+        self._bound = bound << 16
+        first = f"{bound:012x}"
+        self._first = f"{first[:8]}-{first[8:]}" if bound < 1 << 48 else "g"
+        """The first UUID, as far as it matters, whose trace is not sampled: see `half_of`."""
+
+    def begin(
+        self,
+        name: str,
+        kind: SpanKind,
+        start: float,
+        describe: Describe | None = None,
+        about: object = None,
+        *,
+        parent: SpanContext | None = None,
+    ) -> Trace:
+        """The first span of a trace at this node; `parent` is whose part it is, elsewhere or before."""
+        self.begun += 1
+        half, flags = 0, 0
+        if parent is None:
+            half = _draw(64) or 1
+            if half < self._bound:
+                flags = SAMPLED
+        trace = Trace(
+            None,
+            None,
+            name,
+            kind,
+            start,
+            describe,
+            about,
+            tracer=self,
+            half=half,
+            flags=flags,
+            wall=self.ahead(start),
+        )
+        if parent is not None:
+            trace.whole, trace.parent = parent.trace_id, parent.span_id
+            trace.flags, trace.state = parent.flags, parent.state
+        if self.content:
+            trace.spans = []
+        return trace
+
+    def ahead(self, now: float) -> float:
+        """What the wall clock is ahead of the flow's, in seconds, as seen lately."""
+        if now > self._ahead_until:
+            self._ahead, self._ahead_until = self._wall() - self._now(), now + WALL_AGE
+        return self._ahead
+
+    def sampled(self, request: str) -> bool:
+        """Whether the trace that a request of this id began, a UUID that was drawn here, is for exporters."""
+        return request < self._first
+
+    def noted(self, noted: Noted, now: float) -> None:
+        """A request that was an ordinary one has ended at this node, and its trace with it."""
+        noted.end = now
+        self.begun += 1
+        entry = noted.entry
+        if entry is not None and entry.id < self._first:
+            self.kept += 1
+            self._export(noted)
+        self.note(noted)
+
+    def trace_of(
+        self, noted: Noted, name: str, kind: SpanKind, describe: Describe, about: object
+    ) -> Trace:
+        """The first span of what was noted."""
+        request = noted.request
+        return Trace(
+            None,
+            None,
+            name,
+            kind,
+            noted.start,
+            describe,
+            about,
+            tracer=self,
+            half=half_of(request),
+            flags=SAMPLED if self.sampled(request) else 0,
+            wall=noted.wall,
+        )
+
+    def parent_in(self, meta: Mapping[str, Raw]) -> SpanContext | None:
+        """The context that a request's `_meta` carries; None, and counted, if it is malformed."""
+        raw = meta.get(TRACEPARENT)
+        if raw is None:
+            return None
+        return self.parent_of(_text(raw), _text(meta.get(TRACESTATE)))
+
+    def parent_of(self, traceparent: str, tracestate: str = "") -> SpanContext | None:
+        """The context that these headers carry; None, and counted, if they are malformed."""
+        parent = parse_traceparent(traceparent, tracestate)
+        if parent is None:
+            self.malformed += 1
+        return parent
+
+    def ended(self, trace: Trace) -> None:
+        """A trace has ended at this node that is for the exporters, or was no ordinary one."""
+        wanted = trace.any_failed or trace.flags != 0
+        self.kept += wanted
+        ordinary = trace.spans is None and not trace.any_failed
+        if not ordinary:
+            trace.described()
+            for span in trace.record():
+                span.described()
+        if wanted:
+            self._export(trace)
+        if ordinary:
+            self.note(trace)
+        else:
+            self._remember(trace)
+
+
+def _text(raw: Raw | None) -> str:
+    """A JSON string's text; "" if it is none, or too long to be looked at."""
+    if raw is None or len(memoryview(raw)) > _LONGEST_RAW:
+        return ""
+    try:
+        return _decode_text(raw)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
+        return ""
