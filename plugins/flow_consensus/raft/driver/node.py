@@ -95,6 +95,8 @@ class Raft:
         """Tasks that wait for something to move."""
         self._awaited = 0
         """What reads wait for, up to a position."""
+        self._crowded = False
+        """Whether the last write had several entries: then more come with each turn of the scheduler."""
         self._ended = False
         self._fault: BaseException | None = None
         """What went wrong in another's task, and ends this node."""
@@ -341,6 +343,9 @@ class Raft:
         try:
             self._ticking.catch_up()
             self._take_in(sender, data)
+            if self._crowded:  # what else comes in this turn is one batch with it
+                self.wake()
+                return
             self._barriers.offer()
             while ready := self.engine.ready():
                 self._do(ready, self._nursery)
@@ -400,6 +405,8 @@ class Raft:
         for to, message in ready.messages:
             self._telling.send(to, message)
         if ready.write is not None:
+            if ready.write.entries:
+                self._crowded = len(ready.write.entries) > 1
             self._writer.put(ready.write)
         for event in ready.events:
             self._note(event)
