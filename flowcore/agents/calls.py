@@ -85,6 +85,8 @@ class Calls:
                         raise
                     finally:
                         now = trio.current_time()
+                    # somebody may have looked meanwhile, and it is recorded since
+                    above, noted = envelope.span, envelope.noted
                 live = slot.owner
                 live.scopes.add(scope)
                 envelope.began = True

@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+import trio
 
 from flowcore import Flow, open_flow
 from flowcore.http import open_client
@@ -208,3 +209,26 @@ async def test_those_that_are_forgotten_leave_nothing_behind() -> None:
             assert [one for one in left if isinstance(one, Noted)] == []
         finally:
             gc.enable()
+
+
+async def test_who_looks_while_it_waits_for_a_worker_has_it_recorded_from_then_on() -> None:
+    one = {"it": {**AGENTS["it"], "pool": {"min": 1, "max": 1, "concurrency": 1}}}
+    async with edge({"agent": one}) as (_, client), trio.open_nursery() as nursery:
+        before = noted([])
+        first = trio.CancelScope()
+
+        async def block() -> None:
+            with first:
+                await called(client, "it.wait", {"seconds": 600})
+
+        nursery.start_soon(block)
+        while not (running := [one for one in noted(before) if one.label is not None]):
+            await trio.lowlevel.checkpoint()
+        nursery.start_soon(called, client, "it.echo", {"text": "x"})
+        while not (queued := noted([*before, *running])):
+            await trio.lowlevel.checkpoint()
+        trace = queued[0].trace()
+        first.cancel()
+        while trace.open:
+            await trio.lowlevel.checkpoint()
+        assert shape(trace) == whole("echo")
