@@ -8,37 +8,25 @@ from typing import Any, Protocol
 import attrs
 import trio
 
-from flowcore.access import Access
 from flowcore.agents import Directory
 from flowcore.assembly import FlowConfig, Plugins
-from flowcore.durable import Single
-from flowcore.flow.measuring import Opened
+from flowcore.flow.measuring import Node
 from flowcore.flow.release import version
-from flowcore.requests import Guard, Requests
-from flowcore.telemetry import Telemetry
+from flowcore.requests import Guard
 
 
-class Shown(Protocol):
+class Shown(Node, Protocol):
     """A node, as it is looked at."""
 
     config: FlowConfig
     plugins: Plugins
     directory: Directory
-    access: dict[str, Access]
     guards: dict[str, Guard]
-    singletons: dict[str, Single]
-    requests: Requests
-    telemetry: Telemetry
-    started: float
-    draining: trio.Event
 
     @property
     def name(self) -> str: ...
     @property
-    def ready(self) -> bool: ...
-    @property
     def endpoints(self) -> Mapping[str, tuple[str, ...]]: ...
-    def opened(self) -> Opened: ...
 
 
 def overview(flow: Shown) -> dict[str, Any]:
