@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import pathlib
+import re
 import signal
 import sys
 import threading
@@ -226,7 +227,9 @@ def test_a_clock_that_is_an_hour_wrong_ends_nothing_and_holds_nothing_up(
     tmp_path: pathlib.Path,
 ) -> None:
     """Of one while it runs, then of one from its start: leases, claims and times to live go on as before."""
-    with cluster(tmp_path, *NAMES, more=MORE + REHEARSED + ROUTED) as nodes:
+    # a lease that outlives the election of a leader on a machine that has much else to do
+    more = MORE.replace('lease = "2s"', 'lease = "8s"')
+    with cluster(tmp_path, *NAMES, more=more + REHEARSED + ROUTED) as nodes:
         swarm = Swarm(nodes, tmp_path)
         work = tmp_path / "work"
         note = {"namespace": "n", "key": "k"}
@@ -247,7 +250,9 @@ def test_a_clock_that_is_an_hour_wrong_ends_nothing_and_holds_nothing_up(
         for number in range(5):
             nodes.call(late, "memory.put", text=f"{number}", namespace="n", key=f"{number}")
         assert swarm.singleton() == held
-        assert "3600.0 s ahead of those of most nodes" in "".join(nodes.nodes[late].said)
+        wrong, warned = nodes.nodes[late], "s ahead of those of most nodes"
+        line = next((one for one in wrong.said if warned in one), "") or wrong.wait_for(warned)
+        assert re.search(r"\b(3599|3600)\.\d s ahead", line)
         for name in NAMES:
             assert not nodes.call(name, "memory.get", **note).get("isError")
             assert nodes.ask(name, "/state")[1]["state"]["ahead"] < 60
