@@ -171,11 +171,24 @@ bind = "127.0.0.1:{api}"
 
     def ask(self, name: str, path: str, body: Any = None, timeout: float = 30.0) -> Any:
         """What a node's api answers; raises OSError if it does not."""
+        connection = self.connect(name, timeout)
+        try:
+            return self.exchange(connection, path, body)
+        finally:
+            connection.close()
+
+    def connect(self, name: str, timeout: float = 30.0) -> http.client.HTTPConnection:
+        """A connection to a node's api, which stands once something is asked."""
         port = self.ports[name][0]
         connection = http.client.HTTPConnection("127.0.0.1", port, timeout=timeout)
+        if self.hosts is not None:
+            connection.sock = self.hosts.connect(name, port, timeout)
+        return connection
+
+    @staticmethod
+    def exchange(connection: http.client.HTTPConnection, path: str, body: Any = None) -> Any:
+        """What is answered on a connection, as `ask` gives it."""
         try:
-            if self.hosts is not None:
-                connection.sock = self.hosts.connect(name, port, timeout)
             if body is None:
                 connection.request("GET", path)
             else:
@@ -185,8 +198,6 @@ bind = "127.0.0.1:{api}"
             return answer.status, json.loads(answer.read() or b"null")
         except http.client.HTTPException as error:
             raise ConnectionError(str(error)) from error
-        finally:
-            connection.close()
 
     def call(self, name: str, tool: str, **arguments: Any) -> Any:
         """The result of a tool, asked of a node; raises OSError or Refused."""

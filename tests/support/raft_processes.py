@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import pathlib
 import random
 import threading
@@ -45,6 +46,8 @@ class Clients:
     """Whom they ask."""
     keys: int = _KEYS
     """Registers that are in use at the same time: with many clients more of them, so that few share one."""
+    reads: float = 0.4
+    """The share of calls that read."""
     acknowledged: set[str] = attrs.field(factory=set)
     """Keys that are written once, and were acknowledged."""
     unsure: set[str] = attrs.field(factory=set)
@@ -57,6 +60,9 @@ class Clients:
     _done: threading.Event = attrs.field(factory=threading.Event)
     _began: float = attrs.field(factory=time.monotonic)
     _calls: int = 0
+    _values: int = 0
+    _connections: dict[int, dict[str, http.client.HTTPConnection]] = attrs.field(factory=dict)
+    """By thread and node."""
 
     def run(self, number: int) -> None:
         """Call, until stopped."""
@@ -65,12 +71,14 @@ class Clients:
         while not self._done.wait(self.pause):
             node = chance.choice(self.nodes)
             what = chance.random()
-            if what < 0.2:
-                self._once(node, name)
-            elif what < 0.6:
+            if what < self.reads:
+                self.read(node, name, self._register(chance))
+            elif what < 0.8:
                 self.write(node, name, self._register(chance))
             else:
-                self.read(node, name, self._register(chance))
+                self._once(node, name)
+        for connection in self._connections.pop(threading.get_ident(), {}).values():
+            connection.close()
 
     def stop(self) -> None:
         self._done.set()
@@ -85,7 +93,8 @@ class Clients:
     def write(self, node: str, client: str, key: str) -> str:
         """Write a register; how it ended."""
         with self._lock:
-            value = len(self.history.lines)
+            self._values += 1
+            value = self._values
             call = self._invoke(client, "write", key, value)
         end, _ = self._call(node, "memory.put", key=key, text=f"{value}", namespace="registers")
         with self._lock:
@@ -104,8 +113,7 @@ class Clients:
         return self._end(client, call, "fail" if end == "unknown" else end, found)
 
     def _once(self, node: str, client: str) -> None:
-        with self._lock:
-            key = f"{client} {len(self.history.lines)} {time.monotonic_ns()}"
+        key = f"{client} {time.monotonic_ns()}"
         end, _ = self._call(node, "memory.put", key=key, text=key, namespace="once")
         with self._lock:
             self.counts[end] += 1
@@ -126,14 +134,22 @@ class Clients:
         return round(time.monotonic() - self._began, 6)
 
     def _call(self, node: str, tool: str, **arguments: Any) -> tuple[str, dict[str, Any]]:
-        """How a call ended, and its result."""
+        """How a call ended, and its result. Each client keeps its connections, as long as they are good."""
         body = {"tool": tool, "arguments": arguments, "deadline": 3.0}
+        mine = self._connections.setdefault(threading.get_ident(), {})
+        connection = mine.pop(node, None)
         try:
-            status, answer = self.cluster.ask(node, "/call", body, timeout=5.0)
+            connection = connection or self.cluster.connect(node, timeout=5.0)
+            status, answer = self.cluster.exchange(connection, "/call", body)
+            if not self._done.is_set():
+                mine[node], connection = connection, None
         except ConnectionRefusedError:
             return "fail", {}
         except (OSError, ValueError):  # ValueError: the answer was cut off
             return "unknown", {}
+        finally:
+            if connection is not None:
+                connection.close()
         if status == 200:
             return "ok", answer["result"]
         error = answer["error"]

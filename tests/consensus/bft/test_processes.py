@@ -26,8 +26,8 @@ SECONDS = float(os.environ.get("FLOW_BFT_SECONDS", "15"))
 def under_load(
     made: Cluster, history: History, names: tuple[str, ...], *, clients: int, pause: float
 ) -> Generator[Clients]:
-    """Clients that ask these nodes as long as the block runs."""
-    calling = Clients(made, history, pause, nodes=names, keys=max(4, clients // 4))
+    """Clients that ask these nodes as long as the block runs: three calls of four write."""
+    calling = Clients(made, history, pause, nodes=names, keys=max(4, clients // 4), reads=0.25)
     with ThreadPoolExecutor(clients) as pool:
         running = [pool.submit(calling.run, number) for number in range(clients)]
         try:
