@@ -416,6 +416,11 @@ class Host(Protocol):
         """The agents of other nodes as this one knows them, by name and node."""
         ...
 
+    async def ask_agents(self) -> list[dict[str, Any]]:
+        """The same, with what their nodes say when they are asked: pools, calls, durations, breakers,
+        the last trouble. A node that does not answer soon is not waited for: what is known of it is told."""
+        ...
+
     async def ask_nodes(self) -> dict[str, Any]:
         """What this node and each other one tell of themselves, as plain data: `about`, and `nodes` with how
         far their clocks are from this one's; `error` where one does not answer."""

@@ -174,10 +174,11 @@ class AgentLine(msgspec.Struct):
     lives: int = 1
     crashes: int = 0
     trouble: str | None = None
+    breaker: str = ""
 
 
 class PlaceLine(msgspec.Struct):
-    """An agent at another node, of `GET /agents`."""
+    """An agent at another node, of `GET /agents`; figures are there while that node answers."""
 
     name: str
     node: str
@@ -187,6 +188,17 @@ class PlaceLine(msgspec.Struct):
     hops: int
     under_way: int
     tools: int
+    pool: PoolCounts | None = None
+    calls: int | None = None
+    failed: int = 0
+    faulty: int = 0
+    expired: int = 0
+    lost: int = 0
+    durations: Durations | None = None
+    lives: int = 1
+    crashes: int = 0
+    trouble: str | None = None
+    breaker: str = ""
 
 
 class AgentsAnswer(msgspec.Struct):

@@ -6,7 +6,7 @@ import http.client
 import json
 import pathlib
 import ssl
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator
 from contextlib import closing, contextmanager
 from typing import Any, BinaryIO, NoReturn, TypeVar
 from urllib.parse import urlsplit
@@ -111,8 +111,13 @@ class NodeClient:
                     return count
                 count += to.write(piece)
 
-    def events(self, path: str) -> Iterator[dict[str, Any]]:
-        """GET a path that answers with server-sent events: each as plain data, as long as they come."""
+    def events(
+        self, path: str, begun: Callable[[], None] = lambda: None
+    ) -> Iterator[dict[str, Any]]:
+        """GET a path that answers with server-sent events: each as plain data, as long as they come.
+
+        `begun` is called once the node has said that they will. Raises Refused, Unreachable.
+        """
         from flowcore.http import EventTooLarge, SseDecoder
 
         connection, decoder = self._opened(), SseDecoder(limit=_PIECE)
@@ -122,6 +127,7 @@ class NodeClient:
                 response = connection.getresponse()
                 if response.status >= 300:
                     self._refused(path, response.status, response.read())
+            begun()
             while True:
                 with self._heard():
                     piece = response.read1(_PIECE)

@@ -10,7 +10,10 @@ from flowcore.cli.node_client import NodeClient
 from flowcore.cli.tables import seconds, table
 
 STATES = {"alive": "green", "suspect": "yellow", "dead": "red", "left": "grey"}
-PLACES = ("agent", "node", "state", "tools", "load", "hops", "under way", "")
+PLACES = (
+    *("agent", "node", "state", "tools", "load", "hops", "under way", "waiting"),
+    *("calls", "failed", "p50", "p99", ""),
+)
 
 
 def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -40,5 +43,11 @@ def _row(one: MemberLine) -> list[str]:
 def place_row(one: PlaceLine) -> list[str]:
     """An agent at another node, as a row of a table."""
     load = f"{one.load:.0%}"
-    counts = [str(one.tools), load, str(one.hops), str(one.under_way)]
-    return [one.name, one.node, one.state, *counts, one.reason]
+    waiting = "-" if one.pool is None else str(one.pool.waiting)
+    counts = [str(one.tools), load, str(one.hops), str(one.under_way), waiting]
+    figures = ["-"] * 4
+    if one.calls is not None and one.durations is not None:
+        failed = one.failed + one.faulty + one.expired + one.lost
+        took = (seconds(one.durations.p50), seconds(one.durations.p99))
+        figures = [str(one.calls), str(failed), *took]
+    return [one.name, one.node, one.state, *counts, *figures, one.reason or one.trouble or ""]

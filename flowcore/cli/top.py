@@ -11,7 +11,7 @@ from typing import Any
 
 import attrs
 
-from flowcore.cli.answers import TasksAnswer, TopAnswer
+from flowcore.cli.answers import AgentsAnswer, TasksAnswer, TopAnswer
 from flowcore.cli.hard_state import StateAnswer
 from flowcore.cli.node_client import NodeClient, Refused, Unreachable
 from flowcore.cli.terminal import Screen
@@ -58,6 +58,10 @@ def look(node: NodeClient, before: Look | None) -> tuple[dict[str, Any], Look]:
     answer, status = node.get("/status", TopAnswer)
     told: dict[str, Any] = {"status": answer}
     state, tasks = None, None
+    if status.swarm is not None:  # other nodes are asked what their agents are at
+        told["agents"], listed = _perhaps(node, "/agents", AgentsAnswer)
+        if listed is not None:
+            status.agents, status.elsewhere = listed.agents, listed.elsewhere
     if status.state is not None:
         told["state"], state = _perhaps(node, "/state", StateAnswer)
     told["tasks"], tasks = _perhaps(node, "/tasks", TasksAnswer)

@@ -137,60 +137,62 @@ def _last(state: StateAnswer) -> int:
 
 _AGENTS = (
     *("agent", "state", "node", "busy", "queue", "calls/s", "calls"),
-    *("failed", "p50", "p99", "restarts", "last trouble"),
+    *("failed", "p50", "p99", "breaker", "restarts", "last trouble"),
 )
 
 
 def _sorted(look: Look, sort: str) -> list[tuple[Any, list[str]]]:
-    """The agents as rows, sorted: numbers the greatest first."""
-    before = {}
+    """The agents as rows, sorted: numbers the greatest first, those that are not known last."""
+    node = look.status.node
+    before: dict[tuple[str, str], int | None] = {}
     if look.before is not None:
-        before = {one.name: one.calls for one in look.before.status.agents}
+        earlier = look.before.status
+        before = {(node, one.name): one.calls for one in earlier.agents}
+        before |= {(one.node, one.name): one.calls for one in earlier.elsewhere}
     rows: list[tuple[Any, list[str]]] = []
-    for one in look.status.agents:
-        value = _KEYS[sort](one)
-        key = (0, value) if isinstance(value, str) else (-value, one.name)
-        rows.append((key, _agent(look, one, before.get(one.name))))
-    here = sorted(rows, key=lambda pair: pair[0])
-    places = sorted(look.status.elsewhere, key=lambda one: (one.name, one.node))
-    return [*here, *((None, _place(one)) for one in places)]
+    agents: list[AgentLine | PlaceLine] = [*look.status.agents, *look.status.elsewhere]
+    for one in agents:
+        at = one.node if isinstance(one, PlaceLine) else node
+        value = _KEYS[sort](one) if sort == SORTS[0] or one.calls is not None else -1
+        first = value if isinstance(value, str) else -value
+        rows.append(((first, one.name, at), _agent(look, one, at, before.get((at, one.name)))))
+    return sorted(rows, key=lambda pair: pair[0])
 
 
-_KEYS: dict[str, Callable[[AgentLine], Any]] = {
+_KEYS: dict[str, Callable[[AgentLine | PlaceLine], Any]] = {
     "name": lambda one: one.name,
-    "calls": lambda one: one.calls,
+    "calls": lambda one: one.calls or 0,
     "queue": lambda one: 0 if one.pool is None else one.pool.waiting,
     "failed": lambda one: _failed(one),
-    "p99": lambda one: one.durations.p99 or 0.0,
+    "p99": lambda one: (one.durations and one.durations.p99) or 0.0,
     "restarts": lambda one: restarts(one),
 }
 
 
-def _failed(one: AgentLine) -> int:
+def _failed(one: AgentLine | PlaceLine) -> int:
     return one.failed + one.faulty + one.expired + one.lost
 
 
-def restarts(one: AgentLine) -> int:
+def restarts(one: AgentLine | PlaceLine) -> int:
     """How often something of it began anew: lives after the first, and workers that crashed."""
     return max(0, one.lives - 1) + one.crashes
 
 
-def _agent(look: Look, one: AgentLine, before: int | None) -> list[str]:
-    pool = one.pool
+def _agent(look: Look, one: AgentLine | PlaceLine, node: str, before: int | None) -> list[str]:
+    """An agent as a row; of one elsewhere there is little to say while its node does not answer."""
+    pool, took = one.pool, one.durations
     busy = "-" if pool is None else f"{pool.active}/{pool.workers}"
+    waiting = "-" if pool is None else str(pool.waiting)
+    said = one.reason or one.trouble or ""
+    if one.calls is None or took is None:
+        load = f"{one.load:.0%}" if isinstance(one, PlaceLine) else busy
+        return [one.name, one.state, node, load, *["-"] * 8, said]
     rate = "-"
     if before is not None and look.before is not None and look.at > look.before.at:
         rate = f"{max(0, one.calls - before) / (look.at - look.before.at):.1f}"
-    waiting = "-" if pool is None else str(pool.waiting)
-    took = (seconds(one.durations.p50), seconds(one.durations.p99))
     counts = (rate, str(one.calls), str(_failed(one)))
-    said = one.reason or one.trouble or ""
-    node = look.status.node
-    return [one.name, one.state, node, busy, waiting, *counts, *took, str(restarts(one)), said]
-
-
-def _place(one: PlaceLine) -> list[str]:
-    return [one.name, one.state, one.node, f"{one.load:.0%}", *["-"] * 7, one.reason]
+    figures = (*counts, seconds(took.p50), seconds(took.p99), one.breaker or "-")
+    return [one.name, one.state, node, busy, waiting, *figures, str(restarts(one)), said]
 
 
 def _running(look: Look) -> list[str]:

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 import json
+import sys
+import time
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote
 
 from flowcore.cli.answers import LevelsAnswer, SpanLine, TraceAnswer, TracesAnswer
-from flowcore.cli.node_client import NodeClient
+from flowcore.cli.node_client import NodeClient, Refused, Unreachable
 from flowcore.cli.tables import seconds, table
 
 _WIDTH = 40
 """Characters of the bar that shows when a span was, within its trace."""
 _SHOWN = 3
+_FIRST, _LONGEST = 0.25, 5.0
+"""Seconds before a stream that ended is asked for again: twice as long each time."""
+_PASSING = frozenset({429, 503})
+"""Refusals that are over some time."""
 _TELLING = (
     "error.type",
     "gen_ai.agent.name",
@@ -37,6 +43,11 @@ def add_commands(commands: Any, common: argparse.ArgumentParser) -> None:
     events_ = commands.add_parser("events", parents=[common], help="what happens, as it happens")
     events_.add_argument("--activity", action="store_true", help="also each call, begun and ended")
     events_.add_argument("--count", type=int, metavar="N", help="end after so many events")
+    events_.add_argument(
+        "--once",
+        action="store_true",
+        help="end with the stream, and do not wait for the node again",
+    )
     logs_ = commands.add_parser(
         "logs", parents=[common], help="the levels of the node's loggers; or change one"
     )
@@ -135,16 +146,60 @@ def _said(span: SpanLine) -> str:
 
 
 def events(options: argparse.Namespace, node: NodeClient) -> int:
-    """Print events as they come, until the node ends or N have come; the exit code."""
-    path = "/events" + ("?activity=1" if options.activity else "")
-    for number, event in enumerate(node.events(path), start=1):
-        if options.json:
-            print(json.dumps(event), flush=True)
-        else:
-            print(event_line(event), flush=True)
-        if number == options.count:
-            break
-    return 0
+    """Print events as they come, until N have come; the exit code.
+
+    A stream that ends, with its node or on the way, is asked for again until it is there: `resumed` says then
+    for how long nothing was heard. Raises Refused, Unreachable if there is none to begin with.
+    """
+    return _Following(options, node).run()
+
+
+class _Following:
+    """A stream of events that begins again when it ends."""
+
+    def __init__(self, options: argparse.Namespace, node: NodeClient) -> None:
+        self._options = options
+        self._node = node
+        self._known = False
+        self._since: float | None = None
+        """Since when nothing is heard; None while something is."""
+        self._wait = _FIRST
+
+    def run(self) -> int:
+        """Follow it."""
+        path = "/events" + ("?activity=1" if self._options.activity else "")
+        count = 0
+        while True:
+            try:
+                for event in self._node.events(path, self._begun):
+                    self._print(event)
+                    count += 1
+                    if count == self._options.count:
+                        return 0
+                why = "the node has ended the stream"
+            except (Refused, Unreachable) as error:
+                for_good = isinstance(error, Refused) and error.status not in _PASSING
+                if for_good or self._options.once or not self._known:
+                    raise
+                why = str(error)
+            if self._options.once:
+                return 0
+            self._pause(why)
+
+    def _begun(self) -> None:
+        if self._since is not None:
+            self._print({"event": "resumed", "silent": round(time.monotonic() - self._since, 3)})
+        self._known, self._since, self._wait = True, None, _FIRST
+
+    def _pause(self, why: str) -> None:
+        if self._since is None:
+            self._since = time.monotonic()
+            print(f"flowctl: waiting for events again: {why}", file=sys.stderr)
+        time.sleep(self._wait)
+        self._wait = min(_LONGEST, 2 * self._wait)
+
+    def _print(self, event: dict[str, Any]) -> None:
+        print(json.dumps(event) if self._options.json else event_line(event), flush=True)
 
 
 def event_line(event: dict[str, Any]) -> str:

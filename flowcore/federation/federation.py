@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 import random
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from contextlib import AsyncExitStack
 from typing import Any
 
@@ -26,6 +26,8 @@ from flowcore.envelope import Envelope, Reply
 from flowcore.errors import StreamBroken, SwarmError
 from flowcore.federation.events import Telling
 from flowcore.federation.forwarding import SERVICE, Forwarding
+from flowcore.federation.looking import SERVICE as AGENTS
+from flowcore.federation.looking import Looking, Showing
 from flowcore.federation.placed import Placed
 from flowcore.federation.places import Offered, Place
 from flowcore.federation.serving import Serving
@@ -106,10 +108,11 @@ class Federation:
         chance: random.Random,
         boot: int,
         telemetry: Telemetry | None = None,
+        rows: Callable[[], Iterator[Mapping[str, Any]]] = lambda: iter(()),
     ) -> None:
         """`apart` are the agents that each node has for itself; `seat` is called with the name of an agent
         that is to be looked up anew; `tell` says to gossip what this node tells of itself; `known` gives the
-        names of all members."""
+        names of all members; `rows` the status of each agent here."""
         self.overlay = overlay
         self.settings = settings
         self.placed: dict[str, Placed] = {}
@@ -139,6 +142,8 @@ class Federation:
             overlay, lambda id_: [] if telemetry is None else telemetry.spans(id_)
         )
         self.events = Telling(overlay, watchers, apart)
+        self.showing = Showing(boot, rows, apart)
+        self.looking = Looking(overlay, lambda: settings.largest)
         self.fetches = self.failed_fetches = 0
 
     @property
@@ -450,9 +455,11 @@ class Federation:
                         self.overlay.serve(DIRECTORY, self.answer),
                         self.overlay.serve(SERVICE, self.serving.serve),
                         self.overlay.serve(TRACES, self.traces.serve),
+                        self.overlay.serve(AGENTS, self.showing.serve),
                     ):
                         await stack.enter_async_context(entered)
                     nursery.start_soon(self.events.run)
+                    nursery.start_soon(self.looking.run)
                     nursery.start_soon(self.announce)
                     nursery.start_soon(self.follow)
                     task_status.started()

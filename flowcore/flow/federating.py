@@ -45,6 +45,7 @@ async def open_federation(
         chance=flow.random,
         boot=secrets.randbits(63),
         telemetry=flow.telemetry,
+        rows=flow.each_agent,
     )
     flow.federate(federation)
     async with trio.open_nursery() as nursery:

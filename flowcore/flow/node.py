@@ -365,7 +365,9 @@ class Flow(Calling):
         for name in sorted(self.agents):
             agent = self.agents.get(name)
             if agent is not None:
-                yield {"type": self.type_of(name), **agent.status()}
+                found = (guard.breaker(name) for guard in self.guards.values())
+                breaker = next(filter(None, found), "")
+                yield {"type": self.type_of(name), "breaker": breaker, **agent.status()}
 
     def overview(self) -> dict[str, Any]:
         """The status without what there is of each component and agent: quick, however many there are."""
@@ -397,7 +399,15 @@ class Flow(Calling):
     def elsewhere(self) -> list[dict[str, Any]]:
         """The agents of other nodes as this one knows them, by name and node."""
         doers = sorted(self.roster.doers.items())
-        return [place for _, doer in doers if isinstance(doer, Placed) for place in doer.status()]
+        places = [place for _, doer in doers if isinstance(doer, Placed) for place in doer.status()]
+        federation = self._federation
+        return places if federation is None else list(map(federation.looking.joined, places))
+
+    async def ask_agents(self) -> list[dict[str, Any]]:
+        """The same, with what their nodes say now of pools, calls, durations and breakers."""
+        if self._federation is not None:
+            await self._federation.looking.look()
+        return self.elsewhere()
 
     @property
     def ready(self) -> bool:

@@ -101,6 +101,11 @@ class Guard:
         """What it has done, measured, as plain data that JSON can carry."""
         return {}
 
+    def breaker(self, agent: str) -> str:
+        """The state of its circuit breaker for an agent, as one is shown; empty if it has none."""
+        del agent
+        return ""
+
 
 class Guards:
     """Which guards stand before which requests: the node's, the edge's, the agent's, in this order."""

@@ -212,6 +212,11 @@ class Breakers(Guard):
             yield OPENED.of(breaker.opened, name, agent)
             yield BROKEN.of(breaker.refused, name, agent)
 
+    def breaker(self, agent: str) -> str:
+        """The state of an agent's breaker; empty before its first call."""
+        known = self._breakers.get(agent)
+        return "" if known is None else known.state.value
+
     def status(self) -> dict[str, Any]:
         """Every breaker as it is now, by agent."""
         now = self._clock()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pathlib
 import signal
+import threading
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -28,6 +30,10 @@ type = "python"
 target = "{ROOT}/tests/support/agents.py"
 description = "is on every node"
 roles = ["everywhere"]
+[agent.narrow-@name@]
+type = "python"
+target = "{ROOT}/tests/support/agents.py"
+pool = {{ min = 1, max = 1, concurrency = 1 }}
 [agent.child]
 type = "process"
 command = ["python", "-I", "-S", "{ROOT}/examples/process_agent.py"]
@@ -112,34 +118,37 @@ def drawn(page: Any) -> set[str]:
 
 
 def agent_rows(page: Any) -> dict[str, list[str]]:
-    """Of each agent: state, node, workers, queue, calls, failed, restarts."""
+    """Of each agent: state, node, workers, queue, calls, failed, breaker, restarts, last trouble."""
     keys = page.eval_on_selector_all("[data-agent]", "rows => rows.map(one => one.dataset.agent)")
     rows = cells(page, "[data-agent]")
-    return {key: [*row[1:7], row[10]] for key, row in zip(keys, rows, strict=True) if key != "flow"}
+    return {
+        key: [*row[1:7], *row[9:]] for key, row in zip(keys, rows, strict=True) if key != "flow"
+    }
 
 
 def agent_says(nodes: Cluster, name: str) -> dict[str, list[str]]:
-    """The same, as the API says."""
-    _, said = nodes.ask(name, "/agents")
+    """The same as the nodes say, each of its own agents."""
     rows = {}
-    for one in said["agents"]:
-        pool = one["pool"]
-        rows[one["name"]] = [
-            one["state"],
-            name,
-            f"{pool['active']} / {pool['workers']}" if pool else NONE,
-            str(pool["waiting"]) if pool else NONE,
-            str(one["calls"]),
-            str(one["failed"] + one["faulty"] + one["expired"] + one["lost"]),
-            str(max(0, one["lives"] - 1) + one["crashes"]),
-        ]
-    for one in said["elsewhere"]:
-        busy = (
-            NONE if one["state"] == "stopped" else f"{100 * one['load']:.0f} % of {one['size']:,}"
-        )
-        rows[f"{one['name']}@{one['node']}"] = [one["state"], one["node"], busy, *[NONE] * 4]
-    rows.pop("flow")
-    return rows
+    for node in nodes.nodes:
+        _, said = nodes.ask(node, "/agents")
+        for one in said["agents"]:
+            pool = one["pool"]
+            rows[one["name"] if node == name else f"{one['name']}@{node}"] = [
+                one["state"],
+                node,
+                f"{pool['active']} / {pool['workers']}" if pool else NONE,
+                str(pool["waiting"]) if pool else NONE,
+                str(one["calls"]),
+                str(one["failed"] + one["faulty"] + one["expired"] + one["lost"]),
+                one["breaker"] or NONE,
+                str(max(0, one["lives"] - 1) + one["crashes"]),
+                one["reason"] or one["trouble"] or "",
+            ]
+    each_has_its_own = (
+        "flow",
+        *(f"{one}@{node}" for one in ("flow", "memory") for node in nodes.nodes),
+    )
+    return {key: row for key, row in rows.items() if key not in each_has_its_own}
 
 
 def test_agents_are_what_the_api_says_while_they_work_and_crash(shown: Shown) -> None:
@@ -151,13 +160,38 @@ def test_agents_are_what_the_api_says_while_they_work_and_crash(shown: Shown) ->
         nodes.call("alpha", "of-alpha.echo", text=str(count))
     shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))
     assert agent_rows(page)["of-alpha"][4] == "3"
-    before = int(agent_rows(page)["child"][6])
-    victims = below(nodes.nodes["alpha"].process.pid, "process_agent.py")
-    assert victims
-    for pid in victims:
-        os.kill(pid, signal.SIGKILL)
-    until(lambda: int(agent_rows(page)["child"][6]), lambda count: count > before)
+    for node, key in (("alpha", "child"), ("beta", "child@beta")):
+        before = int(agent_rows(page)[key][7])
+        victims = below(nodes.nodes[node].process.pid, "process_agent.py")
+        assert victims
+        for pid in victims:
+            os.kill(pid, signal.SIGKILL)
+        until(lambda key=key: int(agent_rows(page)[key][7]), lambda count, had=before: count > had)  # type: ignore[misc]
+        shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))
+
+
+def test_queues_and_breakers_of_other_nodes_are_what_these_say(shown: Shown) -> None:
+    nodes = shown.nodes
+    page = shown.open("alpha", "agents")
+
+    def hold() -> None:
+        body = {"tool": "narrow-beta.wait", "arguments": {"seconds": 3600}, "deadline": 3600}
+        with contextlib.suppress(OSError):  # the node is killed at the end
+            nodes.ask("beta", "/call", body, timeout=600)
+
+    for _ in range(3):
+        threading.Thread(target=hold, daemon=True).start()
+    until(lambda: agent_rows(page)["narrow-beta@beta"][2:4], lambda cells: cells == ["1 / 1", "2"])
+    _, answer = nodes.ask("gamma", "/guards/breaker/open", {"agent": "of-gamma"})
+    assert answer["result"]["state"] == "forced_open"
+    until(lambda: agent_rows(page)["of-gamma@gamma"][6], lambda state: state == "forced_open")
     shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))
+    nodes.ask("gamma", "/guards/breaker/auto", {"agent": "of-gamma"})
+    shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))
+    page.locator("[data-agent='narrow-beta@beta'] a").click()
+    page.wait_for_selector("aside h2:has-text('narrow-beta at beta')")
+    assert page.locator("aside button").count() == 0  # it is steered at its own node
+    assert "2 waiting" in page.locator("aside .facts").inner_text()
 
 
 def test_the_swarm_is_drawn_as_it_is_while_a_node_dies_and_returns(shown: Shown) -> None:

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import pathlib
+import select
+import signal
+import subprocess
 import threading
 
 from flowcore.cli.watching import event_line
-from support.node import ROOT, serving
+from support.cluster import free_port
+from support.node import BIN, ROOT, Node, serving
 
 FREE = ("--set", "edge.mcp.bind=127.0.0.1:0", "--set", "edge.api.bind=127.0.0.1:0")
 NOBODY = ("--set", "exporter.collector.endpoint=http://127.0.0.1:9")
@@ -56,6 +62,47 @@ def test_a_node_that_is_seen() -> None:
         listening.join()
         event = json.loads(heard[0])
         assert (event["event"], event["agent"]) == ("state", "notes")
+
+
+def test_events_are_followed_beyond_the_end_of_their_node(tmp_path: pathlib.Path) -> None:
+    port = free_port()
+    (tmp_path / "flow.toml").write_text(
+        f'[agent.echo]\ntype = "python"\ntarget = "{ROOT}/tests/support/agents.py"\n'
+        f'[edge.api]\ntype = "api"\nbind = "127.0.0.1:{port}"\n'
+    )
+    command = [str(BIN / "flowctl"), "--url", f"http://127.0.0.1:{port}", "events", "--json"]
+
+    def told(process: subprocess.Popen[str], node: Node) -> str:
+        """The next event, while an agent is paused and resumed."""
+        assert process.stdout is not None
+        for _ in range(100):
+            for step in ("pause", "resume"):
+                node.ctl("agents", step, "echo")
+            if select.select([process.stdout], [], [], 0)[0]:
+                return process.stdout.readline()
+        raise AssertionError("nothing was told")
+
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as bad:
+        assert bad.wait(timeout=60) == 1  # where there was none to begin with
+    with contextlib.ExitStack() as stack:
+        with serving(tmp_path / "flow.toml") as node:
+            process = stack.enter_context(
+                subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            )
+            stack.callback(process.kill)
+            assert json.loads(told(process, node))["event"] == "state"
+            node.end(signal.SIGKILL)
+            assert process.stderr is not None
+            assert "waiting for events again" in process.stderr.readline()
+        with serving(tmp_path / "flow.toml") as node:
+            assert process.stdout is not None
+            said = [json.loads(process.stdout.readline())]
+            while said[-1]["event"] != "resumed":  # those from before
+                said.append(json.loads(process.stdout.readline()))
+            assert said[-1]["silent"] > 0
+            assert json.loads(told(process, node))["agent"] == "echo"
 
 
 def test_an_event_is_a_line() -> None:

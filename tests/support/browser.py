@@ -93,15 +93,18 @@ def until(look: Callable[[], T], good: Callable[[T], bool]) -> T:
 
 
 @contextlib.contextmanager
-def chromium(folder: pathlib.Path, **settings: Any) -> Generator[Browser]:
-    """A Chromium whose profile is a new folder; `settings` are Playwright's of a context."""
+def chromium(
+    folder: pathlib.Path, *, more: Sequence[str] = (), **settings: Any
+) -> Generator[Browser]:
+    """A Chromium whose profile is a new folder; `more` are arguments of its own, `settings` are Playwright's
+    of a context."""
     from playwright.sync_api import sync_playwright
 
     with sync_playwright() as playwright:
         context = playwright.chromium.launch_persistent_context(
             str(folder / "profile"),
             executable_path=CHROMIUM,
-            args=ARGUMENTS,
+            args=[*ARGUMENTS, *more],
             headless=True,
             **{"viewport": {"width": 1280, "height": 860}, **settings},
         )

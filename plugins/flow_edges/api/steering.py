@@ -33,8 +33,8 @@ class Steering:
     async def _agents(self, request: Request, parts: list[str]) -> Response:
         del parts
         await self._door.admit(request, "agents")
-        status = self._host.status()
-        return as_json({"agents": status["agents"], "elsewhere": status["elsewhere"]})
+        elsewhere = await self._host.ask_agents()
+        return as_json({"agents": list(self._host.each_agent()), "elsewhere": elsewhere})
 
     async def _agent(self, request: Request, parts: list[str]) -> Response:
         await self._door.admit(request, "agents", parts[1])

@@ -110,13 +110,14 @@ class AgentsTopic(_Topic):
 
     async def look(self) -> bytes | None:
         """Rows that are not what they were, and the keys of those that are no more."""
+        elsewhere = await self._host.ask_agents()
         seen: set[str] = set()
         fresh: list[msgspec.Raw] = []
         for count, agent in enumerate(self._host.each_agent()):
             self._note(agent["name"], _local_row(agent, self._host.name), seen, fresh)
             if count % _AT_ONCE == 0:
                 await trio.lowlevel.checkpoint()
-        for count, place in enumerate(self._host.elsewhere()):
+        for count, place in enumerate(elsewhere):
             row = {"key": f"{place['name']}@{place['node']}", "here": False, **place}
             self._note(row["key"], row, seen, fresh)
             if count % _AT_ONCE == 0:

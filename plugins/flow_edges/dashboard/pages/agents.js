@@ -18,18 +18,18 @@ const COLUMNS = [
   { title: "Failed", kind: "n", key: (one) => failed(one) ?? -1, cell: (one) => number(failed(one)) },
   { title: "Median", kind: "n", key: (one) => one.durations?.p50 ?? -1, cell: (one) => seconds(one.durations?.p50) },
   { title: "99th", kind: "n", key: (one) => one.durations?.p99 ?? -1, cell: (one) => seconds(one.durations?.p99) },
-  { title: "Breaker", key: (one) => breaker(one.name) ?? "", cell: (one) => (breakerOf(one) ? badge(breakerOf(one)) : "–") },
+  { title: "Breaker", key: (one) => one.breaker ?? "", cell: (one) => (one.breaker ? badge(one.breaker) : "–") },
   { title: "Restarts", kind: "n", key: restarts, cell: (one) => number(restarts(one)) },
   { title: "Last trouble", key: (one) => trouble(one), cell: (one) => h("span", { class: "cut", title: trouble(one) }, trouble(one)) },
 ];
 const HEADS = COLUMNS.map((one) => [one.title, one.kind]);
 
 function name(one) {
-  const path = one.here ? `#/agents/${encodeURIComponent(one.name)}` : null;
-  return path ? h("a", { href: path }, one.name) : one.name;
+  return h("a", { href: `#/agents/${encodeURIComponent(one.key)}` }, one.name);
 }
 
-// Of an agent here, the workers; of one elsewhere, what its node tells: how busy it is, of how many calls at a time.
+// The workers; of an agent elsewhere, while its node does not answer, what it told last: how busy it is, of how
+// many calls at a time.
 function workers(one) {
   if (one.pool) return `${one.pool.active} / ${one.pool.workers}`;
   if (one.here || one.state === "stopped") return "–";
@@ -37,24 +37,14 @@ function workers(one) {
   return h("span", { title: `${percent(one.load)} busy, as node ${one.node} told last, of ${number(one.size)} calls at a time` }, told);
 }
 
+// Of agents elsewhere there are figures while their node answers.
 export function failed(one) {
-  return one.here ? one.failed + one.faulty + one.expired + one.lost : undefined;
+  return one.calls === undefined ? undefined : one.failed + one.faulty + one.expired + one.lost;
 }
 
 // The supervisor begins a life anew; within a life, workers that crashed were replaced.
 export function restarts(one) {
-  return one.here ? Math.max(0, one.lives - 1) + one.crashes : undefined;
-}
-
-export function breaker(agent) {
-  for (const guard of Object.values(store.node.guards ?? {})) {
-    if (guard.type === "breaker" && guard.agents[agent]) return guard.agents[agent].state;
-  }
-  return null;
-}
-
-function breakerOf(one) {
-  return one.here ? breaker(one.name) : null;
+  return one.calls === undefined ? undefined : Math.max(0, one.lives - 1) + one.crashes;
 }
 
 export function trouble(one) {
@@ -80,7 +70,7 @@ export function agentsView() {
     body,
   );
   const scroller = h("div", { class: "scroll tall", tabindex: 0, role: "region", "aria-label": "Agents", onscroll: () => paint() }, list);
-  const detail = detailOf();
+  const detail = detailOf(back);
   const element = h(
     "div",
     { class: "agents" },
@@ -117,6 +107,11 @@ export function agentsView() {
     list.setAttribute("aria-rowcount", found.length + 1);
   }
 
+  // Whoever closes the details goes on where they opened them.
+  function back(key) {
+    (rows.get(key)?.row.querySelector("a") ?? scroller).focus();
+  }
+
   // Rows that are in the page stay there while they are in sight: the focus stays where it is.
   const rows = new Map();
   function paint() {
@@ -135,7 +130,7 @@ export function agentsView() {
     let last = above;
     if (above.parentNode !== body) body.append(above, below);
     shown.forEach((one, place) => {
-      const signs = JSON.stringify([one, breakerOf(one)]);
+      const signs = JSON.stringify(one);
       let kept = rows.get(one.key);
       if (!kept) {
         kept = { row: row(HEADS, COLUMNS.map((column) => column.cell(one)), { "data-agent": one.key }), signs };
@@ -153,7 +148,7 @@ export function agentsView() {
   }
 
   function update(names) {
-    if (names && !names.has("agents") && !names.has("node")) return;
+    if (names && !names.has("agents")) return;
     select();
     paint();
     detail.update();
@@ -162,7 +157,7 @@ export function agentsView() {
 }
 
 // One agent in full, beside the table, with what may be done to it.
-function detailOf() {
+function detailOf(closed) {
   let chosen = null;
   let known = null;
   let asked = 0;
@@ -180,6 +175,7 @@ function detailOf() {
 
   function go(agent) {
     if (agent === chosen || (agent === undefined && chosen === null)) return;
+    if (agent === undefined) closed(chosen);
     chosen = agent ?? null;
     element.hidden = chosen === null;
     known = null;
@@ -192,9 +188,9 @@ function detailOf() {
   function update() {
     if (chosen === null) return;
     const one = store.agents.get(chosen);
-    say(title, chosen);
+    say(title, one ? called(one) : chosen);
     if (!one) {
-      replace(state, "There is no such agent here any more.");
+      replace(state, "There is no such agent any more.");
       replace(buttons);
       return;
     }
@@ -206,7 +202,7 @@ function detailOf() {
     replace(buttons, ...steps(one));
     if (focused) buttons.querySelector(`[data-step=${focused}]`)?.focus();
     replace(facts, ...told(one));
-    fetchSaid();
+    if (one.here) fetchSaid();
   }
 
   async function fetchSaid() {
@@ -220,7 +216,9 @@ function detailOf() {
     }
   }
 
+  // An agent elsewhere is steered at its own node.
   function steps(one) {
+    if (!one.here) return [];
     const found = one.state === "paused" ? [["resume", "Resume"]] : [["pause", "Pause"]];
     found.push(["restart", "Restart"]);
     return found
@@ -240,20 +238,26 @@ function detailOf() {
   return { element, go, update };
 }
 
+function called(one) {
+  return one.here ? one.name : `${one.name} at ${one.node}`;
+}
+
 function told(one) {
   const pool = one.pool;
+  const some = one.calls !== undefined;
   const facts = [
     ["Type", one.type],
     ["What it is", one.description],
     ["Roles", (one.roles ?? []).join(", ")],
-    ["Offers", `${one.offers.tools} tools, ${one.offers.resources + one.offers.templates} resources, ${one.offers.prompts} prompts`],
+    ["Offers", !one.offers ? `${one.tools} tools` : `${one.offers.tools} tools, ${one.offers.resources + one.offers.templates} resources, ${one.offers.prompts} prompts`],
     ["Workers", pool && `${pool.workers} (${pool.active} busy, ${pool.starting} starting)`],
     ["Queue", pool && `${number(pool.waiting)} waiting, ${number(pool.waits)} have waited, ${number(pool.refused)} refused`],
-    ["Calls", `${number(one.calls)}: ${number(one.succeeded)} good, ${number(one.failed)} refused by it, ${number(one.faulty)} failed, ${number(one.expired)} too late, ${number(one.lost)} lost, ${number(one.cancelled)} cancelled`],
-    ["Took", `${seconds(one.durations.p50)} in the middle, ${seconds(one.durations.p99)} at the 99th percentile, ${seconds(one.durations.longest)} at most`],
-    ["Lives", `${number(one.lives)}, ${number(one.crashes)} crashes`],
-    ["Breaker", breaker(one.name)],
+    ["Calls", some && `${number(one.calls)}: ${number(one.succeeded)} good, ${number(one.failed)} refused by it, ${number(one.faulty)} failed, ${number(one.expired)} too late, ${number(one.lost)} lost, ${number(one.cancelled)} cancelled`],
+    ["Took", some && `${seconds(one.durations.p50)} in the middle, ${seconds(one.durations.p99)} at the 99th percentile, ${seconds(one.durations.longest)} at most`],
+    ["Lives", some && `${number(one.lives)}, ${number(one.crashes)} crashes`],
+    ["Breaker", one.breaker],
     ["Trouble", one.trouble],
+    ["Way there", one.here ? null : `${one.hops} ${one.hops === 1 ? "hop" : "hops"}, ${number(one.under_way)} calls of this node under way`],
   ];
   return facts.filter(([, text]) => text).map(([title, text]) => h("div", {}, h("dt", {}, title), h("dd", {}, text)));
 }

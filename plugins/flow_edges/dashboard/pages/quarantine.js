@@ -7,7 +7,7 @@ import { may, store } from "./store.js";
 export function quarantineCard() {
   const said = h("p", { role: "status" });
   const list = h("ul", { class: "plainlist" });
-  const element = h("section", { class: "card", "aria-labelledby": "waiting", hidden: true }, h("h2", { id: "waiting" }, "Tools that wait for approval"), said, list);
+  const element = h("section", { class: "card", "aria-labelledby": "waiting", hidden: true }, h("h2", { id: "waiting", tabindex: -1 }, "Tools that wait for approval"), said, list);
   let known = "";
 
   function update() {
@@ -45,6 +45,7 @@ export function quarantineCard() {
       try {
         await ask(`/api/guards/${encodeURIComponent(guard)}/approve`, { tool, fingerprint });
         say(said, `Approved: ${tool}.`);
+        element.querySelector("h2").focus(); // what had the focus is there no more
       } catch (error) {
         say(said, error.message);
       }

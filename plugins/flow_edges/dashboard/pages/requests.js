@@ -13,7 +13,7 @@ export function requestsView() {
   const count = h("p", { class: "quiet", role: "status" });
   const running = h("tbody");
   const ended = h("tbody");
-  const traced = traceOf();
+  const traced = traceOf((id) => (element.querySelector(`[data-request="${CSS.escape(id)}"]`) ?? hold).focus());
   const element = h(
     "div",
     {},
@@ -77,7 +77,8 @@ function fill(body, lines) {
 }
 
 // The spans of one request, each at its time beneath its parent.
-function traceOf() {
+// Whoever closes it goes on where they opened it.
+function traceOf(closed) {
   let chosen = null;
   const title = h("h2", { id: "trace", tabindex: -1 }, "");
   const said = h("p", { role: "alert", class: "trouble" });
@@ -91,6 +92,7 @@ function traceOf() {
 
   async function go(id) {
     if (id === undefined) {
+      if (chosen !== null) closed(chosen);
       chosen = null;
       element.hidden = true;
       return;

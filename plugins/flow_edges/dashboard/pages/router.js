@@ -66,10 +66,11 @@ function experts(found, said) {
         )
       : "–";
     async function teach(button, word) {
+      if (button.getAttribute("aria-disabled")) return;
       try {
         await call("flow.feedback", { expert: one.name, reward: word === "right" ? 1 : 0, route: found.route });
         say(said, `Learned: ${one.name} was ${word} for this.`);
-        button.disabled = true;
+        button.setAttribute("aria-disabled", "true"); // not disabled: the focus stays where it is
       } catch (error) {
         say(said, error.message);
       }
