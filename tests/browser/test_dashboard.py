@@ -183,8 +183,8 @@ def test_queues_and_breakers_of_other_nodes_are_what_these_say(shown: Shown) -> 
         threading.Thread(target=hold, daemon=True).start()
     until(lambda: agent_rows(page)["narrow-beta@beta"][2:4], lambda cells: cells == ["1 / 1", "2"])
     _, answer = nodes.ask("gamma", "/guards/breaker/open", {"agent": "of-gamma"})
-    assert answer["result"]["state"] == "forced_open"
-    until(lambda: agent_rows(page)["of-gamma@gamma"][6], lambda state: state == "forced_open")
+    assert answer["result"]["state"] == "forced open"
+    until(lambda: agent_rows(page)["of-gamma@gamma"][6], lambda state: state == "forced open")
     shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))
     nodes.ask("gamma", "/guards/breaker/auto", {"agent": "of-gamma"})
     shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))

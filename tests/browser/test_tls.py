@@ -120,7 +120,10 @@ def _brought(secured: Secured, folder: pathlib.Path, pair: Pair) -> dict[str, An
 
 @pytest.mark.parametrize(
     ("name", "views"),
-    [("ann", ["Overview", "Agents", "Requests"]), ("vic", ["Overview", "Agents"])],
+    [
+        ("ann", ["Overview", "Agents", "Requests", "Consensus", "Audit"]),
+        ("vic", ["Overview", "Agents"]),
+    ],
 )
 def test_the_certificate_of_a_browser_says_who_looks(
     secured: Secured, tmp_path: pathlib.Path, name: str, views: list[str]
