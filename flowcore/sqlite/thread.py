@@ -54,6 +54,7 @@ class FileThread:
         """Those that are told of, in order: the first is done first."""
         self._watched = False
         """Whether one of those who wait watches the pipe."""
+        self._asked = self._ended = 0
         self._read, self._write = os.pipe2(os.O_CLOEXEC | os.O_NONBLOCK)
         weakref.finalize(self, os.close, self._read)  # the thread has ended then: it holds this
         # a daemon: a program that dies does not wait for it, nor for a disk that hangs
@@ -65,7 +66,7 @@ class FileThread:
         await trio.lowlevel.checkpoint_if_cancelled()
         job = _Job(work, told=True)
         self._under_way.append(job)
-        self._jobs.put(job)
+        self._put(job)
         with trio.CancelScope(shield=True):
             while not job.done:
                 if self._watched:
@@ -103,7 +104,16 @@ class FileThread:
 
     def later(self, work: Callable[[], None]) -> None:
         """Have something done that nobody waits for, and that raises nothing."""
-        self._jobs.put(_Job(work, told=False))
+        self._put(_Job(work, told=False))
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that was asked for is over: until its next `await`, who asks may touch the file."""
+        return self._asked == self._ended
+
+    def _put(self, job: _Job) -> None:
+        self._asked += 1
+        self._jobs.put(job)
 
     def end(self) -> None:
         """No more comes; the thread ends once it has done what was asked for."""
@@ -117,6 +127,7 @@ class FileThread:
                     job.value = job.work()
                 except BaseException as error:  # whoever waits for it gets it
                     job.error = error
+                self._ended += 1  # by this thread alone
                 if job.told:
                     job.done = True
                     with suppress(BlockingIOError):  # a full pipe tells as much

@@ -43,6 +43,7 @@ from flowcore.state.commands import (
 )
 from flowcore.state.files import StateFile, check_some
 from flowcore.state.interfaces import Committed, Consensus, Installed, TakesSnapshots
+from flowcore.state.light import Light
 from flowcore.state.limits import COMMAND_SIZE
 from flowcore.state.machine import Applied, Machine
 from flowcore.state.readable import Clock, Readable
@@ -108,6 +109,7 @@ class State(Readable):
         super().__init__(consensus, file, clock, self._machine.position)
         self._settings = settings
         self._thread = thread
+        self._light = Light()
         self._proposer = random.SystemRandom().getrandbits(63)
         self._tickets = itertools.count(1)
         self._waiting: dict[int, _Waiter] = {}
@@ -261,8 +263,12 @@ class State(Readable):
     async def _apply(self, batch: Sequence[Committed]) -> None:
         while True:
             began = perf_counter()
+            at_once = self._at_once(batch)
             try:
-                applied, work, rows = await self._write(partial(self._applied, batch))
+                if at_once:
+                    applied, work, rows = self._applied(batch)
+                else:
+                    applied, work, rows = await self._write(partial(self._applied, batch))
             except sqlite3.Error as error:
                 if not is_full(error):
                     raise StorageFailed(f"the state cannot be written: {error}") from error
@@ -271,13 +277,22 @@ class State(Readable):
             else:
                 break
         self._trouble = self._stuck = ""
-        self._seconds += perf_counter() - began
+        took = perf_counter() - began
+        self._seconds += took
         self._batches += 1
         self._rows += rows
         self._work = self._work if work is None else work
         for one in applied:
             self._tell(one)
         self._moved()
+        if at_once:
+            self._light.took(took)
+            await trio.lowlevel.checkpoint()  # as much may be committed already: others come in between
+
+    def _at_once(self, batch: Sequence[Committed]) -> bool:
+        """Whether a batch is applied without the thread, which must have nothing to do, nor a reader wait."""
+        free = self._file.shared and self._thread.idle
+        return free and self._light.may_be(batch, self._machine.tables)
 
     def _applied(
         self, batch: Sequence[Committed]

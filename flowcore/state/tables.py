@@ -152,6 +152,10 @@ class Tables:
         (self._due,) = self.connection.execute(_EARLIEST).fetchone()
         return self.meta.time >= self._due
 
+    def expires_by(self, time: float) -> bool:
+        """Whether something may expire, or be over, when time has come to that; without looking for it."""
+        return max(time, self.meta.time) >= self._due
+
     # ---- namespaces
 
     def space(self, name: str) -> tuple[int, int]:

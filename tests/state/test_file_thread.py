@@ -109,6 +109,20 @@ async def test_who_gives_up_before_it_is_begun_keeps_nobody_from_being_told() ->
     thread.end()
 
 
+async def test_it_is_idle_when_all_that_was_asked_for_is_over() -> None:
+    thread, may_end = FileThread("a file"), threading.Event()
+    assert thread.idle
+    thread.later(lambda: (may_end.wait(), None)[1])
+    assert not thread.idle
+    may_end.set()
+    assert await thread.run(lambda: thread.idle) is False  # while it works itself
+    assert thread.idle
+    with pytest.raises(ZeroDivisionError):
+        await thread.run(lambda: 1 // 0)
+    assert thread.idle
+    thread.end()
+
+
 async def test_an_ended_thread_leaves_nothing_open() -> None:
     before = len(os.listdir("/proc/self/fd"))
     for _ in range(20):

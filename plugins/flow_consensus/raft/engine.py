@@ -262,7 +262,7 @@ class Engine(Elections):
             log.compact(compact)
             self.history.compact(compact)
         hard_state = None
-        if self._dirty or log.commit > self._stored_commit:
+        if self._dirty or log.commit > self._stored_commit + self.settings.commit_behind:
             hard_state = encode_hard_state(
                 self.name, self.cluster, self.term, self.vote, log, self.history
             )

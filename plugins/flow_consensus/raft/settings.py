@@ -33,6 +33,9 @@ class EngineSettings:
     """A learner that is further behind is not made a voter (section 4.2.1)."""
     reads: int = 10_000
     """Reads that may wait for a read index."""
+    commit_behind: int = 0
+    """Entries by which what is stored of `commit` may be behind it. It is stored to start quickly, and no
+    promise rests on it (section 3.8): a leader tells it again."""
 
     def __attrs_post_init__(self) -> None:
         if not 1 <= self.heartbeat_ticks < self.election_ticks:
@@ -44,5 +47,7 @@ class EngineSettings:
         for name in (*sizes, "uncommitted_bytes", "memory_bytes", "reads"):
             if getattr(self, name) < 1:
                 raise ValueError(f"expected {name} to be at least 1, not {getattr(self, name)}")
+        if self.commit_behind < 0:
+            raise ValueError(f"expected commit_behind to be at least 0, not {self.commit_behind}")
         if self.lease_margin < 1:
             raise ValueError(f"expected lease_margin to be at least 1, not {self.lease_margin}")
