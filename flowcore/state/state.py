@@ -287,7 +287,9 @@ class State(Readable):
         self._moved()
         if at_once:
             self._light.took(took)
-            await trio.lowlevel.checkpoint()  # as much may be committed already: others come in between
+            await (
+                trio.lowlevel.checkpoint()
+            )  # as much may be committed already: others come in between
 
     def _at_once(self, batch: Sequence[Committed]) -> bool:
         """Whether a batch is applied without the thread, which must have nothing to do, nor a reader wait."""
