@@ -262,8 +262,8 @@ def _agreement(node: NodeClient) -> Iterator[Check]:
             )
             continue
         yield _clock(name, one["ahead"], one["within"])
-        for what in ("embedder", "index", "version"):
-            yield _alike(what, name, told.about[what], one[what])
+        for what in ("embedder", "index", "gate", "version"):
+            yield _alike(what, name, told.about.get(what, ""), one.get(what, ""))
 
 
 def _clock(name: str, ahead: float, within: float) -> Check:
@@ -282,6 +282,8 @@ def _alike(what: str, name: str, ours: str, theirs: str) -> Check:
     advice = {
         "embedder": "configure one embedder on all nodes, then run `flowctl memory reembed`",
         "index": "what is found may differ from node to node: configure one index on all",
+        "gate": "the same lessons teach them differently: configure [router] gate and practice, and [node]"
+        " seed, alike on all, then run `flowctl memory retrain`",
         "version": "bring all nodes to one version, one after the other",
     }[what]
     found = f"{theirs or 'none'}, and {ours or 'none'} here"

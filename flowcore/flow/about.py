@@ -1,10 +1,13 @@
 """What nodes tell each other of themselves when somebody wants to know whether they agree: their clocks, the
-embedder and index of their memory, their version."""
+embedder and index of their memory, how their gates learn, their version."""
 
 from __future__ import annotations
 
+import json
+from hashlib import blake2b
 from typing import Any, Protocol
 
+import attrs
 import msgspec
 import trio
 
@@ -32,6 +35,8 @@ class About(msgspec.Struct, array_like=True):
     """The identity of its embedder; empty without a router."""
     index: str
     """The type of its index; empty without a router."""
+    gate: str = ""
+    """What its gate is made with, as `gate_of` has it; empty without a router, and of older versions."""
 
 
 class Node(Protocol):
@@ -45,6 +50,21 @@ class Node(Protocol):
     def router(self) -> Router: ...
 
 
+def gate_of(config: FlowConfig) -> str:
+    """What a gate depends on besides experts and lessons, in words; empty without a router.
+
+    Where it is another, the same lessons make another gate. Settings are told by a hash: they may be long.
+    """
+    settings = config.router
+    if settings is None:
+        return ""
+    gate = settings.gate
+    told = json.dumps(attrs.asdict(gate.config), sort_keys=True, default=repr)
+    digest = blake2b(told.encode(), digest_size=4).hexdigest()
+    seed = 0 if config.node.seed is None else config.node.seed
+    return f"{gate.type} (settings {digest}), practice {settings.practice}, seed {seed}"
+
+
 class Telling:
     """Tells others of a node."""
 
@@ -56,12 +76,13 @@ class Telling:
         flow = self._flow
         settings = flow.config.router
         if settings is None:
-            return About(flow.wall(), version(), "", "")
+            return About(flow.wall(), version(), "", "", "")
         try:
             embedder = str(flow.router.embedder.identity)
         except AgentUnavailable:  # not open now: a type is told where an identity is not known
             embedder = settings.embedder.type
-        return About(flow.wall(), version(), embedder, settings.index.type)
+        gate = gate_of(flow.config)
+        return About(flow.wall(), version(), embedder, settings.index.type, gate)
 
     async def serve(self, node: str, head: bytes, stream: Stream) -> None:
         """Tell one node: the handler of a stream, whose head says nothing."""
@@ -92,4 +113,5 @@ async def asked(overlay: Overlay, node: str, now: Any) -> dict[str, Any]:
         "version": told.version,
         "embedder": told.embedder,
         "index": told.index,
+        "gate": told.gate,
     }

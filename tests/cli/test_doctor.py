@@ -246,7 +246,8 @@ async def test_nodes_that_agree_are_in_order_and_a_clock_that_is_wrong_is_told(
         code, found = await doctored(flows, capsys)
         assert code == 0
         checked = {one["check"]: one["verdict"] for one in found if "beta" in one["about"]}
-        assert checked == dict.fromkeys(("member", "clock", "embedder", "index", "version"), "ok")
+        alike = ("member", "clock", "embedder", "index", "gate", "version")
+        assert checked == dict.fromkeys(alike, "ok")
         flows["beta"].wall.set("test", 90.0)
         code, found = await doctored(flows, capsys)
         one = of(found, "clock", "beta")
@@ -258,20 +259,24 @@ async def test_nodes_that_agree_are_in_order_and_a_clock_that_is_wrong_is_told(
         assert of(found, "clock", "beta")["verdict"] == "warn"
 
 
-async def test_embedders_and_indexes_that_differ_are_told(
+async def test_embedders_indexes_and_gates_that_differ_are_told(
     tmp_path: pathlib.Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = {
         "storage": {"type": "memory"},
         "router": {"embedder": {"type": "hashed", "dimensions": 128}, "index": "exact"},
     }
-    here = {"storage": {"type": "memory"}, "router": {"index": "hnsw"}}
+    here = {"storage": {"type": "memory"}, "router": {"index": "hnsw", "practice": 1}}
     async with two(tmp_path, here, other) as flows:
         code, found = await doctored(flows, capsys)
         assert code == 1
         assert of(found, "embedder", "beta")["verdict"] == "fail"
         assert "128 dimensions" in of(found, "embedder", "beta")["found"]
         assert of(found, "index", "beta")["verdict"] == "warn"
+        gate = of(found, "gate", "beta")
+        assert gate["verdict"] == "warn"
+        assert "practice 2" in gate["found"].split(", and ")[0]
+        assert "practice 1" in gate["found"].split(", and ")[1]
 
 
 async def test_a_component_that_is_not_well_is_told(

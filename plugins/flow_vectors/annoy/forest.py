@@ -51,6 +51,7 @@ class ForestMaker:
     """`flow_vectors.local.graphs.GraphMaker` of Annoy."""
 
     least = 4096
+    grows = False
 
     def __init__(self, config: AnnoyConfig, least: int | None = None) -> None:
         """`least` is for tests: rows from which on a segment gets a forest."""

@@ -74,6 +74,11 @@ class GraphMaker(Protocol):
         """Rows below which it is faster to look at each."""
         ...
 
+    @property
+    def grows(self) -> bool:
+        """Whether it goes on from the graph of other rows, rather than build all anew."""
+        ...
+
     def build(
         self,
         rows: Vectors,

@@ -81,6 +81,7 @@ class LocalIndex:
         self._kept = loaded.opened == "as saved"
         """Whether there is a state on disk that holds what there was at `position`."""
         self._least = 1 << 62 if maker is None else maker.least
+        self._grows = maker is not None and maker.grows
         self._sampling = Sampling(self._measures, options.sample, chance)
         self.now = self._snapshot()
         self.tending = Tending(self)
@@ -93,7 +94,7 @@ class LocalIndex:
     def memory(self) -> int:
         return (
             self.front.bytes
-            + sum(one.died.nbytes for one in self.segments)
+            + sum(one.bytes for one in self.segments)
             + sum(one.graph.memory for one in self.segments if one.graph is not None)
             + self.tending.memory
         )
@@ -292,11 +293,11 @@ class LocalIndex:
 
     def planned(self) -> Plan | None:
         """What is to be merged or built next."""
-        return plan(self.segments, None if self.maker is None else self._least)
+        return plan(self.segments, None if self.maker is None else self._least, self._grows)
 
     def in_one(self) -> Plan | None:
         """What is to be merged so that a search has fewer graphs to look at."""
-        return None if self.maker is None else in_one(self.segments)
+        return None if self.maker is None else in_one(self.segments, self._grows)
 
     async def _done(self, numbers: int, work: Callable[..., _T], *arguments: Any) -> _T:
         """Do work that looks at so many numbers, in a thread if that takes long; it is done to its end."""

@@ -1,7 +1,9 @@
 """Which segments become one, and which get a graph: the logarithmic method (Bentley, Saxe 1980).
 
 A segment is merged with others when all that is smaller has grown to its size, so each row is written about
-as often as the collection has doubled. Sans-IO.
+as often as the collection has doubled. A graph that can be gone on with is merged sooner, when all that is
+smaller has an eighth of its rows: only theirs are added to it, and to copy a row takes a hundredth of that.
+What has died in it stays in it, as nobody's, until it is too much: then it is built anew. Sans-IO.
 """
 
 from __future__ import annotations
@@ -15,10 +17,12 @@ from flow_vectors.local.rows import Segment
 _SMALL = 4
 """So many segments without a graph are left alone if they are too small for one."""
 _HOLES = 0.3
-"""A segment of which a greater share is dead is written again."""
+"""A segment of which a greater share is dead is written again, and its graph built anew."""
+_GROWN = 8
+"""How many times as many rows a graph may have that is gone on with for others."""
 _LITTLE, _MUCH = 32, 8
-"""Graphs are put into the greatest one if they have at least one of so many of its rows: where it can be gone
-on with, and where it must be built anew."""
+"""Graphs are put into the greatest one, if there is nothing else to do, if they have at least one of so many of
+its rows: where it can be gone on with, and where it must be built anew."""
 
 
 @attrs.frozen
@@ -30,10 +34,15 @@ class Plan:
     """Whether what comes of it gets a graph."""
     at_once: bool
     """Whether it takes the place of its inputs before it has a graph: none of them has one, either."""
+    base: Segment | None = None
+    """The one whose graph is gone on with."""
 
 
-def plan(segments: Sequence[Segment], least: int | None) -> Plan | None:
-    """What to do next, None if all is well. Segments of `least` rows and more get graphs; None: none does."""
+def plan(segments: Sequence[Segment], least: int | None, grows: bool = False) -> Plan | None:
+    """What to do next, None if all is well. Segments of `least` rows and more get graphs; None: none does.
+
+    With `grows` a graph can be gone on with.
+    """
     plain = [one for one in segments if one.graph is None]
     graphs = sorted((one for one in segments if one.graph is not None), key=lambda one: one.alive)
     if least is None:
@@ -42,18 +51,20 @@ def plan(segments: Sequence[Segment], least: int | None) -> Plan | None:
     chosen = plain if total >= least or len(plain) > _SMALL else []
     if chosen:
         for one in graphs:
-            if total >= least and one.alive <= total:
+            times = _GROWN if grows and _sound(one) else 1
+            if total >= least and one.alive <= total * times:
                 chosen = [*chosen, one]
                 total += one.alive
         return Plan(
             tuple(chosen),
             graph=total >= least,
             at_once=all(one.graph is None for one in chosen),
+            base=_base(chosen) if grows else None,
         )
     return _holes(segments, least)
 
 
-def in_one(segments: Sequence[Segment]) -> Plan | None:
+def in_one(segments: Sequence[Segment], grows: bool = False) -> Plan | None:
     """What to do when there is nothing to do: have one graph rather than several, if that is worth it.
 
     Where the greatest graph can be gone on with, only the rows of the others cost time, and to write all of
@@ -62,12 +73,22 @@ def in_one(segments: Sequence[Segment]) -> Plan | None:
     graphs = sorted((one for one in segments if one.graph is not None), key=lambda one: one.alive)
     if len(graphs) < 2:
         return None
-    greatest, others = graphs[-1], graphs[:-1]
-    rows = sum(one.alive for one in others)
-    grows = not greatest.dead and all(one.ids[0] > greatest.ids[-1] for one in others)
-    if rows * (_LITTLE if grows else _MUCH) < greatest.alive:
+    base = graphs[-1] if grows and _sound(graphs[-1]) else None
+    rows = sum(one.alive for one in graphs[:-1])
+    if rows * (_MUCH if base is None else _LITTLE) < graphs[-1].alive:
         return None
-    return Plan(tuple(graphs), graph=True, at_once=False)
+    return Plan(tuple(graphs), graph=True, at_once=False, base=base)
+
+
+def _sound(one: Segment) -> bool:
+    """Whether not too much of it is dead."""
+    return one.dead <= _HOLES * len(one.ids)
+
+
+def _base(chosen: Sequence[Segment]) -> Segment | None:
+    """The one of the most rows whose graph can be gone on with."""
+    graphs = [one for one in chosen if one.graph is not None and _sound(one)]
+    return max(graphs, key=lambda one: one.alive, default=None)
 
 
 def _of_rows(segments: Sequence[Segment]) -> Plan | None:
@@ -84,7 +105,7 @@ def _of_rows(segments: Sequence[Segment]) -> Plan | None:
 
 def _holes(segments: Sequence[Segment], least: int | None) -> Plan | None:
     for one in segments:
-        if one.dead and one.dead > _HOLES * len(one.ids):
+        if not _sound(one):
             return Plan(
                 (one,),
                 graph=least is not None and one.alive >= least,

@@ -20,33 +20,51 @@ from flow_vectors.local.graphs import Graph
 
 ALIVE = np.iinfo(np.int64).max
 """The version at which what is alive dies."""
+NOBODY = -1
+"""The id of a row that is there only because a graph has it."""
 _T = TypeVar("_T", bound=np.generic)
 Versions = npt.NDArray[np.int64]
+Rows = npt.NDArray[np.intp]
 
 
 @attrs.define(eq=False)
 class Segment:
-    """Rows in a file, sorted by id."""
+    """Rows in a file, sorted by id; or those that a graph was gone on with, in its order, and then others."""
 
     name: str
     ids: Ids
+    """Of each row; `NOBODY` for one that was dead when it was written."""
     rows: Vectors
     died: Versions
     dead: int = 0
     graph: Graph | None = None
+    order: Rows | None = None
+    """The rows in the order of their ids; None if they are in it."""
 
     @property
     def alive(self) -> int:
         """How many rows are alive now."""
         return len(self.ids) - self.dead
 
-    def find(self, ids: Ids) -> npt.NDArray[np.intp]:
+    @property
+    def bytes(self) -> int:
+        """What it takes besides its file and its graph."""
+        return self.died.nbytes + (0 if self.order is None else self.order.nbytes)
+
+    def find(self, ids: Ids) -> Rows:
         """The rows of those ids that are here and alive."""
-        at = np.searchsorted(self.ids, ids)
-        at[at == len(self.ids)] = 0
-        at = at[self.ids[at] == ids] if len(self.ids) else at[:0]
-        found: npt.NDArray[np.intp] = at[self.died[at] == ALIVE]
+        if not len(self.ids):
+            return np.empty(0, dtype=np.intp)
+        at = self.rows_of(ids)
+        at = at[self.ids[at] == ids]
+        found: Rows = at[self.died[at] == ALIVE]
         return found
+
+    def rows_of(self, ids: Ids) -> Rows:
+        """The row of each of those ids; any row of one that is not here. There are rows."""
+        at: Rows = self.ids.searchsorted(ids, sorter=self.order)
+        at[at == len(self.ids)] = 0
+        return at if self.order is None else self.order.take(at)
 
     def kill(self, rows: npt.NDArray[np.intp], version: int) -> int:
         """They are dead from this version on; how many."""
@@ -160,7 +178,7 @@ class Part:
     """Those of the rows that are kept."""
     rows: Vectors
     """All rows."""
-    kept: npt.NDArray[np.intp]
+    kept: Rows
 
 
 def alive_at(ids: Ids, rows: Vectors, died: Versions, version: int) -> Part:
@@ -169,13 +187,23 @@ def alive_at(ids: Ids, rows: Vectors, died: Versions, version: int) -> Part:
     return Part(np.asarray(ids)[kept], rows, kept)
 
 
+def whole_at(ids: Ids, rows: Vectors, died: Versions, version: int) -> Part:
+    """All of a table, in its order; what is dead at a version is nobody's."""
+    return Part(np.where(died > version, ids, NOBODY), rows, np.arange(len(ids)))
+
+
 def write_rows(
-    path: pathlib.Path, parts: list[Part], dimensions: int, progress: Callable[[int], None]
+    path: pathlib.Path,
+    parts: list[Part],
+    dimensions: int,
+    progress: Callable[[int], None],
+    first: int = 0,
 ) -> None:
-    """Write rows as a segment's file, sorted by id; no id is twice in them. Raises OSError."""
+    """Write rows as a segment's file, sorted by id but for the `first`, which keep their places; nobody's
+    apart, no id is twice in them. Raises OSError."""
     ids = np.concatenate([one.ids for one in parts])
     bounds = np.cumsum([0, *(len(one.ids) for one in parts)])
-    order = np.argsort(ids, kind="stable")
+    order = np.concatenate([np.arange(first), first + np.argsort(ids[first:], kind="stable")])
     count = len(ids)
     arrays = [("ids", "<i8", (count,)), ("rows", "<f4", (count, dimensions))]
     with files.writing(path, {"what": "rows"}, arrays) as writer:
@@ -194,7 +222,11 @@ _BLOCK = 8192
 
 
 def read_rows(folder: pathlib.Path, name: str) -> Segment:
-    """A segment from its file, all of it alive. Raises DamagedState."""
+    """A segment from its file, all of it alive that is anybody's. Raises DamagedState."""
     _, arrays = files.read(folder / f"{name}.rows")
     ids = arrays["ids"]
-    return Segment(name, ids, arrays["rows"], np.full(len(ids), ALIVE, dtype=np.int64))
+    somebody = ids >= 0
+    died = np.where(somebody, ALIVE, 0)
+    order = None if bool((ids[1:] > ids[:-1]).all()) else np.argsort(ids, kind="stable")
+    dead = len(ids) - int(np.count_nonzero(somebody))
+    return Segment(name, ids, arrays["rows"], died, dead, order=order)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import attrs
+import numpy as np
 
 from flow_vectors.checking import Ids, Mask, Vectors
 from flow_vectors.local.rows import Segment, Snapshot
@@ -85,11 +86,15 @@ def _by_graph(
     count = task.k
     while count <= most:
         rows = segment.graph.candidates(task.query, count)
-        rows.sort()  # the order of the file, and of ids
+        rows.sort()  # the order of the file
         ids, kept = _counting(segment, rows, version, task.where)
         if len(ids) >= task.k:
             near = scores(segment.rows.take(kept, axis=0), task.query, task.metric)
-            order = (-near).argsort(kind="stable")[: task.k]  # of equal ones those of smaller ids
+            # of equal ones those of smaller ids
+            if segment.order is None:
+                order = np.negative(near).argsort(kind="stable")[: task.k]
+            else:
+                order = np.lexsort((ids, np.negative(near)))[: task.k]
             return ids[order], near[order]
         if len(rows) < count:
             break  # it has no more to give

@@ -71,7 +71,7 @@ def load(folder: pathlib.Path, space: Space, maker: GraphMaker | None) -> Loaded
             if len(segment.ids) != count:
                 raise DamagedState(f"{name}.rows has {len(segment.ids)} rows, {count} were saved")
             bits = np.unpackbits(arrays[f"alive {name}"], count=count)
-            segment.kill(np.flatnonzero(bits == 0), 0)
+            segment.kill(np.flatnonzero((bits == 0) & (segment.died == ALIVE)), 0)
             segments.append(segment)
     except DamagedState as error:
         logger.error("index %s: %s: it is opened empty, and must be filled again", folder, error)

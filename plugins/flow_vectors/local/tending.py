@@ -26,6 +26,7 @@ from flow_vectors.local.rows import (
     Snapshot,
     alive_at,
     read_rows,
+    whole_at,
     write_rows,
 )
 from flowcore.errors import DamagedState
@@ -97,6 +98,8 @@ class Tending:
         self.sealed = 0
         self.merged = 0
         self.built = 0
+        self.added = 0
+        """Rows that were added to graphs."""
 
     def status(self) -> dict[str, Any]:
         """What is being built now, and what was."""
@@ -106,6 +109,7 @@ class Tending:
             "sealed": self.sealed,
             "merged": self.merged,
             "built": self.built,
+            "added": self.added,
         }
 
     def look(self) -> None:
@@ -218,10 +222,11 @@ class Tending:
         now = index.now
         parts = await trio.to_thread.run_sync(_parts, planned, now.version)
         self._begin("merging", sum(len(one.ids) for one in parts))
-        made = await self._made(parts)
+        first = 0 if planned.base is None else len(planned.base.ids)
+        made = await self._made(parts, first)
         try:
             if made is not None and planned.graph and not planned.at_once:
-                made.graph = await self._graph(made, _base(planned, parts, made))
+                made.graph = await self._graph(made, planned.base)
             async with index.changing:
                 if life == self._life:
                     left = tuple(one for one in index.segments if one not in planned.inputs)
@@ -259,6 +264,7 @@ class Tending:
             abandon_on_cancel=True,  # some libraries cannot be interrupted; it writes to files of its own
         )
         self.built += 1
+        self.added += int(graph.told.get("added", len(segment.ids)))
         return graph
 
     def _begin(self, what: str, rows: int) -> None:
@@ -266,8 +272,8 @@ class Tending:
         self._building = {"rows": 0, "of": rows, "what": what}
         self._wake()
 
-    async def _made(self, parts: list[Part]) -> Segment | None:
-        """A new segment of those rows; None if there are none."""
+    async def _made(self, parts: list[Part], first: int = 0) -> Segment | None:
+        """A new segment of those rows, the `first` of which keep their places; None if there are none."""
         parts = [one for one in parts if len(one.ids)]
         if not parts:
             return None
@@ -278,7 +284,11 @@ class Tending:
 
         def write() -> Segment:
             write_rows(
-                index.folder / f"{name}.rows", parts, index.space.identity.dimensions, progress
+                index.folder / f"{name}.rows",
+                parts,
+                index.space.identity.dimensions,
+                progress,
+                first,
             )
             return read_rows(index.folder, name)
 
@@ -340,17 +350,13 @@ class Tending:
 
 
 def _parts(planned: Plan, version: int) -> list[Part]:
-    """What of a plan's inputs was alive at a version."""
-    return [alive_at(one.ids, one.rows, one.died, version) for one in planned.inputs]
-
-
-def _base(planned: Plan, parts: list[Part], made: Segment) -> Segment | None:
-    """The segment whose graph the new one's may begin with: all of its rows are the first of the new one."""
-    for one, part in zip(planned.inputs, parts, strict=True):
-        whole = one.graph is not None and len(part.ids) == len(one.ids)
-        if whole and int(made.ids[len(one.ids) - 1]) == int(one.ids[-1]):
-            return one
-    return None
+    """What of a plan's inputs was alive at a version; first all of the one whose graph is gone on with."""
+    base = planned.base
+    others = [one for one in planned.inputs if one is not base]
+    parts = [alive_at(one.ids, one.rows, one.died, version) for one in others]
+    if base is None:
+        return parts
+    return [whole_at(base.ids, base.rows, base.died, version), *parts]
 
 
 def _sealed(front: Front, made: Segment | None, now: Snapshot) -> Front:
@@ -371,6 +377,6 @@ def _bury(made: Segment, ids: Any, died: Any, version: int) -> None:
     """Mark as dead what has died since the version at which a segment was made."""
     gone = np.flatnonzero((died > version) & (died != ALIVE))
     if len(gone):
-        rows = np.searchsorted(made.ids, ids[gone])
+        rows = made.rows_of(ids[gone])
         made.died[rows] = died[gone]
         made.dead += len(rows)

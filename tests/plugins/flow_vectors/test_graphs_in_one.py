@@ -13,11 +13,13 @@ import numpy as np
 import pytest
 import trio
 
+from flow_vectors.checking import Vectors
 from flow_vectors.hnsw.graph import HnswMaker
 from flow_vectors.hnsw.settings import HnswConfig
 from flow_vectors.local import tending
 from flow_vectors.local.graphs import Base, Graph
-from flow_vectors.local.policy import in_one
+from flow_vectors.local.index import LocalIndex
+from flow_vectors.local.policy import in_one, plan
 from flow_vectors.local.rows import ALIVE, Front, Segment
 from flowcore.routing import Metric
 from support.indexes import local, scores, space, vectors
@@ -51,23 +53,99 @@ def segment(first: int, count: int, *, dead: int = 0, graph: bool = True) -> Seg
 
 def test_the_others_are_put_into_the_greatest_where_that_is_worth_it() -> None:
     great, small = segment(0, 64_000), segment(64_000, 2_000)
-    planned = in_one([great, segment(70_000, 500, graph=False), small])
+    planned = in_one([great, segment(70_000, 500, graph=False), small], grows=True)
     assert planned is not None
     assert planned.inputs == (small, great)
+    assert planned.base is great
     assert planned.graph
     assert not planned.at_once
-    assert in_one([great]) is None
-    assert in_one([great, segment(64_000, 1_999)]) is None  # too little
-    assert in_one([great, segment(64_000, 400, graph=False)]) is None  # no graph, no cost
+    assert in_one([great], grows=True) is None
+    assert in_one([great, segment(64_000, 1_999)], grows=True) is None  # too little
+    no_graph = [great, segment(64_000, 400, graph=False)]
+    assert in_one(no_graph, grows=True) is None  # no graph, no cost
 
 
 def test_what_must_be_built_anew_must_be_worth_more() -> None:
-    before, after = segment(0, 64_000), segment(64_000, 2_000)
-    assert in_one([before, after]) is not None
-    assert in_one([segment(2_000, 64_000), segment(0, 2_000)]) is None
-    assert in_one([segment(8_000, 64_000), segment(0, 8_000)]) is not None
-    assert in_one([segment(0, 64_000, dead=1), segment(64_000, 2_000)]) is None
-    assert in_one([segment(0, 64_000, dead=1), segment(64_000, 8_000)]) is not None
+    great, small = segment(0, 64_000), segment(64_000, 2_000)
+    assert in_one([great, small], grows=True) is not None
+    assert in_one([great, small]) is None
+    anew = in_one([great, segment(64_000, 8_000)])
+    assert anew is not None
+    assert anew.base is None
+
+
+def test_a_graph_of_which_some_is_dead_is_gone_on_with_until_it_is_too_much() -> None:
+    new = segment(90_000, 2_500, graph=False)
+    holed, hollow = segment(0, 20_000, dead=6_000), segment(0, 20_000, dead=6_001)
+    planned = plan([new, holed], 2_049, grows=True)
+    assert planned is not None
+    assert planned.base is holed
+    assert set(planned.inputs) == {new, holed}
+    alone = plan([new, hollow], 2_049, grows=True)
+    assert alone is not None
+    assert alone.inputs == (new,)
+    anew = plan([hollow], 2_049, grows=True)
+    assert anew is not None
+    assert anew.inputs == (hollow,)
+    assert anew.base is None
+    assert plan([holed], 2_049, grows=True) is None
+
+
+def test_a_graph_that_is_gone_on_with_may_have_eight_times_as_many_rows() -> None:
+    new, great, greater = segment(0, 2_500, graph=False), segment(1, 20_000), segment(2, 181_000)
+    planned = plan([new, great, greater], 2_049, grows=True)
+    assert planned is not None
+    assert set(planned.inputs) == {new, great}
+    assert planned.base is great
+    one_for_one = plan([new, great, greater], 2_049)
+    assert one_for_one is not None
+    assert one_for_one.inputs == (new,)
+
+
+async def test_rows_that_were_written_over_are_masked_and_the_graph_is_gone_on_with(
+    tmp_path: pathlib.Path,
+) -> None:
+    rows, chance = vectors(3000, 1), random.Random(4)
+    async with local("hnsw i8 mapped", tmp_path, front=64).open_index("a", space()) as index:
+        await index.add(np.arange(3000), rows)
+        await index.settle()
+        (before,) = index.segments
+        added = index.tending.added
+        some = np.array(sorted(chance.sample(range(3000), 500)))
+        other = vectors(500, 2)
+        rows[some] = other
+        await index.add(some, other)
+        await index.settle()
+        (after,) = index.segments
+        assert after.ids[:3000][before.died != ALIVE].tolist() == [-1] * 500
+        assert (after.alive, after.dead, index.count) == (3000, 500, 3000)
+        assert index.tending.added - added <= 500
+        await _finds(index, rows)
+        assert await index.remove(np.array([0, 2999, 3000])) == 2
+        await index.save(7)
+    async with local("hnsw i8 mapped", tmp_path, front=64).open_index("a", space()) as index:
+        assert (index.count, index.position) == (2998, 7)
+        rows[0] = rows[2999] = -rows[1]
+        await _finds(index, rows)
+        await index.add(some[:300], vectors(300, 5))
+        await index.add(some[300:], vectors(200, 6))
+        await index.settle()
+        # 1,002 of 4,000 are dead by now: some more, and it is built anew without them
+        await index.add(np.arange(1000, 1400), vectors(400, 7))
+        await index.settle()
+        (anew,) = index.segments
+        assert (anew.alive, anew.dead) == (2998, 0)
+        assert len(anew.ids) == 2998
+
+
+async def _finds(index: LocalIndex, rows: Vectors) -> None:
+    """Nearly all of what is right is found, and by the graph."""
+    found = 0
+    for query in vectors(50, 3):
+        right = np.argsort(-scores(rows, query, "cosine"))[:10]
+        found += len(set((await index.search(query, 10)).ids.tolist()) & set(right.tolist()))
+    assert found > 450
+    assert index.status()["fallbacks"] == {}
 
 
 @pytest.mark.parametrize("storage", KINDS)
@@ -107,14 +185,14 @@ def test_bytes_that_were_scaled_to_smaller_numbers_are_not_gone_on_with(
 async def test_two_graphs_become_one_and_what_was_changed_meanwhile_counts(
     kind: str, tmp_path: pathlib.Path
 ) -> None:
-    first, second = vectors(3000, 1), vectors(1000, 2)
+    first, second = vectors(3000, 1), vectors(300, 2)
     async with local(kind, tmp_path, front=64).open_index("a", space()) as index:
         index.tending._spared_until = np.inf
         await index.add(np.arange(3000), first)
         while not any(one["graph"] for one in index.status()["segments"]):
             await index.tending._next()
         index.tending._spared_until = np.inf
-        await index.add(np.arange(3000, 4000), second)
+        await index.add(np.arange(3000, 3300), second)
         while [one["graph"] for one in index.status()["segments"]] != [True, True]:
             await index.tending._next()
         settled = trio.Event()
@@ -128,13 +206,13 @@ async def test_two_graphs_become_one_and_what_was_changed_meanwhile_counts(
             while (index.status()["building"] or {}).get("what") != "building the graph":
                 await index.tending._next()
             building = index.status()["building"]
-            await index.remove(np.arange(0, 4000, 7))
+            await index.remove(np.arange(0, 3300, 7))
             await settled.wait()
         assert building is not None
-        assert building["of"] == 4000
+        assert building["of"] == 3300
         assert len(index.segments) == 1
         rows = np.concatenate([first, second])
-        kept = np.arange(4000)[np.arange(4000) % 7 > 0]
+        kept = np.arange(3300)[np.arange(3300) % 7 > 0]
         found = 0
         for query in vectors(50, 3):
             right = kept[np.argsort(-scores(rows[kept], query, "cosine"))[:10]]
