@@ -199,7 +199,7 @@ class HnswMaker:
             if held is None:
                 index.view_index_from_path(str(path))
             else:
-                index.view_index_from_buffer(memoryview(held))
+                index.view_index_from_buffer(held.data)
         except (RuntimeError, ValueError) as error:
             raise DamagedState(f"{path.name} cannot be opened: {error}") from error
         if len(index) != len(rows):
