@@ -36,9 +36,8 @@ class AutoConfig:
 @asynccontextmanager
 async def open_auto(config: AutoConfig, context: Context) -> AsyncGenerator[LocalIndexes]:
     """Indexes in the component's folder. Raises RoutingError if usearch is not installed."""
-    # of bytes: found by them and ranked by whole vectors is as right as f16, in less time and memory; how
-    # many candidates that takes is measured on each graph
-    graphs = HnswConfig(storage="i8", front=min(config.exact, 1024), ef_search=32)
+    # of bytes: found by them and ranked by whole vectors is as right as f16, in less time and memory
+    graphs = HnswConfig(storage="i8", front=min(config.exact, 1024))
     yield opened(graphs, context, least=config.exact + 1)
 
 
