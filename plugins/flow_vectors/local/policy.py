@@ -21,8 +21,8 @@ _HOLES = 0.3
 _GROWN = 8
 """How many times as many rows a graph may have that is gone on with for others."""
 _LITTLE, _MUCH = 32, 8
-"""Where there is nothing else to do, graphs are put into the greatest one if they have at least one of so many
-of its rows: where it can be gone on with, and where it must be built anew."""
+"""Where there is nothing else to do, graphs are put into the greatest one if they have at least one of so
+many of its rows: where it can be gone on with, and where it must be built anew."""
 
 
 @attrs.frozen
