@@ -44,6 +44,8 @@ from flowcore.state.commands import (
 from flowcore.state.exchange import PatternLine, line_of, pattern_of
 from flowcore.state.files import FILE as STATE_FILE
 from flowcore.state.interfaces import (
+    Ahead,
+    ChecksCommands,
     Committed,
     Consensus,
     Describes,
@@ -90,6 +92,7 @@ from flowcore.state.results import (
 from flowcore.state.sealed import HasSeals, Seals
 from flowcore.state.settings import StateSettings, WorkSettings
 from flowcore.state.state import State, open_state
+from flowcore.state.timing import ahead_of
 from flowcore.state.work import (
     AcquireLease,
     CancelTask,
@@ -116,8 +119,10 @@ __all__ = [
     "VALUE_SIZE",
     "About",
     "AcquireLease",
+    "Ahead",
     "CancelTask",
     "Changes",
+    "ChecksCommands",
     "Claim",
     "ClaimTask",
     "CloseSession",
@@ -198,6 +203,7 @@ __all__ = [
     "WorkLimits",
     "WorkSettings",
     "agreed",
+    "ahead_of",
     "check_archive",
     "decode_entry",
     "encode_entry",

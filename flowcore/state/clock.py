@@ -52,13 +52,24 @@ class StateClock:
         self._at = passed()
         self._time = 0.0
         self._offset: float | None = None
+        self.most_ahead: float | None = None
+        """Seconds that the time may be ahead of `corrected`, whatever the state says; None: any."""
         self._compared: tuple[float, float] | None = None
         """What the wall clock said when it was compared with others', and when that was."""
 
     def __call__(self) -> float:
         """The time now."""
         with self._lock:
-            return self._now() or self.wall()
+            now = self._now() or self.wall()
+            if self.most_ahead is None:
+                return now
+            return min(now, self._corrected() + self.most_ahead)
+
+    def corrected(self) -> float:
+        """The wall clock, held to those of others as far as it was compared with them: no state draws it."""
+        with self._lock:
+            self._now()
+            return self._corrected()
 
     @property
     def offset(self) -> float | None:
@@ -95,11 +106,12 @@ class StateClock:
         if self._time:
             self._time += gone
         if self._offset is not None:
-            wall = (
-                self.wall()
-                if self._compared is None
-                else self._compared[0] + at - self._compared[1]
-            )
-            lacks = wall + self._offset - self._time
+            lacks = self._corrected() - self._time
             self._time += min(max(lacks, -SLEW * gone), SLEW * gone)
         return self._time
+
+    def _corrected(self) -> float:
+        if self._compared is None:
+            return self.wall() + (self._offset or 0.0)
+        wall, then = self._compared
+        return wall + self._at - then + (self._offset or 0.0)

@@ -7,6 +7,8 @@ by the state and the command alone; its time is the proposer's, and never goes b
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import msgspec
 from msgspec import Struct
 
@@ -151,17 +153,21 @@ Command = (
 )
 
 
+Count = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
+"""A number that the tables can hold."""
+
+
 class Entry(Struct, frozen=True, kw_only=True, array_like=True):
     """A command as it stands in the log."""
 
     version: int = 1
     time: float
     """When it was proposed, seconds since 1970."""
-    session: int = 0
-    sequence: int = 0
+    session: Count = 0
+    sequence: Count = 0
     """With a session: from 1. The same session and sequence are applied once."""
-    proposer: int = 0
-    ticket: int = 0
+    proposer: Count = 0
+    ticket: Count = 0
     """By which whoever proposed it knows it again; the state does not look at them."""
     command: Command
 
@@ -193,7 +199,7 @@ def decode_entry(data: bytes) -> Entry:
     """The entry. Raises UntrustedFile for one of a newer version, or none at all."""
     try:
         entry = _decoder.decode(data)
-    except msgspec.MsgspecError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         _refuse_newer(data)
         raise UntrustedFile(f"an entry of the log is no command: {error}") from error
     if entry.version > VERSION:  # its fields may mean something else

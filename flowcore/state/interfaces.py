@@ -139,6 +139,24 @@ class TakesSnapshots(Protocol):
         ...
 
 
+Ahead: TypeAlias = Callable[[bytes], float]
+"""By how many seconds the time of a command is ahead of this node's clock; infinite where it is none."""
+
+
+@runtime_checkable
+class ChecksCommands(Protocol):
+    """An engine whose nodes may lie: what others ask for is looked at before it is agreed to."""
+
+    @property
+    def ahead(self) -> float:
+        """Seconds that the time of a command may be ahead of a node's clock."""
+        ...
+
+    def check_by(self, ahead: Ahead) -> None:
+        """The state is open, and tells what commands are."""
+        ...
+
+
 class Shown(Struct, frozen=True, kw_only=True, gc=False):
     """An entry of a log as it is shown to a person; it need not be committed."""
 

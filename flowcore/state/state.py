@@ -31,7 +31,6 @@ from flowcore.errors import (
 )
 from flowcore.sqlite import FileThread, is_full
 from flowcore.state.checks import check
-from flowcore.state.clock import StateClock
 from flowcore.state.commands import (
     Command,
     Entry,
@@ -42,16 +41,23 @@ from flowcore.state.commands import (
     version_of,
 )
 from flowcore.state.files import StateFile, check_some
-from flowcore.state.interfaces import Committed, Consensus, Installed, TakesSnapshots
+from flowcore.state.interfaces import (
+    ChecksCommands,
+    Committed,
+    Consensus,
+    Installed,
+    TakesSnapshots,
+)
 from flowcore.state.light import Light
 from flowcore.state.limits import COMMAND_SIZE
 from flowcore.state.machine import Applied, Machine
-from flowcore.state.readable import Clock, Readable
+from flowcore.state.readable import Readable
 from flowcore.state.records import ReadLevel
 from flowcore.state.results import Refusal, Result
 from flowcore.state.sealed import Seals
 from flowcore.state.settings import StateSettings
 from flowcore.state.snapshot import Intake
+from flowcore.state.timing import Clock, Timing
 from flowcore.state.usage import totals, work_limits
 from flowcore.state.work import SetWorkLimits, WorkCommand
 from flowcore.state.working import work_due
@@ -67,10 +73,6 @@ _SOME, _PAUSE = 500, 0.05
 """Rows looked at in one go, and seconds until the next."""
 _ROWS = 1000
 """Changed rows after which what is written is moved into the file: each is a page or a few."""
-_AHEAD = 1.0
-"""Seconds that clocks of nodes may differ by without a word."""
-_SETTLE = 0.5
-"""Seconds that a command waits for the time to be known: who cannot be asked can agree to nothing, either."""
 _TIDY = 1.0
 """Seconds between two looks at what has expired."""
 
@@ -103,10 +105,11 @@ class State(Readable):
         file: StateFile,
         thread: FileThread,
         settings: StateSettings,
-        clock: Clock,
+        timing: Timing,
     ) -> None:
         self._machine = Machine(file.writer)
-        super().__init__(consensus, file, clock, self._machine.position)
+        super().__init__(consensus, file, timing, self._machine.position)
+        self._timing = timing
         self._settings = settings
         self._thread = thread
         self._light = Light()
@@ -120,14 +123,9 @@ class State(Readable):
         self._opening = trio.Event()
         self._due_to_keep = trio.Event()
         self._rows = 0
-        self._closed = self._limited = self._ahead = False
+        self._closed = self._limited = False
         self._meta = copy(self._machine.tables.meta)
-        self._wall, self._seen = clock, _unmoved
-        self._unsettled: trio.Event | None = None
-        if isinstance(clock, StateClock):
-            self._wall, self._seen = clock.wall, clock.seen
-            self._unsettled = clock.settled
-        self._seen(self._meta.time)
+        timing.moved(self._meta.time)
         self._work = totals(file.writer)
         self._watchers: list[WorkWatcher] = []
 
@@ -146,8 +144,8 @@ class State(Readable):
         if self._stuck:
             await trio.lowlevel.checkpoint()
             self._refuse_stuck()
-        if self._unsettled is not None:
-            await self._settle()
+        if self._timing.unsettled is not None:
+            await self._timing.settle()
         ticket = next(self._tickets)
         entry = Entry(
             version=version_of(command),
@@ -187,13 +185,6 @@ class State(Readable):
             await trio.to_thread.run_sync(_check, data)
         return data
 
-    async def _settle(self) -> None:
-        """Wait a little until the time is known: what a command promises for so long ends by it."""
-        assert self._unsettled is not None
-        with trio.move_on_after(_SETTLE):
-            await self._unsettled.wait()
-            self._unsettled = None
-
     def now(self) -> float:
         """The time that a command given now would have, seconds since 1970: what expires goes by it."""
         return self._clock()
@@ -220,7 +211,7 @@ class State(Readable):
             "apply_mean": round(self._seconds / self._batches, 6) if self._batches else 0.0,
             "checked": self._file.checked,
             "trouble": self._trouble or self._damage,
-            "ahead": round(max(0.0, meta.time - self._wall()), 3),
+            "ahead": round(self._timing.ahead(meta.time), 3),
             "consensus": self._consensus.status(),
         }
 
@@ -343,19 +334,8 @@ class State(Readable):
     def _moved(self) -> None:
         self._position = self._machine.position
         self._meta = copy(self._machine.tables.meta)
-        self._seen(self._meta.time)
-        self._look_at_clocks()
+        self._timing.moved(self._meta.time)
         self._move()
-
-    def _look_at_clocks(self) -> None:
-        """Say so once where the time of commands is far from this node's clock: one of them is wrong."""
-        ahead = self._meta.time - self._wall()
-        if ahead > _AHEAD and not self._ahead:
-            _logger.warning(
-                "the time of commands is %.1f s ahead of this node's clock: that of some node is wrong",
-                ahead,
-            )
-        self._ahead = ahead > _AHEAD
 
     def _lose(self, why: str) -> None:
         for waiter in self._waiting.values():
@@ -474,19 +454,15 @@ def _begun(
     file: StateFile,
     thread: FileThread,
     settings: StateSettings,
-    clock: Clock,
+    timing: Timing,
 ) -> State:
     try:
         file.belongs_to(consensus.identity)
-        return State(consensus, file, thread, settings, clock)
+        return State(consensus, file, thread, settings, timing)
     except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
         if isinstance(error, sqlite3.Error) and is_full(error):
             raise StorageFull(f"there is no room on the disk for {file.path}") from error
         raise UntrustedFile(f"{file.path} cannot be read: {error}") from error
-
-
-def _unmoved(moment: float) -> None:
-    """A clock that is given from outside goes its own way."""
 
 
 def _check(data: bytes) -> None:
@@ -518,7 +494,10 @@ async def open_state(
     thread = FileThread("state")
     state: State | None = None
     try:
-        state = await thread.run(partial(_begun, consensus, file, thread, settings, clock))
+        timing = Timing(clock, consensus)
+        state = await thread.run(partial(_begun, consensus, file, thread, settings, timing))
+        if isinstance(consensus, ChecksCommands):
+            consensus.check_by(timing.ahead_of)
         async with trio.open_nursery() as nursery:
             ready = trio.Event()
             nursery.start_soon(state.run, ready)

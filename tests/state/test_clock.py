@@ -73,6 +73,30 @@ def test_it_goes_on_evenly_and_comes_to_what_the_wall_clock_says(
     assert clock() == pytest.approx(machine.wall, abs=1e-3)
 
 
+def test_a_state_that_is_drawn_ahead_draws_no_stamps_further_than_they_may_be() -> None:
+    machine = Machine()
+    clock = machine.clock()
+    clock.believe(-5.0, compared=True)
+    clock.most_ahead = 1.0
+    clock.seen(machine.wall + HOUR)
+    assert clock.corrected() == machine.wall - 5.0
+    assert clock() == clock.corrected() + 1.0
+    machine.wall += HOUR  # it is set: what it was compared with counts
+    machine.passed += 3.0
+    assert clock.corrected() == machine.wall - HOUR - 5.0 + 3.0
+    assert clock() == clock.corrected() + 1.0
+
+
+def test_what_nobody_was_asked_about_is_the_wall_clock() -> None:
+    machine = Machine()
+    clock = machine.clock()
+    clock.most_ahead = 1.0
+    assert clock.corrected() == clock() == machine.wall
+    clock.seen(machine.wall + HOUR)
+    assert clock.corrected() == machine.wall
+    assert clock() == machine.wall + 1.0
+
+
 def test_where_the_state_is_further_it_goes_on_from_there_and_does_not_stand_still() -> None:
     machine = Machine()
     clock = machine.clock()

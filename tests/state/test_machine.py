@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sqlite3
 import subprocess
 import sys
+from collections import Counter
+from random import Random
 from typing import Any
 
 import msgspec
@@ -37,6 +40,7 @@ from flowcore.state.schema import STATE, TABLES, select
 from flowcore.state.snapshot import Intake, frames
 from support.state_commands import ENTRIES, SMALL, log_of
 from support.state_model import Model
+from support.wild_commands import wild_entry
 
 
 def fresh() -> sqlite3.Connection:
@@ -260,6 +264,47 @@ def test_an_entry_that_does_not_follow_or_cannot_be_read_stops_the_machine() -> 
     assert len(rows(connection, "patterns")) == 1
     assert [type(one).__name__ for one in applied(machine, put("b"))] == ["Stored"]
     connection.close()
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_whatever_can_be_read_is_applied_or_refused(seed: int) -> None:
+    """What a lying node asks for is decided, too, if it is a command: it must stop nobody."""
+    chance = Random(seed)
+    connection = fresh()
+    machine = Machine(connection)
+    kinds: Counter[str] = Counter()
+    for number in range(300):
+        data = wild_entry(chance, number)
+        try:
+            entry = decode_entry(data)
+        except UntrustedFile:
+            kinds["none"] += 1
+            continue
+        (done,) = machine.apply([Committed(machine.position + 1, data)])
+        kinds[type(done.result).__name__] += 1
+        assert done.entry == entry or math.isnan(entry.time) or "nan" in repr(entry)
+    assert machine.position == 300 - kinds["none"]
+    assert kinds["Refusal"] > 50
+    assert len(kinds) > 5
+    connection.close()
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        encode_entry(Entry(time=1.0, session=2**63, command=Tidy())),
+        encode_entry(Entry(time=1.0, sequence=2**63, command=Tidy())),
+        encode_entry(Entry(time=1.0, command=PutPatterns((PutPattern(namespace="abcd"),)))).replace(
+            b"abcd", b"\xff\xfe\xfd\xfc"
+        ),
+        b"",
+        b"\xc1",
+        b"\x96" * 100,
+    ],
+)
+def test_what_cannot_be_read_is_no_command(data: bytes) -> None:
+    with pytest.raises(UntrustedFile, match="is no command"):
+        decode_entry(data)
 
 
 def test_entries_of_the_engine_change_nothing_but_the_position() -> None:

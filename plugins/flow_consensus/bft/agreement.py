@@ -11,17 +11,22 @@
 | a proposal carries the 2f + 1 prevotes of `validRound` | they are the messages that the paper has gossiped |
 | nil is prevoted for a block of view 0 that leaves out a request that waits too long | see below |
 | who leads stays from height to height | `proposer` may be any function of the decided past and the round |
+| nil is prevoted for a new block with a command that should not be decided | valid(v), see below |
 | one who is the proposer has the time-out of line 21, too | it may have lost what it proposed by a crash |
 | votes go by way of the leader, and are passed on together (`relay`) | no matter who brings a message |
 | 2f + 1 is `quorum`: more where N > 3f + 1 | two quorums share an honest voter, which is what is used |
 
 Prevoting nil is always safe: agreement rests on when a value is prevoted. And it ends nothing for good:
-later views have no such rule, and termination needs one good view of a height.
+for what waits too long later views have no such rule, and termination needs one good view of a height. What
+should not be decided (`_unfit_in`) is like an invalid value of the paper, but that nodes may differ about its
+time by as much as their clocks do: what was valid in a view before got the prevotes of f + 1 honest ones, and
+is not looked at again; and what an honest leader takes is fit for all whose clocks are near its own.
 """
 
 from __future__ import annotations
 
 from flow_consensus.bft.blocks import Block, Change, block_digest, encode_block
+from flow_consensus.bft.core import Reason
 from flow_consensus.bft.deciding import Deciding, Step
 from flow_consensus.bft.messages import Certificate, Message, Proposal, Vote
 from flow_consensus.bft.restored import Restored
@@ -183,12 +188,28 @@ class Agreement(Deciding):
         assert ballot.proposal is not None
         signed = ballot.proposal.signed
         good = ballot.block is not None and self._may_prevote(signed.digest, signed.valid)
+        if good and signed.valid == NO_VIEW and ballot.block is not None:
+            unfit = self._unfit_in(ballot.block)
+            if unfit:
+                self._refuse(Reason.UNFIT, f"{signed.signer} proposes one of {unfit}")
+                good = False
         if good and self.view == 0 and signed.valid == NO_VIEW and ballot.block is not None:
             origin = self.pool.left_out(ballot.block, self.standing, self.now)
             if origin:
                 self._event("censored", f"{signed.signer} leaves out requests of {origin}", origin)
                 good = False
         self._prevote(signed.digest if good else NIL)
+
+    def _unfit_in(self, block: Block) -> str:
+        """Whose request in a block should not be decided, as far as this node's clock tells; "" if nobody's.
+
+        What it has taken itself is fit. Of others the clock may be as far ahead again as that of a request
+        that is taken: so what an honest leader took gets the votes of all whose clocks are not further apart.
+        """
+        for one in block.requests:
+            if not self.pool.holds(one) and self._unfit(one, times=2):
+                return one.origin
+        return ""
 
     def _may_prevote(self, digest: bytes, valid: int) -> bool:
         """The lock: line 23 for a new proposal, line 29 for one that was valid in a view before."""

@@ -49,7 +49,7 @@ from flow_consensus.bft.signing import (
 )
 from flow_consensus.bft.standing import Standing
 from flow_consensus.effects import ReadState
-from flowcore.state import LogEntry
+from flowcore.state import Ahead, LogEntry
 
 _DECODED = 8
 """Blocks whose bytes were read and checked lately."""
@@ -72,6 +72,7 @@ class Reason(enum.StrEnum):
     CONTRADICTION = "a second statement of one voter in one view"
     BLOCK = "a block that may not follow"
     REQUEST = "a request that cannot be taken"
+    UNFIT = "a command of a time that has not come, or no command at all"
     NOT_ASKED = "not asked for"
     IMPOSSIBLE = "what no node says"
     DISK_FAILED = "the disk has failed"
@@ -124,6 +125,7 @@ class Core:
         self.pool = Pool(settings)
         self.evidence: dict[str, Evidence] = {}
         """What is known and not in a block yet, by who is accused."""
+        self._ahead: Ahead | None = None
         self._sign = sign
         self._decoded: OrderedDict[bytes, tuple[bytes, Block]] = OrderedDict()
         # what goes out
@@ -167,6 +169,21 @@ class Core:
     def votes_here(self) -> bool:
         """Whether this node is a voter, and may vote."""
         return self.name in self.epoch.index and not self.failed
+
+    # ---- what may be decided at all
+
+    def check_by(self, ahead: Ahead) -> None:
+        """From now on commands that are none, or of a time that has not come, are not taken of others.
+
+        What this node asks for itself is for the others to look at.
+        """
+        self._ahead = ahead
+        self.pool.drop(lambda one: one.origin != self.name and self._unfit(one))
+
+    def _unfit(self, request: Request, times: int = 1) -> bool:
+        """Whether a request has a command that should not be decided, now or ever."""
+        ahead, most = self._ahead, times * self.settings.ahead
+        return ahead is not None and any(ahead(one) > most for one in request.commands)
 
     # ---- what is signed
 

@@ -87,7 +87,7 @@ class Engine(Changes):
     What is public here and in the classes below it is the interface: `tick`, `step`, `propose`, `read`,
     `forget_read`, `change`, `endorsed`, `compact`, `ready`, `persisted`, `disk_failed`, `blocks_read`,
     `checkpointed`, `chunk_gone`, `piece_stored`, `installed`, `install_failed`, `claims`, `admit`,
-    `know_block`, `calm`, `status`.
+    `check_by`, `know_block`, `calm`, `status`.
     """
 
     def __init__(

@@ -9,6 +9,8 @@ honest nodes see otherwise cannot stop both.)
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import attrs
 
 from flow_consensus.bft.blocks import MOST_BLOCK, Block, Request
@@ -47,6 +49,17 @@ class Pool:
         """Whether one of its number is here."""
         held = self._waiting.get(request.origin)
         return held is not None and (request.boot, request.number) in held
+
+    def holds(self, request: Request) -> bool:
+        """Whether this very one is here."""
+        held = self._waiting.get(request.origin, {}).get((request.boot, request.number))
+        return held is not None and held.request == request
+
+    def drop(self, unfit: Callable[[Request], bool]) -> None:
+        """Let go of what is not fit to be decided."""
+        for origin, held in self._waiting.items():
+            for at in [at for at, one in held.items() if unfit(one.request)]:
+                self._bytes[origin] -= held.pop(at).size
 
     def add(self, request: Request, now: int) -> bool:
         """One more; False if there is no room for its node's."""

@@ -125,6 +125,8 @@ class Requests(Catchup):
             return self._refuse(Reason.AHEAD, request.origin)
         if not self._request_ok(request):
             return self._refuse(Reason.SIGNATURE, request.origin)
+        if self._unfit(request):
+            return self._refuse(Reason.UNFIT, request.origin)
         if not self.pool.add(request, self.now):
             return self._refuse(Reason.REQUEST, f"too many of {request.origin} wait")
         self._propose()

@@ -40,10 +40,15 @@ class EngineSettings:
     """Blocks that are kept in memory for others, beside the disk."""
     reads: int = 10_000
     """Reads that may wait."""
+    ahead: float = 2.0
+    """Seconds that the time of a command may be ahead of this node's clock to be taken, half of what it may
+    be in a block of another one: so clocks of honest nodes may differ by as much."""
 
     def __attrs_post_init__(self) -> None:
         for one in attrs.fields(EngineSettings):
-            if one.name != "relay" and getattr(self, one.name) < 1:
+            if one.name not in ("relay", "ahead") and getattr(self, one.name) < 1:
                 raise ValueError(
                     f"expected {one.name} to be at least 1, not {getattr(self, one.name)}"
                 )
+        if not self.ahead > 0:
+            raise ValueError(f"expected ahead to be more than 0 s, not {self.ahead}")

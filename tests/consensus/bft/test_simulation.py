@@ -11,15 +11,19 @@ import sys
 
 import pytest
 
+from support.bft_world import timed
 from support.bft_world.build import shipped
 from support.bft_world.campaign import CAMPAIGN
 from support.bft_world.keys import RealRing
 from support.bft_world.mutants import MUTANTS, Mutant
 from support.bft_world.play import BftRun, Broken
 from support.bft_world.strategies import STRATEGIES
+from support.bft_world.timed import TimedRun
 from support.untraced import TESTS, UNTRACED
 
 SEEDS = 200
+TIMED = 8
+"""Seeds of the world in which commands have times."""
 ONCE_FAILED = (
     1098,  # a state was taken in while a block was written: the certificate had moved
     1219,  # a torn record on a full disk: to cut it off was to write
@@ -77,6 +81,21 @@ def _counted(said: str) -> list[tuple[str, str]]:
     line = next(one for one in said.splitlines() if " runs, " in one)
     pairs = [one.split(" ", 1) for one in line.partition(";")[0].split(", ")]
     return [(count, name) for count, name in pairs]
+
+
+def test_no_liar_draws_the_time_ahead_or_has_decided_what_is_no_command() -> None:
+    """It asks for both, and proposes both where it leads: time and again, and nothing waits for it."""
+    told = sum(TimedRun(seed).play().told["stamper"] for seed in range(TIMED))
+    assert told > 10 * TIMED
+
+
+@pytest.mark.parametrize(
+    "mutant", [one for one in timed.MUTANTS if one.quick], ids=lambda one: one.name
+)
+def test_where_nobody_looks_at_what_is_asked_for_a_liar_does(mutant: Mutant) -> None:
+    with pytest.raises(Broken, match=r"^(time|validity): "):
+        for seed in range(TIMED):
+            TimedRun(seed, mutant.build()).play()
 
 
 def test_one_seed_is_one_run() -> None:

@@ -6,6 +6,7 @@ files = ["lying_plugin.py"]
 
 from __future__ import annotations
 
+import time
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 
@@ -24,9 +25,10 @@ from flow_consensus.bft import (
     mentions_swarm,
     open_bft,
 )
-from flow_consensus.bft.messages import Proposal, Vote
+from flow_consensus.bft.blocks import Request, request_statement
+from flow_consensus.bft.messages import Ask, Proposal, Vote
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
-from flowcore.state import Consensus
+from flowcore.state import Consensus, Entry, Tidy, encode_entry
 
 
 class Equivocator(Engine):
@@ -34,6 +36,16 @@ class Equivocator(Engine):
 
     said: Vote | None = None
     """The last vote that it has told all about."""
+
+    def tick(self) -> None:
+        """Asks for what is no command, and for one of a time that has not come, again and again."""
+        super().tick()
+        if self.now % 50 == 0:
+            hour = encode_entry(Entry(time=time.time() + 3600.0, command=Tidy()))
+            for boot, command in enumerate((b"\xc1", hour), start=self.boot + 1):
+                bare = Request(self.name, boot, 1, [command], bytes(64))
+                signature = self._sign(request_statement(self.standing.cluster, bare))
+                self._broadcast_voters(Ask(Request(self.name, boot, 1, [command], signature)))
 
     def ready(self) -> Ready:
         ready = super().ready()

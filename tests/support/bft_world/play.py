@@ -121,8 +121,7 @@ class BftRun(Run):
         )
         self.strategies: dict[str, tuple[Strategy, ...]] = {}
         for name in self.liars:
-            kinds = list(lies) or _kinds(chance, self.scheduled, self.quiet)
-            self.strategies[name] = tuple(STRATEGIES[kind]() for kind in kinds)
+            self.strategies[name] = self._strategies(chance, lies)
         self.schedule: Schedule | None = None
         corrupts = any(one.corrupts for some in self.strategies.values() for one in some)
         self.cluster = _cluster(
@@ -146,7 +145,7 @@ class BftRun(Run):
         if self.quiet:
             world.after(PATIENCE, self._look_for_who_waits)
         self.nemesis = Nemesis(
-            world, self.honest, NONE if self.quiet or self.scheduled else _faults(chance)
+            world, self.honest, NONE if self.quiet or self.scheduled else self._faults(chance)
         )
         if self.scheduled:
             self.schedule = Schedule(world, self.honest, self.liars, self._leads, self._behind)
@@ -169,6 +168,18 @@ class BftRun(Run):
     def _behind(self, height: int) -> bool:
         """Whether some honest server has not decided a height."""
         return any(one.engine.height <= height for one in self.oracle.servers.values())
+
+    def _strategies(self, chance: Random, lies: Sequence[str]) -> tuple[Strategy, ...]:
+        """What one of the liars does."""
+        kinds = list(lies) or _kinds(chance, self.scheduled, self.quiet)
+        return tuple(STRATEGIES[kind]() for kind in kinds)
+
+    def _faults(self, chance: Random) -> Faults:
+        return Faults(
+            every=long_tail(chance.choice((0.2, 0.4, 0.8))),
+            lasting=long_tail(chance.choice((0.2, 0.5, 1.0)), 0.8),
+            slowness=uniform(0.0, 0.3),
+        )
 
     def _serve(self, host: Host) -> BftServer:
         return BftServer(host, self.cluster, self.oracle, self._revive)
@@ -313,14 +324,6 @@ def _cluster(
         compacts=corrupts or chance.random() < 0.7,
         as_bytes=not scheduled and chance.random() < 0.15,
         schedule=schedule,
-    )
-
-
-def _faults(chance: Random) -> Faults:
-    return Faults(
-        every=long_tail(chance.choice((0.2, 0.4, 0.8))),
-        lasting=long_tail(chance.choice((0.2, 0.5, 1.0)), 0.8),
-        slowness=uniform(0.0, 0.3),
     )
 
 

@@ -70,6 +70,7 @@ class BftServer(Server):
         self.engine = build.engine.Engine(
             self.name, restored, self.sign, cluster.settings, scheme=cluster.ring
         )
+        self._told()
         self.dumps: dict[int, bytes] = {}
         """By height of a checkpoint: the state there."""
         self.machine = self._restored()
@@ -85,6 +86,12 @@ class BftServer(Server):
         self._replay()
         self._begin()
 
+    machines: type[Machine] = Machine
+    """What it has a state of."""
+
+    def _told(self) -> None:
+        """Its engine is told what there is to tell before it begins."""
+
     def _restored(self) -> Machine:
         """The state at the last checkpoint, or at a later one that was taken in and is in force."""
         found = self.store.picture
@@ -95,9 +102,9 @@ class BftServer(Server):
             ):
                 found = taken
         if found is None:
-            return Machine()
+            return self.machines()
         self.dumps[found.term] = found.data
-        return Machine.load(found.data)
+        return self.machines.load(found.data)
 
     def _replay(self) -> None:
         """Bring the state to what was decided. It may be a block ahead, which is decided anew, the same."""
@@ -300,7 +307,7 @@ class BftServer(Server):
         self.engine.installed(height)
         if self.engine.standing.height == before:
             return  # it came here by blocks meanwhile
-        self.machine = Machine.load(data)
+        self.machine = self.machines.load(data)
         self.dumps[height] = data
         self._oracle.installed(self, height, self.machine.position)
 

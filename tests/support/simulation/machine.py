@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from typing import Any
+from typing import Any, Self
 
 import msgspec
 
@@ -79,7 +79,7 @@ class Machine:
         return _encode((self.position, sorted(self.values.items()), sorted(self.sessions.items())))
 
     @classmethod
-    def load(cls, data: bytes) -> Machine:
+    def load(cls, data: bytes) -> Self:
         """As it was dumped."""
         machine = cls()
         machine.position, values, sessions = msgspec.msgpack.decode(data)

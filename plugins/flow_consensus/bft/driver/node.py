@@ -33,6 +33,7 @@ from flow_consensus.bft.messages import Message, encode
 from flow_consensus.pieces import BadMessage, Post
 from flow_consensus.tail import Tail
 from flowcore.state import (
+    Ahead,
     Committed,
     Installed,
     LogEntry,
@@ -142,6 +143,15 @@ class Bft:
     def snapshots_from(self, source: SnapshotSource) -> None:
         """Where the state's snapshots come from, for checkpoints."""
         self._states.come_from(source)
+
+    @property
+    def ahead(self) -> float:
+        """As `ChecksCommands.ahead`."""
+        return self.settings.ahead
+
+    def check_by(self, ahead: Ahead) -> None:
+        """As `ChecksCommands.check_by`."""
+        self.engine.check_by(ahead)
 
     def describe(self, position: int) -> SnapshotInfo:
         """As `Describes.describe`; a snapshot that was taken by hand proves nothing to others."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import pathlib
+import time
 from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
+from typing import Any
 
 import attrs
 
@@ -16,7 +18,7 @@ from flow_consensus.bft.engine import Engine
 from flowcore.agents import ConsensusNoted
 from flowcore.errors import AssemblyError, SwarmError
 from flowcore.hookspecs import Context
-from flowcore.state import Consensus
+from flowcore.state import Consensus, ahead_of
 from flowcore.swarm import Swarm, open_channel
 
 _logger = logging.getLogger(__name__)
@@ -76,6 +78,12 @@ async def open_bft(
                 )
             )
 
+    def checking(*given: Any, **more: Any) -> Engine:
+        made = engine(*given, **more)
+        # until the state is open, and knows better what time it is
+        made.check_by(lambda command: ahead_of(command, time.time()))
+        return made
+
     async with (
         open_channel(swarm.overlay, "bft") as transport,
         open_node(
@@ -87,7 +95,7 @@ async def open_bft(
             sign=swarm.sign,
             key_of=keys,
             told=told,
-            engine=engine,
+            engine=checking,
         ) as bft,
     ):
         yield bft

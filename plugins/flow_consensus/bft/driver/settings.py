@@ -84,6 +84,12 @@ class BftSettings:
         validator=v.ge(1),
         help="bytes of blocks kept in memory for nodes that are behind",
     )
+    ahead: Duration = setting(
+        2.0,
+        validator=v.ge(0.1),
+        help="how far ahead of a node's clock the time of another one's command may be, and so how far clocks"
+        " may differ; a lying node can draw the time of the state ahead by no more than twice that",
+    )
     patience: Duration = setting(
         0.9,
         validator=v.gt(0),
@@ -111,4 +117,5 @@ class BftSettings:
             batch_entries=self.batch,
             batch_bytes=self.batch_bytes,
             memory_bytes=self.memory,
+            ahead=self.ahead,
         )
