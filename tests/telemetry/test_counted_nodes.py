@@ -1,0 +1,193 @@
+"""Elections, suspicions, links and lanes: what nodes tell of each other are the events that a test caused."""
+
+from __future__ import annotations
+
+import logging
+import pathlib
+from collections import Counter
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import trio
+
+from flowcore import Flow, open_flow
+from flowcore.swarm import Lane, Member, Rule
+from flowcore.telemetry import Distribution, Snapshot
+from support.cluster import free_port
+from support.flows import config, nodes
+
+NAMES = ("alpha", "beta", "gamma")
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> Iterator[None]:
+    logging.disable(logging.CRITICAL)
+    yield
+    logging.disable(logging.NOTSET)
+
+
+async def until(done: Callable[[], Any], seconds: float = 60) -> None:
+    with trio.fail_after(seconds):
+        while not done():  # noqa: ASYNC110 - whatever it is, nobody tells when
+            await trio.sleep(0.01)
+
+
+def number(snapshot: Snapshot, name: str, *labels: str) -> int:
+    found = snapshot.value(name, *labels)
+    assert isinstance(found, int), (name, labels, found)
+    return found
+
+
+def engine(flow: Flow) -> dict[str, Any]:
+    status: dict[str, Any] = flow.state.status()["consensus"]
+    return status
+
+
+async def test_commands_elections_and_terms_are_counted(tmp_path: pathlib.Path) -> None:
+    flows: dict[str, Flow] = {}
+    scopes: dict[str, trio.CancelScope] = {}
+    ports = {name: f"127.0.0.1:{free_port()}" for name in NAMES}
+
+    async def live(name: str, *, task_status: trio.TaskStatus[None]) -> None:
+        made = config(name, tmp_path, list(ports.values()), bind=ports[name])
+        made["consensus"] = {"type": "raft", "voters": list(NAMES)}
+        made["state"] = {}
+        with trio.CancelScope() as scopes[name]:
+            async with open_flow(made) as flow:
+                flows[name] = flow
+                task_status.started()
+                await trio.sleep_forever()
+
+    async with trio.open_nursery() as nursery:
+        async with trio.open_nursery() as starting:
+            for name in NAMES:  # together: none has a state before a majority is there
+                starting.start_soon(nursery.start, live, name)
+        await until(lambda: all(engine(one)["leader"] for one in flows.values()))
+        leader = engine(flows["alpha"])["leader"]
+        before = {name: await flow.metrics.snapshot() for name, flow in flows.items()}
+        for count in range(5):
+            await flows["alpha"].revoke([f"jti:{count}"], 60.0)
+        last = engine(flows["alpha"])["commit"]
+        await until(lambda: all(engine(one)["commit"] >= last for one in flows.values()))
+        await until(lambda: all(one.state.status()["position"] >= last for one in flows.values()))
+
+        after = {name: await flow.metrics.snapshot() for name, flow in flows.items()}
+        for name in NAMES:
+            grown = number(after[name], "flowcore.state.commands") - number(
+                before[name], "flowcore.state.commands"
+            )
+            assert grown >= 5  # the five, and what nodes themselves put there
+            assert number(after[name], "flowcore.consensus.commit") >= last
+            assert number(after[name], "flowcore.raft.term") == engine(flows[name])["term"]
+            assert number(after[name], "flowcore.raft.leader_known") == 1
+            roles = {one: number(after[name], "flowcore.raft.role", one) for one in ("leader",)}
+            assert roles == {"leader": int(name == leader)}
+            fsyncs = after[name].value("flowcore.storage.fsync.duration")
+            assert isinstance(fsyncs, Distribution)
+            assert fsyncs.count == number(after[name], "flowcore.storage.commits") > 0
+        assert len({number(one, "flowcore.state.commands") for one in after.values()}) == 1
+        proposed = {
+            name: number(after[name], "flowcore.consensus.proposals")
+            - number(before[name], "flowcore.consensus.proposals")
+            for name in NAMES
+        }
+        assert proposed["alpha"] >= 5
+
+        # an election, since the leader is gone
+        term = number(after["alpha"], "flowcore.raft.term")
+        begun = sum(number(one, "flowcore.raft.elections") for one in after.values())
+        assert begun >= term  # each term was begun by somebody
+        scopes[leader].cancel()
+        left = [name for name in NAMES if name != leader]
+        await until(lambda: all(engine(flows[name])["leader"] in left for name in left))
+        last_of = {name: await flows[name].metrics.snapshot() for name in left}
+        terms = {number(one, "flowcore.raft.term") for one in last_of.values()}
+        grown = sum(
+            number(last_of[name], "flowcore.raft.elections")
+            - number(after[name], "flowcore.raft.elections")
+            for name in left
+        )
+        assert max(terms) > term
+        assert grown >= max(terms) - term >= 1
+        for name in left:
+            changes = "flowcore.raft.leader_changes"
+            assert number(last_of[name], changes) > number(after[name], changes)
+        assert sum(number(one, "flowcore.raft.role", "leader") for one in last_of.values()) == 1
+        await until(lambda: leader not in alive(flows[left[0]]))
+        told = await flows[left[0]].metrics.snapshot()
+        assert number(told, "flowcore.swarm.members", "alive") == 2
+        nursery.cancel_scope.cancel()
+
+
+def alive(flow: Flow) -> set[str]:
+    return {one.name for one in flow.swarm.members().values() if one.state.value == "alive"}
+
+
+async def test_a_suspicion_that_was_wrong_is_counted_as_such(tmp_path: pathlib.Path) -> None:
+    async with nodes(tmp_path, "alpha", "beta") as flows:
+        alpha, beta = flows["alpha"], flows["beta"]
+        moves: Counter[tuple[str, str]] = Counter()
+        state = {"beta": "alive"}
+
+        def told(member: Member) -> None:
+            was, now = state.get(member.name), member.state.value
+            if was is not None and was != now:
+                moves[was, now] += 1
+                state[member.name] = now
+                if now == "suspect":
+                    beta.weather.lift("cut")
+
+        stop = alpha.swarm.watch(told)
+        before = await alpha.metrics.snapshot()
+        assert number(before, "flowcore.membership.suspicions") == 0
+        beta.weather.set("cut", Rule(cut=True))
+        await until(lambda: moves["alive", "suspect"] and state["beta"] == "alive")
+        after = await alpha.metrics.snapshot()
+        stop()
+        begun = sum(count for (_, now), count in moves.items() if now == "suspect")
+        wrong = sum(
+            count for (was, now), count in moves.items() if (was, now) == ("suspect", "alive")
+        )
+        assert number(after, "flowcore.membership.suspicions") == begun
+        assert number(after, "flowcore.membership.false_suspicions") == wrong
+        assert number(after, "flowcore.membership.deaths") == moves["suspect", "dead"]
+        there = await beta.metrics.snapshot()
+        assert number(there, "flowcore.membership.refutations") >= wrong
+        assert number(after, "flowcore.swarm.members", "alive") == 2
+
+
+async def test_bytes_and_lanes_of_a_link_are_those_that_were_sent(tmp_path: pathlib.Path) -> None:
+    async with nodes(tmp_path, "alpha", "beta") as flows:
+        alpha, beta = flows["alpha"], flows["beta"]
+
+        async def seen() -> tuple[int, int]:
+            here, there = await alpha.metrics.snapshot(), await beta.metrics.snapshot()
+            return (
+                number(here, "flowcore.link.io", "beta", "out"),
+                number(there, "flowcore.link.io", "alpha", "in"),
+            )
+
+        out, into = await seen()
+        size = 2_000_000
+        assert (await alpha.call("of-beta.echo", {"text": "x" * size})).text == "x" * size
+        more = await seen()
+        for grown in (more[0] - out, more[1] - into):
+            assert size <= grown <= 1.05 * size
+        rtt = (await alpha.metrics.snapshot()).value("flowcore.link.rtt", "beta")
+        assert isinstance(rtt, float)
+        (member,) = [one for one in alpha.status()["swarm"]["members"] if one["name"] == "beta"]
+        assert 0 < rtt < 10
+        assert member["rtt"] is not None
+
+        # a lane that is full: what it does not take is counted, and the others have room
+        lane = Lane.GOSSIP.name.lower()
+        refused = posted = 0
+        while not refused:
+            refused += not alpha.swarm.overlay.post("beta", "nobody", b"x" * 60_000, Lane.GOSSIP)
+            posted += 1
+            assert posted < 100_000
+        full = await alpha.metrics.snapshot()
+        assert number(full, "flowcore.link.lane.dropped", "beta", lane) == refused
+        assert number(full, "flowcore.link.lane.dropped", "beta", "requests") == 0
+        assert (await alpha.call("of-beta.echo", {"text": "y"})).text == "y"
