@@ -23,6 +23,7 @@ FAMILIES = (
     "badinput",
     "edge",
     "telemetry",
+    "dashboard",
     "overload",
     "limits",
     "directory",
