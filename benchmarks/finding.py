@@ -23,7 +23,7 @@ import trio
 from benchmarks.report import Figure
 from benchmarks.waiting import Waiting, waiting
 from flowcore import Flow, open_flow
-from flowcore.cli.serve import settle_garbage
+from flowcore.cli.serve import calculate_alone, settle_garbage
 from flowcore.native import tool
 from flowcore.routing import ROUTES
 from flowcore.state import PatternLine
@@ -72,6 +72,7 @@ def box(language: Language) -> Any:
 
 def run() -> list[Figure]:
     """All figures."""
+    calculate_alone()
     with tempfile.TemporaryDirectory() as folder:
         figures = trio.run(_measure, folder)
     return figures + trio.run(_spared)
@@ -85,6 +86,7 @@ def setup() -> dict[str, str]:
         "router": "by its defaults, but that one may give any number of lessons",
         "texts": "9 words each, 4 of the tool's own 12; 8,000 words in all",
         "state": "single over sqlite, synchronous",
+        "linear algebra": "on one thread, as `flowserve` has it",
         "garbage": "what the start has made is looked through no more, as `flowserve` has it",
         "event loop held": "how late a task is that sleeps a millisecond each time, less what threads"
         " waited for a processor meanwhile",

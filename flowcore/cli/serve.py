@@ -48,6 +48,7 @@ class Node:
 
     async def run(self) -> None:
         """Serve until TERM or INT; raises what keeps the node from starting or running."""
+        calculate_alone()
         with trio.open_signal_receiver(*SIGNALS) as signals:
             async with trio.open_nursery() as nursery:
                 nursery.start_soon(self._listen, signals)
@@ -147,6 +148,21 @@ def say(text: str, out: TextIO | None) -> None:
         pipe_of(out.fileno()).write(f"{text}\n")
     except OSError as error:
         logger.warning("nobody reads what flowserve prints: %s", error.strerror)
+
+
+def calculate_alone() -> None:
+    """Have numpy's linear algebra use one thread, unless the environment says how many; before it is imported.
+
+    A route multiplies small matrices: to share one takes longer than to do it, longest where the other
+    thread waits for a processor, and of those who share only one has its turn at a time. How many there are
+    can change the last bit of a product, too, and gates of all nodes are to be the same. Agents that are
+    processes of their own do not get this variable.
+    """
+    if not any(name in os.environ for name in _BLAS_THREADS):
+        os.environ[_BLAS_THREADS[0]] = "1"
+
+
+_BLAS_THREADS = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "GOTO_NUM_THREADS")
 
 
 def settle_garbage() -> None:

@@ -18,7 +18,7 @@ not next to zero for.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -164,7 +164,8 @@ class Network:
         if but is not None:
             open_to = open_to + but[:used]
         if also or anyway >= 0:
-            open_to = open_to.copy() if open_to is logits else open_to
+            if open_to is logits:
+                open_to = logits.copy()
             for place in also:
                 if open_to[place] > -np.inf:
                     open_to[place] = np.inf
@@ -172,7 +173,10 @@ class Network:
                 open_to[anyway] = np.inf
         least = -np.inf
         if used > self._shortlist:
-            least = float(np.partition(open_to, -self._shortlist)[-self._shortlist])
+            at = used - self._shortlist
+            parted = open_to.copy()
+            parted.partition(at)
+            least = float(parted[at])
         if least > -np.inf:
             places = (open_to >= least).nonzero()[0][: self._shortlist]
         else:
@@ -208,11 +212,14 @@ class Network:
         together += weights
         self._together[places] = together
 
-    def move_words(self, places: Places, by: Floats, cells: Cells) -> None:
-        """Add to U: numbers for some experts, times the features of a text."""
-        where = (cells.starts[:, np.newaxis] + places).reshape(-1)
-        more = (cells.values[:, np.newaxis] * by).reshape(-1)
-        np.add.at(self.words.reshape(-1), where, more)  # two features may share a cell
+    def move_words(self, moves: Iterable[tuple[Places, Floats, Cells]]) -> None:
+        """Add to U, for each move: numbers for some experts, times the features of a text."""
+        where, more = [], []
+        for places, by, cells in moves:
+            where.append((cells.starts[:, np.newaxis] + places).reshape(-1))
+            more.append((cells.values[:, np.newaxis] * by).reshape(-1))
+        if where:  # two features may share a cell
+            np.add.at(self.words.reshape(-1), np.concatenate(where), np.concatenate(more))
 
     def worded(self, rows: int) -> Iterator[tuple[int, Places, Floats]]:
         """The rows of U that are not all zeros: which, where they are not, and what they are."""

@@ -10,6 +10,8 @@ S the slopes and x[j] the vector of example j: one product of two small matrices
 
 from __future__ import annotations
 
+from bisect import bisect_left
+
 import numpy as np
 import numpy.typing as npt
 
@@ -51,18 +53,20 @@ class Step:
         moving = (np.abs(slopes) > _STILL).nonzero()[0]
         rows, slopes = np.concatenate(self._places).take(moving), slopes.take(moving)
         self._moving = rows, slopes
-        lengths = np.fromiter(map(len, self._slopes), np.int64, len(self._slopes))
-        self._ends = moving.searchsorted(lengths.cumsum()).tolist()
         count = len(self._given)
         found: dict[int, int] = {}
-        cells, at, every = [], 0, rows.tolist()
-        for number, end in enumerate(self._ends):
+        cells, every, which = [], rows.tolist(), moving.tolist()
+        at = start = 0
+        for number, of_one in enumerate(self._slopes):
+            start += len(of_one)
+            end = bisect_left(which, start, at)
             cells += [found.setdefault(row, len(found)) * count + number for row in every[at:end]]
+            self._ends.append(end)
             at = end
         self.slopes = np.zeros((len(found), count), np.float32)
         self.slopes.reshape(-1)[cells] = slopes
         self._vectors = np.concatenate(self._given).reshape(count, -1)
-        return np.fromiter(found, np.int64, len(found))
+        return np.array([*found], np.int64)
 
     def gradients(self) -> Floats:
         """G: shape (n, dimensions)."""
@@ -82,8 +86,8 @@ class Step:
         by = rates.take(rows)
         by *= slopes
         by *= np.float32(-rate)
-        at = 0
-        for cells, end in zip(self._cells, self._ends, strict=True):
-            if end > at:
-                network.move_words(rows[at:end], by[at:end], cells)
-            at = end
+        network.move_words(
+            (rows[at:end], by[at:end], cells)
+            for cells, at, end in zip(self._cells, [0, *self._ends], self._ends, strict=False)
+            if end > at
+        )
