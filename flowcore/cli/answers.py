@@ -127,6 +127,29 @@ class SwarmCounts(msgspec.Struct):
     members: list[MemberLine]
 
 
+class DriftCounts(msgspec.Struct):
+    """What is asked against what was learned from."""
+
+    value: float | None
+    threshold: float
+    exceeded: bool
+
+
+class LearningCounts(msgspec.Struct):
+    """What a router has learned from."""
+
+    lessons: int
+    retrained: int
+
+
+class RouterCounts(msgspec.Struct):
+    """A router."""
+
+    experts: int
+    drift: DriftCounts
+    learning: LearningCounts
+
+
 class StatusAnswer(msgspec.Struct):
     """What flowctl shows of `GET /status`."""
 
@@ -141,6 +164,7 @@ class StatusAnswer(msgspec.Struct):
     collisions: list[str]
     state: StateCounts | None = None
     swarm: SwarmCounts | None = None
+    router: RouterCounts | None = None
 
 
 class Offers(msgspec.Struct):

@@ -33,6 +33,7 @@ from flowcore.cli.answers import (
     CallAnswer,
     KeptTaskLine,
     RequestLine,
+    RouterCounts,
     StateCounts,
     StatusAnswer,
     Steered,
@@ -188,6 +189,8 @@ def _show_status(status: StatusAnswer) -> None:
     )
     if status.state is not None:
         print(_state_line(status.state))
+    if status.router is not None:
+        print(_router_line(status.router))
     if status.swarm is not None:
         print(_swarm_line(status.swarm))
     print()
@@ -211,6 +214,16 @@ def _state_line(state: StateCounts) -> str:
         f"state: at {state.position}, {state.patterns} patterns ({state.bytes} bytes),"
         f" {state.feedback} lessons{kept}{trouble}{accused}"
     )
+
+
+def _router_line(router: RouterCounts) -> str:
+    drift, learned = router.drift, router.learning
+    apart = "too little to tell of drift"
+    if drift.value is not None:
+        word = "more than" if drift.exceeded else "of"
+        apart = f"drift {drift.value:g}, {word} {drift.threshold:g}"
+    times = "" if not learned.retrained else f", trained anew {learned.retrained} times"
+    return f"router: {router.experts} experts, {learned.lessons} lessons{times}; {apart}"
 
 
 def _swarm_line(swarm: SwarmCounts) -> str:

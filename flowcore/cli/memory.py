@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import itertools
 import json
 import pathlib
 import sys
-from collections.abc import Generator, Iterable, Iterator
+from collections.abc import Generator, Iterator
 from typing import Any, TextIO
 
 import msgspec
 
-from flowcore.cli.node_client import NodeClient, Refused
+from flowcore.cli.memory_import import Taken, take_in
+from flowcore.cli.node_client import NodeClient
 from flowcore.cli.routing import called
 from flowcore.cli.tables import table
-
-ROUTES = "flow.routes"
-PAGE = 200
-"""Lines that are sent at once."""
 
 
 class Exported(msgspec.Struct):
@@ -27,12 +23,6 @@ class Exported(msgspec.Struct):
 
     patterns: list[dict[str, Any]]
     cursor: str | None
-
-
-class Taken(msgspec.Struct):
-    """The answer of `POST /memory/import`, `POST /memory/reembed` and `POST /memory/retrain`."""
-
-    count: int
 
 
 def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
@@ -173,52 +163,6 @@ def _written(path: pathlib.Path | None) -> Generator[TextIO]:
         beside.unlink(missing_ok=True)
 
 
-def _import(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
-    count = 0
-    lessons = False
-    name = str(options.file or "standard input")
-    with _read(options.file) as file:
-        lines = _parsed(file, name)
-        while page := list(itertools.islice(lines, PAGE)):
-            body = {"patterns": [one for _, one in page]}
-            try:
-                count += node.post("/memory/import", body, Taken)[1].count
-            except Refused as error:
-                text = f"{name}, lines {page[0][0]} to {page[-1][0]}: {error} ({count} are in)"
-                raise Refused(error.status, {**error.error, "message": text}) from None
-            lessons = lessons or any(one.get("namespace") == ROUTES for _, one in page)
-    if not lessons:
-        return {"count": count}, f"{count} patterns taken in"
-    node.post("/memory/retrain", {}, Taken)
-    return {"count": count}, f"{count} patterns taken in; the gate is being trained anew on them"
-
-
-@contextlib.contextmanager
-def _read(path: pathlib.Path | None) -> Generator[TextIO]:
-    if path is None:
-        yield sys.stdin
-        return
-    try:
-        with path.open(encoding="utf-8") as file:
-            yield file
-    except (OSError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} cannot be read: {error}") from None
-
-
-def _parsed(lines: Iterable[str], name: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    """(number, object) of each line that is not empty."""
-    for number, line in enumerate(lines, start=1):
-        if not line.strip():
-            continue
-        try:
-            one = json.loads(line)
-        except (ValueError, RecursionError) as error:
-            raise ValueError(f"{name}:{number}: expected a JSON object: {error}") from None
-        if not isinstance(one, dict):
-            raise ValueError(f"{name}:{number}: expected a JSON object")
-        yield number, one
-
-
 def _reembed(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
     del options
     answer, done = node.post("/memory/reembed", {}, Taken)
@@ -237,7 +181,7 @@ _ACTIONS = {
     "get": _get,
     "delete": _delete,
     "export": _export,
-    "import": _import,
+    "import": take_in,
     "reembed": _reembed,
     "retrain": _retrain,
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pathlib
+import re
 import time
 from collections.abc import Generator
 
@@ -100,15 +101,38 @@ def test_patterns_go_out_to_a_file_and_in_again(node: Node, tmp_path: pathlib.Pa
         node.ctl("memory", "delete", f"b{number}", "-n", "harbour")
     assert node.ctl("memory", "import", str(path)).stdout == "5 patterns taken in\n"
     assert "b3" in node.ctl("memory", "search", "boat 3", "-n", "harbour", "-k", "1").stdout
-    path.write_text(path.read_text() + "\nno json\n")
-    done = node.ctl("memory", "import", str(path))
-    assert done.returncode == 2
-    assert "out.jsonl:7: expected a JSON object" in done.stderr
-    path.write_text('{"namespace": "harbour", "text": ""}\n')
-    done = node.ctl("memory", "import", str(path))
-    assert done.returncode == 1
-    assert "lines 1 to 1: patterns[0]: expected a text" in done.stderr
     assert node.ctl("memory", "reembed").stdout == "0 patterns embedded anew\n"
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said", "code"),
+    [
+        (b"no json", "expected a JSON object: Expecting value at character 0", 2),
+        (b"\xff\xfe", "expected a JSON object in UTF-8: invalid start byte at byte 0", 2),
+        (b'{"text": "a", "time": 1e999}', "expected a JSON object of finite numbers, not 1e999", 2),
+        (b'{"namespace": "in", "text": ""}', "expected a text that says something", 1),
+        (b'{"namespace": "in", "text": 5}', "expected a JSON object: Expected `str`, got `int`", 1),
+        (b'{"namespace": "in", "text": "a", "reward": 7}', "reward is 7.0, expected 0 to 1", 1),
+    ],
+)
+def test_a_line_that_is_wrong_is_named_and_those_before_it_are_in(
+    node: Node, tmp_path: pathlib.Path, wrong: bytes, said: str, code: int
+) -> None:
+    path, space = tmp_path / "in.jsonl", f"in-{tmp_path.name}"
+    right = [
+        json.dumps({"namespace": space, "key": str(number), "text": "right"}).encode()
+        for number in range(9)
+    ]
+    path.write_bytes(b"\n".join([*right[:5], b"", wrong, *right[5:]]))
+    done = node.ctl("memory", "import", str(path))
+    assert done.returncode == code
+    assert f"in.jsonl:7: {said}" in done.stderr
+    assert "(5 are in)" in done.stderr
+    assert "patterns[" not in done.stderr
+    kept = [
+        json.loads(line) for line in node.ctl("memory", "export", "-n", space).stdout.splitlines()
+    ]
+    assert sorted(one["key"] for one in kept) == ["0", "1", "2", "3", "4"]
 
 
 def test_lessons_that_come_in_are_trained_on(node: Node, tmp_path: pathlib.Path) -> None:
@@ -124,6 +148,8 @@ def test_lessons_that_come_in_are_trained_on(node: Node, tmp_path: pathlib.Path)
     deadline = time.monotonic() + 60
     while node.ctl_json("status")["router"]["learning"]["retrained"] == retrained:
         assert time.monotonic() < deadline
+    shown = node.ctl("status").stdout
+    assert re.search(r"\nrouter: \d+ experts, \d+ lessons, trained anew \d+ times; ", shown)
     assert node.ctl_json("route", "uncle Bob 30")["experts"][0]["name"] == "notes.read"
 
 
