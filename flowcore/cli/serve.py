@@ -153,10 +153,10 @@ def say(text: str, out: TextIO | None) -> None:
 def calculate_alone() -> None:
     """Have numpy's linear algebra use one thread, unless the environment says how many.
 
-    To be called before numpy is imported. A route multiplies small matrices: to share one takes longer than to do it, longest where the other
-    thread waits for a processor, and of those who share only one has its turn at a time. How many there are
-    can change the last bit of a product, too, and gates of all nodes are to be the same. Agents that are
-    processes of their own do not get this variable.
+    To be called before numpy is imported. A route multiplies small matrices: to share one takes longer than
+    to do it, longest where the other thread waits for a processor, and of those who share only one has its
+    turn at a time. How many there are can change the last bit of a product, too, and gates of all nodes are
+    to be the same. Agents that are processes of their own do not get this variable.
     """
     if not any(name in os.environ for name in _BLAS_THREADS):
         os.environ[_BLAS_THREADS[0]] = "1"
