@@ -5,21 +5,21 @@ from __future__ import annotations
 import contextlib
 import logging
 import pathlib
-from collections.abc import AsyncGenerator, Iterator
-from contextlib import asynccontextmanager
-from typing import Any
+from collections.abc import Iterator
+from contextlib import AbstractAsyncContextManager
 
-import attrs
 import pytest
 import trio
 
 from flowcore import Flow, open_flow
 from flowcore.config import ConfigError
-from flowcore.errors import OutcomeUnknown, Overloaded, StateUnavailable
+from flowcore.errors import StateUnavailable
+from support import whole_nodes
 from support.linked import certificates
-from support.node import BIN
+from support.whole_nodes import Nodes, config, ctl, keep
 
 NAMES = ("alpha", "beta", "gamma")
+CONSENSUS = {"type": "raft", "voters": [*NAMES], "election": "1s", "heartbeat": "100ms"}
 
 
 @pytest.fixture(autouse=True)
@@ -29,82 +29,8 @@ def _quiet() -> Iterator[None]:
     logging.disable(logging.NOTSET)
 
 
-def config(name: str, folder: pathlib.Path, seeds: list[str]) -> dict[str, Any]:
-    certs = certificates()
-    return {
-        "node": {"name": name, "data_dir": str(folder / name)},
-        "swarm": {
-            "bind": "127.0.0.1:0",
-            "seeds": seeds,
-            "tls": {
-                "cert": str(certs / f"{name}.pem"),
-                "key": str(certs / f"{name}.key"),
-                "ca": str(certs / "ca.pem"),
-            },
-            "membership": {"type": "swim", "profile": "local"},
-        },
-        "consensus": {
-            "type": "raft",
-            "voters": list(NAMES) if name in NAMES else [],  # who is to join has none
-            "election": "1s",
-            "heartbeat": "100ms",
-        },
-        "router": {},
-        "edge": {"api": {"type": "api", "bind": "127.0.0.1:0"}},
-    }
-
-
-@attrs.define(eq=False)
-class Nodes:
-    """Some nodes, each in a task of its own, so that one can end while the others go on."""
-
-    folder: pathlib.Path
-    nursery: trio.Nursery
-    flows: dict[str, Flow] = attrs.field(factory=dict)
-    _ends: dict[str, tuple[trio.Event, trio.Event]] = attrs.field(factory=dict)
-
-    async def start(self, name: str) -> Flow:
-        """Start a node, or start it again."""
-        await self.nursery.start(self._live, name)
-        return self.flows[name]
-
-    async def _live(self, name: str, *, task_status: trio.TaskStatus[None]) -> None:
-        end, ended = self._ends[name] = trio.Event(), trio.Event()
-        seeds = [flow.swarm.address for one, flow in self.flows.items() if one != name]
-        async with open_flow(config(name, self.folder, seeds)) as flow:
-            self.flows[name] = flow
-            task_status.started()
-            await end.wait()
-            del self.flows[name]
-        ended.set()
-
-    async def end(self, name: str) -> None:
-        """End a node, and wait until it has."""
-        end, ended = self._ends[name]
-        end.set()
-        await ended.wait()
-
-
-@asynccontextmanager
-async def nodes(folder: pathlib.Path) -> AsyncGenerator[Nodes]:
-    async with trio.open_nursery() as nursery:
-        made = Nodes(folder, nursery)
-        for name in NAMES:
-            await made.start(name)
-        yield made
-        for name in tuple(made.flows):
-            await made.end(name)
-
-
-async def keep(flow: Flow, key: str, text: str) -> None:
-    """Put something into memory, again and again until it is acknowledged."""
-    with trio.fail_after(30):
-        while True:
-            try:
-                await flow.memory.put("shared", text, key=key)
-                return
-            except (StateUnavailable, OutcomeUnknown, Overloaded) as error:
-                await trio.sleep(error.retry_after or 0.05)
+def nodes(folder: pathlib.Path) -> AbstractAsyncContextManager[Nodes]:
+    return whole_nodes.nodes(folder, NAMES, certificates(), CONSENSUS)
 
 
 async def test_what_one_node_keeps_every_node_has_also_when_one_is_lost(
@@ -149,15 +75,6 @@ async def test_what_one_node_keeps_every_node_has_also_when_one_is_lost(
         assert "\n(stale: " in said
 
 
-async def ctl(flow: Flow, *words: str) -> str:
-    """What flowctl says, asking a node; it must have done it."""
-    url = flow.endpoints["api"][0]
-    done = await trio.run_process(
-        [str(BIN / "flowctl"), "--url", url, *words], capture_stdout=True, capture_stderr=True
-    )
-    return done.stdout.decode()
-
-
 async def test_a_fourth_node_joins_and_replaces_one_without_a_stop(tmp_path: pathlib.Path) -> None:
     """While somebody writes all the time; what was acknowledged is at the three that are left."""
     written: list[str] = []
@@ -175,7 +92,7 @@ async def test_a_fourth_node_joins_and_replaces_one_without_a_stop(tmp_path: pat
     async with nodes(tmp_path) as made, trio.open_nursery() as nursery:
         scope = trio.CancelScope()
         nursery.start_soon(write, made.flows["beta"], scope)
-        await made.start("delta")
+        await made.start("delta", voters=[])  # who is to join has none
         await ctl(made.flows["alpha"], "members", "add", "delta")
         before = len(written)
         said = await ctl(
@@ -207,7 +124,7 @@ async def test_a_fourth_node_joins_and_replaces_one_without_a_stop(tmp_path: pat
 async def test_voters_without_a_swarm_are_refused_before_anything_opens(
     tmp_path: pathlib.Path,
 ) -> None:
-    wrong = config("alpha", tmp_path, [])
+    wrong = config("alpha", tmp_path, [], certificates(), CONSENSUS)
     del wrong["swarm"]
     with pytest.raises(ConfigError, match=r"consensus: .*needs a \[swarm\]"):
         async with open_flow(wrong):
