@@ -12,10 +12,11 @@ import os
 import threading
 import weakref
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
+from functools import partial
 from queue import SimpleQueue
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import trio
 
@@ -64,9 +65,17 @@ class FileThread:
     async def run(self, work: Callable[[], T]) -> T:
         """What `work` gives or raises, after all that was asked for before. Not cancelled once begun."""
         await trio.lowlevel.checkpoint_if_cancelled()
+        return await self.begin(work)()
+
+    def begin(self, work: Callable[[], T]) -> Callable[[], Awaitable[T]]:
+        """As `run`, begun when this returns; what it gives is to be called and awaited once, if at all."""
         job = _Job(work, told=True)
         self._under_way.append(job)
         self._put(job)
+        return partial(self._done, job)
+
+    async def _done(self, job: _Job) -> Any:
+        """What came of it, once it is done."""
         with trio.CancelScope(shield=True):
             while not job.done:
                 if self._watched:
@@ -78,7 +87,7 @@ class FileThread:
         if job.error is not None:
             error, job.error = job.error, None  # else it would hold itself by its traceback
             raise error
-        return cast(T, job.value)
+        return job.value
 
     async def _watch(self) -> None:
         """Wait until something is done."""

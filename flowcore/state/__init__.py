@@ -45,10 +45,12 @@ from flowcore.state.exchange import PatternLine, line_of, pattern_of
 from flowcore.state.files import FILE as STATE_FILE
 from flowcore.state.interfaces import (
     Ahead,
+    BeginsAppends,
     ChecksCommands,
     Committed,
     Consensus,
     Describes,
+    HandsOver,
     Installed,
     KnowsMembers,
     LogEntry,
@@ -120,6 +122,7 @@ __all__ = [
     "About",
     "AcquireLease",
     "Ahead",
+    "BeginsAppends",
     "CancelTask",
     "Changes",
     "ChecksCommands",
@@ -137,6 +140,7 @@ __all__ = [
     "Entry",
     "Feedback",
     "GiveFeedback",
+    "HandsOver",
     "HasSeals",
     "HolderLost",
     "Installed",

@@ -6,7 +6,7 @@ at a position never changes and is the same on every node.
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, TypeAlias, runtime_checkable
 
@@ -107,6 +107,18 @@ class Storage(Protocol):
         ...
 
 
+@runtime_checkable
+class BeginsAppends(Protocol):
+    """A storage that begins to write without a turn of the scheduler."""
+
+    def begin_append(
+        self, entries: Sequence[LogEntry], *, hard_state: bytes | None = None
+    ) -> Callable[[], Awaitable[None]]:
+        """As `append`, begun when this returns: nobody waits for it and learns its errors but by the call of
+        what it gives, once."""
+        ...
+
+
 class Committed(Struct, frozen=True, gc=False):
     """An entry that will never change."""
 
@@ -128,6 +140,16 @@ SnapshotSource: TypeAlias = Callable[
     [], AbstractAsyncContextManager[tuple[int, AsyncGenerator[bytes]]]
 ]
 """Opens a snapshot of the state as it is now: its position, and its pieces."""
+
+
+@runtime_checkable
+class HandsOver(Protocol):
+    """An engine that lets who follows it take what is committed at once, a turn of the scheduler sooner."""
+
+    def hand_to(self, take: Callable[[Sequence[Committed]], bool]) -> None:
+        """Whenever who follows `committed` waits for more, offer it to `take` first: what that takes, with
+        True, does not come there any more. It is quick, and raises nothing; there is one who follows."""
+        ...
 
 
 @runtime_checkable

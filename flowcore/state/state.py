@@ -14,7 +14,7 @@ from contextlib import aclosing, asynccontextmanager
 from copy import copy
 from functools import partial
 from time import perf_counter
-from typing import Any, TypeVar
+from typing import Any, TypeAlias, TypeVar
 
 import attrs
 import trio
@@ -45,6 +45,7 @@ from flowcore.state.interfaces import (
     ChecksCommands,
     Committed,
     Consensus,
+    HandsOver,
     Installed,
     TakesSnapshots,
 )
@@ -78,6 +79,8 @@ _TIDY = 1.0
 
 
 WorkWatcher = Callable[[Command | None], None]
+_Done: TypeAlias = tuple[list[Applied], dict[str, dict[str, int]] | None, int]
+"""What became of a batch; how much work is kept then, where that may have changed; how many rows have."""
 
 
 def of_work(command: Command) -> bool:
@@ -121,6 +124,8 @@ class State(Readable):
         self._seconds = 0.0
         self._trouble = self._damage = ""
         self._opening = trio.Event()
+        self._target = 0
+        """How far it is to be before it is open."""
         self._due_to_keep = trio.Event()
         self._rows = 0
         self._closed = self._limited = False
@@ -221,10 +226,10 @@ class State(Readable):
         """Apply what is committed, as long as it is not cancelled; `ready` when all that was is."""
         if isinstance(self._consensus, TakesSnapshots):
             self._consensus.snapshots_from(self.open_snapshot)
-        target = await self._target()
-        self._opening = ready
-        if self._position >= target:
-            ready.set()
+        if isinstance(self._consensus, HandsOver):
+            self._consensus.hand_to(self._take)
+        self._target, self._opening = await self._found_target(), ready
+        self._came()
         try:
             async with aclosing(self._consensus.committed(self._position)) as stream:
                 async for batch in stream:
@@ -232,18 +237,19 @@ class State(Readable):
                         await self._install(batch)
                     else:
                         await self._apply(batch)
-                    if self._position >= target:
-                        ready.set()
-                    if (
-                        self._rows > _ROWS
-                        or self._position - self._durable >= self._settings.compact_after
-                    ):
-                        self._due_to_keep.set()
+                    self._came()
         finally:
             self._closed = True
             self._lose("the state was closed while it was on its way")
 
-    async def _target(self) -> int:
+    def _came(self) -> None:
+        """More is applied: who waits for the state to be open may be told, what is applied may be kept."""
+        if self._position >= self._target:
+            self._opening.set()
+        if self._rows > _ROWS or self._position - self._durable >= self._settings.compact_after:
+            self._due_to_keep.set()
+
+    async def _found_target(self) -> int:
         """How far to apply before it is ready: where the others are, or, without them, where it is."""
         try:
             return await self._consensus.read_barrier()
@@ -251,15 +257,36 @@ class State(Readable):
             _logger.warning("the state is as it was left, and may be stale: %s", error)
             return self._position
 
+    def _take(self, batch: Sequence[Committed]) -> bool:
+        """Apply a batch here and now, where it is light, the thread has nothing to do, and no reader waits.
+
+        False: it was not, and nothing has happened.
+        """
+        if self._stuck or not (self._file.shared and self._thread.idle):
+            return False
+        if not self._light.may_be(batch, self._machine.tables):
+            return False
+        began = perf_counter()
+        try:
+            done = self._applied(batch)
+        except Exception:  # whoever applies it in the thread meets it again, and says so
+            _logger.debug("what could not be applied at once goes to the thread", exc_info=True)
+            return False
+        self._light.took(perf_counter() - began)
+        self._note(done, began)
+        self._came()
+        return True
+
     async def _apply(self, batch: Sequence[Committed]) -> None:
+        if self._take(batch):
+            await (
+                trio.lowlevel.checkpoint()
+            )  # as much may be committed already: others come in between
+            return
         while True:
             began = perf_counter()
-            at_once = self._at_once(batch)
             try:
-                if at_once:
-                    applied, work, rows = self._applied(batch)
-                else:
-                    applied, work, rows = await self._write(partial(self._applied, batch))
+                done = await self._write(partial(self._applied, batch))
             except sqlite3.Error as error:
                 if not is_full(error):
                     raise StorageFailed(f"the state cannot be written: {error}") from error
@@ -267,30 +294,22 @@ class State(Readable):
                 await trio.sleep(_RETRY)
             else:
                 break
+        self._note(done, began)
+
+    def _note(self, done: _Done, began: float) -> None:
+        """A batch is applied: whoever waits for it is told."""
+        applied, work, rows = done
         self._trouble = self._stuck = ""
-        took = perf_counter() - began
-        self._seconds += took
+        self._seconds += perf_counter() - began
         self._batches += 1
         self._rows += rows
         self._work = self._work if work is None else work
         for one in applied:
             self._tell(one)
         self._moved()
-        if at_once:
-            self._light.took(took)
-            await (
-                trio.lowlevel.checkpoint()
-            )  # as much may be committed already: others come in between
 
-    def _at_once(self, batch: Sequence[Committed]) -> bool:
-        """Whether a batch is applied without the thread, which must have nothing to do, nor a reader wait."""
-        free = self._file.shared and self._thread.idle
-        return free and self._light.may_be(batch, self._machine.tables)
-
-    def _applied(
-        self, batch: Sequence[Committed]
-    ) -> tuple[list[Applied], dict[str, dict[str, int]] | None, int]:
-        """Apply a batch; how much work is kept then, where that may have changed; how many rows have."""
+    def _applied(self, batch: Sequence[Committed]) -> _Done:
+        """Apply a batch."""
         before = self._file.writer.total_changes
         applied = self._machine.apply(batch)
         rows = self._file.writer.total_changes - before

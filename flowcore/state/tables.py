@@ -168,6 +168,8 @@ class Tables:
 
     def count(self, name: str, patterns: int, size: int) -> None:
         """So many patterns and bytes have come to a namespace, or gone from it."""
+        if not (patterns or size):
+            return
         before, held = self.space(name)
         after = before + patterns
         self._spaces[name] = (after, held + size)

@@ -134,6 +134,10 @@ class Single:
         check_applied(after, self._tail.last)
         return self._tail.follow(after)
 
+    def hand_to(self, take: Callable[[Sequence[Committed]], bool]) -> None:
+        """As `HandsOver.hand_to`."""
+        self._tail.hand_to(take)
+
     async def entries(self, first: int, most: int) -> Sequence[Shown]:
         """As `ShowsLog.entries`."""
         last = min(self._tail.last, first + most - 1)

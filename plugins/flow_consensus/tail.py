@@ -39,6 +39,11 @@ class Tail:
         self._entries: deque[Committed] = deque()
         self._held = 0
         self._moved = trio.Event()
+        self._more = trio.Event()
+        """Set when there is something for who follows."""
+        self._after: int | None = None
+        """After which position who follows waits for more; None while nobody does."""
+        self._take: Callable[[Sequence[Committed]], bool] | None = None
 
     def add(self, entries: Iterable[Committed]) -> None:
         """These are committed; each follows the one before. Whoever waits must be told by `tell`."""
@@ -66,8 +71,23 @@ class Tail:
 
     def tell(self) -> None:
         """Something has changed that somebody may wait for."""
+        if self._after is not None and self.last > self._after:
+            self._hand_over(self._after)
         self._moved.set()
         self._moved = trio.Event()
+
+    def hand_to(self, take: Callable[[Sequence[Committed]], bool]) -> None:
+        """As `HandsOver.hand_to`."""
+        self._take = take
+
+    def _hand_over(self, after: int) -> None:
+        """Have who follows take what there is at once, or wake it."""
+        batch = None if self._take is None else self.after(after)
+        if batch and self._take is not None and self._take(batch):
+            self._after = batch[-1].position
+            if self._after == self.last:
+                return
+        self._more.set()
 
     async def wait(self) -> None:
         """Wait until the next `tell`."""
@@ -88,10 +108,20 @@ class Tail:
                 yield Installed(position=held.position, chunks=storage.read_snapshot())
                 after = held.position
             elif after >= self.last:
-                await self.wait()
+                after = await self._wait_for_more(after)
             elif batch := await self._batch(after):
                 yield batch
                 after = batch[-1].position
+
+    async def _wait_for_more(self, after: int) -> int:
+        """Wait until there is something after a position; up to where it was taken meanwhile."""
+        self._after, self._more = after, trio.Event()
+        try:
+            await self._more.wait()
+            assert self._after is not None
+            return self._after
+        finally:
+            self._after = None
 
     async def _batch(self, after: int) -> Sequence[Committed]:
         kept = self.after(after)

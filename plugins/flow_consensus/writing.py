@@ -10,7 +10,7 @@ import trio
 
 from flow_consensus.effects import Write
 from flowcore.errors import StorageError, StorageFull
-from flowcore.state import Storage
+from flowcore.state import BeginsAppends, Storage
 
 _logger = logging.getLogger(__name__)
 
@@ -27,7 +27,10 @@ class Writer(ABC):
         self._reset = reset
         """Told once the log was let go of for a snapshot."""
         self._wake = trio.Event()
+        self._begin = storage.begin_append if isinstance(storage, BeginsAppends) else None
         self._write: Write | None = None
+        self._begun: Callable[[], Awaitable[None]] | None = None
+        """Tells when what that one appends is written, where it is begun already."""
         self.trouble = ""
         """Why nothing can be written just now."""
 
@@ -50,6 +53,8 @@ class Writer(ABC):
     def put(self, write: Write) -> None:
         """The next write; the one before is durable."""
         self._write = write
+        if self._begin is not None and write.reset is None and _appends(write):
+            self._begun = self._begin(write.entries, hard_state=write.hard_state)
         self._wake.set()
 
     async def run(self) -> None:
@@ -70,20 +75,27 @@ class Writer(ABC):
             position, term = write.reset
             await self._with_room(lambda: storage.reset(position, term))
             self._reset(position)
-        if write.entries or write.hard_state is not None:
+        if _appends(write):
             entries, hard_state = write.entries, write.hard_state
-            await self._with_room(lambda: storage.append(entries, hard_state=hard_state))
+            begun, self._begun = self._begun, None
+            await self._with_room(lambda: storage.append(entries, hard_state=hard_state), begun)
         self.written(write.number)
         if write.compact is not None:  # nobody waits for that
             position = write.compact
             await self._with_room(lambda: storage.compact(position))
 
-    async def _with_room(self, work: Callable[[], Awaitable[None]]) -> None:
-        """Again while there is no room on the disk; nothing is promised meanwhile."""
+    async def _with_room(
+        self,
+        work: Callable[[], Awaitable[None]],
+        begun: Callable[[], Awaitable[None]] | None = None,
+    ) -> None:
+        """Again while there is no room on the disk; nothing is promised meanwhile; `begun` is the first."""
+        now = begun or work
         while True:
             try:
-                await work()
+                await now()
             except StorageFull as error:
+                now = work
                 if not self.trouble:
                     self.trouble = str(error)
                     _logger.error("%s: %s", self._name, error)
@@ -94,3 +106,8 @@ class Writer(ABC):
         if self.trouble:
             self.trouble = ""
             self.roomy()
+
+
+def _appends(write: Write) -> bool:
+    """Whether there is something to append; an engine may only want to let go of what is old."""
+    return bool(write.entries) or write.hard_state is not None

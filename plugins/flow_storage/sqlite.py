@@ -15,7 +15,7 @@ one is used, and what was written with another one, or with none, is written aga
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, AsyncIterable, Callable, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterable, Awaitable, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 from time import perf_counter
@@ -92,11 +92,24 @@ class SqliteStorage:
         return self._file.snapshot
 
     async def append(self, entries: Sequence[LogEntry], *, hard_state: bytes | None = None) -> None:
-        began = perf_counter()
-        await self._write(lambda: self._file.append(entries, hard_state))
+        await self.begin_append(entries, hard_state=hard_state)()
+
+    def begin_append(
+        self, entries: Sequence[LogEntry], *, hard_state: bytes | None = None
+    ) -> Callable[[], Awaitable[None]]:
+        """As `BeginsAppends.begin_append`."""
+        if self._failed:
+            return partial(self._appended, self._refused, len(entries), perf_counter())
+        done = self._thread.begin(lambda: self._file.append(entries, hard_state))
+        return partial(self._appended, done, len(entries), perf_counter())
+
+    async def _appended(
+        self, done: Callable[[], Awaitable[None]], entries: int, began: float
+    ) -> None:
+        await self._told(done)
         took = perf_counter() - began
         self._commits += 1
-        self._entries += len(entries)
+        self._entries += entries
         self._seconds += took
         self._longest = max(self._longest, took)
         if self._file.room.short:
@@ -134,9 +147,16 @@ class SqliteStorage:
 
     async def _write(self, work: Callable[[], T]) -> T:
         if self._failed:
-            raise StorageFailed(self._failed)
+            await self._refused()
+        return await self._told(partial(self._run, work))
+
+    async def _refused(self) -> None:
+        raise StorageFailed(self._failed)
+
+    async def _told(self, done: Callable[[], Awaitable[T]]) -> T:
+        """What comes of a write; of one that fails, all know."""
         try:
-            return await self._run(work)
+            return await done()
         except StorageFailed as error:
             if not self._failed:
                 self._failed = f"nothing is written since the disk failed: {error}"

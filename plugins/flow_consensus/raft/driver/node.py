@@ -10,7 +10,7 @@ batch, one fsync. A leader's appends go out while it writes itself.
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from random import Random
 from typing import Any
 
@@ -137,6 +137,10 @@ class Raft:
         self.engine.applied(after)  # so it is committed
         self.wake()
         return self._tail.follow(after)
+
+    def hand_to(self, take: Callable[[Sequence[Committed]], bool]) -> None:
+        """As `HandsOver.hand_to`."""
+        self._tail.hand_to(take)
 
     async def change_voters(
         self, *, add: Sequence[str] = (), remove: Sequence[str] = (), promote: Sequence[str] = ()
