@@ -27,8 +27,8 @@ from flowcore.state.work import (
     SubmitTask,
 )
 
-_FEW = 4
-"""Entries of a batch."""
+_FEW = 2
+"""Entries of a batch. Where many come, larger ones in the thread cost less."""
 _SMALL = 1024
 """Bytes of each of them."""
 _LONG = 0.005

@@ -53,7 +53,8 @@ class Writer(ABC):
     def put(self, write: Write) -> None:
         """The next write; the one before is durable."""
         self._write = write
-        if self._begin is not None and write.reset is None and _appends(write):
+        if self._begin is not None and write.reset is None and len(write.entries) == 1:
+            # of several the turn has more to do, which the thread of the storage would only hold up
             self._begun = self._begin(write.entries, hard_state=write.hard_state)
         self._wake.set()
 
