@@ -42,7 +42,7 @@ class ExporterSettings:
         help="how many spans, and log lines, may wait for it; more are dropped",
     )
     batch: int = setting(
-        64, validator=v.in_range(1, 512), help="how many of them it is given at a time, at most"
+        512, validator=v.in_range(1, 512), help="how many of them it is given at a time, at most"
     )
     delay: Duration = setting(1.0, help="how long they wait for a batch to fill, at most")
     timeout: Duration = setting(2.0, validator=v.gt(0.0), help="how long a batch may take it")

@@ -6,10 +6,10 @@ Lines are written in a thread: a terminal that does not read holds up this expor
 from __future__ import annotations
 
 import os
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
-from typing import Any, Literal
+from typing import Any, Final, Literal, TypeVar
 
 import attrs
 import msgspec
@@ -20,6 +20,9 @@ from flowcore.config import validators as v
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.telemetry import Exporter, ExportFailed, LogLine, Page, Signal, SpanRecord
 
+T = TypeVar("T")
+_AT_ONCE: Final = 64
+"""Lines that are made without others having their turn."""
 _DESCRIPTORS = {"stdout": 1, "stderr": 2}
 
 
@@ -50,17 +53,22 @@ class Console:
 
     async def send_spans(self, spans: Sequence[SpanRecord]) -> None:
         """Write a line for each span."""
-        await self._write((span_json if self._json else span_text)(one) for one in spans)
+        await self._write(span_json if self._json else span_text, spans)
 
     async def send_logs(self, lines: Sequence[LogLine]) -> None:
         """Write each line."""
-        await self._write((log_json if self._json else log_text)(one) for one in lines)
+        await self._write(log_json if self._json else log_text, lines)
 
     async def send_metrics(self, snapshot: Any) -> None:
         """Nothing: it is not asked to."""
 
-    async def _write(self, lines: Iterable[str]) -> None:
-        data = "".join(f"{line}\n" for line in lines).encode("utf-8", "replace")
+    async def _write(self, line: Callable[[T], str], items: Sequence[T]) -> None:
+        pieces = []
+        for start in range(0, len(items), _AT_ONCE):
+            if start:
+                await trio.lowlevel.checkpoint()
+            pieces += [f"{line(one)}\n" for one in items[start : start + _AT_ONCE]]
+        data = "".join(pieces).encode("utf-8", "replace")
         try:
             # a thread that nobody reads from is left behind, and the next one waits for it
             await trio.to_thread.run_sync(

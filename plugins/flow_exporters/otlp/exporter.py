@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
 from flow_exporters.otlp.messages import Messages
-from flowcore.telemetry import LogLine, Page, Signal, Snapshot, SpanRecord
+from flowcore.telemetry import ExportFailed, LogLine, Page, Signal, Snapshot, SpanRecord
 
-_FEW = 128
-"""Spans or lines that are put into bytes at once: about a millisecond. More are in a thread."""
+_AT_ONCE: Final = 128
+"""Spans or lines that are put into bytes without others having their turn: less than a millisecond."""
+_LARGE: Final = 1 << 20
+"""Bytes after which a request is sent, and the rest is in another: some collectors take 4 MiB at most."""
+
+T = TypeVar("T")
 
 
 class Way(Protocol):
@@ -36,24 +40,43 @@ class Otlp:
 
     async def send_spans(self, spans: Sequence[SpanRecord]) -> None:
         """Send spans."""
-        if len(spans) <= _FEW:
-            body = self._messages.spans(spans)
-        else:
-            body = await trio.to_thread.run_sync(self._messages.spans, spans)
-        await self._bring("traces", body)
+        await self._send("traces", spans, self._messages.of_spans)
 
     async def send_logs(self, lines: Sequence[LogLine]) -> None:
         """Send log lines."""
-        if len(lines) <= _FEW:
-            body = self._messages.logs(lines)
-        else:
-            body = await trio.to_thread.run_sync(self._messages.logs, lines)
-        await self._bring("logs", body)
+        await self._send("logs", lines, self._messages.of_lines)
 
     async def send_metrics(self, snapshot: Snapshot) -> None:
         """Send all metrics."""
         body = await trio.to_thread.run_sync(self._metrics.metrics, snapshot)
         await self._bring("metrics", body)
+
+    async def _send(
+        self, signal: Signal, items: Sequence[T], put: Callable[[Sequence[T]], bytes]
+    ) -> None:
+        """Send these in one request; in several, one after the other, where they are large."""
+        pieces: list[bytes] = []
+        size = first = lost = 0
+        why = ""
+        for start in range(0, len(items), _AT_ONCE):
+            if start:
+                await trio.lowlevel.checkpoint()
+            some = items[start : start + _AT_ONCE]
+            pieces.append(put(some))
+            size += len(pieces[-1])
+            end = start + len(some)
+            if size < _LARGE and end < len(items):
+                continue
+            try:
+                await self._bring(signal, self._messages.request(pieces))
+            except ExportFailed as error:
+                if not first and (error.again or end == len(items)):
+                    raise  # nothing was taken, or all is said
+                lost += end - first if error.lost is None else error.lost
+                why = str(error)
+            pieces, size, first = [], 0, end
+        if lost:
+            raise ExportFailed(why, lost=lost)
 
     async def _bring(self, signal: Signal, body: bytes) -> None:
         await self._way.bring(signal, body)

@@ -44,6 +44,7 @@ _START, _END, _ATTRIBUTES, _LINK = key(7, 1), key(8, 1), key(9, 2), key(13, 2)
 _STATUS, _FLAGS = key(15, 2), key(16, 5)
 _TIMES: Final = struct.Struct("<BQBQ").pack
 _MOST_SORTS: Final = 1024
+_ITEM: Final = key(2, 2)
 
 
 class Messages:
@@ -62,14 +63,18 @@ class Messages:
         version = resource.get("service.version", "")
         self._scope = part(key(1, 2), text(key(1, 2), SCOPE) + text(key(2, 2), version))
 
-    def _request(self, items: Iterable[bytes]) -> bytes:
-        """One resource with one scope: the three signals have it alike."""
-        scope = self._scope + b"".join(part(key(2, 2), item) for item in items)
+    def request(self, items: Iterable[bytes]) -> bytes:
+        """An Export{Trace,Logs,Metrics}ServiceRequest of such items: one resource with one scope."""
+        scope = b"".join((self._scope, *items))
         return part(key(1, 2), self._resource + part(key(2, 2), scope))
 
     def spans(self, spans: Sequence[SpanRecord]) -> bytes:
         """An ExportTraceServiceRequest."""
-        return self._request(map(self._span, spans))
+        return self.request((self.of_spans(spans),))
+
+    def of_spans(self, spans: Sequence[SpanRecord]) -> bytes:
+        """Spans, as they are in a request."""
+        return _items(map(self._span, spans))
 
     def _span(self, span: SpanRecord) -> bytes:
         said = span.attributes
@@ -148,7 +153,11 @@ class Messages:
 
     def logs(self, lines: Sequence[LogLine]) -> bytes:
         """An ExportLogsServiceRequest."""
-        return self._request(map(self._line, lines))
+        return self.request((self.of_lines(lines),))
+
+    def of_lines(self, lines: Sequence[LogLine]) -> bytes:
+        """Log lines, as they are in a request."""
+        return _items(map(self._line, lines))
 
     def _line(self, line: LogLine) -> bytes:
         number, name = severity(line.level)
@@ -173,7 +182,8 @@ class Messages:
             key(2, 1) + fixed(round(snapshot.started * 1e9)),
             key(3, 1) + fixed(round(snapshot.time * 1e9)),
         )
-        return self._request(self._family(one, b"".join(span)) for one in snapshot.families)
+        families = (self._family(one, b"".join(span)) for one in snapshot.families)
+        return self.request((_items(families),))
 
     def _family(self, family: Family, span: bytes) -> bytes:
         metric = family.metric
@@ -211,6 +221,11 @@ class Messages:
                 self._pairs.fields(key(9, 2), attributes),
             )
         )
+
+
+def _items(items: Iterable[bytes]) -> bytes:
+    """ScopeSpans.spans, ScopeLogs.log_records, ScopeMetrics.metrics: all of them are field 2."""
+    return b"".join([part(_ITEM, item) for item in items])
 
 
 def severity(level: int) -> tuple[int, str]:

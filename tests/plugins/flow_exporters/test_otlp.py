@@ -9,6 +9,7 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import msgspec
 import pytest
 import trio
 
@@ -89,7 +90,7 @@ async def test_arguments_and_results_are_told_only_where_that_is_asked_for() -> 
 
 async def test_what_waits_at_the_end_is_still_sent() -> None:
     with collecting() as collector:
-        async with flowing(collector.url, delay="1h", compression="gzip") as flow:
+        async with flowing(collector.url, delay="1h", compression="gzip", batch=64) as flow:
             await called(flow)
         assert len(collector.spans) == 2 * CALLS
         assert max(len(collector.spans) // max(1, collector.requests), 1) <= 64
@@ -177,6 +178,22 @@ async def test_what_a_collector_says_it_did_not_take_is_counted() -> None:
             await called(flow)
         told = flow.telemetry.counts("to")["traces"]
         assert (told.sent, told.dropped) == (2 * CALLS - 3, 3)
+
+
+async def test_a_large_batch_is_sent_in_several_requests_and_each_is_counted() -> None:
+    large = [
+        msgspec.structs.replace(span(n), attributes={"text": "x" * 10_000}) for n in range(400)
+    ]
+    with collecting() as collector:
+        collector.reject = 3
+        async with flowing(collector.url, delay="1h") as flow:
+            (exporting,) = flow.telemetry.exporters.values()
+            exporting.spans.put(large)
+        told = flow.telemetry.counts("to")["traces"]
+        assert len({one.span_id for one in collector.spans}) == len(large)
+        assert 3 <= collector.requests <= 5
+        assert told.dropped == 3 * collector.requests
+        assert told.sent == len(large) - told.dropped
 
 
 async def test_a_slow_collector_is_left_and_does_not_hold_up_the_end(
