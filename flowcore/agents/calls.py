@@ -33,6 +33,9 @@ _WORKER_FAULTS = (
 """Errors that tell against the worker that answered so; others tell of the request."""
 
 
+_SUCCEEDED = Came.SUCCEEDED  # looking it up costs on every call
+
+
 def _work(noted: Noted) -> Work:
     """What is noted of the work on a request whose trace was made meanwhile."""
     assert isinstance(noted.work, Work)
@@ -69,7 +72,7 @@ class Calls:
         came = Came.CANCELLED
         tally = self._tally
         tally.calls += 1
-        above, noted, asked = envelope.span, envelope.noted, now
+        above, noted, waited = envelope.span, envelope.noted, 0.0
         span: Span | None = None
         work: Work | None = None
         live: LiveWorker | None = None
@@ -78,6 +81,7 @@ class Calls:
                 envelope.scope = scope
                 slot = self._pool.take(envelope.affinity, now)
                 if slot is None:
+                    asked = now
                     try:
                         slot = await self._wait(envelope, now)
                     except CallError:
@@ -86,14 +90,17 @@ class Calls:
                     finally:
                         now = trio.current_time()
                     # somebody may have looked meanwhile, and it is recorded since
-                    above, noted = envelope.span, envelope.noted
+                    above, noted, waited = envelope.span, envelope.noted, now - asked
+                    if noted is not None:
+                        noted.waited = waited
                 live = slot.owner
                 live.scopes.add(scope)
                 envelope.began = True
                 envelope.started = start = now
                 if noted is not None:
-                    noted.label, noted.asked, noted.began = live.label, asked, start
-                    if live.traced.passes:
+                    noted.label = label = live.label
+                    noted.began = start
+                    if label.passes:
                         envelope.meta = noted.carried(envelope.meta)
                 elif above is not None:
                     traced = live.traced
@@ -103,7 +110,7 @@ class Calls:
                         envelope.agent,
                         envelope.method,
                         envelope.name,
-                        start - asked,
+                        waited,
                         start,
                     )
                     if type(above) is Trace and above.spans is None and above.done is None:
@@ -142,7 +149,7 @@ class Calls:
                         elif end >= scope.deadline:
                             came = Came.EXPIRED
                     if noted is not None:
-                        if noted.made is not None or came is not Came.SUCCEEDED:
+                        if noted.made is not None or came is not _SUCCEEDED:
                             above, work = noted.trace(), _work(noted)
                         noted.worked = end
                     if above is not None and work is not None:

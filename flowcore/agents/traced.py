@@ -80,6 +80,8 @@ class Doer(msgspec.Struct, frozen=True, eq=False):
 
     traced: Traced
     worker: str
+    passes: bool
+    """Whether it asks somebody else, who is to be told of the trace."""
 
     def work(
         self, agent: str, method: str, name: str, waited: float, start: float, end: float

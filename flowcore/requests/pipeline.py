@@ -37,11 +37,12 @@ from flowcore.requests.schema import SchemaChecks, ToolCheck
 from flowcore.requests.settings import RequestSettings
 from flowcore.requests.tasks import Tasks
 from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
-from flowcore.telemetry import CURRENT, Span, Trace, Tracer, tool_failed
+from flowcore.telemetry import CURRENT, Noted, Span, Trace, Tracer, tool_failed
 
 logger = logging.getLogger(__name__)
 
-_NORMAL = Priority.NORMAL  # looking it up costs on every call
+# looking these up costs on every call
+_NORMAL, _work_for = Priority.NORMAL, CURRENT.set
 
 SWARM = "swarm"
 """The edge by which requests of other nodes come: whoever sent one has reserved its key among all."""
@@ -160,7 +161,7 @@ class Requests:
         entry: Entry | None = None
         tracer, noted = self.tracer, envelope.noted
         if noted is not None:
-            CURRENT.set(noted)
+            _work_for(noted)
         elif tracer is not None:
             if (
                 type(above) is Trace
@@ -175,7 +176,7 @@ class Requests:
             else:
                 span = envelope.span = traced.begin(tracer, envelope, start)
             before = CURRENT.get()
-            CURRENT.set(span)
+            _work_for(span)
         try:
             agent, entry = self._admit(envelope, start)
             try:
@@ -205,36 +206,47 @@ class Requests:
                 )
             if self.listener is not None:
                 self.listener(envelope, reply, entry.ended - entry.accepted)
-            if tracer is not None and envelope.method == "tools/call":
+            failed: bool | None = False
+            if tracer is not None:
                 failed = reply.failed
                 if failed is None:
-                    failed = tool_failed(reply.result)
-                if failed and noted is not None:
-                    above = span = noted.trace()
-                if span is not None and (failed or tracer.content):
-                    span = traced.told(span, above, envelope, reply, failed, start)
-            return reply
+                    failed = envelope.method == "tools/call" and tool_failed(reply.result)
+            if noted is not None:
+                if not failed and noted.made is None:
+                    _work_for(None)  # an edge's task works for nobody else
+                    noted.entry, noted.envelope = entry, None
+                    return reply
+                above = span = noted.trace()
+            if tracer is not None and span is not None and (failed or tracer.content):
+                span = traced.told(span, above, envelope, reply, bool(failed), start)
         except BaseException as error:
             if noted is not None:
                 above = span = noted.trace()
             if span is not None:
                 span = traced.failed(span, above, envelope, error, start)
+                self._end(span, above, envelope, entry, before)
             raise
-        finally:
-            if noted is not None and span is None:
-                above = span = noted.made
-                if span is None and entry is not None:
-                    CURRENT.set(None)  # an edge's task works for nobody else
-                    noted.entry, noted.envelope = entry, None
-            if span is not None:
-                CURRENT.set(before)
-                if span is not above:
-                    envelope.span = above
-                    traced.end(span, envelope, entry, self._now())
-                elif type(span) is Trace and span.spans is None and entry is not None:
-                    span.asked = entry
-                else:
-                    traced.end_ordinary(span, envelope, entry)
+        if span is not None:
+            self._end(span, above, envelope, entry, before)
+        return reply
+
+    def _end(
+        self,
+        span: Span,
+        above: Span | None,
+        envelope: Envelope,
+        entry: Entry | None,
+        before: Span | Noted | None,
+    ) -> None:
+        """What is recorded of a request ends with it; `above` is what it is part of."""
+        CURRENT.set(before)
+        if span is not above:
+            envelope.span = above
+            traced.end(span, envelope, entry, self._now())
+        elif type(span) is Trace and span.spans is None and entry is not None:
+            span.asked = entry
+        else:
+            traced.end_ordinary(span, envelope, entry)
 
     def _admit(self, envelope: Envelope, now: float) -> tuple[Doer, Entry]:
         """The agent a request is for, and the entry it is accepted under."""

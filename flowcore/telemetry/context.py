@@ -89,17 +89,6 @@ def new_half() -> int:
     return chance.getrandbits(64) or 1
 
 
-def new_digits() -> str:
-    """64 random hex digits, for ids."""
-    return f"{chance.getrandbits(256) or 1:064x}"
-
-
-def half_of(request: str) -> int:
-    """Half of the id of the trace that a request begins: random digits of its UUID. The first of them decide
-    whether it is sampled."""
-    return int(f"{request[:8]}{request[9:13]}{request[-4:]}", 16)
-
-
 def new_span_id() -> str:
     """A random span id: 16 hex digits, not all zero."""
     return f"{new_half():016x}"

@@ -14,9 +14,13 @@ from typing import Protocol
 import msgspec
 from msgspec import Raw
 
-from flowcore.telemetry.context import TRACEPARENT, TRACESTATE, new_digits
+from flowcore.telemetry.context import TRACEPARENT, TRACESTATE
 from flowcore.telemetry.records import Attributes, SpanKind, SpanRecord
 from flowcore.telemetry.tracing import Doing, Piece, Span, Trace
+
+_FIRST, _REQUEST, _WORK = slice(16), slice(16, 32), slice(13, 29)
+"""Which of the trace's digits are the ids of its spans: they need differ from each other only. In each is one
+of those of a UUID that are never 0."""
 
 
 class Asker(Protocol):
@@ -24,6 +28,15 @@ class Asker(Protocol):
 
     @property
     def name(self) -> str: ...
+
+
+class Client(Protocol):
+    """An edge's client, from where and in which version of the protocol it asked."""
+
+    @property
+    def version(self) -> str: ...
+    @property
+    def address(self) -> str: ...
 
 
 class Asked(Protocol):
@@ -58,6 +71,11 @@ class Ended(Protocol):
 class Label(Protocol):
     """A worker, as spans of its work tell of it."""
 
+    @property
+    def passes(self) -> bool:
+        """Whether it asks somebody else, who is to be told of the trace."""
+        ...
+
     def work(
         self, agent: str, method: str, name: str, waited: float, start: float, end: float
     ) -> Doing:
@@ -87,28 +105,21 @@ class Noted(msgspec.Struct, eq=False):
     opening: Opening
     envelope: Asked | None
     """The request, while it is under way."""
-    start: float
-    wall: float
-    """What the wall clock was ahead of the flow's."""
+    client: Client
     name: str
     """What it is about."""
-    version: str
-    """The protocol's, in which it was asked."""
-    address: str
-    """Where it came from."""
+    start: float
     entry: Ended | None = None
     """The request, once it has ended."""
     label: Label | None = None
     """Whom it was given to."""
-    asked: float = 0.0
-    """When a worker was asked for, when there was one, and when it had done it."""
+    waited: float = 0.0
+    """Seconds in the queue; when a worker had it, and when that had done it."""
     began: float = 0.0
     worked: float = -1.0
     end: float = -1.0
-    told: str = ""
-    """The `traceparent` of its work, if somebody was told."""
-    ids: str = ""
-    """The ids of the first span and of the request's, 16 digits each, if they were drawn."""
+    wall: float = 0.0
+    """What the wall clock is ahead of the flow's, as it was when it ended."""
     made: Trace | None = None
     """The trace, if one was made."""
     work: Doing | None = None
@@ -149,23 +160,16 @@ class Noted(msgspec.Struct, eq=False):
     @property
     def trace_id(self) -> str:
         """The id of its trace, of which nothing is made for that."""
-        return self._told[3:35] if self.made is None else self.made.trace_id
-
-    @property
-    def _told(self) -> str:
-        if not self.told:
-            request, drawn = self.request, new_digits()
-            flag = "1" if self.opening.sampled(request) else "0"
-            half = f"{request[:8]}{request[9:13]}{request[-4:]}"  # see `half_of`
-            self.told = f"00-{drawn[:16]}{half}-{drawn[16:32]}-0{flag}"
-            self.ids = drawn[32:]
-        return self.told
+        return digits_of(self.request) if self.made is None else self.made.trace_id
 
     def carried(self, meta: Mapping[str, Raw]) -> dict[str, Raw]:
         """A request's `_meta` with its trace context, for whoever does the work on it."""
         if self.made is not None:
             return self.made.carried(meta)
-        carried = {**meta, TRACEPARENT: Raw(f'"{self._told}"')}
+        request = self.request
+        digits = digits_of(request)
+        flag = "1" if self.opening.sampled(request) else "0"
+        carried = {**meta, TRACEPARENT: Raw(f'"00-{digits}-{digits[_WORK]}-0{flag}"')}
         carried.pop(TRACESTATE, None)  # it is another trace's
         return carried
 
@@ -175,22 +179,15 @@ class Noted(msgspec.Struct, eq=False):
         if trace is not None:
             return trace
         trace = self.made = self.opening.open(self)
-        trace.request = self.request
+        trace.request = request = self.request
         trace.end = self.end
-        if self.told:
-            trace.whole, trace.sent = self.told[3:35], self.told[36:52]
-            trace._id, trace.asked_id = self.ids[:16], self.ids[16:]
-            trace.flags = int(self.told[-1])
+        trace.whole = digits = digits_of(request)
+        trace._id, trace.asked_id, trace.sent = digits[_FIRST], digits[_REQUEST], digits[_WORK]
         if self.label is not None:
             known = self.envelope or self.entry
             assert known is not None
             trace.done = self.work = self.label.work(
-                known.agent,
-                known.method,
-                self.name,
-                self.began - self.asked,
-                self.began,
-                self.worked,
+                known.agent, known.method, self.name, self.waited, self.began, self.worked
             )
         trace.asked = self.entry
         if self.envelope is not None:
@@ -202,28 +199,51 @@ class Noted(msgspec.Struct, eq=False):
         entry, label, wall = self.entry, self.label, self.wall
         if self.made is not None or entry is None:
             return self.trace().records()
-        told = self._told
-        trace_id, flags, above = told[3:35], int(told[-1]), self.ids[:16]
+        request = entry.id
+        trace_id, flags = digits_of(request), 1 if self.opening.sampled(request) else 0
         called, kind, said = self.opening.told(self)
-        start, end = round((self.start + wall) * 1e9), round((self.end + wall) * 1e9)
+        first, above = trace_id[_FIRST], trace_id[_REQUEST]
+        piece = entry.piece()
         records = [
-            SpanRecord(called, kind, trace_id, above, start, end, "", False, flags, "", said)
+            SpanRecord(
+                called,
+                kind,
+                trace_id,
+                first,
+                round((self.start + wall) * 1e9),
+                round((self.end + wall) * 1e9),
+                "",
+                False,
+                flags,
+                "",
+                said,
+            ),
+            SpanRecord(
+                piece.name,
+                piece.kind,
+                trace_id,
+                above,
+                round((piece.start + wall) * 1e9),
+                round((piece.end + wall) * 1e9),
+                first,
+                False,
+                flags,
+                "",
+                piece.attributes,
+            ),
         ]
-        pieces = [(entry.piece(), self.ids[16:])]
         if label is not None:
-            waited = self.began - self.asked
-            work = label.work(entry.agent, entry.method, self.name, waited, self.began, self.worked)
-            pieces.append((work.piece(), told[36:52]))
-        for piece, id_ in pieces:
-            start, end = round((piece.start + wall) * 1e9), round((piece.end + wall) * 1e9)
+            piece = label.work(
+                entry.agent, entry.method, self.name, self.waited, self.began, self.worked
+            ).piece()
             records.append(
                 SpanRecord(
                     piece.name,
                     piece.kind,
                     trace_id,
-                    id_,
-                    start,
-                    end,
+                    trace_id[_WORK],
+                    round((piece.start + wall) * 1e9),
+                    round((piece.end + wall) * 1e9),
                     above,
                     False,
                     flags,
@@ -231,5 +251,10 @@ class Noted(msgspec.Struct, eq=False):
                     piece.attributes,
                 )
             )
-            above = id_
         return records
+
+
+def digits_of(request: str) -> str:
+    """The id of the trace that a request begins: the digits of its UUID, random ones but for six bits. The
+    first of them are at the beginning of the trace id's last 8 bytes, which decide whether it is sampled."""
+    return (request[19:] + request[:18]).replace("-", "")

@@ -15,7 +15,6 @@ from flowcore.telemetry.context import (
     TRACESTATE,
     SpanContext,
     chance,
-    half_of,
     parse_traceparent,
 )
 from flowcore.telemetry.noted import Noted
@@ -63,7 +62,7 @@ class Tracer:
         self._bound = bound << 16
         first = f"{bound:012x}"
         self._first = f"{first[:8]}-{first[8:]}" if bound < 1 << 48 else "g"
-        """The first UUID, as far as it matters, whose trace is not sampled: see `half_of`."""
+        """The first UUID, as far as it matters, whose trace is not sampled: see `digits_of`."""
 
     def begin(
         self,
@@ -116,6 +115,9 @@ class Tracer:
         """A request that was an ordinary one has ended at this node, and its trace with it."""
         noted.end = now
         self.begun += 1
+        if now > self._ahead_until:
+            self.ahead(now)
+        noted.wall = self._ahead
         entry = noted.entry
         if entry is not None and entry.id < self._first:
             self.kept += 1
@@ -126,7 +128,6 @@ class Tracer:
         self, noted: Noted, name: str, kind: SpanKind, describe: Describe, about: object
     ) -> Trace:
         """The first span of what was noted."""
-        request = noted.request
         return Trace(
             None,
             None,
@@ -136,9 +137,8 @@ class Tracer:
             describe,
             about,
             tracer=self,
-            half=half_of(request),
-            flags=SAMPLED if self.sampled(request) else 0,
-            wall=noted.wall,
+            flags=SAMPLED if self.sampled(noted.request) else 0,
+            wall=noted.wall if noted.end >= 0.0 else self.ahead(noted.start),
         )
 
     def parent_in(self, meta: Mapping[str, Raw]) -> SpanContext | None:

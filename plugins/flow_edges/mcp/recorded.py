@@ -15,7 +15,6 @@ from msgspec import Raw
 
 from flowcore.errors import CallError
 from flowcore.mcp import text_member
-from flowcore.requests import Priority
 from flowcore.telemetry import (
     TRACEPARENT,
     Noted,
@@ -42,7 +41,7 @@ _MOST_TEXT = 1024
 _REMEMBERED = 1024
 """Sorts of requests, and of what their spans say, that are made once."""
 # looking a member of an enumeration up costs on every call
-_SERVER, _NORMAL = SpanKind.SERVER, Priority.NORMAL
+_SERVER = SpanKind.SERVER
 
 
 class Sort(msgspec.Struct, frozen=True, eq=False, gc=False):
@@ -62,7 +61,7 @@ class Recorder:
     """Begins and ends the spans of one edge."""
 
     def __init__(self, tracer: Tracer, edge: str, transport: str, now: Callable[[], float]) -> None:
-        self._tracer = tracer
+        self.tracer = tracer
         self._edge = edge
         self._transport = transport
         self._now = now
@@ -83,7 +82,7 @@ class Recorder:
         """The span of a request; `name` is as the client called what it wants."""
         sort = self._sort(method, name)
         about = (sort, client.principal.name, client.version, client.address)
-        tracer = self._tracer
+        tracer = self.tracer
         parent = tracer.parent_in(meta) if TRACEPARENT in meta else None
         beside = None if headers is None else tracer.parent_of(*headers)
         span = tracer.begin(
@@ -93,24 +92,12 @@ class Recorder:
             span.links = ((beside.trace_id, beside.span_id),)
         return span
 
-    def note(self, envelope: Envelope, client: Client, start: float) -> bool:
-        """Note a request that is to be an ordinary one, as long as it is: one that begins its trace, and says
-        nothing of how it is to be done. False: it is to be recorded."""
-        tracer = self._tracer
-        if tracer.content or envelope.priority is not _NORMAL or envelope.idempotency_key:
-            return False
-        ahead = tracer.ahead(start)
-        envelope.noted = Noted(
-            self, envelope, start, ahead, envelope.name, client.version, client.address
-        )
-        return True
-
     def open(self, noted: Noted) -> Trace:
         """The first span of what was noted."""
         if noted.end < 0.0:
-            self._tracer.begun += 1  # else it was counted at its end
+            self.tracer.begun += 1  # else it was counted at its end
         sort, about = self._about(noted)
-        return self._tracer.trace_of(noted, sort.called, _SERVER, self._describe, about)
+        return self.tracer.trace_of(noted, sort.called, _SERVER, self._describe, about)
 
     def told(self, noted: Noted) -> tuple[str, SpanKind, Said]:
         """What the first span is called, its kind, and what it says."""
@@ -119,11 +106,12 @@ class Recorder:
 
     def _about(self, noted: Noted) -> tuple[Sort, About]:
         sort = self._sort(noted.method, noted.name)
-        return sort, (sort, noted.principal, noted.version, noted.address)
+        client = noted.client
+        return sort, (sort, noted.principal, client.version, client.address)
 
     def sampled(self, request: str) -> bool:
         """Whether the trace of a request of this id is for exporters."""
-        return self._tracer.sampled(request)
+        return self.tracer.sampled(request)
 
     def done(self, envelope: Envelope, error: BaseException | None = None) -> None:
         """A request for an agent has been answered, or ended without an answer."""

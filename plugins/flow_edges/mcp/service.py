@@ -57,7 +57,7 @@ from flowcore.mcp.meta import (
     PROGRESS_TOKEN,
 )
 from flowcore.requests import Envelope, Priority, complete, key_of_round
-from flowcore.telemetry import TRACEPARENT, Span
+from flowcore.telemetry import TRACEPARENT, Noted, Span
 
 _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
     "tools/call": "tools",
@@ -66,6 +66,9 @@ _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
 }
 _OURS = frozenset({AFFINITY, DEADLINE, PRIORITY, PROGRESS_TOKEN, IDEMPOTENCY_KEY})
 """What `_meta` may say of how a request is to be worked on."""
+_SPECIAL = frozenset({TRACEPARENT, PRIORITY, IDEMPOTENCY_KEY})
+"""Without these a request begins its trace, and is done as all are: it is noted, as long as it is an ordinary
+one."""
 _encode = msgspec.json.encode
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
@@ -258,10 +261,16 @@ class Service:
             now, method.name, target.agent, target.name, params, meta, client, text
         )
         recorder = self.recorder
-        if recorder is not None and (
-            trace is not None or TRACEPARENT in meta or not recorder.note(envelope, client, now)
-        ):
-            envelope.span = recorder.begin(method.name, target.name, meta, client, trace)
+        if recorder is not None:
+            if (
+                trace is None
+                and key is None
+                and _SPECIAL.isdisjoint(meta)
+                and not recorder.tracer.content
+            ):
+                envelope.noted = Noted(recorder, envelope, client, target.name, now)
+            else:
+                envelope.span = recorder.begin(method.name, target.name, meta, client, trace)
         return envelope
 
     def _sealed(
