@@ -125,9 +125,8 @@ class Spans(Queue[SpanRecord]):
         self._waiting.extend(items)
         self._came(len(items))
 
-    def put_noted(self, trace: Trace | Noted) -> None:
-        """Have an ordinary trace wait that has ended, if there is room. Never blocks."""
-        count = trace.count
+    def put_noted(self, trace: Trace | Noted, count: int) -> None:
+        """Have an ordinary trace of so many spans wait that has ended, if there is room. Never blocks."""
         if self._size + count > self._most:
             self.counts.dropped += count
             return

@@ -83,6 +83,17 @@ class Label(Protocol):
         ...
 
 
+class Sampling(Protocol):
+    """Who decides which traces are for exporters, and knows the time."""
+
+    first: str
+    """The first UUID of those whose traces are not."""
+
+    def ahead(self, when: float) -> float:
+        """What the wall clock was ahead of the flow's then, in seconds."""
+        ...
+
+
 class Opening(Protocol):
     """Who makes the traces of an edge."""
 
@@ -94,8 +105,9 @@ class Opening(Protocol):
         """What that span is called, its kind, and what it says."""
         ...
 
-    def sampled(self, request: str) -> bool:
-        """Whether the trace of a request of this id is for exporters."""
+    @property
+    def tracer(self) -> Sampling:
+        """Who decides what is for exporters."""
         ...
 
 
@@ -118,8 +130,6 @@ class Noted(msgspec.Struct, eq=False):
     began: float = 0.0
     worked: float = -1.0
     end: float = -1.0
-    wall: float = 0.0
-    """What the wall clock is ahead of the flow's, as it was when it ended."""
     made: Trace | None = None
     """The trace, if one was made."""
     work: Doing | None = None
@@ -131,6 +141,11 @@ class Noted(msgspec.Struct, eq=False):
         known = self.envelope or self.entry
         assert known is not None
         return known.id
+
+    @property
+    def sampled(self) -> bool:
+        """Whether its trace is for exporters."""
+        return self.request < self.opening.tracer.first
 
     @property
     def open(self) -> bool:
@@ -166,9 +181,11 @@ class Noted(msgspec.Struct, eq=False):
         """A request's `_meta` with its trace context, for whoever does the work on it."""
         if self.made is not None:
             return self.made.carried(meta)
-        request = self.request
-        digits = digits_of(request)
-        flag = "1" if self.opening.sampled(request) else "0"
+        envelope = self.envelope
+        assert envelope is not None
+        request = envelope.id
+        digits = (request[19:] + request[:18]).replace("-", "")  # `digits_of`
+        flag = "1" if request < self.opening.tracer.first else "0"
         carried = {**meta, TRACEPARENT: Raw(f'"00-{digits}-{digits[_WORK]}-0{flag}"')}
         carried.pop(TRACESTATE, None)  # it is another trace's
         return carried
@@ -196,11 +213,11 @@ class Noted(msgspec.Struct, eq=False):
 
     def records(self) -> list[SpanRecord]:
         """Its spans, once it has ended, as exporters are given them: its trace is not made for that."""
-        entry, label, wall = self.entry, self.label, self.wall
+        entry, label = self.entry, self.label
         if self.made is not None or entry is None:
             return self.trace().records()
-        request = entry.id
-        trace_id, flags = digits_of(request), 1 if self.opening.sampled(request) else 0
+        trace_id, flags = digits_of(entry.id), 1 if self.sampled else 0
+        wall = self.opening.tracer.ahead(self.end)
         called, kind, said = self.opening.told(self)
         first, above = trace_id[_FIRST], trace_id[_REQUEST]
         piece = entry.piece()

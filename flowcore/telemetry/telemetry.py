@@ -66,7 +66,8 @@ class Telemetry:
                 wall=wall,
                 export=self._export,
                 remember=self._remember,
-                note=self._noted.append,
+                note=self._noted.extend,
+                notes=settings.recent > 0,
             )
             self.tracer.content = settings.content
 
@@ -81,8 +82,9 @@ class Telemetry:
 
     def _export(self, trace: Trace | Noted) -> None:
         if isinstance(trace, Noted) or trace.spans is None:
+            count = trace.count
             for one in self._of_traces:
-                one.spans.put_noted(trace)
+                one.spans.put_noted(trace, count)
         elif self._of_traces:
             records = trace.records()
             for one in self._of_traces:
@@ -101,6 +103,8 @@ class Telemetry:
     @property
     def recent(self) -> list[Trace]:
         """Traces that ended, the latest last."""
+        if self.tracer is not None:
+            self.tracer.settle()
         both = sorted((*self._noted, *self._recorded), key=_end)
         last = both[-self._most :] if self._most else []
         return [one.trace() if isinstance(one, Noted) else one for one in last]
@@ -187,6 +191,8 @@ class Telemetry:
     def status(self) -> dict[str, Any]:
         """What it measures of itself, as plain data that JSON can carry."""
         tracer = self.tracer
+        if tracer is not None:
+            tracer.settle()
         return {
             "sampling": self.settings.sampling,
             "traces": None

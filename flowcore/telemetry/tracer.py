@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
 import msgspec
@@ -23,6 +24,9 @@ from flowcore.telemetry.tracing import Describe, Trace
 
 WALL_AGE: Final = 1.0
 """Seconds for which it holds how far the wall clock is ahead of the flow's."""
+_DRIFT: Final = 0.0005
+"""Seconds by which it changes before that is remembered, and how many such changes are."""
+_MOST_STEPS: Final = 256
 _LONGEST_RAW = 16_384
 _draw = chance.getrandbits
 _decode_text = msgspec.json.Decoder(str).decode
@@ -39,18 +43,23 @@ class Tracer:
         wall: Callable[[], float],
         export: Callable[[Trace | Noted], None],
         remember: Callable[[Trace], None],
-        note: Callable[[Trace | Noted], None],
+        note: Callable[[Iterable[Trace | Noted]], None],
+        notes: bool = True,
     ) -> None:
-        """`export` is given each trace that exporters are for, once it has ended; then `note` each that was
-        an ordinary one, and `remember` each other."""
+        """`export` is given each trace that exporters are for, once it has ended; then `note` those that were
+        ordinary ones, and `remember` each other. `notes`: whether they are wanted."""
         self._now = now
         self._wall = wall
-        self._ahead = 0.0
-        self._ahead_until = -math.inf
+        self._aheads: deque[tuple[float, float]] = deque(maxlen=_MOST_STEPS)
+        """What the wall clock was ahead of the flow's, from when on; a new one where it has changed."""
+        self._look_at = -math.inf
         self._export = export
         self._remember = remember
-        self.note = note
-        self.begun = self.kept = self.malformed = 0
+        self._note = note
+        self._ended: list[Noted] = []
+        """Ordinary ones that ended and are not settled."""
+        self._end = self._ended.append if notes else self._counted
+        self._begun = self.kept = self.malformed = 0
         self.content = False
         """Whether spans carry arguments and results."""
         self.resample(sampling)
@@ -61,7 +70,7 @@ class Tracer:
         bound = round(sampling * (1 << 48))
         self._bound = bound << 16
         first = f"{bound:012x}"
-        self._first = f"{first[:8]}-{first[8:]}" if bound < 1 << 48 else "g"
+        self.first = f"{first[:8]}-{first[8:]}" if bound < 1 << 48 else "g"
         """The first UUID, as far as it matters, whose trace is not sampled: see `digits_of`."""
 
     def begin(
@@ -75,7 +84,7 @@ class Tracer:
         parent: SpanContext | None = None,
     ) -> Trace:
         """The first span of a trace at this node; `parent` is whose part it is, elsewhere or before."""
-        self.begun += 1
+        self._begun += 1
         half, flags = 0, 0
         if parent is None:
             half = _draw(64) or 1
@@ -101,33 +110,58 @@ class Tracer:
             trace.spans = []
         return trace
 
-    def ahead(self, now: float) -> float:
-        """What the wall clock is ahead of the flow's, in seconds, as seen lately."""
-        if now > self._ahead_until:
-            self._ahead, self._ahead_until = self._wall() - self._now(), now + WALL_AGE
-        return self._ahead
+    @property
+    def begun(self) -> int:
+        """How many traces it has begun, or joined."""
+        return self._begun + len(self._ended)
 
-    def sampled(self, request: str) -> bool:
-        """Whether the trace that a request of this id began, a UUID that was drawn here, is for exporters."""
-        return request < self._first
+    def ahead(self, when: float) -> float:
+        """What the wall clock was ahead of the flow's then, in seconds, as seen within a second."""
+        if when > self._look_at:
+            self._look(when)
+        for since, ahead in reversed(self._aheads):
+            if since <= when:
+                return ahead
+        return self._aheads[0][1]
+
+    def _look(self, now: float) -> None:
+        self._look_at = now + WALL_AGE
+        ahead = self._wall() - self._now()
+        if not self._aheads or abs(ahead - self._aheads[-1][1]) > _DRIFT:
+            self._aheads.append((now, ahead))
 
     def noted(self, noted: Noted, now: float) -> None:
         """A request that was an ordinary one has ended at this node, and its trace with it."""
         noted.end = now
-        self.begun += 1
-        if now > self._ahead_until:
-            self.ahead(now)
-        noted.wall = self._ahead
-        entry = noted.entry
-        if entry is not None and entry.id < self._first:
+        self._end(noted)
+        if noted.entry.id < self.first:  # type: ignore[union-attr]  # it has ended
             self.kept += 1
             self._export(noted)
-        self.note(noted)
+            self.settle()
+        elif now > self._look_at:
+            self._look(now)
+            self.settle()
+
+    def note(self, trace: Trace) -> None:
+        """A trace has ended that was ordinary, and is for nobody."""
+        self._note((trace,))
+
+    def settle(self) -> None:
+        """Count the ordinary ones that have ended, and note them: many at once, of which none waits."""
+        ended = self._ended
+        self._begun += len(ended)
+        self._note(ended)
+        ended.clear()
+
+    def _counted(self, _: Noted) -> None:
+        self._begun += 1
 
     def trace_of(
         self, noted: Noted, name: str, kind: SpanKind, describe: Describe, about: object
     ) -> Trace:
         """The first span of what was noted."""
+        if noted.end < 0.0:
+            self._begun += 1  # else it was counted at its end
         return Trace(
             None,
             None,
@@ -137,8 +171,8 @@ class Tracer:
             describe,
             about,
             tracer=self,
-            flags=SAMPLED if self.sampled(noted.request) else 0,
-            wall=noted.wall if noted.end >= 0.0 else self.ahead(noted.start),
+            flags=SAMPLED if noted.sampled else 0,
+            wall=self.ahead(noted.start),
         )
 
     def parent_in(self, meta: Mapping[str, Raw]) -> SpanContext | None:

@@ -14,7 +14,7 @@ import trio
 
 from flowcore import Flow, open_flow
 from flowcore.http import open_client
-from flowcore.telemetry import Noted, SpanRecord, Trace
+from flowcore.telemetry import Noted, SpanRecord, Trace, Tracer
 from support import relaying
 from support.mcp_client import Raw as McpClient
 from support.node import ROOT
@@ -232,3 +232,19 @@ async def test_who_looks_while_it_waits_for_a_worker_has_it_recorded_from_then_o
         while trace.open:
             await trio.lowlevel.checkpoint()
         assert shape(trace) == whole("echo")
+
+
+def test_each_has_the_wall_clock_of_its_time() -> None:
+    now, wall = 0.0, 1000.0
+    tracer = Tracer(
+        sampling=0.0,
+        now=lambda: now,
+        wall=lambda: wall + now,
+        export=lambda _: None,
+        remember=lambda _: None,
+        note=lambda _: None,
+    )
+    assert tracer.ahead(0.0) == 1000.0
+    now, wall = 5.0, 4000.0  # it was set
+    assert tracer.ahead(5.0) == 4000.0
+    assert [tracer.ahead(when) for when in (0.5, 4.9, 5.5)] == [1000.0, 1000.0, 4000.0]

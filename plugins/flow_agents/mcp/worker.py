@@ -124,8 +124,14 @@ class Upstream:
         if response.error is not None:
             response = await self._after_error(response.error, envelope)
         assert response.result is not None
-        # a result that does not say its type is completed like one of an earlier version
-        return Reply(response.result, self._modern and b'"resultType"' in bytes(response.result))
+        if not self._modern:
+            return Reply(response.result)
+        data = bytes(response.result)
+        # a result that does not say its type is completed like one of an earlier version; of one that does
+        # not speak of an error nobody need look whether it is one
+        return Reply(
+            response.result, b'"resultType"' in data, None if b'"isError"' in data else False
+        )
 
     async def _after_error(self, error: ErrorObject, envelope: Envelope) -> Response:
         """What comes of a request that was answered with an error: mostly that error, raised."""

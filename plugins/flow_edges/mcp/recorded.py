@@ -94,8 +94,6 @@ class Recorder:
 
     def open(self, noted: Noted) -> Trace:
         """The first span of what was noted."""
-        if noted.end < 0.0:
-            self.tracer.begun += 1  # else it was counted at its end
         sort, about = self._about(noted)
         return self.tracer.trace_of(noted, sort.called, _SERVER, self._describe, about)
 
@@ -109,14 +107,10 @@ class Recorder:
         client = noted.client
         return sort, (sort, noted.principal, client.version, client.address)
 
-    def sampled(self, request: str) -> bool:
-        """Whether the trace of a request of this id is for exporters."""
-        return self.tracer.sampled(request)
-
     def done(self, envelope: Envelope, error: BaseException | None = None) -> None:
         """A request for an agent has been answered, or ended without an answer."""
         noted = envelope.noted
-        if noted is not None and error is None:
+        if noted is not None and noted.made is None and noted.entry is not None and error is None:
             self.noted(noted, self._now())
         elif (span := envelope.recorded()) is not None:
             self.ended(span, error)

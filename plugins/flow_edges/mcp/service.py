@@ -351,7 +351,7 @@ class Service:
 
     async def submit(self, envelope: Envelope, method: Method, client: Client) -> bytes:
         """Have an envelope worked on; its result in the form of the asking side's era. Raises CallError."""
-        recorder, noted = self.recorder, envelope.noted
+        recorder = self.recorder
         if recorder is None:
             return await self._submit(envelope, method, client)
         try:
@@ -359,6 +359,7 @@ class Service:
         except BaseException as error:
             recorder.done(envelope, error)
             raise
+        noted = envelope.noted
         if noted is not None and noted.made is None:
             recorder.noted(noted, self._now())
         else:
