@@ -199,6 +199,7 @@ class MoeGate:
 
     def consolidate(self) -> None:
         """Hold on to the weights as they are, in so far as they matter; a phase of learning is over."""
+        self._learner.end_practice()
         self._learner.consolidate()
 
     # ---- what is kept and shown
@@ -233,6 +234,7 @@ class MoeGate:
             "remembered": len(self._learner.slots.gone),
             "learns": True,
             "lessons": self._learner.lessons,
+            "metric_fitted": self._learner.network.metric.fitted,
             "consolidations": self._learner.ewc.points,
             "replayable": len(self._learner.replay),
             **self._learner.track.status(),

@@ -7,6 +7,7 @@ import numpy as np
 
 from flow_gates.moe.ewc import ARRAYS
 from flow_gates.moe.learner import Learner
+from flow_gates.moe.metric import Metric
 from flow_gates.moe.network import CELLS
 from flow_gates.moe.replay import Example
 from flow_gates.moe.scope import KEPT
@@ -63,6 +64,7 @@ def taken(learner: Learner) -> bytes:
         worded=len(worded),
         exemplary=len(replay.examples),
         practised=learner.practised,
+        mapped=network.metric.fitted,
     )
     writer.put(_packed(state))
     writer.put(raw(network.weights[:rows]))
@@ -73,6 +75,10 @@ def taken(learner: Learner) -> bytes:
     for place, examples in replay.examples.items():
         told = [_told(one) for one in examples]
         writer.put(_packed(Examples(place, replay.seen[place], told)))
+    metric = network.metric
+    if metric.shared is not None and metric.sums is not None:
+        writer.put(raw(metric.shared))
+        writer.put(raw(metric.sums[:rows]))
     return writer.done()
 
 
@@ -97,6 +103,10 @@ def given(learner: Learner, data: bytes) -> None:
         of = reader.take(Examples)
         examples[of.row] = [_read(of.row, one, dimensions) for one in of.examples]
         seen[of.row] = of.seen
+    metric = Metric()
+    if state.mapped:
+        shared = array(reader.raw(), np.float32, dimensions, dimensions)
+        metric = Metric(shared, array(reader.raw(), np.float32, -1, dimensions))
     means = {place: array(one, np.float32, 2, dimensions) for place, one in state.means.items()}
     temperature, observed, bins = state.temperature
     threshold, width, fitted, inside, outside = state.scope
@@ -111,7 +121,7 @@ def given(learner: Learner, data: bytes) -> None:
     learner.lessons, learner.taught = state.lessons, state.taught
     learner.practised = state.practised
     learner.chance.drawn = state.drawn
-    learner.network.restore(weights, words)
+    learner.network.restore(weights, words, metric)
     learner.ewc.restore(arrays, state.ewc_points, moves)
     learner.ewc.grow(learner.network.rows)
     learner.settle()

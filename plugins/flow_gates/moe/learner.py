@@ -15,12 +15,14 @@ from flow_gates.moe.chance import Chance
 from flow_gates.moe.ewc import Consolidation
 from flow_gates.moe.losses import gradient, softmax
 from flow_gates.moe.network import Network, Scored
+from flow_gates.moe.practising import Practice, evidence
 from flow_gates.moe.replay import Example, Replay
 from flow_gates.moe.scope import OF_SIMILARITY, Scope
 from flow_gates.moe.settings import MoeConfig
 from flow_gates.moe.slots import Slots
 from flow_gates.moe.step import Step
 from flow_gates.moe.track import Track
+from flow_gates.settings import WORDS_ONLY
 from flowcore.routing import Identity, Lesson
 from flowcore.text import Features
 
@@ -57,6 +59,8 @@ class Learner:
         """The loss of late lessons, before they were learned; None before there was one in this life."""
         self.taught: dict[int, int] = {}
         """How many lessons each row had."""
+        self._practice: Practice | None = None
+        """What is known while lessons are gone over with a map that was fitted to them."""
         self.rates: Floats = np.ones(0, np.float32)
         """Shape (rows,): the part of the first learning rates that each row has."""
         told = repr((config.replay.kind, seed, tuple(WEIGHTS)))
@@ -78,7 +82,10 @@ class Learner:
         """The part of the first learning rates that a row has by now."""
         learning = self.config.learning
         slower = (1.0 + self.taught.get(place, 0) / learning.settles) ** -0.5
-        self.rates[place] = max(slower, learning.slowest)
+        rate = max(slower, learning.slowest)
+        if self._practice is not None:
+            rate *= evidence(self.taught.get(place, 0))
+        self.rates[place] = rate
 
     def settle(self) -> None:
         """The rates of all rows anew, from how many lessons they had."""
@@ -108,6 +115,8 @@ class Learner:
         """
         place = self.slots.places[lesson.expert]
         if lesson.again:
+            if not self.practised and self._fits:
+                self._begin_practice()
             self.practised += 1
             self.scope.begin_anew()
         else:
@@ -117,6 +126,8 @@ class Learner:
         cells = self.network.cells(features)
         scored = self.network.score(vector, features, cells, anyway=place)
         at = int((scored.places == place).argmax())
+        if lesson.again and self._practice is not None:
+            scored.logits[at] -= np.float32(self._practice.gain(place, vector))
         order = np.negative(scored.logits).argsort(kind="stable")
         weight = min(lesson.weight / lesson.propensity, self.config.learning.max_weight)
         shares = softmax(scored.logits)
@@ -145,6 +156,27 @@ class Learner:
         every = self.config.ewc.every
         if every and self.lessons % every == 0:
             self.consolidate()
+
+    @property
+    def _fits(self) -> bool:
+        """Whether there is something to fit a map to, and vectors know more than words."""
+        vectors_know = self.config.metric and self.identity.name not in WORDS_ONLY
+        kept = self.config.replay.kind == "examples" and len(self.replay) > 0
+        return vectors_know and kept and self.network.described is not None
+
+    def _begin_practice(self) -> None:
+        """Learn from all that is kept how vectors are compared, and everything else anew with that."""
+        self._practice = Practice(self.replay, self.network)
+        self.ewc = Consolidation(self.config.ewc, self.identity.dimensions)
+        self.ewc.grow(self.network.rows)
+        self.settle()
+
+    def end_practice(self) -> None:
+        """No lesson is gone over again from here on."""
+        if self._practice is not None:
+            self._practice.end(self.replay, self.network)
+            self._practice = None
+            self.settle()
 
     def _measure(
         self, lesson: Lesson, scored: Scored, at: int, vector: Floats, order: Places
@@ -205,12 +237,15 @@ class Learner:
     def trust(self) -> float:
         """What votes of patterns near by count, times their weight: 2 T², T the temperature, at most 2.
 
+        With a map, so far as experts had many lessons: their prototypes say what the few that are near say.
         A gate that is surer than it is right has a high temperature, and what is near by knows more than it.
         One that has not learned its lessons to the end knows too little for that: there they count 1.
         """
         if not self.config.calibration:
             return 1.0
         of_temperature = 2.0 * min(self.calibration.temperature, 1.0) ** 2
+        if self.network.metric.fitted:
+            of_temperature *= evidence(self.lessons / max(len(self.taught), 1))
         again = min(self.practised / max(self.lessons, 1), 1.0)
         return again * of_temperature + 1.0 - again
 

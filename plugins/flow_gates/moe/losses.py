@@ -24,10 +24,14 @@ _SURE = 0.05
 
 
 def softmax(logits: Floats) -> Floats:
-    """Shape (n,), adding up to one."""
-    shares: Floats = np.exp(logits - np.maximum.reduce(logits))
-    shares /= np.add.reduce(shares)
-    return shares
+    """Shape (n,), adding up to one; or (m, n), and each row does."""
+    if logits.ndim == 1:
+        shares: Floats = np.exp(logits - np.maximum.reduce(logits))
+        shares /= np.add.reduce(shares)
+        return shares
+    rows: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
+    rows /= rows.sum(axis=1, keepdims=True)
+    return rows
 
 
 def gradient(shares: Floats, at: int, reward: float, exclusive: bool) -> Floats:

@@ -6,7 +6,8 @@ The logit of expert e for a query with vector x (of length one) and hashed featu
 
 C[e] the mean vector of what the expert says of itself and words(e, f) what its words have in common with
 the query's (`Described`), both with fixed factors c and d: so before anything is learned the gate ranks by
-similarity, and what it learns, W and U, is what similarity does not know. U is used for the `shortlist` of
+similarity, and what it learns, W and U, is what similarity does not know. In a gate that was trained anew
+s M p(e) stands for c C[e] (`Metric`). U is used for the `shortlist` of
 the experts that are best without it: of hundreds of experts all but a few dozens have no chance, and their
 rows need not be read. It has a quarter of the buckets that features have: neighbours share a weight, which
 accuracy does not notice, and what is read is four times as likely to be near the processor. The gate's
@@ -25,6 +26,7 @@ import numpy as np
 import numpy.typing as npt
 
 from flow_gates.evidence import Described
+from flow_gates.moe.metric import Metric
 from flowcore.routing import give_way
 from flowcore.text import BUCKETS, Features
 
@@ -88,6 +90,8 @@ class Network:
         self._free: Floats = np.zeros(0, np.float32)
         """0 for a row that is somebody's, minus infinity for one that is nobody's."""
         self.described: Described | None = None
+        self.metric = Metric()
+        """How vectors are compared."""
 
     def grow(self, rows: int) -> None:
         """Make room for as many rows."""
@@ -119,11 +123,30 @@ class Network:
         self._free[known] = 0.0
         self._used = max(known, default=-1) + 1
         self._closed = len(there) < self._used
-        self._said = np.float32(self.of_vectors) * described.vectors
+        self.compare(self.metric)
+
+    def compare(self, metric: Metric) -> None:
+        """Compare vectors by a metric from now on."""
+        self.metric = metric
+        if self.described is None:
+            return
+        vectors = self.described.vectors
+        self._said = (
+            metric.rows(vectors) if metric.fitted else np.float32(self.of_vectors) * vectors
+        )
         self._together = self._said + self.weights
+
+    def begin_anew(self, metric: Metric) -> None:
+        """Have learned nothing but how vectors are compared."""
+        self.weights[:] = 0.0
+        for start in range(0, CELLS, _AT_ONCE):
+            self.words[start : start + _AT_ONCE] = 0.0
+            give_way()
+        self.compare(metric)
 
     def clear(self, place: int) -> None:
         """Forget a row."""
+        self.metric.forget(place)
         self.weights[place] = 0.0
         self._together[place] = 0.0
         self.words[:, place] = 0.0
@@ -231,9 +254,12 @@ class Network:
                 if len(places):
                     yield row, places, values.take(places)
 
-    def restore(self, weights: Floats, words: dict[int, tuple[Places, Floats]]) -> None:
-        """Take over W and U as they were; who is there must be laid out anew."""
+    def restore(
+        self, weights: Floats, words: dict[int, tuple[Places, Floats]], metric: Metric
+    ) -> None:
+        """Take over W, U and the metric as they were; who is there must be laid out anew."""
         self.rows = self._used = 0
+        self.metric = metric
         self.weights = self.weights[:0]
         self._said = self._together = self._together[:0]
         self.words = self.words[:, :0]

@@ -165,6 +165,11 @@ class MoeConfig:
     learning: LearningSettings = setting(factory=LearningSettings, help="how it learns")
     replay: ReplaySettings = setting(factory=ReplaySettings, help="what is learned again")
     ewc: EwcSettings = setting(factory=EwcSettings, help="what is held on to: EWC++")
+    metric: bool = setting(
+        True,
+        help="whether a gate that is trained anew also learns how vectors are compared, alike for all"
+        " experts; not where vectors know only words",
+    )
     calibration: bool = setting(True, help="fit the temperature of probabilities to outcomes")
     scope: ScopeSettings = setting(factory=ScopeSettings, help="when nobody is there for a request")
     exploration: ExplorationSettings = setting(

@@ -53,6 +53,8 @@ class State(msgspec.Struct, forbid_unknown_fields=True):
     """Experts of which examples follow."""
     practised: int = 0
     """Lessons that were learned again."""
+    mapped: bool = False
+    """Whether the map of a metric follows, and the sums of examples, last of all."""
 
 
 class Row(msgspec.Struct, forbid_unknown_fields=True, array_like=True):
