@@ -107,6 +107,8 @@ def given(learner: Learner, data: bytes) -> None:
     if state.mapped:
         shared = array(reader.raw(), np.float32, dimensions, dimensions)
         metric = Metric(shared, array(reader.raw(), np.float32, -1, dimensions))
+        if metric.sums is not None and len(metric.sums) > rows:
+            raise DamagedState(f"expected sums of {rows} rows, not {len(metric.sums)}")
     means = {place: array(one, np.float32, 2, dimensions) for place, one in state.means.items()}
     temperature, observed, bins = state.temperature
     threshold, width, fitted, inside, outside = state.scope

@@ -97,7 +97,7 @@ def fit(examples: Floats, own: Places, said: Floats, pointing: Floats) -> Floats
         vectors, right, without = examples[some], own[some], apart[some]
         at = np.arange(len(right))
         mapped = vectors @ shared
-        logits: Floats = mapped @ prototypes.T
+        logits = (mapped @ prototypes.T).astype(np.float32, copy=False)
         logits[at, right] = (mapped * without).sum(axis=1)
         logits *= np.float32(_SCALE)
         logits += said[some]

@@ -51,7 +51,7 @@ class Practice:
         network.begin_anew(self.metric)
 
     def _apart(self, kept: list[Example], pointing: Floats) -> dict[tuple[int, bytes], float]:
-        """Have examples be learned as if they were not in their prototypes; their gains, by expert and vector."""
+        """Have examples be learned as if they were not in their prototypes; gains, by expert and vector."""
         assert self.metric.shared is not None
         vectors = np.stack([one.vector for one in kept])
         found = gains(self.metric.shared, vectors, pointing[[one.place for one in kept]])
