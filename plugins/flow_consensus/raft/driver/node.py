@@ -17,37 +17,28 @@ from typing import Any
 import attrs
 import trio
 
-from flow_consensus.pieces import BadMessage, Post
+from flow_consensus.pieces import Post
 from flow_consensus.raft.core import Refused, Role
 from flow_consensus.raft.driver.changes import Changing
 from flow_consensus.raft.driver.disk import Writer
 from flow_consensus.raft.driver.handing import Handing
 from flow_consensus.raft.driver.looking import Looking
 from flow_consensus.raft.driver.measures import of_raft
-from flow_consensus.raft.driver.port import Prompt, Transport
+from flow_consensus.raft.driver.port import Transport
 from flow_consensus.raft.driver.proposals import Proposals
 from flow_consensus.raft.driver.reads import Barriers
+from flow_consensus.raft.driver.receiving import Receiving
 from flow_consensus.raft.driver.settings import RaftSettings
 from flow_consensus.raft.driver.snapshots import Snapshots
-from flow_consensus.raft.driver.standing import standing
+from flow_consensus.raft.driver.standing import shown, standing
 from flow_consensus.raft.driver.telling import Telling
 from flow_consensus.raft.driver.ticking import Ticking
-from flow_consensus.raft.driver.wire import (
-    Ask,
-    AskAnswer,
-    Encoded,
-    Forward,
-    ForwardAnswer,
-    Look,
-    Own,
-    decode_own,
-    encode_own,
-)
+from flow_consensus.raft.driver.wire import Encoded, Own, encode_own
 from flow_consensus.raft.effects import LeaderChanged, Ready, RoleChanged
 from flow_consensus.raft.engine import Engine
-from flow_consensus.raft.entries import command_of, described
+from flow_consensus.raft.entries import command_of
 from flow_consensus.raft.membership import Change, ChangeRefused
-from flow_consensus.raft.messages import Append, Message, Read, decode
+from flow_consensus.raft.messages import Append, Message
 from flow_consensus.tail import Tail, check_applied
 from flowcore.errors import (
     InvalidArguments,
@@ -65,9 +56,6 @@ from flowcore.state import (
 from flowcore.telemetry import Reading
 
 _logger = logging.getLogger(__name__)
-
-_AT_ONCE = 100
-"""Messages after which the engine turns, though more wait."""
 
 
 class Raft:
@@ -109,7 +97,16 @@ class Raft:
         self._looking = Looking(self)
         self._writer = Writer(self, storage, self._was_reset)
         self._snapshots = Snapshots(self, storage)
-        self._bad = self._elections = self._leaders = 0
+        self._receiving = Receiving(
+            self,
+            self._post,
+            self._ticking,
+            self._proposals,
+            self._telling,
+            self._changing,
+            self._looking,
+        )
+        self._elections = self._leaders = 0
 
     # ---- the interface
 
@@ -196,21 +193,7 @@ class Raft:
 
     async def entries(self, first: int, most: int) -> Sequence[Shown]:
         """As `ShowsLog.entries`: what is in the storage."""
-        last = min(self._storage.last, first + most - 1)
-        if first > last:
-            await trio.lowlevel.checkpoint()
-            return ()
-        commit = self.engine.log.commit
-        return [
-            Shown(
-                position=one.position,
-                term=one.term,
-                committed=one.position <= commit,
-                data=command_of(one.data),
-                note=described(one.data),
-            )
-            for one in await self._storage.read(first, last)
-        ]
+        return await shown(self._storage, self.engine.log.commit, first, most)
 
     def measure(self, name: str) -> Iterator[Reading]:
         """Its metrics."""
@@ -230,7 +213,7 @@ class Raft:
             "leaders": self._leaders,
             "sent": self._post.sent,
             "unsent": self._post.unsent,
-            "bad_messages": self._bad,
+            "bad_messages": self._receiving.bad,
             "snapshots": {
                 "sent": attrs.asdict(self._snapshots.given.durations()),
                 "taken": attrs.asdict(self._snapshots.taken.durations()),
@@ -280,42 +263,8 @@ class Raft:
 
     def received(self, sender: str, data: bytes) -> None:
         """A message has come; quick, and raises nothing."""
-        self._ticking.catch_up()
-        self._take_in(sender, data)
+        self._receiving.take(sender, data)
         self.wake()
-
-    def _take_in(self, sender: str, data: bytes) -> None:
-        try:
-            whole = self._post.take(sender, data)
-            if whole is None:
-                return
-            if whole[:1] == b"\x81":
-                self._own(sender, decode_own(whole))
-            else:
-                message = decode(whole)
-                if type(message) is Read and message.leased:
-                    self.tick_now()
-                self.engine.step(sender, message)
-        except BadMessage as error:
-            self._bad += 1
-            _logger.debug("from %s: %s", sender, error)
-
-    def _own(self, sender: str, message: Own) -> None:
-        if sender not in self.engine.membership.members:
-            self.engine.refused["not a member"] += 1
-        elif isinstance(message, Forward):
-            self._proposals.forwarded(sender, message)
-            self._telling.awaited(sender, self.engine.log.last)
-        elif isinstance(message, ForwardAnswer):
-            self._proposals.answered(message)
-        elif isinstance(message, Ask):
-            self._changing.asked(sender, message)
-        elif isinstance(message, AskAnswer):
-            self._changing.answered(message)
-        elif isinstance(message, Look):
-            self._looking.asked(sender, message)
-        else:
-            self._looking.answered(message)
 
     # ---- running
 
@@ -325,7 +274,7 @@ class Raft:
             async with trio.open_nursery() as nursery:
                 self._nursery = nursery
                 nursery.start_soon(self._writer.run)
-                nursery.start_soon(self._receiving)
+                nursery.start_soon(self._receiving.run, self._transport, self._arrived)
                 nursery.start_soon(self._telling.run)
                 nursery.start_soon(self._handing.run)
                 nursery.start_soon(self._tick)
@@ -345,8 +294,7 @@ class Raft:
         if self._ended or self._fault is not None:
             return
         try:
-            self._ticking.catch_up()
-            self._take_in(sender, data)
+            self._receiving.take(sender, data)
             if self._crowded:  # what else comes in this turn is one batch with it
                 self.wake()
                 return
@@ -357,21 +305,6 @@ class Raft:
                 self.wake()
         except Exception as error:
             self._fail(error)
-
-    async def _receiving(self) -> None:
-        transport = self._transport
-        if isinstance(transport, Prompt):
-            transport.hand_to(self._arrived)
-            return
-        while True:
-            first = await transport.receive()
-            self._ticking.catch_up()
-            self._take_in(*first)
-            for _ in range(min(transport.waiting, _AT_ONCE)):
-                self._take_in(*await transport.receive())
-            self.turn()
-            if transport.waiting:
-                await trio.lowlevel.checkpoint()  # others have something to do, too
 
     async def _tick(self) -> None:
         while True:
