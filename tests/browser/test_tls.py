@@ -102,6 +102,7 @@ def test_signed_in_over_tls_it_is_live(secured: Secured, tmp_path: pathlib.Path)
             assert page.evaluate("document.cookie") == ""
 
 
+@pytest.mark.long
 def test_a_browser_that_does_not_know_the_certificate_shows_nothing(
     secured: Secured, tmp_path: pathlib.Path
 ) -> None:
@@ -122,7 +123,7 @@ def _brought(secured: Secured, folder: pathlib.Path, pair: Pair) -> dict[str, An
     ("name", "views"),
     [
         ("ann", ["Overview", "Agents", "Requests", "Consensus", "Audit"]),
-        ("vic", ["Overview", "Agents"]),
+        pytest.param("vic", ["Overview", "Agents"], marks=pytest.mark.long),
     ],
 )
 def test_the_certificate_of_a_browser_says_who_looks(
@@ -140,6 +141,7 @@ def test_the_certificate_of_a_browser_says_who_looks(
             assert drains == (name == "ann")
 
 
+@pytest.mark.long
 def test_a_certificate_of_somebody_elses_lets_nobody_in(
     secured: Secured, tmp_path: pathlib.Path
 ) -> None:

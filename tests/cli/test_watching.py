@@ -9,6 +9,7 @@ import select
 import signal
 import subprocess
 import threading
+import urllib.request
 
 from flowcore.cli.watching import event_line
 from support.cluster import free_port
@@ -77,8 +78,9 @@ def test_events_are_followed_beyond_the_end_of_their_node(tmp_path: pathlib.Path
         assert process.stdout is not None
         for _ in range(100):
             for step in ("pause", "resume"):
-                node.ctl("agents", step, "echo")
-            if select.select([process.stdout], [], [], 0)[0]:
+                asked = urllib.request.Request(f"{node.api}/agents/echo/{step}", b"{}")
+                urllib.request.urlopen(asked, timeout=30).close()
+            if select.select([process.stdout], [], [], 0.2)[0]:
                 return process.stdout.readline()
         raise AssertionError("nothing was told")
 
