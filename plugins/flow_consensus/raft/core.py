@@ -92,7 +92,7 @@ class Core:
         self.elapsed = 0
         """Ticks since the leader was heard; of a leader, since its quorum was checked."""
         self._patience = 0
-        self._dirty = restored.fresh or self._reset is not None
+        self._dirty = restored.fresh or restored.behind or self._reset is not None
         self._unwritten = restored.fresh
         self._compact: int | None = None
         self._writing = 0

@@ -92,6 +92,8 @@ class Restored:
         self.term, self.vote, self._commit = 0, "", max(start, applied)
         self.fresh = not hard_state
         """Whether nothing was ever written here."""
+        self.behind = False
+        """Whether the hard state says less than the snapshot for which the log was let go of."""
         if self.fresh and last is not None and last > start:
             raise UntrustedFile(FOREIGN)
         self.log = Log(start, start_term, memory_bytes)
@@ -108,10 +110,11 @@ class Restored:
                 self._commit = max(self._commit, stored.commit)
         if snapshot is not None and snapshot.position >= start and (self.fresh or not held):
             held = True  # the log was let go of for it
+            self.behind = not self.fresh
             base = snapshot.position
             if snapshot.about or not self.fresh:  # else an operator has put it there: a new cluster
                 membership = _membership(snapshot.about)
-            self.term = max(self.term, snapshot.term)
+            self._reach(snapshot.term)
         if not held:
             raise UntrustedFile(
                 f"the log begins after {start}, and who was a voter there is not stored"
@@ -123,6 +126,11 @@ class Restored:
         self._begins = start
         self._last = last
         self._next: int | None = None
+
+    def _reach(self, term: int) -> None:
+        """The node was in this term at least, in which it has promised nothing."""
+        if term > self.term:
+            self.term, self.vote = term, ""
 
     def _know(self, stored: HardState, start: int, start_term: int) -> None:
         """Take the committed part of the log as known, without its entries."""
@@ -181,6 +189,7 @@ class Restored:
         if snapshot is not None and snapshot.position > log.commit:
             if not log.matches(snapshot.position, snapshot.term):
                 log.reset(snapshot.position, snapshot.term)
+                self._reach(snapshot.term)
                 self.history.reset(snapshot.position, _membership(snapshot.about))
                 return snapshot.position, snapshot.term
             log.commit_to(snapshot.position)

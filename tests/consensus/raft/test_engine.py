@@ -215,6 +215,21 @@ def test_a_node_that_stopped_between_a_snapshot_and_its_hard_state_has_the_snaps
     assert engine.membership.voters == set("ab")
 
 
+@pytest.mark.parametrize("compacted", [(0, 0), (7, 3)])
+def test_a_node_that_has_the_snapshot_of_a_later_term_is_in_that_one(
+    compacted: tuple[int, int],
+) -> None:
+    """The snapshot was stored, and the hard state of its term was not yet: seed 6000338."""
+    info = SnapshotInfo(position=7, term=3, about=Membership(voters="ab").encode())
+    engine = restored(kept(0, [(0, 0)]), [], compacted=compacted, snapshot=info)
+    assert (engine.term, engine.vote, engine.log.last) == (3, "", 7)
+    write = engine.ready().write  # before all that comes of it
+    assert write is not None
+    assert write.hard_state is not None
+    again = restored(write.hard_state, [], compacted=(7, 3), snapshot=info)
+    assert (again.term, again.log.last, again.log.commit) == (3, 7, 7)
+
+
 def test_what_an_engine_writes_is_what_it_finds_again() -> None:
     engine = Engine("a", Restored(b"", (0, 0), voters="a", cluster="flow"))
     hard_state, entries = b"", []
