@@ -73,7 +73,13 @@ class Memory:
 
     def check_text(self, text: str) -> None:
         """Raises InvalidArguments for a text that is empty, or no Unicode; TooLarge for a too long one."""
-        if not text.strip():
+        most = self._settings.text
+        if len(text) > most:  # each is a byte, or several: millions are not looked at to count them
+            raise TooLarge(
+                f"the text has {len(text)} characters, more than the {most} bytes it may have",
+                data={"limit": most},
+            )
+        if not text or text.isspace():
             raise InvalidArguments("expected a text that says something, not an empty one")
         try:
             size = len(text.encode())
@@ -81,10 +87,9 @@ class Memory:
             raise InvalidArguments(
                 "expected a text of Unicode, not one with lone surrogates"
             ) from None
-        if size > self._settings.text:
+        if size > most:
             raise TooLarge(
-                f"the text has {size} bytes, more than the {self._settings.text} it may have",
-                data={"limit": self._settings.text},
+                f"the text has {size} bytes, more than the {most} it may have", data={"limit": most}
             )
 
     def check_embedder(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import pathlib
 from collections.abc import Mapping
 from typing import Any, Literal
@@ -39,9 +40,9 @@ class Forest:
     def told(self) -> Mapping[str, Any]:
         return {}
 
-    def candidates(self, query: Vectors, count: int) -> Ids:
+    def candidates(self, query: Vectors, count: int, times: float = 1.0) -> Ids:
         """The nearest rows that are found among `search_k`."""
-        wanted = max(count, self._config.rerank)
+        wanted = math.ceil(max(count, self._config.rerank) * times)
         looked_at = max(self._config.search_k, wanted)
         found = self._index.get_nns_by_vector(query.tolist(), wanted, looked_at)
         return np.array(found, dtype=np.int64)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import errno
 import json
+import math
 import os
 import pathlib
 import threading
@@ -88,7 +89,7 @@ class HnswGraph:
     def busy(self) -> bool:
         return self._lock.locked()
 
-    def candidates(self, query: Vectors, count: int) -> Ids:
+    def candidates(self, query: Vectors, count: int, times: float = 1.0) -> Ids:
         """The nearest rows, as far as the graph knows."""
         if self._as_it_is:
             given: npt.NDArray[Any] = query[np.newaxis]
@@ -97,7 +98,7 @@ class HnswGraph:
             if self._own_scale:
                 scale = _fitting(float(np.abs(query).max()), self._i8)
             given = _stored(query[np.newaxis], scale, self._i8)
-        wanted = min(max(count, self._rerank), self._rows)
+        wanted = min(math.ceil(max(count, self._rerank) * times), self._rows)
         with self._lock:
             keys, _, counts, _, _ = self._index.search_many(
                 given, wanted, False, 1, None, self._kind

@@ -47,8 +47,12 @@ class Graph(Protocol):
         """What is worth to be known of it, for the status."""
         ...
 
-    def candidates(self, query: Vectors, count: int) -> Ids:
-        """At most so many numbers of rows, of those that are probably nearest; the caller's to change."""
+    def candidates(self, query: Vectors, count: int, times: float = 1.0) -> Ids:
+        """At least so many numbers of rows, of those that are probably nearest; the caller's to change.
+
+        `times` as many are looked at and given as it takes by itself: not all of them are alive. Fewer than
+        `count` if it finds no more.
+        """
         ...
 
 

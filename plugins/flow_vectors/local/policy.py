@@ -16,8 +16,9 @@ from flow_vectors.local.rows import Segment
 
 _SMALL = 4
 """So many segments without a graph are left alone if they are too small for one."""
-_HOLES = 0.3
-"""A segment of which a greater share is dead is written again, and its graph built anew."""
+_HOLES, _MASKED = 0.3, 0.4
+"""A segment of which a greater share is dead is written again, and its graph built anew; the second where the
+graph can be gone on with, for then that is all that it is built anew for."""
 _GROWN = 8
 """How many times as many rows a graph may have that is gone on with for others."""
 _LITTLE, _MUCH = 32, 8
@@ -51,7 +52,7 @@ def plan(segments: Sequence[Segment], least: int | None, grows: bool = False) ->
     chosen = plain if total >= least or len(plain) > _SMALL else []
     if chosen:
         for one in graphs:
-            times = _GROWN if grows and _sound(one) else 1
+            times = _GROWN if grows and _sound(one, grows) else 1
             if total >= least and one.alive <= total * times:
                 chosen = [*chosen, one]
                 total += one.alive
@@ -61,7 +62,7 @@ def plan(segments: Sequence[Segment], least: int | None, grows: bool = False) ->
             at_once=all(one.graph is None for one in chosen),
             base=_base(chosen) if grows else None,
         )
-    return _holes(segments, least)
+    return _holes(segments, least, grows)
 
 
 def in_one(segments: Sequence[Segment], grows: bool = False) -> Plan | None:
@@ -73,21 +74,22 @@ def in_one(segments: Sequence[Segment], grows: bool = False) -> Plan | None:
     graphs = sorted((one for one in segments if one.graph is not None), key=lambda one: one.alive)
     if len(graphs) < 2:
         return None
-    base = graphs[-1] if grows and _sound(graphs[-1]) else None
+    base = graphs[-1] if grows and _sound(graphs[-1], grows) else None
     rows = sum(one.alive for one in graphs[:-1])
     if rows * (_MUCH if base is None else _LITTLE) < graphs[-1].alive:
         return None
     return Plan(tuple(graphs), graph=True, at_once=False, base=base)
 
 
-def _sound(one: Segment) -> bool:
+def _sound(one: Segment, grows: bool) -> bool:
     """Whether not too much of it is dead."""
-    return one.dead <= _HOLES * len(one.ids)
+    most = _MASKED if grows and one.graph is not None else _HOLES
+    return one.dead <= most * len(one.ids)
 
 
 def _base(chosen: Sequence[Segment]) -> Segment | None:
     """The one of the most rows whose graph can be gone on with."""
-    graphs = [one for one in chosen if one.graph is not None and _sound(one)]
+    graphs = [one for one in chosen if one.graph is not None and _sound(one, True)]
     return max(graphs, key=lambda one: one.alive, default=None)
 
 
@@ -100,12 +102,12 @@ def _of_rows(segments: Sequence[Segment]) -> Plan | None:
                 chosen.append(one)
                 total += one.alive
         return Plan(tuple(chosen), graph=False, at_once=True)
-    return _holes(segments, None)
+    return _holes(segments, None, False)
 
 
-def _holes(segments: Sequence[Segment], least: int | None) -> Plan | None:
+def _holes(segments: Sequence[Segment], least: int | None, grows: bool) -> Plan | None:
     for one in segments:
-        if not _sound(one):
+        if not _sound(one, grows):
             return Plan(
                 (one,),
                 graph=least is not None and one.alive >= least,

@@ -84,8 +84,10 @@ def _by_graph(
     assert segment.graph is not None
     most = min(_MOST, len(segment.ids) // _SHARE)
     count = task.k
+    # as many as if none were dead, on average
+    times = len(segment.ids) / segment.alive if 0 < segment.dead < len(segment.ids) else 1.0
     while count <= most:
-        rows = segment.graph.candidates(task.query, count)
+        rows = segment.graph.candidates(task.query, count, times)
         rows.sort()  # the order of the file
         ids, kept = _counting(segment, rows, version, task.where)
         if len(ids) >= task.k:

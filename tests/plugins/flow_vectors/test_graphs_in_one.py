@@ -34,7 +34,9 @@ class Finds:
     busy = mapped = False
     told: Mapping[str, Any] = {}
 
-    def candidates(self, query: object, count: int) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
+    def candidates(
+        self, query: object, count: int, times: float = 1.0
+    ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
         raise NotImplementedError
 
 
@@ -76,7 +78,7 @@ def test_what_must_be_built_anew_must_be_worth_more() -> None:
 
 def test_a_graph_of_which_some_is_dead_is_gone_on_with_until_it_is_too_much() -> None:
     new = segment(90_000, 2_500, graph=False)
-    holed, hollow = segment(0, 20_000, dead=6_000), segment(0, 20_000, dead=6_001)
+    holed, hollow = segment(0, 20_000, dead=8_000), segment(0, 20_000, dead=8_001)
     planned = plan([new, holed], 2_049, grows=True)
     assert planned is not None
     assert planned.base is holed
@@ -131,7 +133,7 @@ async def test_rows_that_were_written_over_are_masked_and_the_graph_is_gone_on_w
         await index.add(some[300:], vectors(200, 6))
         await index.settle()
         # 1,002 of 4,000 are dead by now: some more, and it is built anew without them
-        await index.add(np.arange(1000, 1400), vectors(400, 7))
+        await index.add(np.arange(1000, 1800), vectors(800, 7))
         await index.settle()
         (anew,) = index.segments
         assert (anew.alive, anew.dead) == (2998, 0)
