@@ -9,6 +9,7 @@ import re
 import signal
 import socket
 import subprocess
+import sys
 
 import jsonschema
 import pytest
@@ -425,3 +426,23 @@ def test_what_plugins_do_can_be_seen_without_starting_a_node(
     assert done.returncode == 0
     assert "info    flowcore.assembly.discovery: " in done.stderr
     assert "finish flow_register" in done.stderr
+
+
+@pytest.mark.parametrize(("said", "threads"), [({}, 1), ({"OMP_NUM_THREADS": "2"}, 2)])
+def test_products_are_made_by_one_thread_unless_it_is_said(
+    said: dict[str, str], threads: int
+) -> None:
+    program = (
+        "import os\nfrom flowcore.cli.serve import calculate_alone\ncalculate_alone()\n"
+        "import numpy\nprint(len(os.listdir('/proc/self/task')))"
+    )
+    names = ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "GOTO_NUM_THREADS")
+    env = {name: value for name, value in os.environ.items() if name not in names}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        env={**env, **said},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert int(done.stdout) == min(threads, os.cpu_count() or 1)
