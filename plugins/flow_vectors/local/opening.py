@@ -7,6 +7,7 @@ import random
 import shutil
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
+from typing import Any
 
 import trio
 
@@ -17,6 +18,10 @@ from flow_vectors.local.index import LocalIndex, open_local
 from flow_vectors.local.options import Options
 from flowcore.errors import RoutingError
 from flowcore.routing import Space
+
+
+_ATTEMPTS = 10
+"""How often a folder is removed in which something is written meanwhile."""
 
 
 class LocalIndexes:
@@ -58,6 +63,21 @@ class LocalIndexes:
 
 
 def _removed(folder: pathlib.Path) -> None:
-    if folder.exists():
-        shutil.rmtree(folder)
+    """Remove a folder, though a graph that nobody waits for may still be written to a file in it."""
+    for left in range(_ATTEMPTS, 0, -1):
+        if not folder.exists():
+            break
+        try:
+            shutil.rmtree(folder, onerror=_unless_gone)
+        except OSError:
+            if left == 1:
+                raise
+    if folder.parent.exists():
         sync_folder(folder.parent)
+
+
+def _unless_gone(function: object, path: str, raised: tuple[type[BaseException], Any, Any]) -> None:
+    """Whatever was to be removed, and is gone, is as it should be."""
+    del function, path
+    if not issubclass(raised[0], FileNotFoundError):
+        raise raised[1]
