@@ -19,7 +19,6 @@ from flow_vectors.local.options import Options
 from flowcore.errors import RoutingError
 from flowcore.routing import Space
 
-
 _ATTEMPTS = 10
 """How often a folder is removed in which something is written meanwhile."""
 
