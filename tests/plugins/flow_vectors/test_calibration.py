@@ -113,7 +113,7 @@ async def test_a_mapped_graph_is_searched_on_the_event_loop_while_nobody_waits_f
     loop, here = threading.current_thread(), list[bool]()
     candidates = HnswGraph.candidates
 
-    def watched(self: HnswGraph, query: Vectors, count: int) -> Ids:
+    def watched(self: HnswGraph, query: Vectors, count: int, times: float = 1.0) -> Ids:
         here.append(threading.current_thread() is loop)
         return candidates(self, query, count)
 
