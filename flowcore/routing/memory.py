@@ -75,9 +75,10 @@ class Memory:
         """Raises InvalidArguments for a text that is empty, or no Unicode; TooLarge for a too long one."""
         most = self._settings.text
         if len(text) > most:  # each is a byte, or several: millions are not looked at to count them
-            size = f"{len(text)} {'bytes' if text.isascii() else 'characters'}"
+            found = f"{len(text)} {'bytes' if text.isascii() else 'characters'}"
             raise TooLarge(
-                f"the text has {size}, more than the {most} bytes it may have", data={"limit": most}
+                f"the text has {found}, more than the {most} bytes it may have",
+                data={"limit": most},
             )
         if not text or text.isspace():
             raise InvalidArguments("expected a text that says something, not an empty one")
