@@ -21,7 +21,7 @@ import attrs
 import msgspec
 import pytest
 
-from flowcore.cli.answers import TopAnswer
+from flowcore.cli.answers import PlaceLine, TopAnswer
 from flowcore.cli.top_frame import Look, Sight, frame
 from support.node import BIN, ROOT, Node, free_ports, serving
 
@@ -84,6 +84,24 @@ def test_agents_are_sorted_as_asked_and_scrolled_within_their_number() -> None:
     assert shown(frame(seen, far, width=80, height=10))[-1] == "a8"
     assert far.after("home", 10, 9).first == 0
     assert whole.after("up", 10, 9) == whole
+
+
+def test_agents_elsewhere_stand_among_the_others_with_what_their_node_says() -> None:
+    there = {"node": "beta", "load": 0.4, "hops": 1, "under_way": 0, "tools": 1}
+    busy = {**agent("b", calls=7, failed=2, crashes=3, trouble="it fell"), **there}
+    busy |= {"pool": {"workers": 1, "active": 1, "waiting": 5}, "breaker": "open"}
+    silent = {**there, "name": "c", "state": "idle", "reason": ""}
+    seen = look(agent("a", calls=3))
+    seen.status.elsewhere = msgspec.convert([silent, busy], list[PlaceLine])
+    lines = frame(seen, Sight(), width=0, height=0)
+    (row,) = [line.split() for line in lines if line.startswith("b ")]
+    assert row[:7] == ["b", "idle", "beta", "1/1", "5", "-", "7"]
+    assert row[7] == "2"
+    assert row[-4:] == ["open", "3", "it", "fell"]
+    (row,) = [line.split() for line in lines if line.startswith("c ")]
+    assert row == ["c", "idle", "beta", "40%", *["-"] * 8]  # of a node that does not answer
+    assert shown(frame(seen, Sight(sort="calls"), width=0, height=0)) == ["b", "a", "c"]
+    assert shown(frame(seen, Sight(sort="queue"), width=0, height=0))[0] == "b"
 
 
 def test_rates_are_of_the_time_between_two_looks() -> None:
