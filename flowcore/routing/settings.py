@@ -83,7 +83,7 @@ class RouterSettings:
         16, validator=v.in_range(0, 256), help="nearest patterns that the gate is shown"
     )
     practice: int = setting(
-        3,
+        2,
         validator=v.in_range(0, 16),
         help="how often a gate that is trained anew goes over its lessons again, where there are at most"
         " 20,000; the same on all nodes",

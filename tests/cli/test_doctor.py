@@ -275,7 +275,7 @@ async def test_embedders_indexes_and_gates_that_differ_are_told(
         assert of(found, "index", "beta")["verdict"] == "warn"
         gate = of(found, "gate", "beta")
         assert gate["verdict"] == "warn"
-        assert "practice 3" in gate["found"].split(", and ")[0]
+        assert "practice 2" in gate["found"].split(", and ")[0]
         assert "practice 1" in gate["found"].split(", and ")[1]
 
 

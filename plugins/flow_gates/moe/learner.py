@@ -159,10 +159,16 @@ class Learner:
 
     @property
     def _fits(self) -> bool:
-        """Whether there is something to fit a map to, and vectors know more than words."""
-        vectors_know = self.config.metric and self.identity.name not in WORDS_ONLY
-        kept = self.config.replay.kind == "examples" and len(self.replay) > 0
-        return vectors_know and kept and self.network.described is not None
+        """Whether a map has something to be fitted to, and to add.
+
+        Where experts had more lessons than are kept, their own weights know more than one prototype, most
+        of all where an expert is there for many things. Where vectors know only words, words say it better.
+        """
+        replay = self.config.replay
+        if not self.config.metric or self.identity.name in WORDS_ONLY or replay.kind != "examples":
+            return False
+        few = self.lessons <= replay.per_expert * len(self.taught)
+        return few and len(self.replay) > 0 and self.network.described is not None
 
     def _begin_practice(self) -> None:
         """Learn from all that is kept how vectors are compared, and everything else anew with that."""

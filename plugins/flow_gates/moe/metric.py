@@ -20,6 +20,9 @@ comes later has its description under the same map, and W and U learn what is le
 again, and for as long as lessons are gone over they learn from an example as if it were not in its prototype:
 it is nearer to that than other requests of its expert, by `gains`.
 
+None of this is done where experts had more lessons than are kept of each: their own weights know more then,
+and one prototype misleads where an expert is there for many things.
+
 What is kept are M and the sums of examples as they were at the end of that, so that a gate that is read from
 disk is the same.
 """

@@ -168,7 +168,7 @@ class MoeConfig:
     metric: bool = setting(
         True,
         help="whether a gate that is trained anew also learns how vectors are compared, alike for all"
-        " experts; not where vectors know only words",
+        " experts; where they had no more lessons each than are kept, and vectors know more than words",
     )
     calibration: bool = setting(True, help="fit the temperature of probabilities to outcomes")
     scope: ScopeSettings = setting(factory=ScopeSettings, help="when nobody is there for a request")

@@ -147,6 +147,16 @@ def test_an_expert_that_is_forgotten_leaves_nothing_to_who_takes_its_row() -> No
     assert "e0" not in first
 
 
+def test_where_experts_had_more_lessons_than_are_kept_there_is_no_map() -> None:
+    world = World()
+    made, enough = (gate(world, replay=ReplaySettings(per_expert=each)) for each in (2, 3))
+    lessons = world.lessons(3)
+    for one in (made, enough):
+        practise(one, lessons)
+    assert not made.status()["metric_fitted"]
+    assert enough.status()["metric_fitted"]
+
+
 @pytest.mark.parametrize("replay", ["prototypes", "off"])
 def test_without_examples_there_is_no_map(replay: str) -> None:
     world = World()
@@ -222,5 +232,6 @@ def test_one_example_or_more_than_are_looked_at_can_be_fitted() -> None:
             np.arange(1),
         )
     assert len(made._learner.replay) > EXAMPLES
+    made._learner.taught = dict.fromkeys(range(EXPERTS), 1)
     made.learn(attrs.evolve(world.lessons(1)[0], again=True))
     assert made.status()["metric_fitted"]
