@@ -312,8 +312,11 @@ async def test_the_swarm_is_told_with_all_its_links(tmp_path: Any) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.parametrize(
+    ("edge", "path", "room"), [("dashboard", "/live", 32), ("api", "/events?activity=1", 100)]
+)
 def test_ten_thousand_that_want_to_watch_are_told_and_nothing_else_waits(
-    tmp_path: pathlib.Path,
+    tmp_path: pathlib.Path, edge: str, path: str, room: int
 ) -> None:
     """All at once, none of them reading; meanwhile a call by the api edge is answered as ever."""
     wanted = 10_000
@@ -324,11 +327,11 @@ def test_ten_thousand_that_want_to_watch_are_told_and_nothing_else_waits(
         f'[agent.echo]\ntype = "python"\ntarget = "{ROOT}/tests/support/agents.py"\n'
         '[edge.dashboard]\ntype = "dashboard"\n[edge.api]\ntype = "api"\n'
     )
-    ask = b"GET /live HTTP/1.1\r\nHost: 127.0.0.1\r\nx-flow-dashboard: 1\r\n\r\n"
+    ask = f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nx-flow-dashboard: 1\r\n\r\n".encode()
     crowd: list[socket.socket] = []
     try:
         with serving(config_, *free_ports("dashboard", "api")) as node:
-            (line,) = [one for one in node.said if "dashboard " in one]
+            (line,) = [one for one in node.said if one.split()[:1] == [edge]]
             port = int(line.rstrip("/").rpartition(":")[2])
             for number in range(wanted):
                 one = socket.create_connection(("127.0.0.1", port), 20)
@@ -341,7 +344,7 @@ def test_ten_thousand_that_want_to_watch_are_told_and_nothing_else_waits(
             for one in crowd:
                 with contextlib.suppress(ConnectionError):
                     told[one.recv(12)[9:12]] += 1
-            assert told[b"200"] == 32
+            assert told[b"200"] == room
             assert told.keys() <= {b"200", b"429", b"503", b""}
             assert node.ctl("call", "echo.echo", "text=x").stdout == "x\n"
             memory = pathlib.Path(f"/proc/{node.process.pid}/status").read_text()
