@@ -279,9 +279,8 @@ class State(Readable):
 
     async def _apply(self, batch: Sequence[Committed]) -> None:
         if self._take(batch):
-            await (
-                trio.lowlevel.checkpoint()
-            )  # as much may be committed already: others come in between
+            # as much may be committed already: others come in between
+            await trio.lowlevel.checkpoint()
             return
         while True:
             began = perf_counter()
