@@ -60,7 +60,7 @@ def test_four_nodes_of_which_one_lies_agree_and_serve(tmp_path: pathlib.Path) ->
     names, honest = SEVEN[:4], SEVEN[1:4]
     path = tmp_path / "history.jsonl"
     with lying_nodes(tmp_path, names, "alpha") as made, path.open("wb") as file:
-        with under_load(made, History(file), honest, clients=40, pause=0.04) as calling:
+        with under_load(made, History(file), honest, clients=80, pause=0.04) as calling:
             began = time.monotonic()
             ends = began + SECONDS
             made.until(lambda: all("alpha" in evidence(made, one) for one in honest), 120.0)
