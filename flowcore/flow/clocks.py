@@ -90,16 +90,28 @@ class _Asking:
             others = await self._ask()
             reachable = bool(self._overlay.reachable())
             silent = None if others or not reachable else silent or trio.current_time()
-            if others:
+            if others and (self._clock.settled.is_set() or self._most(1 + len(others))):
                 self._believe(others)
             elif silent is not None and trio.current_time() - silent >= _OLD:
                 self._clock.believe(0.0)
             await trio.sleep(_PAUSE if self._clock.settled.is_set() and others else _SOON)
 
+    def _voters(self) -> list[str]:
+        """The nodes that have to agree to what this one writes; itself, where no other has to."""
+        status, me = self._consensus.status(), [self._overlay.name]
+        voters: list[str] = status.get("voters", status.get("nodes", me))
+        return voters
+
     def _alone(self) -> bool:
-        """Whether no other node has to agree to what this one writes."""
-        me, status = [self._overlay.name], self._consensus.status()
-        return bool(status.get("voters", status.get("nodes", me)) == me)
+        return self._voters() == [self._overlay.name]
+
+    def _most(self, count: int) -> bool:
+        """Whether so many clocks are enough to believe the one in the middle at first.
+
+        After all nodes were down, two that hear each other alone could else go by the wrong one of their
+        clocks, and what they promise be over when the others are heard again. Fewer can agree to nothing.
+        """
+        return 2 * count > len(self._voters())
 
     def _believe(self, others: list[Told]) -> None:
         mine = self._clock.wall()

@@ -85,3 +85,35 @@ async def test_who_tells_nonsense_counts_for_nothing(said: bytes, autojump_clock
             await clock.settled.wait()
         assert clock.offset == pytest.approx(-100.0, abs=2.0)
         assert clock() == pytest.approx(2e9 - 100.0, abs=2.0)
+
+
+async def test_at_first_a_clock_goes_by_what_most_say(autojump_clock: object) -> None:
+    """Of five, one other may have the wrong time: with a second one it is known which of them has."""
+
+    class Five:
+        def status(self) -> dict[str, Any]:
+            return {"voters": ["mine", "right", "wrong", "gone", "lost"]}
+
+    def tell(wall: float) -> Any:
+        async def told(node: str, head: bytes, stream: Stream) -> None:
+            async with stream:
+                await stream.send(msgspec.msgpack.encode(Told(wall, None)))
+                await stream.finish()
+
+        return told
+
+    async with (
+        open_swarm(["mine", "right", "wrong"], STAR) as swarm,
+        contextlib.AsyncExitStack() as s,
+    ):
+        await s.enter_async_context(swarm["wrong"].serve(SERVICE, tell(2e9 - 100.0)))
+        clock = await s.enter_async_context(
+            keep_clock(lambda: 2e9, Five(), swarm["mine"])  # type: ignore[arg-type]
+        )
+        with trio.move_on_after(60) as scope:
+            await clock.settled.wait()
+        assert scope.cancelled_caught
+        await s.enter_async_context(swarm["right"].serve(SERVICE, tell(2e9)))
+        with trio.fail_after(60):
+            await clock.settled.wait()
+        assert clock.offset == pytest.approx(0.0, abs=1.0)

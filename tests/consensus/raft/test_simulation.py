@@ -63,7 +63,7 @@ def test_some_runs_have_the_state_that_is_shipped() -> None:
         assert run.play().committed > 0
 
 
-@pytest.mark.parametrize("seed", [0, 3, 23])
+@pytest.mark.parametrize("seed", [0, 3, 23, 170])
 def test_nobody_holds_a_lease_while_another_does_though_some_clocks_are_set_wrong(
     seed: int,
 ) -> None:

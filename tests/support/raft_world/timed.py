@@ -133,7 +133,7 @@ class TimedServer(RaftServer):
         elif timer == "heard":
             if self._told:
                 self._believe()
-            self.host.timer("time", PAUSE if self._told else 0.0)
+            self.host.timer("time", PAUSE if self.clock.settled.is_set() and self._told else 0.0)
         else:
             super().on_timer(timer)
 
@@ -153,7 +153,9 @@ class TimedServer(RaftServer):
             super().on_message(sender, message)
 
     def _believe(self) -> None:
-        """Go by what the others have told, as if they said it now."""
+        """Go by what the others have told, as if they said it now; at first, by what most clocks do."""
+        if not self.clock.settled.is_set() and 2 * (1 + len(self._told)) <= len(self.others):
+            return
         here, mine = self.host.monotonic, self.clock.wall()
         told = self._told.values()
         walls = [one.wall + here - then - mine for then, one in told]
