@@ -32,27 +32,13 @@ from support.simulation.campaign import Campaign
 from support.simulation.client import Request
 from support.simulation.ends import Broken
 from support.simulation.machine import Command, Machine, encode
+from support.simulation.stamps import Timed, timed
 
 AHEAD = 2.0
 """As `EngineSettings.ahead` has it."""
 APART = 0.2
 """Seconds that honest clocks are apart, at most."""
 EPOCH = 1.7e9
-
-
-class Timed(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """A command as it stands in the log."""
-
-    time: float
-    command: bytes
-
-
-def timed(data: bytes) -> Timed | None:
-    """None for what is no command."""
-    try:
-        return msgspec.msgpack.decode(data, type=Timed)
-    except msgspec.MsgspecError:
-        return None
 
 
 class TimedMachine(Machine):

@@ -34,6 +34,7 @@ from support.simulation.campaign import Campaign
 from support.simulation.client import Answer, Request
 from support.simulation.ends import Broken
 from support.simulation.machine import Command, encode
+from support.simulation.stamps import Timed, timed
 
 LEASE = 2.0
 HELD = 0.75 * LEASE
@@ -63,21 +64,6 @@ class Stamped(NamedTuple):
     request: Request
 
 
-class Timed(msgspec.Struct, array_like=True, gc=False, frozen=True):
-    """A command as it stands in the log."""
-
-    time: float
-    command: bytes
-
-
-def _timed(data: bytes) -> Timed | None:
-    """None for what an adversary proposes past all clocks."""
-    try:
-        return msgspec.msgpack.decode(data, type=Timed)
-    except msgspec.MsgspecError:
-        return None
-
-
 class TimedMachine(StateMachine):
     """As `StateMachine`, with leases, and the times of commands."""
 
@@ -85,8 +71,8 @@ class TimedMachine(StateMachine):
 
     def apply(self, position: int, data: bytes) -> tuple[Command | None, Any]:
         if data:
-            timed = _timed(data)
-            self._now, data = (timed.time, timed.command) if timed else (0.0, data)
+            stamped = timed(data)
+            self._now, data = (stamped.time, stamped.command) if stamped else (0.0, data)
         return super().apply(position, data)
 
     @property
@@ -166,7 +152,7 @@ class TimedServer(RaftServer):
         if not request.command:
             super()._asked(client, request)
             return
-        if _timed(request.command) is None:
+        if timed(request.command) is None:
             if not self.clock.settled.is_set():
                 self.host.send(client, Answer(request.call, False, None, ""))
                 return
