@@ -96,6 +96,10 @@ class Hand:
             assert name, (role, focused)
         return role, name
 
+    def is_on(self, *heard: str) -> None:
+        """Wait until what has the focus is of that role (and name): a page draws after a key."""
+        until(self.said, lambda said: said[: len(heard)] == heard)
+
     def come_to(self, role: str, name: str) -> None:
         """Press Tab until that has the focus."""
         seen = []
@@ -160,7 +164,7 @@ def test_signed_in_every_view_walked_and_every_action_done(shown: Shown) -> None
 
     # signing in
     page.wait_for_selector("h1:has-text('Sign in')")
-    assert hand.said() == ("textbox", "Token")
+    hand.is_on("textbox", "Token")
     hand.write(shown.token)
     hand.press("Enter")
     page.wait_for_selector("#connection.live")
@@ -189,7 +193,7 @@ def test_signed_in_every_view_walked_and_every_action_done(shown: Shown) -> None
     until(lambda: page.locator("th[aria-sort]").inner_text(), lambda said: said.strip() == "Calls")
     hand.come_to("link", "echo")
     hand.press("Enter")
-    assert hand.said() == ("heading", "echo")
+    hand.is_on("heading", "echo")
     hand.come_to("button", "Pause")
     hand.press("Space")
     page.wait_for_selector("[data-agent=echo] .badge:has-text('paused')")
@@ -201,7 +205,7 @@ def test_signed_in_every_view_walked_and_every_action_done(shown: Shown) -> None
     page.wait_for_selector("dialog[open]")
     hand.press("Escape")
     page.wait_for_selector("dialog", state="detached")
-    assert hand.said() == ("button", "Restart")
+    hand.is_on("button", "Restart")
     assert shown.ask("/agents/echo")["lives"] == 1
     hand.press("Enter")
     hand.come_to("button", "Restart")
@@ -213,7 +217,7 @@ def test_signed_in_every_view_walked_and_every_action_done(shown: Shown) -> None
     page.wait_for_selector("aside h2:has-text('echo')")
     hand.come_to("link", "Close the details")
     hand.press("Enter")
-    until(hand.said, lambda said: said == ("link", "echo"))
+    hand.is_on("link", "echo")
 
     # a request: the stream held, the way of one, closed again
     hand.view("Requests")
@@ -223,10 +227,10 @@ def test_signed_in_every_view_walked_and_every_action_done(shown: Shown) -> None
     hand.come_to("link", "echo.echo")
     hand.press("Enter")
     page.wait_for_selector(".waterfall")
-    assert hand.said()[0] == "heading"
+    hand.is_on("heading")
     page.locator("#trace").evaluate("one => one.previousElementSibling.querySelector('a').focus()")
     hand.press("Enter")
-    until(hand.said, lambda said: said == ("link", "echo.echo"))
+    hand.is_on("link", "echo.echo")
 
     # the router: asked, and told what was right
     hand.view("Router")
@@ -239,7 +243,7 @@ def test_signed_in_every_view_walked_and_every_action_done(shown: Shown) -> None
     hand.press("Enter")
     page.wait_for_selector("text=Learned: echo.echo was right for this.")
     assert shown.ask("/status")["router"]["feedback"]["explicit"] == before + 1
-    assert hand.said() == ("button", "echo.echo was right")
+    hand.is_on("button", "echo.echo was right")
     hand.press("Enter")  # once is enough
     hand.come_to("button", "echo.echo was wrong")
     assert shown.ask("/status")["router"]["feedback"]["explicit"] == before + 1
@@ -267,7 +271,7 @@ def test_signed_in_every_view_walked_and_every_action_done(shown: Shown) -> None
     hand.press("Enter")
     page.wait_for_selector("text=Approved: notes.write.")
     assert "notes.write" not in shown.ask("/status")["guards"]["pins"]["quarantined"]
-    assert hand.said()[0] == "heading"  # what had the focus is gone, and it is not lost
+    hand.is_on("heading")  # what had the focus is gone, and it is not lost
 
     # out, in again, and the node drained
     hand.view("Overview")

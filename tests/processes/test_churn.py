@@ -39,11 +39,11 @@ async def test_a_thousand_restarts_leave_nothing() -> None:
                 nursery.start_soon(_come_and_go, launcher, 100)
         statistics = launcher.statistics()
         assert (statistics.starts, statistics.processes, statistics.spawned) == (1, 0, 1001)
-        assert open_fds() == fds
+        assert open_fds() <= fds
         assert _fds_of(pid) == its_fds
         assert _children_of(pid) == ""
         assert children() - before == {pid}
-    assert children() == before
+    assert children() <= before
 
 
 async def test_launchers_come_and_go_in_several_threads_at_once() -> None:
@@ -67,8 +67,8 @@ async def test_launchers_come_and_go_in_several_threads_at_once() -> None:
     for thread in threads:
         await trio.to_thread.run_sync(thread.join)
     assert not failures
-    assert children() == before
-    assert open_fds() == fds
+    assert children() <= before
+    assert open_fds() <= fds
 
 
 async def test_processes_that_cannot_start_leave_nothing() -> None:
@@ -80,7 +80,8 @@ async def test_processes_that_cannot_start_leave_nothing() -> None:
             with pytest.raises(CommandNotFound):
                 async with launcher.open_process(["no-such-program"]):
                     pytest.fail("it was started")
-        assert (open_fds(), _fds_of(pid)) == (fds, its_fds)
+        assert open_fds() <= fds
+        assert _fds_of(pid) == its_fds
         with trio.fail_after(60):  # the last of them says why it cannot start before it ends
             while _children_of(pid):
                 await trio.lowlevel.checkpoint()

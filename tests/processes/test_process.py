@@ -292,6 +292,6 @@ async def test_too_many_open_files_is_a_reason_too() -> None:
                     pytest.fail("it was started")
         finally:
             resource.setrlimit(resource.RLIMIT_NOFILE, before)
-        assert open_fds() == fds
+        assert open_fds() <= fds
         async with launcher.open_process(["true"]) as process:
             assert (await process.wait()).ok

@@ -262,10 +262,11 @@ async def test_hundreds_of_forks_leave_nothing(folder: Path, each: int) -> None:
             for _ in range(10):
                 nursery.start_soon(come_and_go, template, each)
         assert launcher.statistics().processes == 1
-        assert (open_fds(), _fds_of(pid), _fds_of(template.pid)) == (fds, its, their)
+        assert open_fds() <= fds
+        assert (_fds_of(pid), _fds_of(template.pid)) == (its, their)
         assert _children_of(pid) == [template.pid]
         assert _children_of(template.pid) == []
-    assert children() == before
+    assert children() <= before
 
 
 def _fds_of(pid: int) -> int:

@@ -33,9 +33,16 @@ async def wait_dead(pids: Iterable[int], seconds: float = 60) -> None:
                 os.close(fd)
 
 
-def open_fds() -> int:
-    """How many file descriptors this process has open."""
-    return len(os.listdir("/proc/self/fd"))
+def open_fds() -> set[str]:
+    """The file descriptors this process has open, each with what it is open for.
+
+    Compare as sets: what an earlier test left may be closed at any time, what is new must not be there.
+    """
+    found = set()
+    for fd in os.listdir("/proc/self/fd"):
+        with contextlib.suppress(FileNotFoundError):  # that with which the list was read
+            found.add(f"{fd} {os.readlink(f'/proc/self/fd/{fd}')}")
+    return found
 
 
 def children() -> set[int]:

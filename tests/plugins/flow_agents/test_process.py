@@ -532,9 +532,9 @@ async def test_a_hundred_crashes_leave_nothing() -> None:
             with pytest.raises(OutcomeUnknown):
                 await flow.call("it.exit")
         await _until_none_is_left()
-        assert children() == before
+        assert children() <= before
         with trio.fail_after(10):
-            while open_fds() > fds:  # the last one's pipes are closed a moment after its end
+            while not open_fds() <= fds:  # the last one's pipes are closed a moment after its end
                 await trio.lowlevel.checkpoint()
 
 

@@ -260,10 +260,10 @@ async def test_a_hundred_crashes_leave_nothing() -> None:
                 await flow.call("it.exit")
         await _until_only_the_template_is_left()
         assert processes() == [template]
-        assert children() == before
+        assert children() <= before
         assert len(os.listdir(f"/proc/{template}/fd")) == its
         with trio.fail_after(10):
-            while open_fds() > fds:
+            while not open_fds() <= fds:
                 await trio.lowlevel.checkpoint()
 
 
