@@ -23,7 +23,8 @@ from flowcore.agents import (
     Watchers,
 )
 from flowcore.envelope import Envelope, Reply
-from flowcore.errors import StreamBroken, SwarmError
+from flowcore.errors import SwarmError
+from flowcore.federation.announcing import DIRECTORY, Announcing
 from flowcore.federation.events import Telling
 from flowcore.federation.forwarding import SERVICE, Forwarding
 from flowcore.federation.looking import SERVICE as AGENTS
@@ -40,19 +41,16 @@ from flowcore.federation.wire import (
     Asking,
     WrongMessage,
     pack,
-    pack_catalog,
     state_of,
     unpack,
     unpack_catalog,
 )
 from flowcore.resilience import Breaker, BreakerSet, BreakerState
 from flowcore.swarm import (
-    MOST_ABOUT,
     Lane,
     Member,
     MemberState,
     Overlay,
-    Stream,
     receive_whole,
     send_whole,
 )
@@ -61,12 +59,9 @@ from flowcore.telemetry import Telemetry
 
 logger = logging.getLogger(__name__)
 
-DIRECTORY = "directory"
-"""The service by which a node is asked what it has, and the topic by which it says that this has changed."""
 FETCH = 10.0
 """Seconds after which a fetch is given up, and tried again."""
 _MOST_KNOWN = 1000
-_MOST_ASKING = 64 * 1024
 _SECOND_THOUGHT = 0.5
 """Seconds between a failed fetch and the next one, at least; drawn up to twice of it."""
 
@@ -117,22 +112,15 @@ class Federation:
         self.settings = settings
         self.placed: dict[str, Placed] = {}
         self._directory = directory
-        self._local = local
         self._apart = apart
-        self._type_of = type_of
         self._seat = seat
-        self._tell = tell
         self._known = known
         self._chance = chance
-        self._boot = boot
-        self._version = 0
-        self._draining = False
-        self._said: tuple[AgentNews, ...] = ()
-        self._about = b""
+        self._announcing = Announcing(
+            overlay, local=local, apart=apart, type_of=type_of, tell=tell, boot=boot
+        )
         self._nodes: dict[str, _Node] = {}
         self._catalogs: dict[bytes, Catalog] = {}
-        self._packed: dict[bytes, bytes] = {}
-        self._digests: dict[str, tuple[Catalog, bytes]] = {}
         self._nursery: trio.Nursery | None = None
         self._breakers = BreakerSet(settings.breaker, changed=self._node_breaker)
         self.forwarding = Forwarding(overlay, lambda: settings.largest)
@@ -186,101 +174,21 @@ class Federation:
 
     # ---- what this node tells
 
-    async def announce(self) -> None:
+    def drain(self) -> None:
+        """Tell the others that this node takes nothing more."""
+        self._announcing.drain()
+
+    async def _announce(self) -> None:
         """Tell of changes of one's own agents and of how busy they are, until cancelled."""
         revision = -1
         while True:
             if revision != self._directory.revision:
                 revision = self._directory.revision
-                self._look()
-            self._say()
+                self._announcing.look()
+            self._announcing.say()
             self.keep(self._known())
             with trio.move_on_after(self.settings.loads):
                 await self._directory.wait_changed(revision)
-
-    def _look(self) -> None:
-        """What the own agents are now; a new version if that is not what was announced."""
-        news = tuple(
-            self._news(agent)
-            for name, agent in sorted(self._local.items())
-            if name not in self._apart
-        )
-        if news != self._said or not self._version:
-            self._said = news
-            self._version += 1
-            kept = {one.catalog for one in news}
-            self._packed = {key: one for key, one in self._packed.items() if key in kept}
-
-    def _news(self, agent: Agent) -> AgentNews:
-        settings = agent.settings
-        return AgentNews(
-            name=agent.name,
-            # with each call it is busy, and idle again: that is told by its load
-            state="idle" if agent.state.available else agent.state.value,
-            catalog=self._digest(agent),
-            reason=agent.reason,
-            description=settings.description,
-            type=self._type_of(agent.name),
-            roles=tuple(sorted(agent.roles)),
-            capabilities=tuple(sorted(agent.capabilities)),
-            topics=settings.topics,
-            bare=agent.bare,
-            deadline=settings.deadline,
-            size=agent.size,
-        )
-
-    def _digest(self, agent: Agent) -> bytes:
-        known = self._digests.get(agent.name)
-        if known is None or known[0] is not agent.catalog:
-            packed, digest = pack_catalog(agent.catalog)
-            self._packed[digest] = packed
-            known = self._digests[agent.name] = (agent.catalog, digest)
-        return known[1]
-
-    def drain(self) -> None:
-        """Tell the others that this node takes nothing more."""
-        self._draining = True
-        self._say()
-
-    def _say(self) -> None:
-        """Tell it to gossip, and to everybody who can be reached, where it is new."""
-        loads = bytes(
-            round(255 * min(1.0, self._local[one.name].load)) if one.name in self._local else 0
-            for one in self._said[: MOST_ABOUT - 64]
-        )
-        about = pack(About(self._boot, self._version, self._draining, loads))
-        if about == self._about:
-            return
-        before, self._about = self._about, about
-        self._tell(about)
-        if _told(before) != _told(about):  # not of each change of the loads
-            for node in self.overlay.reachable():
-                self.overlay.post(node, DIRECTORY, about, Lane.GOSSIP)
-
-    async def answer(self, node: str, head: bytes, stream: Stream) -> None:
-        """Tell another node what this one has: the handler of a stream, whose head says nothing."""
-        del head
-        try:
-            async with stream:
-                await self._answer(node, stream)
-        except StreamBroken as error:
-            logger.debug("node %s wants to know no more what is here: %s", node, error)
-
-    async def _answer(self, node: str, stream: Stream) -> None:
-        try:
-            asking = unpack(await receive_whole(stream, _MOST_ASKING), Asking)
-        except WrongMessage as error:
-            logger.warning("node %s asked what is here, wrongly: %s", node, error)
-            stream.reset(str(error))
-            return
-        if not self._version:
-            self._look()
-        known = set(asking.known)
-        catalogs = {
-            one.catalog: self._packed[one.catalog] for one in self._said if one.catalog not in known
-        }
-        told = Announcement(self.node, self._boot, self._version, self._said, catalogs)
-        await send_whole(stream, pack(told))
 
     # ---- what is known of the others
 
@@ -452,7 +360,7 @@ class Federation:
                 async with AsyncExitStack() as stack:
                     for entered in (
                         self.overlay.listen(DIRECTORY, self.heard),
-                        self.overlay.serve(DIRECTORY, self.answer),
+                        self.overlay.serve(DIRECTORY, self._announcing.answer),
                         self.overlay.serve(SERVICE, self.serving.serve),
                         self.overlay.serve(TRACES, self.traces.serve),
                         self.overlay.serve(AGENTS, self.showing.serve),
@@ -460,7 +368,7 @@ class Federation:
                         await stack.enter_async_context(entered)
                     nursery.start_soon(self.events.run)
                     nursery.start_soon(self.looking.run)
-                    nursery.start_soon(self.announce)
+                    nursery.start_soon(self._announce)
                     nursery.start_soon(self.follow)
                     task_status.started()
                     await trio.sleep_forever()
@@ -471,7 +379,7 @@ class Federation:
         """What is true of it, measured, as plain data."""
         now = trio.current_time()
         return {
-            "announced": self._version,
+            "announced": self._announcing.version,
             "nodes": [
                 {
                     "name": node.name,
@@ -498,11 +406,3 @@ class Federation:
             "dropped": self.serving.dropped,
             "events": self.events.status(),
         }
-
-
-def _told(about: bytes) -> bytes:
-    """What of it others are told at once."""
-    if not about:
-        return b""
-    one = unpack(about, About)
-    return pack((one.boot, one.version, one.draining))

@@ -63,6 +63,7 @@ from flowcore.state.interfaces import (
     TakesSnapshots,
 )
 from flowcore.state.limits import VALUE_SIZE, Limits
+from flowcore.state.opening import open_state
 from flowcore.state.records import (
     Changes,
     Counts,
@@ -93,7 +94,7 @@ from flowcore.state.results import (
 )
 from flowcore.state.sealed import HasSeals, Seals
 from flowcore.state.settings import StateSettings, WorkSettings
-from flowcore.state.state import State, open_state
+from flowcore.state.state import State
 from flowcore.state.timing import ahead_of
 from flowcore.state.work import (
     AcquireLease,

@@ -5,12 +5,10 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
-import pathlib
 import random
 import sqlite3
-import time
-from collections.abc import AsyncGenerator, Callable, Sequence
-from contextlib import aclosing, asynccontextmanager
+from collections.abc import Callable, Sequence
+from contextlib import aclosing
 from copy import copy
 from functools import partial
 from time import perf_counter
@@ -42,7 +40,6 @@ from flowcore.state.commands import (
 )
 from flowcore.state.files import StateFile, check_some
 from flowcore.state.interfaces import (
-    ChecksCommands,
     Committed,
     Consensus,
     HandsOver,
@@ -55,10 +52,9 @@ from flowcore.state.machine import Applied, Machine
 from flowcore.state.readable import Readable
 from flowcore.state.records import ReadLevel
 from flowcore.state.results import Refusal, Result
-from flowcore.state.sealed import Seals
 from flowcore.state.settings import StateSettings
 from flowcore.state.snapshot import Intake
-from flowcore.state.timing import Clock, Timing
+from flowcore.state.timing import Timing
 from flowcore.state.usage import totals, work_limits
 from flowcore.state.work import SetWorkLimits, WorkCommand
 from flowcore.state.working import work_due
@@ -467,69 +463,9 @@ class State(Readable):
         self._file.checked = True
 
 
-def _begun(
-    consensus: Consensus,
-    file: StateFile,
-    thread: FileThread,
-    settings: StateSettings,
-    timing: Timing,
-) -> State:
-    try:
-        file.belongs_to(consensus.identity)
-        return State(consensus, file, thread, settings, timing)
-    except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
-        if isinstance(error, sqlite3.Error) and is_full(error):
-            raise StorageFull(f"there is no room on the disk for {file.path}") from error
-        raise UntrustedFile(f"{file.path} cannot be read: {error}") from error
-
-
 def _check(data: bytes) -> None:
     try:
         entry = decode_entry(data)
     except UntrustedFile as error:
         raise InvalidArguments(f"this is no command: {error.__cause__}") from error
     check(entry.command)
-
-
-@asynccontextmanager
-async def open_state(
-    consensus: Consensus,
-    path: pathlib.Path | None,
-    settings: StateSettings | None = None,
-    *,
-    clock: Clock = time.time,
-    seals: Seals | None = None,
-) -> AsyncGenerator[State]:
-    """Open the state, and apply what the log has and it lacks.
-
-    `path` is the file it is kept in; None, or a consensus that is not durable, keeps it in memory. `clock`
-    gives the time of commands, seconds since 1970; a `StateClock` is told how far the state is.
-    With `seals`, what the file holds is encrypted; one that is sealed otherwise is written again first.
-    Raises UntrustedFile with the reason, StorageFailed, StorageFull.
-    """
-    settings = StateSettings() if settings is None else settings
-    file = await trio.to_thread.run_sync(StateFile, path if consensus.durable else None, seals)
-    thread = FileThread("state")
-    state: State | None = None
-    try:
-        timing = Timing(clock, consensus)
-        state = await thread.run(partial(_begun, consensus, file, thread, settings, timing))
-        if isinstance(consensus, ChecksCommands):
-            consensus.check_by(timing.ahead_of)
-        async with trio.open_nursery() as nursery:
-            ready = trio.Event()
-            nursery.start_soon(state.run, ready)
-            nursery.start_soon(state.keep)
-            await ready.wait()
-            await state.tidy()
-            nursery.start_soon(state.upkeep)
-            yield state
-            nursery.cancel_scope.cancel()
-    finally:
-        with trio.CancelScope(shield=True):
-            if state is not None:
-                await state.close_reads()
-            await thread.run(file.close)
-            thread.end()
-            if state is not None:
-                state.end_reads()

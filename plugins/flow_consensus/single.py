@@ -140,15 +140,7 @@ class Single:
 
     async def entries(self, first: int, most: int) -> Sequence[Shown]:
         """As `ShowsLog.entries`."""
-        last = min(self._tail.last, first + most - 1)
-        if first > last:
-            await trio.lowlevel.checkpoint()
-            return ()
-        stored = await self._storage.read(first, last)
-        return [
-            Shown(position=one.position, term=one.term, committed=True, data=one.data)
-            for one in stored
-        ]
+        return await self._tail.shown(first, most)
 
     async def read_barrier(self, *, leased: bool = False) -> int:
         del leased

@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 import trio
 
 from flowcore.errors import TooOld, UntrustedFile
-from flowcore.state import Committed, Installed, Storage
+from flowcore.state import Committed, Installed, Shown, Storage
 
 _SIZE = 8 * 2**20
 """Bytes of commands that are kept."""
@@ -29,11 +29,16 @@ class Tail:
     """What was committed last, of which older entries go first; what it has not is in the storage."""
 
     def __init__(
-        self, storage: Storage, last: int, command: Callable[[bytes], bytes] = lambda data: data
+        self,
+        storage: Storage,
+        last: int,
+        command: Callable[[bytes], bytes] = lambda data: data,
+        described: Callable[[bytes], str] = lambda data: "",
     ) -> None:
-        """`command` gives that of an entry as it is stored."""
+        """`command` gives that of an entry as it is stored; `described` what one is that has none."""
         self._storage = storage
         self._command = command
+        self._described = described
         self.last = last
         """The last entry that is committed, and may be handed out."""
         self._entries: deque[Committed] = deque()
@@ -92,6 +97,23 @@ class Tail:
     async def wait(self) -> None:
         """Wait until the next `tell`."""
         await self._moved.wait()
+
+    async def shown(self, first: int, most: int) -> Sequence[Shown]:
+        """As `ShowsLog.entries`: what is in the storage, committed or not. Raises TooOld."""
+        last = min(self._storage.last, first + most - 1)
+        if first > last:
+            await trio.lowlevel.checkpoint()
+            return ()
+        return [
+            Shown(
+                position=one.position,
+                term=one.term,
+                committed=one.position <= self.last,
+                data=self._command(one.data),
+                note=self._described(one.data),
+            )
+            for one in await self._storage.read(first, last)
+        ]
 
     async def follow(self, after: int) -> AsyncGenerator[Sequence[Committed] | Installed]:
         """As `Consensus.committed`, of what may be handed out. Raises TooOld."""

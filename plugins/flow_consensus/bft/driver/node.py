@@ -72,7 +72,7 @@ class Bft:
         self.engine = engine
         self.settings = settings
         self.stopped = ""
-        self._tail = Tail(storage, engine.standing.position, command_of)
+        self._tail = Tail(storage, engine.standing.position, command_of, described)
         self._storage = storage
         self._transport = transport
         self._told = told
@@ -162,21 +162,7 @@ class Bft:
 
     async def entries(self, first: int, most: int) -> Sequence[Shown]:
         """As `ShowsLog.entries`: what is in the storage; the term of an entry is its block's height."""
-        last = min(self._storage.last, first + most - 1)
-        if first > last:
-            await trio.lowlevel.checkpoint()
-            return ()
-        decided = self._tail.last
-        return [
-            Shown(
-                position=one.position,
-                term=one.term,
-                committed=one.position <= decided,
-                data=command_of(one.data),
-                note=described(one.data),
-            )
-            for one in await self._storage.read(first, last)
-        ]
+        return await self._tail.shown(first, most)
 
     def measure(self, name: str) -> Iterator[Reading]:
         """Its metrics."""

@@ -30,13 +30,13 @@ from flow_consensus.raft.driver.reads import Barriers
 from flow_consensus.raft.driver.receiving import Receiving
 from flow_consensus.raft.driver.settings import RaftSettings
 from flow_consensus.raft.driver.snapshots import Snapshots
-from flow_consensus.raft.driver.standing import shown, standing
+from flow_consensus.raft.driver.standing import standing
 from flow_consensus.raft.driver.telling import Telling
 from flow_consensus.raft.driver.ticking import Ticking
 from flow_consensus.raft.driver.wire import Encoded, Own, encode_own
 from flow_consensus.raft.effects import LeaderChanged, Ready, RoleChanged
 from flow_consensus.raft.engine import Engine
-from flow_consensus.raft.entries import command_of
+from flow_consensus.raft.entries import command_of, described
 from flow_consensus.raft.membership import Change, ChangeRefused
 from flow_consensus.raft.messages import Append, Message
 from flow_consensus.tail import Tail, check_applied
@@ -72,7 +72,7 @@ class Raft:
         self.engine = engine
         self.settings = settings
         self.stopped = ""
-        self._tail = Tail(storage, engine.log.given, command_of)
+        self._tail = Tail(storage, engine.log.given, command_of, described)
         self._storage = storage
         self._transport = transport
         self._encoded = Encoded()
@@ -193,7 +193,7 @@ class Raft:
 
     async def entries(self, first: int, most: int) -> Sequence[Shown]:
         """As `ShowsLog.entries`: what is in the storage."""
-        return await shown(self._storage, self.engine.log.commit, first, most)
+        return await self._tail.shown(first, most)
 
     def measure(self, name: str) -> Iterator[Reading]:
         """Its metrics."""
