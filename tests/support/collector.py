@@ -35,6 +35,8 @@ class Collector:
         self.heads: list[dict[str, str]] = []
         self.requests = 0
         self.status = 200
+        self.statuses: list[int] = []
+        """What the next requests are answered with, one after the other, before `status` is again."""
         self.answer: bytes | None = None
         """What is answered in place of an OTLP response."""
         self.reject = 0
@@ -103,7 +105,8 @@ def collecting() -> Generator[Collector]:
                 body = gzip.decompress(body)
             if collector.hold is not None:
                 collector.hold.wait(30)
-            if collector.status == 200 and collector.answer is None:
+            status = collector.statuses.pop(0) if collector.statuses else collector.status
+            if status == 200 and collector.answer is None:
                 collector.take(self.path, body, dict(self.headers.items()))
             answer = collector.answer
             if answer is None:
@@ -115,7 +118,7 @@ def collecting() -> Generator[Collector]:
                     if collector.reject
                     else b""
                 )
-            self.send_response(collector.status)
+            self.send_response(status)
             for name, value in collector.headers.items():
                 self.send_header(name, value)
             self.send_header("content-length", str(len(answer)))

@@ -18,7 +18,7 @@ from flowcore.assembly import Status
 from flowcore.errors import CallError, SchemaViolation, UnknownTarget
 from flowcore.flow import Flow
 from flowcore.requests import Envelope, Guard
-from flowcore.telemetry import ExporterSettings, Exporting, Signal
+from flowcore.telemetry import ExporterSettings, Exporting, Signal, SpanRecord
 from support.collector import attributes, collecting
 from support.spans import span
 
@@ -180,10 +180,39 @@ async def test_what_a_collector_says_it_did_not_take_is_counted() -> None:
         assert (told.sent, told.dropped) == (2 * CALLS - 3, 3)
 
 
+def too_large_for_one() -> list[SpanRecord]:
+    """Spans that go in several requests, 128 in each."""
+    return [msgspec.structs.replace(span(n), attributes={"text": "x" * 10_000}) for n in range(400)]
+
+
+@pytest.mark.parametrize("status", [503, 400])
+async def test_a_later_part_that_is_refused_is_lost_alone(status: int) -> None:
+    with collecting() as collector:
+        collector.statuses = [200, status]
+        async with flowing(collector.url, delay="1h") as flow:
+            (exporting,) = flow.telemetry.exporters.values()
+            exporting.spans.put(too_large_for_one())
+        told = flow.telemetry.counts("to")["traces"]
+        assert (told.sent, told.dropped, told.failures) == (400 - 128, 128, 1)
+        came = [one.span_id for one in collector.spans]
+        assert len(came) == len(set(came)) == 400 - 128  # and nothing was sent twice
+
+
+async def test_a_first_part_that_is_to_come_again_does_with_all_the_rest() -> None:
+    with collecting() as collector:
+        collector.statuses = [503]
+        async with flowing(collector.url, delay="10ms") as flow:
+            (exporting,) = flow.telemetry.exporters.values()
+            exporting.spans.put(too_large_for_one())
+            await collector.wait(400)
+        told = flow.telemetry.counts("to")["traces"]
+        assert (told.sent, told.dropped, told.failures) == (400, 0, 1)
+        came = [one.span_id for one in collector.spans]
+        assert len(came) == len(set(came)) == 400
+
+
 async def test_a_large_batch_is_sent_in_several_requests_and_each_is_counted() -> None:
-    large = [
-        msgspec.structs.replace(span(n), attributes={"text": "x" * 10_000}) for n in range(400)
-    ]
+    large = too_large_for_one()
     with collecting() as collector:
         collector.reject = 3
         async with flowing(collector.url, delay="1h") as flow:
