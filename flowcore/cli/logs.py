@@ -11,14 +11,7 @@ import msgspec
 
 from flowcore.agents.reasons import reason_of
 from flowcore.cli.pipes import PipeHandler, pipe_of
-from flowcore.telemetry import TapHandler, current_span
-
-LEVELS = {
-    "debug": logging.DEBUG,
-    "info": logging.INFO,
-    "warning": logging.WARNING,
-    "error": logging.ERROR,
-}
+from flowcore.telemetry import LEVELS, TapHandler, current_span, restore_levels, set_level
 
 
 class TextFormatter(logging.Formatter):
@@ -60,7 +53,7 @@ class JsonFormatter(logging.Formatter):
 def set_up_logs(level: str, form: str, levels: Mapping[str, str] | None = None) -> None:
     """Send flowcore's and its plugins' log lines to stderr; called again to change level or form.
 
-    `levels` are those of loggers by name; those that are not named stay as they are.
+    `levels` are those of loggers by name; all others tell what they told before somebody changed it.
     """
     root = logging.getLogger()
     handler = (
@@ -68,9 +61,10 @@ def set_up_logs(level: str, form: str, levels: Mapping[str, str] | None = None) 
     )
     handler.setFormatter(JsonFormatter() if form == "json" else TextFormatter())
     root.handlers[:] = [handler, *(one for one in root.handlers if isinstance(one, TapHandler))]
-    root.setLevel(LEVELS[level])
+    restore_levels()
+    set_level("", LEVELS[level])
     for name, least in (levels or {}).items():
-        logging.getLogger(name).setLevel(LEVELS[least])
+        set_level(name, LEVELS[least])
 
 
 def _handler() -> logging.Handler:

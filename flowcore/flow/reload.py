@@ -135,7 +135,7 @@ def _merged(old: Any, new: Any) -> Any:
     changed = {}
     for field in attrs.fields(type(old)):
         before, after = getattr(old, field.name), getattr(new, field.name)
-        if before == after or isinstance(before, dict):
+        if before == after:
             continue
         if about(field).reloadable:
             changed[field.name] = after

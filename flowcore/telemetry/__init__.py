@@ -8,6 +8,7 @@ from flowcore.telemetry.durations import FINE, Durations, Histogram, total
 from flowcore.telemetry.exporting import Exporting
 from flowcore.telemetry.gathering import WrongReading
 from flowcore.telemetry.interfaces import SIGNALS, Exporter, ExportFailed, Page, Signal
+from flowcore.telemetry.levels import LEVELS, restore_levels, set_level
 from flowcore.telemetry.logs import TapHandler
 from flowcore.telemetry.metrics import (
     Distribution,
@@ -46,6 +47,7 @@ from flowcore.telemetry.views import spans_of, summary_of
 __all__ = [
     "CURRENT",
     "FINE",
+    "LEVELS",
     "OPEN_METRICS_END",
     "OPEN_METRICS_TYPE",
     "PROMETHEUS_TYPE",
@@ -99,6 +101,8 @@ __all__ = [
     "open_metrics_text",
     "parse_traceparent",
     "prometheus_text",
+    "restore_levels",
+    "set_level",
     "spans_of",
     "summary_of",
     "text_pieces",

@@ -217,6 +217,20 @@ def test_hup_applies_what_is_reloadable_and_names_the_rest(config: pathlib.Path)
         assert node.ctl("status").returncode == 0
 
 
+def test_hup_has_loggers_tell_what_the_configuration_says(config: pathlib.Path) -> None:
+    named = {"flowcore.flow": "debug", "flowcore.agents": "error"}
+    text = config.read_text()
+    config.write_text(text + '\n[log.levels]\n"flowcore.flow" = "debug"\n')
+    with serving(config) as node:
+        node.ctl_json("logs", "level", "flowcore.agents", "error")
+        assert node.ctl_json("logs")["levels"].items() >= named.items()
+        config.write_text(text)
+        node.process.send_signal(signal.SIGHUP)
+        node.wait_for("reloaded: ")
+        assert not named.keys() & node.ctl_json("logs")["levels"].keys()
+        assert node.ctl_json("logs")["levels"][""] == "info"
+
+
 def test_hup_brings_replaces_and_ends_agents_while_calls_go_on(
     config: pathlib.Path, go: pathlib.Path
 ) -> None:

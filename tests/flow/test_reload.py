@@ -12,6 +12,7 @@ import trio
 
 from flowcore import Flow, open_flow
 from flowcore.agents import State
+from flowcore.assembly import read_config
 from flowcore.config import ConfigError
 from flowcore.errors import UnknownTarget
 
@@ -91,6 +92,25 @@ async def test_settings_that_are_reloadable_take_effect_in_place(files: Files) -
         assert (flow.requests.settings.limit, flow.config.requests.retry.attempts) == (7, 1)
         assert await said(flow) == "a"
         assert (await flow.reload(files.path)).applied == ()
+
+
+async def test_what_is_told_as_applied_is_what_holds(files: Files) -> None:
+    agent = files.agent("a")
+    async with opened(files, f"[agent.one]\n{agent}") as flow:
+        before = flow.config
+        files.write(
+            '[log]\nlevel = "debug"\nformat = "json"\n[log.levels]\n"a.b" = "error"\nc = "info"\n'
+            f'[node]\ndrain = "3s"\n[telemetry]\nsampling = 0.5\n[agent.one]\n{agent}'
+        )
+        done = await flow.reload(files.path)
+        levels = {'log.levels."a.b"', "log.levels.c"}
+        others = {"log.level", "log.format", "node.drain", "telemetry.sampling"}
+        assert set(done.applied) == levels | others
+        assert flow.config.log.levels == {"a.b": "error", "c": "info"}
+        assert flow.config == read_config(files.path, flow.plugins)
+        files.write(f"[agent.one]\n{agent}")
+        assert set((await flow.reload(files.path)).applied) == levels | others
+        assert flow.config == before
 
 
 async def test_agents_come_and_go(files: Files) -> None:

@@ -12,7 +12,7 @@ from flowcore import Flow, open_flow
 from flowcore.cli.logs import JsonFormatter, TextFormatter, set_up_logs
 from flowcore.errors import InternalError
 from flowcore.requests import Envelope, Guard
-from flowcore.telemetry import current_span
+from flowcore.telemetry import TapHandler, current_span, restore_levels, set_level
 
 
 class Kept(logging.Handler):
@@ -73,8 +73,6 @@ async def test_without_tracing_lines_are_as_ever(kept: Kept) -> None:
 
 
 def test_setting_logs_up_again_leaves_exporters_their_lines() -> None:
-    from flowcore.telemetry import TapHandler
-
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     tap = TapHandler.__new__(TapHandler)
@@ -87,5 +85,26 @@ def test_setting_logs_up_again_leaves_exporters_their_lines() -> None:
         assert logging.getLogger("flowcore.tests").level == logging.DEBUG
     finally:
         root.handlers[:] = before
-        root.setLevel(level)
-        logging.getLogger("flowcore.tests").setLevel(logging.NOTSET)
+        restore_levels()
+    assert root.level == level
+
+
+def test_what_was_changed_lasts_until_the_configuration_is_read_again() -> None:
+    root, named, own = (logging.getLogger(one) for one in ("", "flowcore.tests", "their.own"))
+    handlers, level = root.handlers[:], root.level
+    own.setLevel(logging.ERROR)  # as a library may have it for itself
+    try:
+        set_up_logs("info", "text", {"flowcore.tests": "debug"})
+        for one in ("", "flowcore.tests", "their.own", "flowcore.other"):
+            set_level(one, logging.WARNING)
+        assert {root.level, named.level, own.level} == {logging.WARNING}
+        set_up_logs("info", "text", {"flowcore.tests": "debug"})
+        assert (root.level, named.level, own.level) == (logging.INFO, logging.DEBUG, logging.ERROR)
+        assert logging.getLogger("flowcore.other").level == logging.NOTSET
+        set_up_logs("error", "text")  # it is named no more
+        assert (root.level, named.level) == (logging.ERROR, logging.NOTSET)
+    finally:
+        root.handlers[:] = handlers
+        restore_levels()
+        own.setLevel(logging.NOTSET)
+    assert root.level == level

@@ -25,7 +25,7 @@ from flowcore.agents import (
 from flowcore.errors import InvalidRequest, Overloaded
 from flowcore.http import Send, Stream, encode_event
 from flowcore.interfaces import Host
-from flowcore.telemetry import summary_of
+from flowcore.telemetry import LEVELS, set_level, summary_of
 
 MOST = 200
 """Traces in one answer."""
@@ -35,7 +35,6 @@ BACKLOG = 1000
 """Events that wait for one client; what it has no room for is lost, and it is told how many."""
 ALIVE = 15.0
 """Seconds after which a stream on which nothing happens says that it is there."""
-LEVELS = ("debug", "info", "warning", "error", "critical")
 _EVENTS = (
     (b"content-type", b"text/event-stream"),
     (b"cache-control", b"no-cache, no-transform"),
@@ -78,7 +77,7 @@ def _name(level: int) -> str:
     return logging.getLevelName(level).lower()
 
 
-def set_level(body: bytes) -> tuple[dict[str, Any], str]:
+def change_level(body: bytes) -> tuple[dict[str, Any], str]:
     """Have a logger tell as much as that from now on; the answer, and what was done in a word.
 
     Raises InvalidRequest.
@@ -91,8 +90,7 @@ def set_level(body: bytes) -> tuple[dict[str, Any], str]:
         raise InvalidRequest(f"expected a level of {', '.join(LEVELS)}, not {asked.level[:40]!r}")
     if asked.level is None and not asked.logger:
         raise InvalidRequest("the logger above all needs a level")
-    logger = logging.getLogger(asked.logger)
-    logger.setLevel(logging.NOTSET if asked.level is None else asked.level.upper())
+    set_level(asked.logger, LEVELS.get(asked.level or "", logging.NOTSET))
     return levels(), f"{asked.logger or 'root'} {asked.level or 'as above'}"
 
 

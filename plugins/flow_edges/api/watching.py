@@ -58,7 +58,7 @@ class Watching:
         if parts[1] != "level":
             raise NotThere(f"logs can be told level, not {parts[1][:100]!r}")
         principal = await self._door.admit(request, "logs.level")
-        answer, done = telemetry.set_level(request.body)
+        answer, done = telemetry.change_level(request.body)
         self._door.done(principal, "logs.level", done)
         return as_json(answer)
 
