@@ -228,13 +228,14 @@ def _memory(status: dict[str, Any]) -> Iterator[Check]:
         return
     following = router["memory"]["following"]
     identity = router["embedder"]["identity"]
-    foreign = following["foreign"]
-    if foreign:
+    foreign, unlearned = following["foreign"], router["learning"]["foreign"]
+    if foreign or unlearned:
         yield Check(
             check="embedder",
             about=identity,
             verdict="fail",
-            found=f"{foreign} patterns were embedded by another one, and are not found",
+            found=f"{foreign} patterns and {unlearned} lessons were embedded by another one, and are neither"
+            " found nor learned",
             advice="run `flowctl memory reembed`, or configure the embedder that made them",
         )
     else:

@@ -25,6 +25,14 @@ class Exported(msgspec.Struct):
     cursor: str | None
 
 
+class Reembedded(msgspec.Struct):
+    """The answer of `POST /memory/reembed`: what one request has done."""
+
+    count: int
+    lessons: int
+    complete: bool
+
+
 def add_command(commands: Any, common: argparse.ArgumentParser) -> None:
     """Put the command on flowctl's command line."""
     memory = commands.add_parser("memory", parents=[common], help="shared memory")
@@ -165,8 +173,17 @@ def _written(path: pathlib.Path | None) -> Generator[TextIO]:
 
 def _reembed(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:
     del options
-    answer, done = node.post("/memory/reembed", {}, Taken)
-    return answer, f"{done.count} patterns embedded anew"
+    patterns = lessons = 0
+    while True:
+        _, done = node.post("/memory/reembed", {}, Reembedded)
+        patterns, lessons = patterns + done.count, lessons + done.lessons
+        if done.complete:
+            break
+        print(f"{patterns} patterns and {lessons} lessons so far", file=sys.stderr)
+    told = f"{patterns} patterns and {lessons} lessons embedded anew"
+    if patterns or lessons:
+        told += "; the gate is being trained anew"
+    return {"count": patterns, "lessons": lessons}, told
 
 
 def _retrain(options: argparse.Namespace, node: NodeClient) -> tuple[Any, str]:

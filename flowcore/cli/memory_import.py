@@ -30,7 +30,7 @@ _WHERE = re.compile(r"^patterns\[\d+\]: | - at `\$\.patterns\[\d+\][^`]*`")
 
 
 class Taken(msgspec.Struct):
-    """The answer of `POST /memory/import`, `POST /memory/reembed` and `POST /memory/retrain`."""
+    """The answer of `POST /memory/import` and `POST /memory/retrain`."""
 
     count: int
 

@@ -30,6 +30,7 @@ from flowcore.routing.interfaces import (
 from flowcore.routing.memory import Memory, Remembered
 from flowcore.routing.opening import open_router
 from flowcore.routing.porting import Porting
+from flowcore.routing.reembedding import Reembedded
 from flowcore.routing.router import Router
 from flowcore.routing.routes import Neighbour, Ranked, Route
 from flowcore.routing.settings import RouterSettings
@@ -60,6 +61,7 @@ __all__ = [
     "Query",
     "Ranked",
     "Ranking",
+    "Reembedded",
     "Remembered",
     "Route",
     "Router",

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import attrs
 import trio
 
-from flowcore.envelope import Owner
 from flowcore.errors import CallError, DamagedState, TooOld
 from flowcore.routing.files import read_kept, save_often, write_kept
 from flowcore.routing.following import ROUTES, Following
+from flowcore.routing.given import Given
 from flowcore.routing.interfaces import (
     Expert,
     Gate,
@@ -29,8 +29,8 @@ from flowcore.routing.turns import give_way
 
 if TYPE_CHECKING:
     from flowcore.routing.interfaces import Vectors
-    from flowcore.state import Feedback, Lessons, PutPattern, State
     from flowcore.state import Lesson as Kept
+    from flowcore.state import Lessons, State
 
 logger = logging.getLogger(__name__)
 
@@ -41,57 +41,6 @@ TOLD = 5
 """Patterns that a route tells of as reasons."""
 _LATER = 1000
 """Lessons that wait to be given; further ones are dropped, and counted."""
-
-
-@attrs.frozen(kw_only=True)
-class Given:
-    """A lesson, who gives it, and what about."""
-
-    lesson: Lesson
-    owner: Owner
-    source: str = "explicit"
-    """`explicit`, a person or a client; `implicit`, the outcome itself."""
-    request: str = ""
-    """The route that it is about; empty: none."""
-    time: float | None = None
-    """When it was learned, seconds since 1970; None: now."""
-
-    def _vector(self) -> bytes:
-        return self.lesson.vector.astype("<f4").tobytes()
-
-    def feedback(self, embedder: str) -> Feedback:
-        """What the gate follows."""
-        from flowcore.state import Feedback
-
-        return Feedback(
-            request=self.request,
-            source=self.source,
-            text=self.lesson.text,
-            vector=self._vector(),
-            embedder=embedder,
-            expert=self.lesson.expert,
-            reward=self.lesson.reward,
-            propensity=self.lesson.propensity,
-            exclusive=self.lesson.exclusive,
-            weight=self.lesson.weight,
-            owner=self.owner,
-        )
-
-    def pattern(self, embedder: str) -> PutPattern:
-        """What later requests are compared with."""
-        from flowcore.state import PutPattern
-
-        return PutPattern(
-            namespace=ROUTES,
-            text=self.lesson.text,
-            vector=self._vector(),
-            embedder=embedder,
-            expert=self.lesson.expert,
-            reward=self.lesson.reward,
-            weight=self.lesson.weight,
-            time=self.time,
-            owner=self.owner,
-        )
 
 
 @attrs.frozen(kw_only=True)
@@ -146,6 +95,8 @@ class Learning:
         self.gate: Gate = gates.make(identity, seed)
         self.lessons = 0
         """What the gate has learned from, since it was made."""
+        self._foreign = 0
+        """Lessons that it passed over, for another embedder has made their vectors."""
         self._position = 0
         self._saved = 0
         self._moved = trio.Event()
@@ -290,7 +241,7 @@ class Learning:
             else:
                 self._fresh = False
                 self._position = self._saved = kept["position"]
-                self.lessons = kept["lessons"]
+                self.lessons, self._foreign = kept["lessons"], kept.get("foreign", 0)
         await self._follow()
 
     async def run(self) -> None:
@@ -315,9 +266,12 @@ class Learning:
                 for one in lessons.lessons:
                     if one.retrains:
                         self._train(self._told_by(one))
+                        self._blind = self._blind or not self._experts
                     elif self._learn(self.gate, one):
                         self.lessons += 1
                         self._blind = self._blind or (self._fresh and not self._experts)
+                    else:
+                        self._foreign += 1
                     await trio.lowlevel.checkpoint()  # one step is short, a thousand are not
                 self._position = lessons.position
             self._moved.set()
@@ -359,9 +313,14 @@ class Learning:
         from flowcore.state import Retrain
 
         learned = await self._state.do(Retrain())
-        while wait and (self._position < learned.position or self._anew is not None):
-            await self._moved.wait()
+        if wait:
+            await self.wait_trained(learned.position)
         return self.lessons
+
+    async def wait_trained(self, position: int) -> None:
+        """Wait until the gate has learned up to a position, and is not being trained anew."""
+        while self._position < position or self._anew is not None:
+            await self._moved.wait()
 
     def _train(self, anew: _Anew) -> None:
         """Have the gate trained anew; a training that is under way is begun again if it is one before."""
@@ -387,12 +346,13 @@ class Learning:
         """
         gate = self._gates.make(self._identity, self._seed)
         await trio.to_thread.run_sync(gate.set_experts, self._experts)
-        position, lessons = await self._state.oldest_feedback(), 0
+        position, lessons, told = await self._state.oldest_feedback(), 0, 0
         times = self._practice if anew.lessons <= PRACTISED else 0
         held: list[Kept] = []
         while position < anew.position or position < self._position:
             page = await self._state.feedback_after(position, _PAGE)
             before, after = anew.parted(page)
+            told += len(before) + len(after)
             if times:
                 held += before
             else:
@@ -413,12 +373,13 @@ class Learning:
             while position < self._position:
                 page = await self._state.feedback_after(position, _PAGE)
                 _, after = anew.parted(page)
+                told += len(after)
                 lessons += await trio.to_thread.run_sync(self._learn_all, gate, after)
                 position = page.position
             if self._anew != anew:
                 return
             self.gate, self.lessons, self._position = gate, lessons, position
-            self._anew = None
+            self._foreign, self._anew = told - lessons, None
         self.retrained += 1
         self._moved.set()
         self._moved = trio.Event()
@@ -466,13 +427,14 @@ class Learning:
         async with self._changing:
             if self._anew is not None:
                 return  # what is not saved is followed again, and so is that it is to be trained anew
-            position, lessons = self._position, self.lessons
+            position, lessons, foreign = self._position, self.lessons, self._foreign
             made = [await trio.to_thread.run_sync(self.gate.snapshot)]
         kept = {
             "embedder": str(self._identity),
             "state": self._state.identity,
             "position": position,
             "lessons": lessons,
+            "foreign": foreign,
         }
         await trio.to_thread.run_sync(_write, self._folder / "gate", kept, made)
         self._saved = position
@@ -481,6 +443,7 @@ class Learning:
         """What was learned, and what the gate says of itself."""
         return {
             "lessons": self.lessons,
+            "foreign": self._foreign,
             "position": self._position,
             "saved": self._saved,
             "dropped": self._dropped,

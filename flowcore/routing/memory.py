@@ -7,7 +7,7 @@ node and over several.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import attrs
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
 _TOUCH_EVERY = 5.0
 """Seconds in which what was used is gathered, to be told to the state at once."""
 _TOUCHED = 5000
-_REEMBED = 64
 _WIDEN = 4
 _LEAST = 32
 
@@ -67,7 +66,6 @@ class Memory:
         self._used: dict[int, None] = {}
         self.took = Histogram()
         self._counts: Counter[str] = Counter()
-        self._reembedding = trio.Lock()
 
     # ---- what is not taken
 
@@ -281,27 +279,6 @@ class Memory:
             await self._state.do(Touch(used))
 
     # ---- all of it
-
-    async def reembed(self, told: Callable[[int, int], None] = lambda done, of: None) -> int:
-        """Embed anew what another embedder has embedded; how many. `told(done, of)` hears how far it is."""
-        from flowcore.state import Reembed
-
-        async with self._reembedding:
-            todo = sorted(self._following.foreign)
-            done = 0
-            for start in range(0, len(todo), _REEMBED):
-                patterns = await self._state.patterns(todo[start : start + _REEMBED])
-                vectors = await self._embedder.embed([one.text for one in patterns])
-                items = tuple(
-                    (one.id, one.version, vector.astype("<f4").tobytes())
-                    for one, vector in zip(patterns, vectors, strict=True)
-                )
-                if items:
-                    made = await self._state.do(Reembed(str(self._embedder.identity), items))
-                    await self._following.wait_followed(made.position)
-                done += len(patterns)
-                told(start + _REEMBED, len(todo))
-            return done
 
     def indexes(self) -> dict[str, VectorIndex]:
         """The vector indexes by name: of memory, and of what was asked before."""

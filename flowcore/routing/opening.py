@@ -17,6 +17,7 @@ from flowcore.routing.interfaces import Embedder, Gates, Space, VectorIndex, Vec
 from flowcore.routing.learning import Learning
 from flowcore.routing.memory import Memory
 from flowcore.routing.porting import Porting
+from flowcore.routing.reembedding import Reembedding
 from flowcore.routing.router import Router, Sights
 from flowcore.routing.settings import RouterSettings
 from flowcore.routing.shelf import Shelf
@@ -73,7 +74,10 @@ async def open_router(
         )
         experts = Experts(directory, embedder, about, apart)
         porting = Porting(state, embedder, memory, following, learning)
-        router = Router(settings, embedder, experts, memory, learning, porting, sights, loads)
+        reembedding = Reembedding(state, embedder, following, learning)
+        router = Router(
+            *(settings, embedder, experts, memory, learning, porting, reembedding, sights, loads)
+        )
         await following.begin()
         await learning.begin()
         async with trio.open_nursery() as nursery:

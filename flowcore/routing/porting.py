@@ -12,8 +12,9 @@ import msgspec
 
 from flowcore.errors import InvalidArguments
 from flowcore.routing.following import ROUTES, Following
+from flowcore.routing.given import Given
 from flowcore.routing.interfaces import Embedder, Lesson
-from flowcore.routing.learning import Given, Learning
+from flowcore.routing.learning import Learning
 from flowcore.routing.memory import Memory
 
 if TYPE_CHECKING:

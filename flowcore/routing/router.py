@@ -8,6 +8,7 @@ every node learns the same in the same order; the gate follows the log (`learnin
 from __future__ import annotations
 
 import logging
+import math
 from collections import Counter
 from collections.abc import Callable, Hashable, Mapping
 from typing import Any, Protocol
@@ -28,10 +29,12 @@ from flowcore.errors import (
 from flowcore.resilience import Buckets
 from flowcore.routing.drift import Drift
 from flowcore.routing.experts import Experts, Known
+from flowcore.routing.given import Given
 from flowcore.routing.interfaces import Embedder, Lesson, Query, Ranking
-from flowcore.routing.learning import TOLD, Given, Learning
+from flowcore.routing.learning import TOLD, Learning
 from flowcore.routing.memory import Memory
 from flowcore.routing.porting import Porting
+from flowcore.routing.reembedding import Reembedded, Reembedding
 from flowcore.routing.routes import Neighbour, Pending, Ranked, Route, Routes
 from flowcore.routing.settings import RouterSettings
 from flowcore.routing.telling import Telling
@@ -73,6 +76,7 @@ class Router:
         memory: Memory,
         learning: Learning,
         porting: Porting,
+        reembedding: Reembedding,
         sights: Callable[[], Sights],
         loads: Callable[[], Mapping[str, float]],
     ) -> None:
@@ -80,6 +84,7 @@ class Router:
         self.embedder = embedder
         self.memory = memory
         self.porting = porting
+        self._reembedding = reembedding
         self._experts = experts
         self.learning = learning
         self._sights = sights
@@ -366,6 +371,24 @@ class Router:
         if route:
             exclusive = source == "explicit"
             self.told.learned(pending.ranked, expert, reward, exclusive=exclusive)
+
+    # ---- another embedder
+
+    async def reembed(
+        self,
+        told: Callable[[int, int], None] | None = None,
+        *,
+        within: float = math.inf,
+        wait: bool = True,
+    ) -> Reembedded:
+        """Embed anew what another embedder has embedded, and gates trained anew, by commands of the log.
+
+        For `within` seconds at most, about: the next call goes on. `told(done, of)` hears how far the
+        patterns are. The gate has learned it all when this returns; without `wait` it is being trained.
+        Raises CallError; what is done by then stays done.
+        """
+        await self._renew()
+        return await self._reembedding.run(told, within=within, wait=wait)
 
     # ---- what is true of it
 

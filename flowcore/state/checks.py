@@ -21,6 +21,7 @@ from flowcore.state.commands import (
     PutPattern,
     PutPatterns,
     Reembed,
+    ReembedFeedback,
     RemovePatterns,
     Retrain,
     SetLimits,
@@ -73,6 +74,12 @@ def check(command: Command) -> None:
             _some(command.lessons, "lessons")
             for lesson in command.lessons:
                 _lesson(lesson)
+        case ReembedFeedback():
+            _some(command.items, "lessons")
+            _ids(tuple(one[0] for one in command.items))
+            _text("the embedder", command.embedder, limits.NAME_SIZE)
+            for _, vector in command.items:
+                _vector(vector, command.embedder)
         case Reembed():
             _some(command.items, "patterns")
             _ids(tuple(one[0] for one in command.items))

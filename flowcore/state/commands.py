@@ -16,7 +16,7 @@ from flowcore.errors import UntrustedFile
 from flowcore.state.limits import Limits
 from flowcore.state.work import Reinstate, WorkCommand
 
-VERSION = 4
+VERSION = 5
 """The greatest of an entry that this flowcore can apply. What it writes has the least that is enough."""
 
 
@@ -115,6 +115,17 @@ class Reembed(Struct, frozen=True, tag="reembed", array_like=True):
     """Id, the version whose text was embedded, vector."""
 
 
+class ReembedFeedback(Struct, frozen=True, tag="reembed_feedback", array_like=True):
+    """New vectors for lessons, whose texts never change. Of version 5. Gives `Reembedded`.
+
+    Gates that have followed them learn nothing of it: `Retrain` makes them of what is there then.
+    """
+
+    embedder: str
+    items: tuple[tuple[int, bytes], ...]
+    """Number, vector; a lesson that is not kept any more is left out."""
+
+
 class OpenSession(Struct, frozen=True, tag="open_session", array_like=True):
     """A session, in which each sequence number is applied once. Gives `SessionOpened`."""
 
@@ -145,6 +156,7 @@ Command = (
     | GiveFeedback
     | Retrain
     | Reembed
+    | ReembedFeedback
     | OpenSession
     | CloseSession
     | SetLimits
@@ -183,6 +195,8 @@ _versioned = msgspec.msgpack.Decoder(_Versioned)
 
 def version_of(command: Command) -> int:
     """The version of an entry with this command: the least flowcore that knows it can apply it."""
+    if isinstance(command, ReembedFeedback):
+        return 5
     if isinstance(command, Reinstate):
         return 4
     if isinstance(command, WorkCommand):

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from flowcore.state.commands import Feedback, GiveFeedback
-from flowcore.state.results import Learned
+from flowcore.state.commands import Feedback, GiveFeedback, ReembedFeedback
+from flowcore.state.results import Learned, Reembedded
 from flowcore.state.tables import Tables
 
 RETRAIN = "retrain"
@@ -30,6 +30,19 @@ def retrain(tables: Tables) -> Learned:
     _keep(tables, Feedback(source=RETRAIN, text=str(oldest), expert="", reward=0.0))
     _shrink(tables)
     return Learned(position=meta.position, kept=(True,))
+
+
+def reembed_feedback(tables: Tables, command: ReembedFeedback) -> Reembedded:
+    """Vectors of another embedder for lessons; they stay where they are."""
+    count, skipped = 0, []
+    for number, vector in command.items:
+        row = tables.get("feedback", "WHERE number = ?", (number,))
+        if row is None or not row[8]:  # what tells to train anew is no lesson
+            skipped.append(number)
+            continue
+        tables.put("feedback", (*row[:6], vector, command.embedder, *row[8:]))
+        count += 1
+    return Reembedded(position=tables.meta.position, count=count, skipped=tuple(skipped))
 
 
 def _shrink(tables: Tables) -> None:

@@ -17,6 +17,7 @@ from flowcore.state.commands import (
     OpenSession,
     PutPatterns,
     Reembed,
+    ReembedFeedback,
     RemovePatterns,
     Retrain,
     SetLimits,
@@ -25,7 +26,7 @@ from flowcore.state.commands import (
     decode_entry,
 )
 from flowcore.state.interfaces import Committed
-from flowcore.state.lessons import give_feedback, retrain
+from flowcore.state.lessons import give_feedback, reembed_feedback, retrain
 from flowcore.state.patterns import expire, put_patterns, reembed, remove_patterns, shrink, touch
 from flowcore.state.results import Done, Refused, Result, decode_result, encode_result
 from flowcore.state.sessions import answer_of, close_session, keep_answer, open_session
@@ -136,6 +137,8 @@ class Machine:
                 return retrain(tables)
             case Reembed():
                 return reembed(tables, command)
+            case ReembedFeedback():
+                return reembed_feedback(tables, command)
             case OpenSession():
                 return open_session(tables, command)
             case CloseSession():

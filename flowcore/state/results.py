@@ -59,7 +59,7 @@ class Reembedded(Struct, frozen=True, kw_only=True, tag="reembedded", array_like
     position: int
     count: int
     skipped: tuple[int, ...]
-    """Those that have changed since, or are gone."""
+    """Those that have changed since, or are gone: ids of patterns, numbers of lessons."""
 
 
 class SessionOpened(Struct, frozen=True, kw_only=True, tag="session", array_like=True):

@@ -101,7 +101,7 @@ def test_patterns_go_out_to_a_file_and_in_again(node: Node, tmp_path: pathlib.Pa
         node.ctl("memory", "delete", f"b{number}", "-n", "harbour")
     assert node.ctl("memory", "import", str(path)).stdout == "5 patterns taken in\n"
     assert "b3" in node.ctl("memory", "search", "boat 3", "-n", "harbour", "-k", "1").stdout
-    assert node.ctl("memory", "reembed").stdout == "0 patterns embedded anew\n"
+    assert node.ctl("memory", "reembed").stdout == "0 patterns and 0 lessons embedded anew\n"
 
 
 @pytest.mark.parametrize(
@@ -168,4 +168,29 @@ def test_what_was_learned_outlives_a_node_that_is_killed(
         assert told["experts"][0]["name"] == "notes.read"
         assert told["lessons"] == 1
         assert one.ctl("memory", "get", "ferry").stdout == "the ferry leaves at noon\n"
+        one.end()
+
+
+def test_another_embedder_learns_anew_what_was_learned(
+    config: pathlib.Path, tmp_path: pathlib.Path
+) -> None:
+    where = ("--set", f"node.data_dir={tmp_path}/data", *free_ports("api"))
+    with serving(config, *where) as one:
+        for number in range(5):
+            one.ctl("feedback", "--text", f"how is uncle Bob {number}", "notes.read")
+        one.ctl("memory", "put", "the ferry leaves at noon", "--as", "ferry")
+        one.end()
+    path = tmp_path / "other.toml"
+    embedder = 'embedder = { type = "hashed", dimensions = 128 }'
+    path.write_text(CONFIG.replace("[router]", f"[router]\n{embedder}"))
+    with serving(path, *where) as one:
+        doctor = json.loads(one.ctl("doctor", "--json").stdout)
+        (found,) = [each for each in doctor["checks"] if each["check"] == "embedder"]
+        assert "6 patterns and 5 lessons were embedded by another one" in found["found"]
+        done = one.ctl("memory", "reembed")
+        assert done.stdout == (
+            "6 patterns and 5 lessons embedded anew; the gate is being trained anew\n"
+        )
+        assert one.ctl_json("route", "how is uncle Bob")["experts"][0]["name"] == "notes.read"
+        assert "ferry" in one.ctl("memory", "search", "when does the ferry leave").stdout
         one.end()

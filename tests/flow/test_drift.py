@@ -125,3 +125,19 @@ async def test_what_tells_to_train_anew_is_no_lesson(tmp_path: pathlib.Path) -> 
         assert await flow.router.learning.retrain() == 30
         assert await flow.router.learning.retrain() == 30
         assert flow.status()["router"]["learning"]["retrained"] == 2
+
+
+async def test_a_node_that_is_told_to_before_anybody_asked_comes_to_the_same_gate(
+    tmp_path: pathlib.Path,
+) -> None:
+    async with open_flow(configured(tmp_path, retrain=False)) as flow:
+        await drifted(flow)
+        await flow.router.learning.retrain()
+        there = flow.router.learning.gate.snapshot()
+    async with open_flow(configured(tmp_path, retrain=False)) as flow:
+        await flow.router.learning.retrain()  # it does not know any expert yet
+        await flow.wait_settled()
+        with trio.fail_after(60):
+            await flow.route("rain")
+            await flow.router.learning.wait_retrained(2)
+        assert flow.router.learning.gate.snapshot() == there

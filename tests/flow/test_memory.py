@@ -220,9 +220,9 @@ async def test_another_embedder_is_told_of_and_reembedding_mends_it(tmp_path: pa
             await put(flow, "new")
         with pytest.raises(OtherEmbedder):
             await flow.route("entry")
-        assert await flow.memory.reembed() == 150
+        assert (await flow.router.reembed()).patterns == 150
         assert (await found(flow, "entry 7 of the ledger"))[0] == "e7"
-        assert await flow.memory.reembed() == 0
+        assert (await flow.router.reembed()).patterns == 0
     async with open_flow(other) as flow:
         assert (await found(flow, "entry 7 of the ledger"))[0] == "e7"
 

@@ -25,6 +25,7 @@ from flowcore.state import (
     OpenSession,
     PutPattern,
     PutPatterns,
+    ReembedFeedback,
     Retrain,
     SetLimits,
     Tidy,
@@ -126,10 +127,11 @@ class AsDictionariesDo(RuleBasedStateMachine):
         assert (meta.removed, meta.removed_to) == (len(model.removed), model.removed_to)
         assert (meta.feedback, meta.feedback_to) == (len(model.lessons), model.feedback_to)
         lessons = rows(connection, "feedback")
-        assert [
-            (one[1], one[3], one[4], one[5], one[8], (one[13], one[14])) for one in lessons
-        ] == [
-            (at, one.request, one.source, one.text, one.expert, one.owner)
+        assert [(*one[1:2], *one[3:9], (one[13], one[14])) for one in lessons] == [
+            (
+                *(at, one.request, one.source, one.text),
+                *(one.vector, one.embedder, one.expert, one.owner),
+            )
             for at, one in model.lessons
         ]
         assert [(one[0], one[2], one[3]) for one in rows(connection, "sessions")] == [
@@ -257,7 +259,7 @@ def test_an_entry_that_does_not_follow_or_cannot_be_read_stops_the_machine() -> 
     with pytest.raises(UntrustedFile, match="entry 3 does not follow 1"):
         machine.apply([Committed(3, good)])
     with pytest.raises(UntrustedFile, match="made by a newer flowcore"):
-        machine.apply([Committed(2, good), Committed(3, good[:1] + b"\x05" + good[2:])])
+        machine.apply([Committed(2, good), Committed(3, good[:1] + b"\x06" + good[2:])])
     with pytest.raises(UntrustedFile, match="is no command"):
         machine.apply([Committed(2, b"\xff\xff")])
     assert machine.position == 1
@@ -420,4 +422,5 @@ def test_a_flood_of_one_namespace_pushes_out_nobody_elses() -> None:
 def test_only_what_older_nodes_do_not_know_is_of_a_later_version() -> None:
     assert version_of(Retrain()) == 2
     assert version_of(Tidy()) == 1
+    assert version_of(ReembedFeedback("e", ((1, b""),))) == 5
     assert decode_entry(encode_entry(Entry(version=2, time=0.0, command=Retrain()))).version == 2

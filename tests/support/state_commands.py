@@ -19,6 +19,7 @@ from flowcore.state import (
     PutPattern,
     PutPatterns,
     Reembed,
+    ReembedFeedback,
     RemovePatterns,
     Retrain,
     SetLimits,
@@ -109,6 +110,9 @@ COMMANDS: st.SearchStrategy[Command] = st.one_of(
     st.lists(
         st.tuples(IDS, st.integers(1, 12), st.just(b"\0\0\x80\x3f" * 2)), min_size=1, max_size=3
     ).map(lambda items: Reembed("other", tuple(items))),
+    st.lists(
+        st.tuples(st.integers(0, 6), st.just(b"\0\0\x80\x3f" * 2)), min_size=1, max_size=3
+    ).map(lambda items: ReembedFeedback("other", tuple(items))),
     st.just(Retrain()),
     st.just(OpenSession("somebody")),
     st.builds(CloseSession, st.integers(1, 6)),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import attrs
+import msgspec
 
 from flowcore.state import (
     CloseSession,
@@ -20,6 +21,7 @@ from flowcore.state import (
     PutPatterns,
     Reembed,
     Reembedded,
+    ReembedFeedback,
     Refusal,
     Removed,
     RemovePatterns,
@@ -164,6 +166,8 @@ class Model:
                 return Learned(position=at, kept=(True,))
             case Reembed():
                 return self.reembed(command)
+            case ReembedFeedback():
+                return self.reembed_lessons(command)
             case OpenSession():
                 self.sessions[at] = Session(at)
                 while len(self.sessions) > self.limits.sessions:
@@ -328,6 +332,20 @@ class Model:
             )
             self.room(made, row.size, False)
             self.rows[id_] = made
+            count += 1
+        return Reembedded(position=self.position, count=count, skipped=tuple(skipped))
+
+    def reembed_lessons(self, command: ReembedFeedback) -> Reembedded:
+        skipped, count = [], 0
+        first = self.taught + 1 - len(self.lessons)
+        for number, vector in command.items:
+            at = number - first
+            if not 0 <= at < len(self.lessons) or not self.lessons[at][1].expert:
+                skipped.append(number)
+                continue
+            place, one = self.lessons[at]
+            made = msgspec.structs.replace(one, vector=vector, embedder=command.embedder)
+            self.lessons[at] = (place, made)
             count += 1
         return Reembedded(position=self.position, count=count, skipped=tuple(skipped))
 

@@ -11,7 +11,8 @@
 | `GET /guards` | guards with what they let through and refused |
 | `POST /guards/NAME/ACTION` | have a guard do something, such as `open` a breaker: `{"agent": ..}` |
 | `POST /memory/export`, `.../import`, `.../reembed` | a page of patterns out, `{"namespace": .., \
-"cursor": .., "vectors": false}`; patterns in, `{"patterns": [..]}`; embed anew what another embedder did |
+"cursor": .., "vectors": false}`; patterns in, `{"patterns": [..]}`; embed anew what another embedder did, \
+for some seconds: again until it says `complete` |
 | `POST /memory/retrain` | have gates trained anew on the lessons that are kept: `{}` |
 | `POST /memory/map` | the latest patterns of a namespace as points: `{"namespace": .., "most": 1000, \
 "text": ..}` |

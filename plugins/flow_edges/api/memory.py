@@ -12,6 +12,9 @@ from flowcore.errors import InvalidRequest
 from flowcore.interfaces import Host
 from flowcore.state import PatternLine
 
+_WITHIN = 5.0
+"""Seconds that one request embeds anew; whoever asks goes on asking until it is complete."""
+
 
 class _Export(msgspec.Struct, forbid_unknown_fields=True):
     namespace: str | None = None
@@ -46,9 +49,10 @@ async def take(host: Host, body: bytes) -> dict[str, Any]:
 
 
 async def reembed(host: Host, body: bytes) -> dict[str, Any]:
-    """Embed anew what another embedder has embedded. Raises CallError."""
+    """Embed anew, for some seconds, what another embedder has embedded. Raises CallError."""
     read_body(body, _Nothing)
-    return {"count": await host.router.memory.reembed()}
+    done = await host.router.reembed(within=_WITHIN, wait=False)
+    return {"count": done.patterns, "lessons": done.lessons, "complete": done.complete}
 
 
 async def retrain(host: Host, body: bytes) -> dict[str, Any]:
