@@ -57,7 +57,7 @@ async def opened(folder: pathlib.Path, kind: str) -> AsyncGenerator[LocalIndex]:
     config = KINDS[kind]
     maker = None if config is None else HnswMaker(config)
     options = Options(front=1024 if config else 16_384)
-    indexes = LocalIndexes(folder, maker, options, random.Random(1))
+    indexes = LocalIndexes(folder, maker, options, random.Random(1), lambda status, why: None)
     async with indexes.open_index("measured", SPACE) as index:
         yield index
 

@@ -12,7 +12,7 @@ from typing import Any
 import attrs
 
 from flowcore.agents import LinkChanged
-from flowcore.assembly import BUILTIN, MEMORY, Component, OpenContext, lacks
+from flowcore.assembly import BUILTIN, MEMORY, Component, OpenContext, Status, lacks
 from flowcore.durable import Durable, open_durable
 from flowcore.errors import PluginError
 from flowcore.federation import Federation
@@ -228,12 +228,17 @@ class Parts:
             loads=flow.loads,
             folder=node.data_dir / "router" if flow.state.durable else None,
             seed=0 if node.seed is None else node.seed,
+            report=self._router_keeps,
         ) as router:
             flow.route_by(router)
             try:
                 yield router
             finally:
                 flow.route_by(None)
+
+    def _router_keeps(self, why: str) -> None:
+        status = Status.DEGRADED if why else Status.OK
+        self.flow.board.set("router", "router", status, why)
 
     @asynccontextmanager
     async def open_requests(self) -> AsyncGenerator[Any]:

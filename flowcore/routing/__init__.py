@@ -34,6 +34,7 @@ from flowcore.routing.reembedding import Reembedded
 from flowcore.routing.router import Router
 from flowcore.routing.routes import Neighbour, Ranked, Route
 from flowcore.routing.settings import RouterSettings
+from flowcore.routing.troubles import Troubles
 from flowcore.routing.turns import give_way
 
 if TYPE_CHECKING:  # numpy is imported by those who use it
@@ -67,6 +68,7 @@ __all__ = [
     "Router",
     "RouterSettings",
     "Space",
+    "Troubles",
     "VectorCache",
     "VectorIndex",
     "VectorIndexes",

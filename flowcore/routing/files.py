@@ -16,12 +16,15 @@ from typing import Any
 import msgspec
 import trio
 
+from flowcore.routing.troubles import Troubles
 from flowcore.secrets import write_private
 
 logger = logging.getLogger(__name__)
 
 _FORMAT = b"flowcore router 2 "
 _LENGTH = 8
+_AGAIN = 5.0
+"""Seconds after which what could not be saved is tried again, at most."""
 
 
 def write_kept(path: pathlib.Path, value: dict[str, Any], **long: bytes) -> None:
@@ -60,11 +63,22 @@ def read_kept(path: pathlib.Path) -> Any:
     return value
 
 
-async def save_often(save: Callable[[], Awaitable[None]], seconds: float, what: str) -> None:
-    """Save now and then, until cancelled; where that fails, say so and try again the next time."""
+async def save_often(
+    save: Callable[[], Awaitable[bool]], seconds: float, what: str, troubles: Troubles
+) -> None:
+    """Save now and then, until cancelled; where that fails, say so and try again soon.
+
+    `save` says whether all is on disk: False if it is put off.
+    """
+    about, wait = f"{what} cannot be saved", seconds
     while True:
-        await trio.sleep(seconds)
+        await trio.sleep(wait)
         try:
-            await save()
+            saved = await save()
         except OSError as error:
-            logger.error("%s cannot be saved: %s", what, error)
+            troubles.set(about, error)
+            wait = min(seconds, _AGAIN)
+        else:
+            if saved:
+                troubles.clear(about)
+            wait = seconds

@@ -17,6 +17,7 @@ from flowcore.errors import TooOld
 from flowcore.routing.facts import Facts
 from flowcore.routing.files import read_kept, save_often, write_kept
 from flowcore.routing.shelf import Shelf
+from flowcore.routing.troubles import Troubles
 
 if TYPE_CHECKING:
     from flowcore.routing.interfaces import VectorIndex
@@ -39,6 +40,7 @@ class Following:
         embedder: str,
         folder: pathlib.Path | None,
         save: float,
+        troubles: Troubles,
     ) -> None:
         """`shelves` has `routes` and `memory`; `embedder` is the identity whose vectors they take."""
         self._state = state
@@ -46,6 +48,7 @@ class Following:
         self._embedder = embedder
         self._folder = folder
         self._save = save
+        self._troubles = troubles
         self._position = 0
         self._saved = 0
         self._moved = trio.Event()
@@ -102,7 +105,9 @@ class Following:
     async def run(self) -> None:
         """Follow the state, and save now and then, until cancelled."""
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(save_often, self.save, self._save, "the vector indexes")
+            nursery.start_soon(
+                save_often, self.save, self._save, "the vector indexes", self._troubles
+            )
             while True:
                 await self._state.wait_applied(self._position)
                 await self._follow()
@@ -146,10 +151,10 @@ class Following:
 
     # ---- saving
 
-    async def save(self) -> None:
+    async def save(self) -> bool:
         """Keep everything on disk, where it has changed. Raises OSError; what was kept before stays."""
         if self._folder is None or self._position == self._saved:
-            return
+            return True
         async with self._changing:
             position = self._position
             facts = await trio.to_thread.run_sync(self._facts)
@@ -157,6 +162,7 @@ class Following:
             await shelf.index.save(position)
         await trio.to_thread.run_sync(write_kept, self._folder / "facts", facts)
         self._saved = position
+        return True
 
     def _facts(self) -> dict[str, Any]:
         """What is known of patterns, copied, in a thread: there may be a million of them."""

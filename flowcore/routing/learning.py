@@ -25,6 +25,7 @@ from flowcore.routing.interfaces import (
     Ranking,
 )
 from flowcore.routing.practice import PRACTISED, practice
+from flowcore.routing.troubles import Troubles
 from flowcore.routing.turns import give_way
 
 if TYPE_CHECKING:
@@ -80,6 +81,7 @@ class Learning:
         practice: int,
         folder: pathlib.Path | None,
         save: float,
+        troubles: Troubles,
         learned: Callable[[Vectors], None],
     ) -> None:
         """`learned` is told of the vector of each lesson; `practice`: see `RouterSettings`."""
@@ -91,6 +93,7 @@ class Learning:
         self._practice = practice
         self._folder = folder
         self._save = save
+        self._troubles = troubles
         self._learned = learned
         self.gate: Gate = gates.make(identity, seed)
         self.lessons = 0
@@ -249,7 +252,7 @@ class Learning:
         async with trio.open_nursery() as nursery:
             nursery.start_soon(self._give_later)
             nursery.start_soon(self._train_anew)
-            nursery.start_soon(save_often, self.save, self._save, "the gate")
+            nursery.start_soon(save_often, self.save, self._save, "the gate", self._troubles)
             while True:
                 await self._state.wait_applied(self._position)
                 await self._follow()
@@ -420,13 +423,13 @@ class Learning:
 
     # ---- saving
 
-    async def save(self) -> None:
-        """Keep the gate on disk, where it has learned. Raises OSError."""
+    async def save(self) -> bool:
+        """Keep the gate on disk, where it has learned; False: not now, it is trained anew. Raises OSError."""
         if self._folder is None or self._position == self._saved:
-            return
+            return True
         async with self._changing:
             if self._anew is not None:
-                return  # what is not saved is followed again, and so is that it is to be trained anew
+                return False  # what is not saved is followed again, and so is that it is to be trained anew
             position, lessons, foreign = self._position, self.lessons, self._foreign
             made = [await trio.to_thread.run_sync(self.gate.snapshot)]
         kept = {
@@ -438,6 +441,7 @@ class Learning:
         }
         await trio.to_thread.run_sync(_write, self._folder / "gate", kept, made)
         self._saved = position
+        return True
 
     def status(self) -> dict[str, Any]:
         """What was learned, and what the gate says of itself."""

@@ -21,6 +21,7 @@ from flowcore.routing.reembedding import Reembedding
 from flowcore.routing.router import Router, Sights
 from flowcore.routing.settings import RouterSettings
 from flowcore.routing.shelf import Shelf
+from flowcore.routing.troubles import Troubles
 from flowcore.state import State
 
 logger = logging.getLogger(__name__)
@@ -47,19 +48,23 @@ async def open_router(
     loads: Callable[[], Mapping[str, float]],
     folder: pathlib.Path | None,
     seed: int,
+    report: Callable[[str], None],
 ) -> AsyncGenerator[Router]:
     """A router over the tools of a directory, and memory beside it.
 
     `about` says what an agent is; the tools of the agents in `apart` are never routed to; `loads` says how
-    busy agents are, 0 to 1, where they are at all. `folder` keeps what would take long to make again.
+    busy agents are, 0 to 1, where they are at all. `folder` keeps what would take long to make again;
+    `report` is told what is wrong with keeping it, and an empty text when nothing is any more.
     """
-    space = Space(identity=embedder.identity)
+    space, troubles = Space(identity=embedder.identity), Troubles(report)
     async with AsyncExitStack() as stack:
         shelves = {}
         for name in SHELVES:
             index = await _open_index(indexes, name, space, stack)
             shelves[name] = Shelf(index, texts=_TEXTS if name == "routes" else 0)
-        following = Following(state, shelves, str(embedder.identity), folder, settings.save)
+        following = Following(
+            state, shelves, str(embedder.identity), folder, settings.save, troubles
+        )
         memory = Memory(settings.memory, state, embedder, following)
         learning = Learning(
             state,
@@ -70,6 +75,7 @@ async def open_router(
             settings.practice,
             folder,
             settings.save,
+            troubles,
             learned=lambda vector: router.drift.learned(vector),
         )
         experts = Experts(directory, embedder, about, apart)

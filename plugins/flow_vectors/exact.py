@@ -34,7 +34,7 @@ async def open_exact(config: ExactConfig, context: Context) -> AsyncGenerator[Lo
     from flow_vectors.local.options import Options
 
     options = Options(front=config.front, spill=max(config.front, 32_768))
-    yield LocalIndexes(context.data_dir, None, options, context.random)
+    yield LocalIndexes(context.data_dir, None, options, context.random, context.report)
 
 
 @hookimpl

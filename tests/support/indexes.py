@@ -15,6 +15,7 @@ from flow_vectors.hnsw.settings import HnswConfig
 from flow_vectors.local.graphs import GraphMaker
 from flow_vectors.local.opening import LocalIndexes
 from flow_vectors.local.options import Options
+from flowcore.assembly import Status
 from flowcore.routing import Identity, Metric, Space
 from support.needs import annoy
 
@@ -38,11 +39,17 @@ MAKERS: Mapping[str, Callable[[], GraphMaker | None]] = {
 
 
 def local(
-    kind: str, folder: pathlib.Path, *, front: int = 4, spill: int = 8, sample: float = 0.0
+    kind: str,
+    folder: pathlib.Path,
+    *,
+    front: int = 4,
+    spill: int = 8,
+    sample: float = 0.0,
+    report: Callable[[Status, str], None] = lambda status, reason: None,
 ) -> LocalIndexes:
     """Indexes of a kind in files; the front becomes a segment after some vectors. Or a skip."""
     options = Options(front=front, spill=max(front, spill), sample=sample)
-    return LocalIndexes(folder, MAKERS[kind](), options, random.Random(3))
+    return LocalIndexes(folder, MAKERS[kind](), options, random.Random(3), report)
 
 
 def space(metric: Metric = "cosine", dimensions: int = DIMENSIONS) -> Space:

@@ -33,7 +33,9 @@ async def open_annoy(config: AnnoyConfig, context: Context) -> AsyncGenerator[Lo
     from flow_vectors.local.options import Options
 
     options = Options(front=config.front, spill=max(config.front, 32_768), sample=config.sample)
-    yield LocalIndexes(context.data_dir, ForestMaker(config), options, context.random)
+    yield LocalIndexes(
+        context.data_dir, ForestMaker(config), options, context.random, context.report
+    )
 
 
 @hookimpl

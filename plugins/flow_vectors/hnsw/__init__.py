@@ -31,7 +31,9 @@ def opened(config: HnswConfig, context: Context, least: int | None = None) -> Lo
     from flow_vectors.local.options import Options
 
     options = Options(front=config.front, spill=max(config.front, 32_768), sample=config.sample)
-    return LocalIndexes(context.data_dir, HnswMaker(config, least), options, context.random)
+    return LocalIndexes(
+        context.data_dir, HnswMaker(config, least), options, context.random, context.report
+    )
 
 
 @asynccontextmanager

@@ -27,7 +27,7 @@ from flow_vectors.local.tending import Tending
 from flow_vectors.measures import Measures
 from flow_vectors.nearest import Where
 from flow_vectors.sampling import Sampling
-from flowcore.routing import Hits, Space
+from flowcore.routing import Hits, Space, Troubles
 from flowcore.telemetry import Reading
 
 _T = TypeVar("_T")
@@ -53,8 +53,10 @@ class LocalIndex:
         loaded: Loaded,
         chance: random.Random,
         limiter: trio.CapacityLimiter,
+        troubles: Troubles,
     ) -> None:
         self.folder = folder
+        self.troubles = troubles
         self.space = space
         self.maker = maker
         self.options = options
@@ -220,9 +222,14 @@ class LocalIndex:
 
     async def _save(self, position: int) -> None:
         """With the lock held."""
-        self._bytes_on_disk = await trio.to_thread.run_sync(
-            _saved, self.folder, self.space, self.now, position, self._used, limiter=self._limiter
-        )
+        about = f"the index {self.folder.name} cannot be saved"
+        try:
+            work = partial(_saved, self.folder, self.space, self.now, position, self._used)
+            self._bytes_on_disk = await trio.to_thread.run_sync(work, limiter=self._limiter)
+        except OSError as error:
+            self.troubles.set(about, error)
+            raise
+        self.troubles.clear(about)
         self.position = position
         self.dirty = False
         self._kept = True
@@ -335,11 +342,12 @@ async def open_local(
     maker: GraphMaker | None,
     options: Options,
     chance: random.Random,
+    troubles: Troubles,
 ) -> AsyncGenerator[LocalIndex]:
     """Open an index in a folder of its own. What was not saved is not kept when the block is left."""
     limiter = trio.CapacityLimiter(4)
     loaded = await trio.to_thread.run_sync(_loaded, folder, space, maker, limiter=limiter)
-    index = LocalIndex(folder, space, maker, options, loaded[0], chance, limiter)
+    index = LocalIndex(folder, space, maker, options, loaded[0], chance, limiter, troubles)
     index._bytes_on_disk = loaded[1]
     async with trio.open_nursery() as nursery:
         await nursery.start(index.tending.seal)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pathlib
 import random
 import shutil
-from collections.abc import AsyncGenerator
+from collections.abc import AsyncGenerator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,8 +16,9 @@ from flow_vectors.local.files import sync_folder
 from flow_vectors.local.graphs import GraphMaker
 from flow_vectors.local.index import LocalIndex, open_local
 from flow_vectors.local.options import Options
+from flowcore.assembly import Status
 from flowcore.errors import RoutingError
-from flowcore.routing import Space
+from flowcore.routing import Space, Troubles
 
 _ATTEMPTS = 10
 """How often a folder is removed in which something is written meanwhile."""
@@ -32,11 +33,14 @@ class LocalIndexes:
         maker: GraphMaker | None,
         options: Options,
         chance: random.Random,
+        report: Callable[[Status, str], None],
     ) -> None:
+        """`report` is told when something cannot be written, and when it can be again."""
         self._folder = folder
         self._maker = maker
         self._options = options
         self._chance = chance
+        self._troubles = Troubles(lambda why: report(Status.DEGRADED if why else Status.OK, why))
         self._open: set[str] = set()
 
     @asynccontextmanager
@@ -46,7 +50,9 @@ class LocalIndexes:
         self._open.add(name)
         folder = self._folder / name
         try:
-            async with open_local(folder, space, self._maker, self._options, self._chance) as one:
+            async with open_local(
+                folder, space, self._maker, self._options, self._chance, self._troubles
+            ) as one:
                 yield one
         finally:
             self._open.discard(name)

@@ -6,7 +6,6 @@ is marked as dead in what was made, and that takes the place of what it was made
 
 from __future__ import annotations
 
-import logging
 import math
 import pathlib
 import secrets
@@ -30,10 +29,10 @@ from flow_vectors.local.rows import (
     write_rows,
 )
 from flowcore.errors import DamagedState
-from flowcore.routing import Space
+from flowcore.routing import Space, Troubles
 
-logger = logging.getLogger(__name__)
-
+_SEALING = "the front cannot be written away"
+_MERGING = "segments cannot be merged"
 _AGAIN = 5.0
 """Seconds after which a step that failed is tried again."""
 _PLENTY = 131_072
@@ -50,6 +49,7 @@ class Tended(Protocol):
     """What of an index is worked on."""
 
     folder: pathlib.Path
+    troubles: Troubles
     space: Space
     maker: graphs.GraphMaker | None
     options: Options
@@ -121,6 +121,9 @@ class Tending:
     def give_up(self) -> None:
         """Stop what is being made."""
         self._life += 1
+        self._failed = ""
+        for what in (_SEALING, _MERGING):
+            self._index.troubles.clear(self._about(what))
 
     async def settled(self) -> None:
         """Wait until there is nothing to do, which is not put off then. Does not return while what fails is
@@ -156,7 +159,7 @@ class Tending:
             options = self._index.options
             bulk = trio.current_time() < self._index.quiet_at
             if self._index.front.count >= (options.spill if bulk else options.front):
-                await self._step(self._seal, "the front could not be written away")
+                await self._step(self._seal, _SEALING)
             elif bulk:
                 with trio.move_on_at(self._index.quiet_at):
                     await self._next()
@@ -199,7 +202,7 @@ class Tending:
                 await self._rest(1, self._spared_until)
                 continue
             try:
-                await self._step(self._carry_out, "segments could not be merged", planned)
+                await self._step(self._carry_out, _MERGING, planned)
             finally:
                 self._building = None
             # what it was made of is let go of in a thread: to unmap a hundred megabytes takes 10 ms
@@ -328,14 +331,17 @@ class Tending:
         except (OSError, MemoryError, DamagedState) as error:
             if life != self._life:
                 return  # the index was cleared meanwhile, and its files were removed under its hands
-            if not self._failed:
-                logger.error("index %s: %s: %s", self._index.folder, what, error)
             self._failed = f"{what}: {error}"
+            self._index.troubles.set(self._about(what), error)
             self._wake()
             await trio.sleep(_AGAIN)
         else:
             self._failed = ""
+            self._index.troubles.clear(self._about(what))
         self._wake()
+
+    def _about(self, what: str) -> str:
+        return f"of the index {self._index.folder.name}, {what}"
 
     async def _rest(self, task: int, until: float = math.inf) -> None:
         """Wait for a change, or until there may be more to do."""

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from flow_vectors.local.opening import LocalIndexes
+from flowcore.assembly import Status
 from flowcore.errors import DamagedState, RoutingError
 from flowcore.routing import VectorIndex
 from support.indexes import MAKERS, ids, local, space, vectors
@@ -143,7 +144,9 @@ async def test_a_full_disk_loses_nothing(kind: str, tmp_path: pathlib.Path) -> N
 async def test_what_cannot_be_written_in_the_background_stays_in_memory(
     kind: str, tmp_path: pathlib.Path, caplog: pytest.LogCaptureFixture, autojump_clock: object
 ) -> None:
-    async with local(kind, tmp_path).open_index("a", space()) as index:
+    heard: list[tuple[Status, str]] = []
+    indexes = local(kind, tmp_path, report=lambda *told: heard.append(told))
+    async with indexes.open_index("a", space()) as index:
         with no_file_longer_than(1024):
             await index.add(np.arange(300), vectors(300, 3))
             while not index.status()["failed"]:
@@ -151,10 +154,13 @@ async def test_what_cannot_be_written_in_the_background_stays_in_memory(
             assert (await index.search(vectors(300, 3)[5], 1)).ids.tolist() == [5]
             await index.add(np.arange(300, 600), vectors(300, 4))  # and it does not wait for room
             assert index.count == 600
+        told = "of the index a, the front cannot be written away: File too large"
+        assert heard == [(Status.DEGRADED, told)]
         await index.settle()  # it is tried again
+        assert heard[1:] == [(Status.OK, "")]
         assert not index.status()["failed"]
         assert index.status()["sealed"]
-        assert "could not be" in caplog.text
+        assert "cannot be" in caplog.text
         assert (await index.search(vectors(300, 4)[5], 1)).ids.tolist() == [305]
 
 
