@@ -81,6 +81,7 @@ class MemoryTools:
             "key": stored.key,
             "version": stored.version,
             "created": stored.created,
+            **({} if stored.searchable else {"searchable": False}),
         }
 
     @tool(title="Search memory", read_only=True, open_world=False)

@@ -27,7 +27,7 @@ from flowcore.routing.interfaces import (
     VectorIndex,
     VectorIndexes,
 )
-from flowcore.routing.memory import Memory, Remembered
+from flowcore.routing.memory import Kept, Memory, Remembered
 from flowcore.routing.opening import open_router
 from flowcore.routing.porting import Porting
 from flowcore.routing.reembedding import Reembedded
@@ -52,6 +52,7 @@ __all__ = [
     "Gates",
     "Hits",
     "Identity",
+    "Kept",
     "Known",
     "Lesson",
     "Memory",

@@ -23,7 +23,7 @@ from flowcore.telemetry import Histogram
 
 if TYPE_CHECKING:
     from flowcore.routing.interfaces import VectorIndex, Vectors
-    from flowcore.state import Pattern, ReadLevel, State, StoredPattern
+    from flowcore.state import Pattern, ReadLevel, State
 
 
 _TOUCH_EVERY = 5.0
@@ -45,6 +45,18 @@ class Remembered:
     """When it was put, seconds since 1970."""
     expires: float | None
     version: int
+
+
+@attrs.frozen(kw_only=True)
+class Kept:
+    """What became of a text that was put."""
+
+    key: str
+    version: int
+    created: bool
+    """Whether it is new; else it took the place of what had its key, or was there already."""
+    searchable: bool
+    """Whether it is found by meaning; a text that says nothing to the embedder is by its key alone."""
 
 
 class Memory:
@@ -117,10 +129,11 @@ class Memory:
         ttl: float | None = None,
         if_version: int | None = None,
         owner: Owner = ("", ""),
-    ) -> StoredPattern:
+    ) -> Kept:
         """Remember a text; it is durable, and found by searches here, when this returns.
 
-        Raises InvalidArguments, TooLarge, QuotaExceeded, VersionConflict, OtherEmbedder, EmbeddingFailed.
+        Nothing is kept where it raises: InvalidArguments, TooLarge, QuotaExceeded, VersionConflict,
+        OtherEmbedder, EmbeddingFailed.
         """
         from flowcore.state import PutPattern, PutPatterns
 
@@ -147,7 +160,13 @@ class Memory:
         stored = await self._state.do(PutPatterns((pattern,)))
         await self._following.wait_followed(stored.position)
         self._counts["put"] += 1
-        return stored.patterns[0]  # type: ignore[no-any-return]
+        (made,) = stored.patterns
+        return Kept(
+            key=made.key,
+            version=made.version,
+            created=made.created,
+            searchable=bool(vector.any()),
+        )
 
     async def get(
         self, namespace: str, key: str, *, level: ReadLevel | None = None

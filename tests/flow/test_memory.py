@@ -271,3 +271,15 @@ async def test_a_query_that_comes_again_is_answered_from_the_cache(tmp_path: pat
         await put(flow, "another thing", key="b")
         assert sorted(await found(flow, "thing")) == ["a", "b"]
         assert flow.status()["router"]["memory"]["cached"] == 2
+
+
+async def test_a_text_that_says_nothing_to_the_embedder_is_kept_by_its_key_and_that_is_said(
+    tmp_path: pathlib.Path,
+) -> None:
+    async with open_flow(configured(tmp_path)) as flow:
+        assert (await put(flow, "?!", key="wonder"))["searchable"] is False
+        assert "searchable" not in await put(flow, "a word", key="word")
+        got = (await flow.call("memory.get", {"key": "wonder"})).structured
+        assert got["text"] == "?!"
+        assert await found(flow, "?!") == []
+        assert await found(flow, "word") == ["word"]

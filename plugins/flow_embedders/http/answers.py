@@ -66,17 +66,22 @@ def vectors(body: bytes, count: int, dimensions: int) -> Vectors:
             raise _broken(f"has the index {item.index} twice, or it is none of {count} texts")
         seen.add(item.index)
         if len(item.embedding) != dimensions:
-            raise _broken(f"has a vector of {len(item.embedding)} dimensions, not {dimensions}")
+            raise _broken(
+                f"has a vector of {len(item.embedding)} dimensions, not the {dimensions} that are configured"
+            )
         made[item.index] = item.embedding
     # by the greatest first, so that no square is too great for a float, or too small
     greatest = np.abs(made).max(axis=1, keepdims=True, initial=0.0)
     if not np.isfinite(greatest).all():
         raise _broken("has a value that is not finite")
-    greatest[greatest == 0] = 1
+    if not greatest.all():
+        row = int(np.flatnonzero(greatest == 0)[0])
+        raise _broken(
+            f"has nothing but zeros for text {row + 1} of {count}, which are near to nothing:"
+            " a vector with a direction was expected"
+        )
     made /= greatest
-    lengths = np.linalg.norm(made, axis=1, keepdims=True)
-    lengths[lengths == 0] = 1
-    scaled: Vectors = (made / lengths).astype(np.float32)
+    scaled: Vectors = (made / np.linalg.norm(made, axis=1, keepdims=True)).astype(np.float32)
     return scaled
 
 

@@ -183,7 +183,19 @@ BROKEN: dict[str, tuple[Any, str]] = {
     ),
     "other dimensions": (
         lambda data: {"data": [data[0], changed(embedding=[1.0] * 63)(data[1])]},
-        "has a vector of 63 dimensions, not 64",
+        "has a vector of 63 dimensions, not the 64 that are configured",
+    ),
+    "zeros": (
+        lambda data: {"data": [data[0], changed(embedding=[0.0] * 64)(data[1])]},
+        "has nothing but zeros for text 2 of 2",
+    ),
+    "no numbers at all": (
+        lambda data: {"data": [data[0], changed(embedding=[])(data[1])]},
+        "has a vector of 0 dimensions",
+    ),
+    "null": (
+        lambda data: {"data": [data[0], changed(embedding=None)(data[1])]},
+        "Expected `array`, got `null`",
     ),
     "texts for numbers": (
         lambda data: {"data": [data[0], changed(embedding=["1"] * 64)(data[1])]},
@@ -225,7 +237,10 @@ def test_values_of_any_size_have_length_one() -> None:
     for value in ("1e300", "1e-300", "5", "-1e-320"):
         body = b'{"data":[{"index":0,"embedding":[%b,%b]}]}' % ((value.encode(),) * 2)
         assert np.linalg.norm(vectors(body, 1, 2)) == pytest.approx(1, abs=1e-6)
-    assert not vectors(b'{"data":[{"index":0,"embedding":[0,0]}]}', 1, 2).any()
+    for value in ("0", "-0.0", "1e-999"):
+        body = b'{"data":[{"index":0,"embedding":[%b,%b]}]}' % ((value.encode(),) * 2)
+        with pytest.raises(Unsuccessful, match="nothing but zeros for text 1 of 1"):
+            vectors(body, 1, 2)
 
 
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 599])
@@ -449,3 +464,36 @@ async def test_in_a_flow_callers_hear_why_and_are_served_when_it_is_back(tmp_pat
                 await flow.find_tools("say it again")
             server.misbehave = lambda body: None
             assert "text.echo" in [tool["name"] for tool in await flow.find_tools("echo this")]
+
+
+@pytest.mark.parametrize(
+    ("values", "said"),
+    [
+        pytest.param([0.0] * DIMENSIONS, "has nothing but zeros for text 1 of 1", id="zeros"),
+        pytest.param([float("nan")] * DIMENSIONS, "is not what an embeddings endpoint", id="NaN"),
+        pytest.param([1.0] * 3, "has a vector of 3 dimensions, not the 64", id="dimensions"),
+    ],
+)
+async def test_memory_refuses_a_text_that_gets_no_vector_and_takes_it_later(
+    tmp_path: Path, values: list[float], said: str
+) -> None:
+    async with open_embeddings_server() as server:
+        embedder = {"type": "http", "url": server.url, "model": "words", "dimensions": DIMENSIONS}
+        config = {"node": {"data_dir": str(tmp_path)}, "router": {"embedder": embedder}}
+        async with open_flow(config) as flow:
+            note = {"text": "the ferry leaves at noon", "key": "ferry"}
+            server.misbehave = lambda body: answered(
+                {"data": [{"index": 0, "embedding": values} for _ in body["input"]]}
+            )
+            with pytest.raises(
+                EmbeddingFailed, match=f"{server.url}: no vectors: the answer {said}"
+            ):
+                await flow.call("memory.put", note)
+            assert (await flow.call("memory.get", {"key": "ferry"})).is_error, "nothing is kept"
+            unwell = {one.component: one for one in flow.components()}["router.embedder"]
+            assert unwell.status is Status.DEGRADED
+            assert said in unwell.reason
+            server.misbehave = lambda body: None
+            await flow.call("memory.put", note)
+            found = await flow.call("memory.search", {"query": "when does the ferry leave"})
+            assert found.structured["found"][0]["key"] == "ferry"
