@@ -27,8 +27,7 @@ def checked_vector(vector: Vectors, dimensions: int, of: str) -> Vectors:
     """
     given = np.asarray(vector)
     if given.shape == (dimensions,) and given.dtype == _FLOAT32:
-        with np.errstate(over="ignore", invalid="ignore"):
-            square = float(given.dot(given))
+        square = float(np.vdot(given, given))  # which overflows without a warning, unlike `dot`
         if abs(square - 1.0) < _CLOSE:
             return given  # as embedders give them: nothing to do
     if given.shape != (dimensions,):

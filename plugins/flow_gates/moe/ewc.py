@@ -37,7 +37,6 @@ from flow_gates.moe.settings import EwcSettings
 
 Floats = npt.NDArray[np.float32]
 Places = npt.NDArray[np.int64]
-Moves = npt.NDArray[np.int32]
 
 _SMALL = 1e-8
 _MOST = 3.0
@@ -63,9 +62,9 @@ class Consolidation:
         """The weights at the beginning of the interval."""
         self.points = 0
         """How often it was consolidated."""
-        self.moves: Moves = np.zeros(0, np.int32)
-        """Shape (rows,): how often each moved in its interval so far."""
-        self._over = 0
+        self.moves: list[int] = []
+        """How often each row moved in its interval so far."""
+        self._over: list[int] = []
         """Rows whose interval is over."""
 
     @property
@@ -90,7 +89,8 @@ class Consolidation:
 
     def grow(self, rows: int) -> None:
         """Make room for as many rows."""
-        for name in ("_running", "_holding", "score", "start", "moves"):
+        self.moves += [0] * (rows - len(self.moves))
+        for name in ("_running", "_holding", "score", "start"):
             array = getattr(self, name)
             grown = np.full(
                 (rows, *array.shape[1:]), 0, array.dtype
@@ -115,10 +115,11 @@ class Consolidation:
         (n, dimensions).
         """
         if self.settings.path:
-            moves = self.moves.take(places)
-            moves += 1
-            self.moves[places] = moves
-            self._over += int(np.count_nonzero(moves == self.settings.interval))
+            moves, interval = self.moves, self.settings.interval
+            for place in places.tolist():
+                moves[place] += 1
+                if moves[place] == interval:
+                    self._over.append(place)
         running = self._running.take(places, axis=0)
         fisher = running[:, 0]
         fisher *= np.float32(1.0 - self.settings.fisher_rate)
@@ -132,26 +133,27 @@ class Consolidation:
 
         A few at a time: each alone would take as long, and all together would hold up everybody.
         """
-        if self._over >= _TOGETHER:
-            places = (self.moves >= self.settings.interval).nonzero()[0]
-            self._arrive(places, weights.take(places, axis=0))
+        if len(self._over) >= _TOGETHER:
+            self._arrive(self._over, weights)
 
-    def _arrive(self, places: Places, here: Floats) -> None:
+    def _arrive(self, places: list[int], weights: Floats) -> None:
         """Score the stretch of the path from the last point to here."""
+        here = weights[places]
         far = here - self.start[places]
         running = self._running[places]
         length = 0.5 * running[:, 0] * far * far + _SMALL
         self.score[places] += np.maximum(running[:, 1], 0.0) / length
         self._running[places, 1] = 0.0
         self.start[places] = here
-        self.moves[places] = 0
-        self._over = 0
+        for place in places:
+            self.moves[place] = 0
+        self._over = []
 
     def consolidate(self, weights: Floats) -> None:
         """From here on, hold on to these weights."""
-        places = self.moves.nonzero()[0]
-        if len(places):
-            self._arrive(places, weights[places])
+        places = [place for place, moves in enumerate(self.moves) if moves]
+        if places:
+            self._arrive(places, weights)
         self.points += 1
         importance = _even(self.fisher)
         if self.settings.path:
@@ -162,17 +164,18 @@ class Consolidation:
 
     def forget(self, place: int) -> None:
         """Hold on to nothing of a row."""
-        for array in (self._running, self._holding, self.score, self.start, self.moves):
+        for array in (self._running, self._holding, self.score, self.start):
             array[place] = 0
-        self._over = int(np.count_nonzero(self.moves >= self.settings.interval))
+        self.moves[place] = 0
+        self._over = [one for one in self._over if one != place]
 
-    def restore(self, arrays: dict[str, Floats], points: int, moves: Moves) -> None:
+    def restore(self, arrays: dict[str, Floats], points: int, moves: list[int]) -> None:
         """As it was."""
         self._running = np.stack([arrays["fisher"], arrays["fell"]], axis=1)
         self._holding = np.stack([arrays["importance"], arrays["pulled"]], axis=1)
         self.score, self.start, self.moves = arrays["score"], arrays["start"], moves
         self.points = points
-        self._over = int(np.count_nonzero(moves >= self.settings.interval))
+        self._over = [place for place, one in enumerate(moves) if one >= self.settings.interval]
 
 
 def _even(values: Floats) -> Floats:

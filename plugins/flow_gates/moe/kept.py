@@ -39,7 +39,7 @@ def taken(learner: Learner) -> bytes:
         drawn=learner.chance.drawn,
         active=np.flatnonzero(learner.active).tolist(),
         ewc_points=ewc.points,
-        ewc_moves=raw(ewc.moves[:rows]),
+        ewc_moves=raw(np.array(ewc.moves[:rows], np.int32)),
         means={place: raw(sums) for place, sums in replay.means.items()},
         temperature=(
             learner.calibration.temperature,
@@ -90,7 +90,7 @@ def given(learner: Learner, data: bytes) -> None:
     rows = len(state.names)
     weights = array(reader.raw(), np.float32, rows, dimensions)
     arrays = {name: array(reader.raw(), np.float32, rows, dimensions) for name in ARRAYS}
-    moves = array(state.ewc_moves, np.int32, rows)
+    moves = array(state.ewc_moves, np.int32, rows).tolist()
     words = {}
     for _ in range(state.worded):
         one = reader.take(Row)

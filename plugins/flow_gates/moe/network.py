@@ -81,6 +81,8 @@ class Network:
         """c C + W, so that a query is multiplied once."""
         self.words: Floats = np.zeros((CELLS, 0), np.float32)
         """U, an expert in each column: a query reads few buckets of many experts, so those lie together."""
+        self._worded = False
+        """Whether any of U was ever moved: before, it is all zeros, and need not be read."""
         self._starts: Places = np.zeros(BUCKETS, np.int64)
         """Where the row of each bucket of features begins in U, as one row of numbers."""
         self._shut: Floats = np.zeros(0, np.float32)
@@ -139,6 +141,7 @@ class Network:
     def begin_anew(self, metric: Metric) -> None:
         """Have learned nothing but how vectors are compared."""
         self.weights[:] = 0.0
+        self._worded = False
         for start in range(0, CELLS, _AT_ONCE):
             self.words[start : start + _AT_ONCE] = 0.0
             give_way()
@@ -189,9 +192,9 @@ class Network:
         if also or anyway >= 0:
             if open_to is logits:
                 open_to = logits.copy()
-            for place in also:
-                if open_to[place] > -np.inf:
-                    open_to[place] = np.inf
+            if also:
+                rows = [*also]
+                open_to[rows] = np.where(open_to.take(rows) > -np.inf, np.inf, -np.inf)
             if anyway >= 0:
                 open_to[anyway] = np.inf
         least = -np.inf
@@ -204,8 +207,9 @@ class Network:
             places = (open_to >= least).nonzero()[0][: self._shortlist]
         else:
             places = (open_to > -np.inf).nonzero()[0]
-        whole = self.of_features(places, cells)
-        whole += logits.take(places)
+        whole = logits.take(places)
+        if self._worded:
+            whole += self.of_features(places, cells)
         return Scored(places, whole, said)
 
     def cells(self, features: Features) -> Cells:
@@ -242,6 +246,7 @@ class Network:
             where.append((cells.starts[:, np.newaxis] + places).reshape(-1))
             more.append((cells.values[:, np.newaxis] * by).reshape(-1))
         if where:  # two features may share a cell
+            self._worded = True
             np.add.at(self.words.reshape(-1), np.concatenate(where), np.concatenate(more))
 
     def worded(self, rows: int) -> Iterator[tuple[int, Places, Floats]]:
@@ -267,6 +272,7 @@ class Network:
         self.described = None
         self.grow(len(weights))
         self.weights[: len(weights)] = weights
+        self._worded = bool(words)
         for row, (buckets, values) in words.items():
             self.words[buckets, row] = values
 

@@ -18,6 +18,7 @@ Floats = npt.NDArray[np.float32]
 
 _SHORT, _LONG = 1 / 100, 1 / 2_000
 _SHORT_MEAN, _LONG_MEAN = 1 / 200, 1 / 5_000
+_MEANS = np.array([[_SHORT_MEAN], [_LONG_MEAN]], np.float32)
 _ENOUGH = 10
 
 
@@ -43,10 +44,12 @@ class Track:
     def see(self, vector: Floats) -> None:
         """The vector of a lesson."""
         self.lessons += 1
-        least = 1 / self.lessons
         apart = vector - self.means
-        apart[0] *= np.float32(max(_SHORT_MEAN, least))
-        apart[1] *= np.float32(max(_LONG_MEAN, least))
+        if self.lessons * _LONG_MEAN < 1:
+            least = 1 / self.lessons
+            apart *= np.array([[max(_SHORT_MEAN, least)], [least]], np.float32)
+        else:
+            apart *= _MEANS
         self.means += apart
 
     def replay(self, place: int, right: bool) -> None:
