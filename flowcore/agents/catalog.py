@@ -12,7 +12,7 @@ class Tool:
 
     `definition` is the whole JSON object as the agent sent it (name, description, inputSchema,
     annotations, and fields we do not know). `read_only` and `idempotent` are its annotations' hints;
-    they decide whether a call may be repeated.
+    they decide whether a call may be repeated. Arguments of more than `most` bytes are refused unread.
     """
 
     name: str
@@ -20,6 +20,7 @@ class Tool:
     input_schema: Raw | None = None
     read_only: bool = False
     idempotent: bool = False
+    most: int | None = None
 
 
 @attrs.frozen(kw_only=True)

@@ -6,6 +6,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
 
+import attrs
 import msgspec
 
 from flowcore.agents import Catalog, Tool
@@ -13,7 +14,14 @@ from flowcore.envelope import Envelope, Raw, Reply
 from flowcore.errors import UnknownTarget
 from flowcore.flow.node import Flow
 from flowcore.interfaces import AgentPort, PoolDefaults, Worker
+from flowcore.routing import MemorySettings
 
+_PASSED_ON = 4 << 20
+"""Bytes of the arguments of `flow.ask`, at least: those of the tool that it calls are among them."""
+_ESCAPED = 6
+"""Bytes of JSON that one byte of a text may take: `\\u0001`."""
+_BESIDE = 64 << 10
+"""Bytes for all else in arguments: keys, namespaces, filters."""
 _SCHEMA = {"type": "object", "properties": {}, "additionalProperties": False}
 
 
@@ -48,6 +56,14 @@ TOOLS = (
 )
 
 
+def arguments_taken(settings: MemorySettings) -> int:
+    """Bytes of arguments that may hold a text and a value that are not too large: more is not looked at.
+
+    Sixteen megabytes take tens of milliseconds to read, and whoever reads them holds the event loop.
+    """
+    return _ESCAPED * (settings.text + settings.value) + _BESIDE
+
+
 Answer = Callable[[Envelope], Awaitable[Reply]]
 
 
@@ -77,11 +93,17 @@ class OwnSource:
     heartbeat = False
 
     def __init__(
-        self, answers: Mapping[str, Answer], tools: tuple[Tool, ...], native: object = None
+        self,
+        answers: Mapping[str, Answer],
+        tools: tuple[Tool, ...],
+        native: object = None,
+        most: Callable[[str], int | None] = lambda name: None,
     ) -> None:
+        """`most` says how many bytes of arguments a tool takes; None: as many as there are."""
         self._answers = answers
         self._tools = tools
         self._native = native
+        self._most = most
 
     @asynccontextmanager
     async def open_worker(self, port: AgentPort) -> AsyncGenerator[Worker]:
@@ -102,7 +124,8 @@ class OwnSource:
             agent = NativeAgent(port, offers)
             worker = NativeWorker(agent, offers, Seal(None), Threads(1), _left_behind)
             tools += offers.catalog().tools
-        port.announce(Catalog(tools=tools))
+        bound = tuple(attrs.evolve(one, most=self._most(one.name)) for one in tools)
+        port.announce(Catalog(tools=bound))
         yield OwnWorker(self._answers, worker)
 
 
@@ -142,7 +165,14 @@ async def open_builtin(flow: Flow) -> AsyncGenerator[OwnSource]:
     from flowcore.flow.routing_tools import RoutingTools
 
     routing = RoutingTools(flow)
-    yield OwnSource(answers | {"call_tool": routing.call_through}, TOOLS, routing)
+    most = arguments_taken(flow.config.router.memory)
+    passed_on = {"call_tool": None, "ask": max(most, _PASSED_ON)}
+    yield OwnSource(
+        answers | {"call_tool": routing.call_through},
+        TOOLS,
+        routing,
+        lambda name: passed_on.get(name, most),
+    )
 
 
 @asynccontextmanager
@@ -150,4 +180,7 @@ async def open_memory(flow: Flow) -> AsyncGenerator[OwnSource]:
     """The source of the agent `memory`, which a router has."""
     from flowcore.flow.memory_tools import MemoryTools
 
-    yield OwnSource({}, (), MemoryTools(flow))
+    settings = flow.config.router
+    assert settings is not None
+    most = arguments_taken(settings.memory)
+    yield OwnSource({}, (), MemoryTools(flow), lambda name: most)

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from flowcore.agents.catalog import Catalog, Tool
-from flowcore.errors import SchemaViolation
+from flowcore.errors import SchemaViolation, TooLarge
 from flowcore.mcp import containers
 from flowcore.requests.expansion import expansion
 from flowcore.requests.glance import Glance, glance_at
@@ -43,7 +43,18 @@ class ToolCheck:
         self._ready = tool.input_schema is None
 
     def check(self, arguments: msgspec.Raw | None) -> None:
-        """Raise SchemaViolation, naming the place, if the arguments do not fit the tool's schema."""
+        """Raise SchemaViolation, naming the place, if the arguments do not fit the tool's schema.
+
+        Raise TooLarge, without a look at them, if they are more than it takes.
+        """
+        most = self.tool.most
+        if most is not None and arguments is not None:
+            size = memoryview(arguments).nbytes
+            if size > most:
+                raise TooLarge(
+                    f"the arguments of {self.tool.name!r} have {size} bytes, more than the {most} it takes",
+                    data={"limit": most, "tool": self.tool.name},
+                )
         if not self._ready:
             assert self.tool.input_schema is not None
             self._validator = self._checks.validator(self._name, bytes(self.tool.input_schema))

@@ -33,7 +33,7 @@ from flowcore.routing.porting import Porting
 from flowcore.routing.reembedding import Reembedded
 from flowcore.routing.router import Router
 from flowcore.routing.routes import Neighbour, Ranked, Route
-from flowcore.routing.settings import RouterSettings
+from flowcore.routing.settings import MemorySettings, RouterSettings
 from flowcore.routing.troubles import Troubles
 from flowcore.routing.turns import give_way
 
@@ -56,6 +56,7 @@ __all__ = [
     "Known",
     "Lesson",
     "Memory",
+    "MemorySettings",
     "Metric",
     "Near",
     "Neighbour",

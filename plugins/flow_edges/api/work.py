@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import Any, Literal
 
 import attrs
@@ -14,6 +15,7 @@ from flow_edges.api.door import Door
 from flowcore.agents import Tool
 from flowcore.errors import CallError, InvalidRequest
 from flowcore.http import Request, Response
+from flowcore.mcp import LARGE
 from flowcore.requests import Entry, Envelope, Priority, Task, tool_params
 from flowcore.telemetry import Span, SpanKind, Value, mcp_attributes
 
@@ -81,7 +83,8 @@ class Work:
         kind = request.headers.get(b"content-type", b"").partition(b";")[0].strip().lower()
         if kind != b"application/json":
             return problem(415, "expected application/json")
-        body = read_body(request.body, CallBody, "a call as JSON")
+        read = partial(read_body, request.body, CallBody, "a call as JSON")
+        body = await trio.to_thread.run_sync(read) if len(request.body) > LARGE else read()
         if body.deadline is not None and not 0 < body.deadline < math.inf:
             raise InvalidRequest("expected a deadline of more than 0 seconds")
         envelope = Envelope(

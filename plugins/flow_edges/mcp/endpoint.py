@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Coroutine
+from functools import partial
 from typing import Any
 
+import trio
 from msgspec import Raw
 
 from flow_edges.mcp.client import Caller
@@ -122,12 +124,16 @@ class Endpoint:
             except CallError as error:
                 return failed(None, error)
         try:
-            message = decode(
+            read = partial(
+                decode,
                 request.body,
                 depth=limits.nesting,
                 values=limits.values,
                 escapes=limits.escapes,
             )
+            # a large one takes tens of milliseconds, in steps between which others have their turn
+            large = len(request.body) > LARGE
+            message = await trio.to_thread.run_sync(read) if large else read()
             if type(message) is Asked:
                 meta, introduction = self._introductions.take(message.params)
         except CallError as error:
