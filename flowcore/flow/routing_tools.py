@@ -9,7 +9,7 @@ from msgspec import Raw
 
 from flowcore.agents import Tool
 from flowcore.envelope import Envelope, Reply
-from flowcore.errors import AgentUnavailable, InvalidArguments
+from flowcore.errors import AgentUnavailable, InvalidArguments, UnknownTarget
 from flowcore.flow.asking import Asking, FanOut
 from flowcore.flow.broadcast_tools import BroadcastTools
 from flowcore.flow.node import Flow
@@ -43,7 +43,8 @@ class RoutingTools(BroadcastTools):
 
     @tool(title="Find tools", read_only=True, open_world=False)
     async def find_tools(self, context: CallContext, query: str, k: int = 8) -> dict[str, Any]:
-        """Find the tools for a task, with their schemas. Call what you find by call_tool.
+        """Find the tools for a task, with their schemas. Call what you find by call_tool. Where none is
+        known to be for it, `known` is false, and what is told are guesses.
 
         Args:
             query: What is to be done, in words.
@@ -72,11 +73,22 @@ class RoutingTools(BroadcastTools):
             raise InvalidArguments(f"arguments: {error}") from None
         if wanted.name in ("call_tool", "flow.call_tool"):
             raise InvalidArguments("call_tool cannot call itself")
-        again = self._asking.envelope(envelope, wanted.name, wanted.arguments)
+        again = self._meant(envelope, wanted)
         for member in ("inputResponses", "requestState"):  # a retry with what the tool asked for
             if member in envelope.params:
                 again.params[member] = envelope.params[member]
         return await self._flow.submit(again)
+
+    def _meant(self, envelope: Envelope, wanted: _Call) -> Envelope:
+        """The call of a tool by its public name, or of one that an edge shows without its agent's."""
+        try:
+            return self._asking.envelope(envelope, wanted.name, wanted.arguments)
+        except UnknownTarget as error:
+            if wanted.name == "find_tools":
+                return self._asking.envelope(envelope, "flow.find_tools", wanted.arguments)
+            raise UnknownTarget(
+                f"{error.message} (find_tools tells which there are)", data=error.data
+            ) from None
 
     @tool(title="Ask")
     async def ask(

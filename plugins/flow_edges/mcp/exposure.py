@@ -12,6 +12,9 @@ from flowcore.agents import Listed, Tool
 class Exposure:
     """Everything is listed under its public name."""
 
+    instructions = ""
+    """What a model is told of the server where nothing is configured."""
+
     def entries(self, kind: str, entries: Sequence[Listed]) -> tuple[Listed, ...]:
         """What of the entries is listed, and under which names."""
         del kind
@@ -29,6 +32,11 @@ class Search(Exposure):
     A model so sees a handful of tools, not hundreds. What it finds it may call through `call_tool`, or by
     name: it is hidden, not forbidden; who may call what is for `permissions` to say.
     """
+
+    instructions = (
+        "There are more tools than are listed. Say what is to be done to find_tools; call what it finds by"
+        " call_tool, with arguments as its inputSchema asks."
+    )
 
     def __init__(self) -> None:
         self._bare: Mapping[str, str] = {

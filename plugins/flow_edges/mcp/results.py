@@ -6,7 +6,7 @@ import msgspec
 from msgspec import Raw
 
 from flow_edges.mcp.urls import as_questions
-from flowcore.errors import SchemaViolation, UpstreamError
+from flowcore.errors import InvalidArguments, UpstreamError
 from flowcore.mcp import (
     Method,
     MissingCapability,
@@ -18,7 +18,7 @@ from flowcore.mcp import (
 from flowcore.requests import Reply, asks_back
 
 
-def explained(problem: SchemaViolation) -> Reply:
+def explained(problem: InvalidArguments) -> Reply:
     """The reply that tells a model what is wrong with its arguments."""
     content = [{"type": "text", "text": problem.message}]
     return Reply(Raw(msgspec.json.encode({"content": content, "isError": True})))

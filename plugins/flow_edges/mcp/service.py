@@ -28,6 +28,7 @@ from flow_edges.mcp.sight import Sight
 from flow_edges.mcp.tasks import TaskFace
 from flow_edges.mcp.tools import KnownTools
 from flowcore.agents import Target
+from flowcore.assembly import BUILTIN, MEMORY
 from flowcore.errors import (
     CallError,
     InvalidArguments,
@@ -64,6 +65,8 @@ _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
     "resources/read": "resources",
     "prompts/get": "prompts",
 }
+_OWN = frozenset({BUILTIN, MEMORY})
+"""The agents whose tools take apart their arguments themselves."""
 _OURS = frozenset({AFFINITY, DEADLINE, PRIORITY, PROGRESS_TOKEN, IDEMPOTENCY_KEY})
 """What `_meta` may say of how a request is to be worked on."""
 _SPECIAL = frozenset({TRACEPARENT, PRIORITY, IDEMPOTENCY_KEY})
@@ -86,6 +89,7 @@ class Service:
         self.results = Results(self.server)
         self.sight = Sight(host, edge)
         self.exposure = EXPOSURES[settings.expose]
+        self._instructions = settings.instructions or self.exposure.instructions
         self.lists = Lists(
             host.directory,
             sight=self.sight,
@@ -147,8 +151,8 @@ class Service:
             "capabilities": _capabilities(modern=False),
             "serverInfo": Raw(self.server),
         }
-        if self.settings.instructions:
-            result["instructions"] = self.settings.instructions
+        if self._instructions:
+            result["instructions"] = self._instructions
         return _encode(result)
 
     def discovery(self) -> bytes:
@@ -160,8 +164,8 @@ class Service:
             "supportedVersions": list(MODERN),
             "capabilities": _capabilities(modern=True),
         }
-        if self.settings.instructions:
-            result["instructions"] = self.settings.instructions
+        if self._instructions:
+            result["instructions"] = self._instructions
         ttl = round(self.settings.list_ttl * 1000)
         return self.results.stamp.modern(_encode(result), ttl_ms=ttl, scope="public")
 
@@ -377,8 +381,10 @@ class Service:
                 self.host.submit, envelope, reply, deadline=self.settings.deadline
             )
             return handshake_result(whole.result)
-        except SchemaViolation as problem:
-            if client.version not in EXPLAINING:
+        except InvalidArguments as problem:
+            # what a model can do better is told to it as a result: to clients an error is a fault of theirs
+            told = isinstance(problem, SchemaViolation) or envelope.agent in _OWN
+            if not told or client.version not in EXPLAINING:
                 raise
             result = explained(problem).result
             return self.results.stamp.modern(result) if client.modern else bytes(result)

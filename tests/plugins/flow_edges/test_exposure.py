@@ -73,7 +73,10 @@ async def test_what_is_found_is_called(modern: bool) -> None:
 async def test_wrong_calls_through_it_are_told_as_others_are() -> None:
     async with searching() as client:
         unknown = await client.call("call_tool", {"name": "ad"})
-        assert unknown.error["code"] == -32602
+        assert unknown.result["isError"]
+        assert unknown.text == (
+            "unknown tool 'ad', did you mean 'add'? (find_tools tells which there are)"
+        )
         wrong = await client.call("call_tool", {"name": "add", "arguments": {"a": "x"}})
         assert "error" in wrong.last or wrong.result["isError"]
         for arguments in (
