@@ -19,9 +19,9 @@ import trio
 from flowcore import Flow, open_flow
 from flowcore.cli import doctor, flowctl
 from support.certificates import CLIENT, DAY, SERVER, Authority
-from support.cluster import free_port
 from support.flows import config
 from support.node import run
+from support.ports import free_port
 
 NOBODY = "http://127.0.0.1:1"
 
@@ -132,7 +132,7 @@ def test_a_data_folder_that_cannot_be_one_is_told(
 def taken() -> Generator[int]:
     """A port that somebody else has."""
     with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
+        one.bind(("127.0.0.1", free_port()))
         one.listen()
         yield one.getsockname()[1]
 

@@ -12,8 +12,8 @@ import threading
 import urllib.request
 
 from flowcore.cli.watching import event_line
-from support.cluster import free_port
 from support.node import BIN, ROOT, Node, serving
+from support.ports import free_port
 
 FREE = ("--set", "edge.mcp.bind=127.0.0.1:0", "--set", "edge.api.bind=127.0.0.1:0")
 NOBODY = ("--set", "exporter.collector.endpoint=http://127.0.0.1:9")

@@ -8,7 +8,8 @@ from collections.abc import Generator
 import pytest
 
 from benchmarks.load import ERAS, Load, LoadError, closed_loop, open_loop, wait_ready
-from benchmarks.servers import Server, cpu_seconds, free_port, running
+from benchmarks.servers import Server, cpu_seconds, running
+from support.ports import free_port
 
 SPIN = "sum(range(30_000_000)); input()"
 WRONG = """

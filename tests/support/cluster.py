@@ -11,7 +11,6 @@ import http.client
 import json
 import pathlib
 import signal
-import socket
 import threading
 import time
 from collections.abc import Callable, Generator, Sequence
@@ -22,6 +21,7 @@ import attrs
 from support.linked import make_certificates
 from support.namespaces import Namespaces
 from support.node import ROOT, Node, run, started
+from support.ports import free_port
 
 AGENTS = f"{ROOT}/tests/support/agents.py"
 OWN_AND_SHARED = f"""
@@ -43,19 +43,6 @@ stop = { errors = 1.0 }
 
 _LONG = 35.0
 """Seconds that no question takes, unless who asks it was held."""
-
-
-def free_port() -> int:
-    """A port that nobody has now, for TCP and UDP."""
-    while True:
-        with socket.socket() as tcp, socket.socket(type=socket.SOCK_DGRAM) as udp:
-            tcp.bind(("127.0.0.1", 0))
-            port: int = tcp.getsockname()[1]
-            try:
-                udp.bind(("127.0.0.1", port))
-            except OSError:
-                continue
-            return port
 
 
 @attrs.define(eq=False)

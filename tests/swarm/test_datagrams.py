@@ -8,6 +8,7 @@ import pytest
 import trio
 
 from flowcore.swarm.links import MOST_DATAGRAM, CannotListen, UdpDatagrams, open_ports
+from support.ports import free_port
 
 
 async def until(datagrams: UdpDatagrams, **counts: int) -> None:
@@ -72,9 +73,7 @@ async def test_a_port_that_is_taken_is_told() -> None:
 
 
 async def test_nobody_there_is_counted_and_others_are_still_heard() -> None:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as gone:
-        gone.bind(("127.0.0.1", 0))
-        address = f"127.0.0.1:{gone.getsockname()[1]}"
+    address = f"127.0.0.1:{free_port()}"
     async with open_ports("127.0.0.1:0") as (_, one, here):
         for _ in range(3):
             one.post(address, b"x")

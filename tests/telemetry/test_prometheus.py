@@ -27,10 +27,10 @@ from flowcore import Flow, open_flow
 from flowcore.errors import CallError
 from flowcore.http import Client, HttpError, open_client
 from flowcore.telemetry import Metric
-from support.cluster import free_port
 from support.linked import certificates
 from support.needs import program
 from support.node import ROOT
+from support.ports import free_port
 
 HERE = ROOT / "configs" / "observability"
 NAMES = ("alpha", "beta", "gamma")

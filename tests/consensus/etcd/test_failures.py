@@ -19,10 +19,11 @@ from flowcore.config import Secret
 from flowcore.errors import OutcomeUnknown, Overloaded, StateUnavailable, UntrustedFile
 from flowcore.http import Request, Response, Stream
 from flowcore.state import ReadLevel, StateSettings, open_state
-from support.etcds import Etcds, free_ports, open_etcds
+from support.etcds import Etcds, open_etcds
 from support.keeping import note
 from support.liar import Liar, instead, open_liar, silence, truly
 from support.on_etcd import new_prefix, on_etcd, opens, read, says
+from support.ports import free_port
 
 TXN, RANGE, WATCH, GRANT = "/v3/kv/txn", "/v3/kv/range", "/v3/watch", "/v3/lease/grant"
 AUTHENTICATE = "/v3/auth/authenticate"
@@ -212,7 +213,7 @@ async def test_what_lies_beyond_the_end_is_not_believed(etcd: Etcds) -> None:
 
 
 async def test_commands_wait_where_nothing_was_sent(etcd: Etcds) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     dead = f"http://127.0.0.1:{port}"
     async with on_etcd(*etcd.urls, dead, prefix=new_prefix()) as node:
         assert await node.propose(b"a") == 1

@@ -14,7 +14,7 @@ from flow_consensus.etcd import Etcd
 from flow_storage.memory import MemoryLog
 from flowcore.errors import OutcomeUnknown, StateUnavailable, TooLarge
 from flowcore.http import Request, Response
-from support.etcds import Etcds, free_ports, open_etcds
+from support.etcds import Etcds, open_etcds
 from support.liar import (
     JSON,
     Liar,
@@ -27,6 +27,7 @@ from support.liar import (
     truly,
 )
 from support.on_etcd import new_prefix, on_etcd, opens, read, says, surely
+from support.ports import free_port
 
 TXN, RANGE, WATCH = "/v3/kv/txn", "/v3/kv/range", "/v3/watch"
 GARBAGE = (
@@ -265,7 +266,7 @@ async def test_a_watch_of_what_is_compacted_begins_anew(etcd: Etcds) -> None:
 
 
 async def test_while_etcd_is_away_commands_are_refused_for_certain(etcd: Etcds) -> None:
-    (port,) = free_ports(1)
+    port = free_port()
     told: list[str] = []
     away = partial(opens, f"http://127.0.0.1:{port}", start=0.2)
     await says(f"no etcd answers within 0.2 s: .*{port}", away)

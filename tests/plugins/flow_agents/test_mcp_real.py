@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import pathlib
-import random
-import socket
 import subprocess
 import sys
 from collections.abc import AsyncGenerator
@@ -19,6 +16,7 @@ import trio
 
 from flowcore.errors import UpstreamError
 from support import needs
+from support.ports import free_port
 from support.upstreaming import Opened, RecordingPeer, envelope, opened, text, tool, value
 
 EVERYTHING = "@modelcontextprotocol/server-everything"
@@ -75,15 +73,6 @@ async def everything_over_http(port: int) -> AsyncGenerator[str]:
         process.kill()
         with trio.CancelScope(shield=True):
             await process.wait()
-
-
-def free_port() -> int:
-    """A port below those that the system gives out by itself: nobody is given it before the server has it."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with socket.socket() as one, contextlib.suppress(OSError):
-            one.bind(("127.0.0.1", port))
-            return port
 
 
 @pytest.mark.parametrize("transport", ["stdio", "http"])

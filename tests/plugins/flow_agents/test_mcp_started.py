@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import socket
 from typing import Any
 
 import pytest
 
 from flow_agents.mcp.settings import McpSettings
 from flowcore.errors import CallError, UpstreamFailure
+from support.ports import free_port
 from support.upstreaming import (
     UPSTREAMS,
     RecordingPort,
@@ -23,9 +23,7 @@ from support.upstreaming import (
 
 def started(*options: str) -> dict[str, Any]:
     """Settings of such a server on a free port."""
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        port = one.getsockname()[1]
+    port = free_port()
     command = ("python", str(UPSTREAMS / "http_program.py"), str(port), *options)
     return {"command": command, "url": f"http://127.0.0.1:{port}/mcp"}
 
