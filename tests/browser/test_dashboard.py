@@ -13,7 +13,7 @@ from typing import Any
 import attrs
 import pytest
 
-from support.browser import Browser, chromium, needs_chromium, nothing_wrong_in, until
+from support.browser import Browser, chromium, needs_chromium, nothing_wrong_in, until, until_is
 from support.cluster import Cluster, cluster
 from support.node import ROOT
 
@@ -155,15 +155,18 @@ def test_agents_are_what_the_api_says_while_they_work_and_crash(shown: Shown) ->
     nodes = shown.nodes
     page = shown.open("alpha", "agents")
     shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))
-    assert {"of-alpha", "of-beta@beta", "of-gamma@gamma"} <= agent_rows(page).keys()
+    until(
+        lambda: agent_rows(page).keys(),
+        lambda rows: {"of-alpha", "of-beta@beta", "of-gamma@gamma"} <= rows,
+    )
     for count in range(3):
         nodes.call("alpha", "of-alpha.echo", text=str(count))
     shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))
     assert agent_rows(page)["of-alpha"][4] == "3"
     for node, key in (("alpha", "child"), ("beta", "child@beta")):
         before = int(agent_rows(page)[key][7])
-        victims = below(nodes.nodes[node].process.pid, "process_agent.py")
-        assert victims
+        pid = nodes.nodes[node].process.pid
+        victims = until(lambda pid=pid: below(pid, "process_agent.py"), bool)  # type: ignore[misc]
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
         until(lambda key=key: int(agent_rows(page)[key][7]), lambda count, had=before: count > had)  # type: ignore[misc]
@@ -191,7 +194,7 @@ def test_queues_and_breakers_of_other_nodes_are_what_these_say(shown: Shown) -> 
     page.locator("[data-agent='narrow-beta@beta'] a").click()
     page.wait_for_selector("aside h2:has-text('narrow-beta at beta')")
     assert page.locator("aside button").count() == 0  # it is steered at its own node
-    assert "2 waiting" in page.locator("aside .facts").inner_text()
+    page.wait_for_selector("aside .facts:has-text('2 waiting')")
 
 
 def test_the_swarm_is_drawn_as_it_is_while_a_node_dies_and_returns(shown: Shown) -> None:
@@ -210,12 +213,12 @@ def test_the_swarm_is_drawn_as_it_is_while_a_node_dies_and_returns(shown: Shown)
         shown.agree(lambda: drawn(page), lambda: {" ".join(one) for one in swarm()["graph"]})
 
     agreed()
-    assert drawn(page) == {"alpha beta", "alpha gamma", "beta gamma"}
+    until_is(lambda: drawn(page), {"alpha beta", "alpha gamma", "beta gamma"})
     nodes.end("gamma", signal.SIGKILL)
     until(lambda: members(page)["gamma"], lambda state: state == "dead")
     agreed()
-    assert drawn(page) == {"alpha beta"}
-    assert page.locator(".swarm .node.dead[data-node=gamma]").count() == 1
+    until_is(lambda: drawn(page), {"alpha beta"})
+    until_is(page.locator(".swarm .node.dead[data-node=gamma]").count, 1)
     nodes.start("gamma")
     nodes.complete(*NAMES)
     until(lambda: members(page)["gamma"], lambda state: state == "alive")

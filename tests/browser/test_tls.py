@@ -15,7 +15,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from flowcore.access import new_token
-from support.browser import chromium, needs_chromium, nothing_wrong_in
+from support.browser import chromium, needs_chromium, nothing_wrong_in, until_is
 from support.certificates import CLIENT, Authority, Pair
 from support.node import ROOT, Node, started
 
@@ -136,7 +136,7 @@ def test_the_certificate_of_a_browser_says_who_looks(
             page.wait_for_selector("#connection.live")
             page.wait_for_selector("[data-figure=well]:has-text('2 of 2')")
             assert page.locator("#who").inner_text().startswith(name)
-            assert page.locator("nav li").all_inner_texts() == views
+            until_is(page.locator("nav li").all_inner_texts, views)
             drains = page.get_by_role("button", name="Drain this node").count()
             assert drains == (name == "ann")
 

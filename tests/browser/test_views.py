@@ -13,7 +13,7 @@ import pytest
 from flowcore.access import new_token
 from support.accessible import problems
 from support.axe import needs_axe, violations
-from support.browser import Browser, chromium, needs_chromium, nothing_wrong_in, until
+from support.browser import Browser, chromium, needs_chromium, nothing_wrong_in, until, until_is
 from support.node import ROOT, Node, started
 
 pytestmark = needs_chromium
@@ -153,9 +153,9 @@ def test_the_router_ranks_as_the_api_says_and_learns_from_a_click(shown: Shown) 
     page.wait_for_selector("[data-expert]")
     asked = {"tool": "flow.route", "arguments": {"text": wish, "k": 4}}
     said = shown.ask("/call", asked)["result"]["structuredContent"]
-    assert texts(page, "[data-expert] th") == [one["name"] for one in said["experts"]]
+    until_is(lambda: texts(page, "[data-expert] th"), [one["name"] for one in said["experts"]])
     probabilities = [f"{100 * one['probability']:.1f} %" for one in said["experts"]]
-    assert texts(page, "[data-expert] td:nth-child(2)") == probabilities
+    until_is(lambda: texts(page, "[data-expert] td:nth-child(2)"), probabilities)
     before = shown.ask("/status")["router"]["feedback"]["explicit"]
     page.get_by_role("button", name="echo.echo was right").click()
     page.wait_for_selector("text=Learned: echo.echo was right for this.")
@@ -165,8 +165,9 @@ def test_the_router_ranks_as_the_api_says_and_learns_from_a_click(shown: Shown) 
 def test_memory_is_a_map_of_what_was_put(shown: Shown) -> None:
     page = shown.open("memory")
     page.wait_for_selector(".map circle")
-    keys = page.eval_on_selector_all(".map circle", "all => all.map(one => one.dataset.key)")
-    assert set(keys) == SAYINGS.keys()
+    every = "all => all.map(one => one.dataset.key)"
+    until_is(lambda: set(page.eval_on_selector_all(".map circle", every)), set(SAYINGS))
+    until_is(lambda: set(texts(page, "tbody th")), set(SAYINGS))
     assert dict(
         zip(texts(page, "tbody th"), texts(page, "tbody td:nth-child(2)"), strict=True)
     ) == (SAYINGS)
@@ -182,15 +183,21 @@ def test_requests_flow_and_the_audit_log_follows(shown: Shown) -> None:
     page = shown.open("requests")
     answer = shown.ask("/call", {"tool": "echo.echo", "arguments": {"text": "x"}})
     page.wait_for_selector(f"[data-id='{answer['id']}']")
-    row = texts(page, f"[data-id='{answer['id']}'] > *")
     (said,) = [one for one in shown.ask("/tasks")["requests"] if one["id"] == answer["id"]]
-    assert row[0] == f"{said['agent']}.{said['name']}"
-    assert (row[1], row[4]) == (said["state"], said["principal"])
+    what = f"{said['agent']}.{said['name']}"
+
+    def row() -> tuple[str, str, str]:
+        cells = texts(page, f"[data-id='{answer['id']}'] > *")
+        return cells[0], cells[1], cells[4]
+
+    until_is(row, (what, said["state"], said["principal"]))
     page.goto(f"{shown.url('open')}#/audit")
     page.wait_for_selector("tbody tr:has-text('echo.echo')")
-    tail = shown.tail()
-    numbers = {int(one) for one in texts(page, "tbody th")}
-    assert {one["seq"] for one in tail if one.get("id") == answer["id"]} <= numbers
+    seqs = {one["seq"] for one in shown.tail() if one.get("id") == answer["id"]}
+    until(
+        lambda: {int(one) for one in texts(page, "tbody th")},
+        lambda numbers: seqs <= numbers,
+    )
 
 
 def test_one_request_is_a_waterfall_of_its_spans(shown: Shown) -> None:
@@ -228,22 +235,23 @@ def test_an_agent_is_paused_and_resumed_by_keyboard_and_that_is_audited(shown: S
     page.locator("[data-agent=echo] a").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("aside h2:has-text('echo')")
-    assert page.evaluate("document.activeElement.id") == "detail"
+    until_is(lambda: page.evaluate("document.activeElement.id"), "detail")
     page.keyboard.press("Tab")
-    assert page.evaluate("document.activeElement.textContent") == "Pause"
+    until_is(lambda: page.evaluate("document.activeElement.textContent"), "Pause")
     page.keyboard.press("Enter")
     page.wait_for_selector("[data-agent=echo] .badge:has-text('paused')")
     assert shown.ask("/agents/echo")["state"] == "paused"
     resume = page.get_by_role("button", name="Resume")
-    assert resume.is_visible()
-    resume.click()
+    resume.click()  # once it is to be seen
     page.wait_for_selector("[data-agent=echo] .badge:has-text('idle')")
     tail = shown.tail()
     done = [(one["action"], one["target"]) for one in tail if one["what"] == "operator"]
     assert ("agents.pause", "echo") in done
     assert ("agents.resume", "echo") in done
     page.get_by_role("button", name="Restart", exact=True).click()
+    page.wait_for_selector("dialog[open]")
     page.keyboard.press("Escape")  # it was asked, and says no
+    page.wait_for_selector("dialog", state="detached")
     assert ("agents.restart", "echo") not in [
         (one["action"], one["target"]) for one in shown.tail() if one["what"] == "operator"
     ]
@@ -251,6 +259,7 @@ def test_an_agent_is_paused_and_resumed_by_keyboard_and_that_is_audited(shown: S
 
 def test_by_the_tab_key_one_comes_to_all_of_it_in_order(shown: Shown) -> None:
     page = shown.open("overview")
+    until_is(lambda: len(texts(page, "nav li")), len(VIEWS))
     seen = []
     for _ in range(2 + len(VIEWS)):
         page.keyboard.press("Tab")
@@ -262,7 +271,7 @@ def test_by_the_tab_key_one_comes_to_all_of_it_in_order(shown: Shown) -> None:
     page.keyboard.press("Home")
     page.locator(".skip").focus()
     page.keyboard.press("Enter")
-    assert page.evaluate("document.activeElement.id") == "content"
+    until_is(lambda: page.evaluate("document.activeElement.id"), "content")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -280,11 +289,11 @@ def test_every_view_can_be_used_by_everybody(shown: Shown, scheme: str) -> None:
     page.goto(f"{shown.url('open')}#/agents/echo")
     page.wait_for_selector("aside h2:has-text('echo')")
     assert problems(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    until_is(lambda: page.evaluate("document.documentElement.scrollWidth <= innerWidth"), True)
     page.set_viewport_size({"width": 380, "height": 700})
     page.goto(f"{shown.url('open')}#/overview")
     page.wait_for_selector("h1:has-text('Overview')")
-    assert page.evaluate("document.documentElement.scrollWidth <= innerWidth")
+    until_is(lambda: page.evaluate("document.documentElement.scrollWidth <= innerWidth"), True)
 
 
 @needs_axe
@@ -341,8 +350,8 @@ def test_a_tool_in_quarantine_is_shown_and_approved(shown: Shown) -> None:
     assert "notes.write" in waiting()
     page = shown.open("overview")
     page.get_by_role("button", name="Show what changed in notes.write").click()
-    page.get_by_label("what changed in notes.write", exact=True).wait_for()
-    assert "+" in page.get_by_label("what changed in notes.write", exact=True).inner_text()
+    changed = page.get_by_label("what changed in notes.write", exact=True)
+    until(changed.inner_text, lambda text: "+" in text)
     assert problems(page) == []
     page.get_by_role("button", name="Approve notes.write").click()
     page.wait_for_selector("text=Approved: notes.write.")
@@ -362,7 +371,7 @@ def test_who_is_asked_for_a_token_sees_what_they_may_and_no_more(shown: Shown) -
     page.get_by_label("Token").fill(shown.vic)
     page.keyboard.press("Enter")
     page.wait_for_selector("#connection.live")
-    assert texts(page, "nav li") == ["Overview", "Agents", "Router"]
+    until_is(lambda: texts(page, "nav li"), ["Overview", "Agents", "Router"])
     page.goto(f"{url}#/agents/echo")
     page.wait_for_selector("aside h2:has-text('echo')")
     assert page.locator("aside button").count() == 0
@@ -376,7 +385,7 @@ def test_who_is_asked_for_a_token_sees_what_they_may_and_no_more(shown: Shown) -
     page.get_by_label("Token").fill(shown.ann)
     page.keyboard.press("Enter")
     page.wait_for_selector("#connection.live")
-    assert texts(page, "nav li") == [one.capitalize() for one in VIEWS]
+    until_is(lambda: texts(page, "nav li"), [one.capitalize() for one in VIEWS])
 
 
 def test_markup_in_what_agents_and_people_say_is_text(shown: Shown) -> None:

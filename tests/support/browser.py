@@ -92,6 +92,11 @@ def until(look: Callable[[], T], good: Callable[[T], bool]) -> T:
     raise AssertionError(f"not within {SOON / 1000:g} s: {last!r}")
 
 
+def until_is(look: Callable[[], T], wanted: T) -> None:
+    """Look again and again until what is seen is this: a page draws what it was told when it comes to it."""
+    until(look, lambda seen: seen == wanted)
+
+
 @contextlib.contextmanager
 def chromium(
     folder: pathlib.Path, *, more: Sequence[str] = (), **settings: Any
