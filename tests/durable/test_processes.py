@@ -21,14 +21,16 @@ from support.cluster import REHEARSED, Cluster, Refused, cluster
 from support.node import ROOT
 
 NAMES = ("alpha", "beta", "gamma")
+NEVER_BEGAN = (-31063, -31050)
+"""Codes of errors that say that nothing has happened: there is no leader just now."""
 WRONG_CLOCK = ROOT / "tests/support/wrong_clock.py"
 LABORIOUS = f"{ROOT}/tests/support/laborious.py"
 MORE = f"""
 [consensus]
 type = "raft"
 voters = ["alpha", "beta", "gamma"]
-election = "500ms"
-heartbeat = "100ms"
+election = "2s"
+heartbeat = "200ms"
 [requests.durable]
 attempts = 9
 [agent.job]
@@ -102,9 +104,21 @@ class Swarm:
     def submit(self, name: str, tool: str, folder: pathlib.Path) -> str:
         """A task's id."""
         folder.mkdir(exist_ok=True)
-        answer = self.ask(name, "tools/call", tool, name=tool, arguments={"folder": str(folder)})
+        answer = self.surely(name, "tools/call", tool, name=tool, arguments={"folder": str(folder)})
         assert answer["result"]["resultType"] == "task", answer
         return str(answer["result"]["taskId"])
+
+    def surely(self, node: str, method: str, subject: str, **params: Any) -> dict[str, Any]:
+        """A node's answer, asked for again while there is no leader."""
+        answer: dict[str, Any] = {}
+
+        def begun() -> bool:
+            answer.clear()
+            answer.update(self.ask(node, method, subject, **params))
+            return "error" not in answer or answer["error"]["code"] not in NEVER_BEGAN
+
+        self.nodes.until(begun)
+        return answer
 
     def task(self, name: str, id_: str) -> dict[str, Any]:
         """A task as a node tells it."""
@@ -150,7 +164,7 @@ class Swarm:
 
     def answer_elsewhere(self, node: str, other: str) -> None:
         """What a task asks at one node is seen and answered at another one."""
-        answer = self.ask(node, "tools/call", "job.ask", name="job.ask", arguments={})
+        answer = self.surely(node, "tools/call", "job.ask", name="job.ask", arguments={})
         id_ = str(answer["result"]["taskId"])
         found: dict[str, Any] = {}
 
@@ -162,7 +176,7 @@ class Swarm:
         ((key, question),) = found["inputRequests"].items()
         assert question["method"] == "elicitation/create"
         given = {key: {"action": "accept", "content": {"name": "Ada"}}}
-        self.ask(other, "tasks/update", id_, taskId=id_, inputResponses=given)
+        self.surely(other, "tasks/update", id_, taskId=id_, inputResponses=given)
         done = self.ended(other, id_)
         assert done["result"]["content"][0]["text"] == "hello, Ada"
 
@@ -177,7 +191,7 @@ class Swarm:
                 return False
             told.clear()
             told.update(one["content"][0]["text"] for one in answers)
-            return all(int(one.split()[0]) > beyond for one in told)
+            return len(told) == 1 and all(int(one.split()[0]) > beyond for one in told)
 
         self.nodes.until(runs)
         (text,) = told
@@ -201,7 +215,7 @@ def test_a_killed_node_leaves_its_tasks_keys_and_singletons_to_others(swarm: Swa
     once = swarm.submit(killed, "job.once", work)
     first = swarm.call(killed, "job.count", "k", folder=str(keyed))
     swarm.nodes.until(lambda: len(swarm.begun(work)) == 2)
-    assert swarm.task(left[0], again)["status"] == "working"
+    swarm.nodes.until(lambda: swarm.task(left[0], again)["status"] == "working")
     swarm.answer_elsewhere(killed, left[0])
     swarm.nodes.end(killed, signal.SIGKILL)
     swarm.nodes.until(lambda: len(swarm.begun(work)) == 3)
@@ -228,7 +242,7 @@ def test_a_clock_that_is_an_hour_wrong_ends_nothing_and_holds_nothing_up(
 ) -> None:
     """Of one while it runs, then of one from its start: leases, claims and times to live go on as before."""
     # a lease that outlives the election of a leader on a machine that has much else to do
-    more = MORE.replace('lease = "2s"', 'lease = "8s"')
+    more = MORE.replace('lease = "2s"', 'lease = "20s"')
     with cluster(tmp_path, *NAMES, more=more + REHEARSED + ROUTED) as nodes:
         swarm = Swarm(nodes, tmp_path)
         work = tmp_path / "work"
@@ -250,13 +264,13 @@ def test_a_clock_that_is_an_hour_wrong_ends_nothing_and_holds_nothing_up(
         for number in range(5):
             nodes.call(late, "memory.put", text=f"{number}", namespace="n", key=f"{number}")
         assert swarm.singleton() == held
-        # asking took a moment, too
-        ahead = re.compile(r"\b(3599|3600)\.\d s ahead of those of most nodes")
+        # asking took a moment, too, and longer on a machine that has much else to do
+        ahead = re.compile(r"\b3(59|60)\d\.\d s ahead of those of most nodes")
         nodes.until(lambda: any(map(ahead.search, tuple(nodes.nodes[late].said))))
         for name in NAMES:
             assert not nodes.call(name, "memory.get", **note).get("isError")
             assert nodes.ask(name, "/state")[1]["state"]["ahead"] < 60
-            assert swarm.task(name, task)["status"] == "working"
+            nodes.until(lambda name=name: swarm.task(name, task)["status"] == "working")  # type: ignore[misc]
         assert len(swarm.begun(work)) == 1
         nodes.end(swarm.of(held[1]), signal.SIGKILL)
         assert swarm.singleton(beyond=held[0])[0] > held[0]
