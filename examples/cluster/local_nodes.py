@@ -74,7 +74,7 @@ class LocalNodes:
 
     def wait_for(self, node: str, what: str, *words: str) -> str:
         """Ask again and again until the answer has a text; what it says then."""
-        until = time.monotonic() + 60
+        until = time.monotonic() + 180
         while time.monotonic() < until:
             done = self.ctl(node, *words)
             if what in done.stdout:

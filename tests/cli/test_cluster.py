@@ -19,7 +19,7 @@ def test_three_nodes_are_one_and_one_of_them_may_die() -> None:
         [sys.executable, str(ROOT / "examples" / "cluster" / "run.py"), "--show"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

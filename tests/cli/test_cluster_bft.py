@@ -73,7 +73,7 @@ def test_the_leader_of_four_may_be_killed() -> None:
         [sys.executable, str(ROOT / "examples" / "cluster" / "bft.py"), "--show"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -101,7 +101,7 @@ def test_etcd_and_a_node_may_be_killed() -> None:
         [sys.executable, str(ROOT / "examples" / "cluster" / "etcd.py"), "--show"],
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

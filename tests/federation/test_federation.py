@@ -153,7 +153,7 @@ def demo(**more: Any) -> dict[str, Any]:
 
 async def listed(flow: Flow, *names: str) -> None:
     """Wait until a node lists all of these tools."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while True:
             revision = flow.directory.revision
             have = {one.name for one in flow.directory.listing("tools").entries}
@@ -164,7 +164,7 @@ async def listed(flow: Flow, *names: str) -> None:
 
 async def gone(flow: Flow, name: str) -> None:
     """Wait until a node lists a tool no more."""
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while True:
             revision = flow.directory.revision
             if name not in {one.name for one in flow.directory.listing("tools").entries}:
@@ -198,7 +198,7 @@ async def test_errors_come_back_as_they_are_raised() -> None:
         failed = await alpha.call("two.fail", {"how": "tool"})
         assert failed.is_error
         with pytest.raises(DeadlineExceeded):
-            await alpha.call("two.wait", {"seconds": 60}, deadline=0.05)
+            await alpha.call("two.wait", {"seconds": 3600}, deadline=0.05)
 
 
 async def test_a_caller_that_goes_away_cancels_the_work_at_the_other_node() -> None:
@@ -207,7 +207,7 @@ async def test_a_caller_that_goes_away_cancels_the_work_at_the_other_node() -> N
         beta = await nodes.start("beta", {"two": demo()})
         await listed(alpha, "two.wait")
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(alpha.call, "two.wait", {"seconds": 60})
+            nursery.start_soon(alpha.call, "two.wait", {"seconds": 3600})
             await beta.agents["two"].wait_until(State.BUSY)
             nursery.cancel_scope.cancel()
         await beta.agents["two"].wait_until(State.IDLE)
@@ -280,7 +280,7 @@ async def test_what_cannot_begin_at_one_node_is_done_by_another() -> None:
         beta = await nodes.start("beta", {"two": demo()})
         gamma = await nodes.start("gamma", {"two": demo()})
         await listed(alpha, "two.echo")
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while len(alpha.roster.doers["two"].nodes) < 2:  # type: ignore[attr-defined]
                 await alpha.directory.wait_changed(alpha.directory.revision)
         beta.agents["two"].pause()
@@ -289,7 +289,7 @@ async def test_what_cannot_begin_at_one_node_is_done_by_another() -> None:
         assert gamma.agents["two"].statistics().succeeded == 20
         nodes.net.part("alpha", "gamma")
         beta.agents["two"].resume()
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while not any(
                 place.available and place.node == "beta"
                 for place in alpha.roster.doers["two"].places.values()  # type: ignore[attr-defined]
@@ -302,7 +302,7 @@ async def test_an_agent_here_is_preferred_while_it_is_not_busy() -> None:
     async with swarm() as nodes:
         alpha = await nodes.start("alpha", {"two": demo()})
         beta = await nodes.start("beta", {"two": demo()})
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while len(getattr(alpha.roster.doers["two"], "nodes", ())) < 2:
                 await alpha.directory.wait_changed(alpha.directory.revision)
         for _ in range(10):
@@ -322,7 +322,7 @@ async def test_what_happens_to_an_agent_is_heard_at_every_node_in_order() -> Non
             beta.agents["two"].pause()
             beta.agents["two"].resume()
             seen = []
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 async for event in events:
                     if isinstance(event, Elsewhere) and isinstance(event.event, StateChanged):
                         seen.append((event.node, event.event.agent, event.event.new.value))
@@ -410,7 +410,7 @@ async def test_a_refusal_of_another_node_may_be_overcome_by_asking_it_again() ->
                 assert (await alpha.call("two.add", {"a": 1, "b": 2})).structured == {"result": 3}
 
             nursery.start_soon(ask)
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while not beta.requests.statistics().errors:
                     await trio.lowlevel.checkpoint()
             beta.agents["two"].resume()
@@ -422,7 +422,7 @@ async def states(flow: Flow, agent: str, *wanted: str) -> AsyncGenerator[None]:
     seen: list[str] = []
     async with flow.events() as events:
         yield
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             async for event in events:
                 happened = event.event if isinstance(event, Elsewhere) else None
                 if isinstance(happened, StateChanged) and happened.agent == agent:
@@ -466,7 +466,7 @@ async def test_an_agent_that_has_another_role_from_now_on_has_it_at_every_node()
         assert [one.name for one in alpha.directory.by_role("old")] == ["two"]
         await beta.reload(of(roles=["new"], capabilities=["b"]))
         for flow in (beta, alpha):
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 while not flow.directory.by_role("new"):
                     await flow.directory.wait_changed(flow.directory.revision)
             assert not flow.directory.by_role("old")
@@ -490,7 +490,7 @@ async def test_a_request_for_one_node_is_done_there_or_nowhere() -> None:
     async with swarm() as nodes:
         alpha = await nodes.start("alpha", {"two": demo(roles=["r"])})
         beta = await nodes.start("beta", {"two": demo(roles=["r"])})
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while len(getattr(alpha.roster.doers["two"], "nodes", ())) < 2:
                 await alpha.directory.wait_changed(alpha.directory.revision)
         came = await alpha.broadcast("echo", {"text": "x"}, role="r")
@@ -518,7 +518,7 @@ async def test_a_node_that_is_forgotten_takes_its_names_with_it() -> None:
         with pytest.raises(AgentUnavailable):
             await alpha.call("two.echo", {"text": "x"})
         nodes.forget("beta")
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while "two" in alpha.roster.doers:
                 await alpha.directory.wait_changed(alpha.directory.revision)
         with pytest.raises(UnknownTarget):
@@ -532,12 +532,12 @@ async def test_loads_travel() -> None:
         await listed(alpha, "two.wait")
         place = alpha.roster.doers["two"].places["beta"]  # type: ignore[attr-defined]
         async with trio.open_nursery() as nursery:
-            nursery.start_soon(beta.call, "two.wait", {"seconds": 60})
-            with trio.fail_after(10):
+            nursery.start_soon(beta.call, "two.wait", {"seconds": 3600})
+            with trio.fail_after(60):
                 while not place.load:
                     await nodes.known["alpha"].wait_told()
+            assert 0 < place.load <= 1
             nursery.cancel_scope.cancel()
-        assert 0 < place.load <= 1
 
 
 async def test_who_is_too_slow_for_events_is_told_that_some_are_missing(
@@ -563,7 +563,7 @@ async def test_who_is_too_slow_for_events_is_told_that_some_are_missing(
             held.set()
             beta.agents["two"].pause()
             seen: list[str] = []
-            with trio.fail_after(10):
+            with trio.fail_after(60):
                 async for event in events:
                     if isinstance(event, Elsewhere):
                         what = event.event
@@ -609,7 +609,7 @@ async def test_what_was_known_and_is_forgotten_meanwhile_is_asked_for_again(
         monkeypatch.setattr(node, "open", open_)
         await nodes.start("beta", {"two": demo()})
         await listed(alpha, "two.echo")
-        with trio.fail_after(10):
+        with trio.fail_after(60):
             while getattr(alpha.roster.doers.get("two"), "nodes", ()) != ("beta",):
                 await alpha.directory.wait_changed(alpha.directory.revision)
         assert asked == ["beta"]

@@ -349,7 +349,7 @@ async def test_connection_close_is_heeded() -> None:
 
 async def test_an_answer_may_come_before_the_request_is_read() -> None:
     async with serving() as (server, address), open_client() as client:
-        with trio.fail_after(5):
+        with trio.fail_after(25):
             response = await client.request("POST", f"http://{address}/", body=b"x" * (17 << 20))
         assert response.status == 413
         assert server.statistics().refused == {413: 1}
@@ -408,6 +408,6 @@ async def test_closing_closes_what_is_kept() -> None:
         async with open_client() as client:
             await client.request("GET", f"http://{server.addresses[0]}/")
             assert server.statistics().open == 1
-        with trio.fail_after(5):
+        with trio.fail_after(25):
             while server.statistics().open:
                 await trio.testing.wait_all_tasks_blocked(0.001)

@@ -125,7 +125,7 @@ bind = "127.0.0.1:{api}"
         """Send a signal, and wait for the end; the exit code."""
         node = self.nodes.pop(name)
         node.process.send_signal(number)
-        code = node.process.wait(timeout=60)
+        code = node.process.wait(timeout=300)
         self._stacks.pop(name).close()
         return code
 
@@ -205,7 +205,7 @@ bind = "127.0.0.1:{api}"
         _, answer = self.ask(name, "/tools")
         return {one["name"] for one in answer["tools"]}
 
-    def until(self, done: Callable[[], bool], seconds: float = 60.0) -> float:
+    def until(self, done: Callable[[], bool], seconds: float = 180.0) -> float:
         """Ask again and again; how many seconds it took.
 
         Where this process was itself held meanwhile (SIGSTOP of all there is, by who wants the machine), that

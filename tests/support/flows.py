@@ -64,7 +64,7 @@ async def nodes(folder: pathlib.Path, *names: str, **swarm: Any) -> AsyncGenerat
 
 async def lists(flow: Flow, *names: str) -> None:
     """Wait until a node lists all of these tools."""
-    with trio.fail_after(20):
+    with trio.fail_after(120):
         while True:
             revision = flow.directory.revision
             if set(names) <= {one.name for one in flow.directory.listing("tools").entries}:
@@ -88,7 +88,7 @@ async def two(folder: pathlib.Path, agent: Mapping[str, Any]) -> AsyncGenerator[
 
 async def available(flow: Flow, name: str) -> None:
     """Wait until an agent can be had, wherever it is."""
-    with trio.fail_after(20):
+    with trio.fail_after(120):
         while True:
             revision = flow.directory.revision
             if name in flow.roster.doers and flow.roster.doers[name].state.available:
@@ -98,7 +98,7 @@ async def available(flow: Flow, name: str) -> None:
 
 async def gone(flow: Flow, name: str) -> None:
     """Wait until an agent cannot be had anywhere."""
-    with trio.fail_after(20):
+    with trio.fail_after(120):
         while True:
             revision = flow.directory.revision
             if name not in flow.roster.doers or not flow.roster.doers[name].state.available:

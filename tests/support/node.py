@@ -67,7 +67,7 @@ class Node:
     def end(self, number: int = signal.SIGTERM) -> int:
         """Send it a signal and wait; its exit code. What it still said is kept."""
         self.process.send_signal(number)
-        rest, _ = self.process.communicate(timeout=60)
+        rest, _ = self.process.communicate(timeout=300)
         self.said.extend(rest.splitlines())
         canary.check("\n".join(self.said), "what the node said")
         return self.process.returncode
@@ -79,7 +79,7 @@ def run(program: str, *arguments: str, **settings: Any) -> subprocess.CompletedP
         [str(BIN / program), *arguments],
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
         env={**os.environ, "NO_COLOR": "1"},
         **settings,

@@ -56,7 +56,7 @@ class Four:
 
 
 async def test_it_holds_what_an_engine_must() -> None:
-    settings = {"voters": list(ABCD), "patience": "10s", "outcome": "60s"}
-    trial = Trial(settings=settings, within=60)
+    settings = {"voters": list(ABCD), "patience": "10s", "outcome": "5m"}
+    trial = Trial(settings=settings, within=300)
     report = await check_plugin(Four(), {"four": trial})
     assert len(report.checked["consensus four"]) > 12, report

@@ -42,9 +42,9 @@ def etcd() -> Generator[Etcds]:
 
 async def test_holds_to_its_interface(etcd: Etcds) -> None:
     trial = Trial(
-        settings={"endpoints": list(etcd.urls), "patience": "20s"},
+        settings={"endpoints": list(etcd.urls), "patience": "2m"},
         own=lambda number: {"prefix": f"kit/{number}/"},
-        within=60,
+        within=300,
     )
     report = await check_plugin("flow_consensus.etcd", {"etcd": trial})
     assert len(report.checked["consensus etcd"]) > 12

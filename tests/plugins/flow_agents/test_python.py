@@ -143,7 +143,7 @@ async def test_a_class_has_an_instance_per_worker(folder: Path) -> None:
         assert (await flow.call("mine.slow")).text == "slow"
         assert (await flow.read_resource("note://all")).raw["contents"][0]["text"] == "all"
         module = sys.modules[type_module(folder)]
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while len(module.opened) < 2:
                 await trio.lowlevel.checkpoint()
     assert sorted(module.closed) == ["mine/1", "mine/2"]
@@ -314,7 +314,7 @@ async def test_a_restart_reads_the_file_again(folder: Path) -> None:
         agent = flow.agent("mine")
         lives = agent.statistics().lives
         agent.restart()
-        with trio.fail_after(5):
+        with trio.fail_after(60):
             while agent.statistics().lives == lives or not agent.state.available:
                 await trio.lowlevel.checkpoint()
         assert (await flow.call("mine.shout", {"text": "x"})).text == "xx"

@@ -218,7 +218,7 @@ async def written(flow: Flow, count: int) -> None:
 
 
 async def until(true: Any) -> None:
-    with trio.fail_after(10):
+    with trio.fail_after(60):
         while not true():  # noqa: ASYNC110 - a file is written by a thread, which tells nobody
             await trio.sleep(0.001)
 
