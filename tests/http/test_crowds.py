@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import resource
@@ -145,7 +146,7 @@ async def test_one_address_cannot_take_the_room_of_others(autojump_clock: MockCl
 
 async def test_a_thousand_that_stall_shut_nobody_out(caplog: pytest.LogCaptureFixture) -> None:
     kinds = (b"", GET[:-2], post(b"x" * 1000)[:-1], b"POST / HTTP/1.1\r\nHost: x\r\n")
-    limits = Limits(connections=100)
+    limits = Limits(connections=100, head_timeout=600, body_timeout=600)
     async with serving(limits=limits) as (server, address):
         stalled = []
         try:
@@ -170,6 +171,7 @@ async def test_a_thousand_that_stall_shut_nobody_out(caplog: pytest.LogCaptureFi
 @contextmanager
 def no_more_files(spare: int) -> Generator[None]:
     """This process can open no more than so many further files."""
+    gc.collect()  # what an earlier test left must not make room meanwhile
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     highest = max(int(name) for name in os.listdir("/proc/self/fd"))
     resource.setrlimit(resource.RLIMIT_NOFILE, (highest + 20, hard))

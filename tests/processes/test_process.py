@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import resource
 import signal
@@ -281,6 +282,7 @@ async def test_an_observer_of_stderr_that_fails_ends_its_process_only() -> None:
 
 async def test_too_many_open_files_is_a_reason_too() -> None:
     async with open_launcher() as launcher:
+        gc.collect()  # what an earlier test left must not make room meanwhile
         before = resource.getrlimit(resource.RLIMIT_NOFILE)
         fds = open_fds()
         taken = set(map(int, os.listdir("/proc/self/fd")))
