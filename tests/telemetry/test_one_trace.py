@@ -9,6 +9,8 @@ from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
 
+import trio
+
 from flowcore import Flow, open_flow
 from flowcore.http import open_client
 from support.collector import Collector, attributes, collecting
