@@ -91,7 +91,7 @@ class Full:
 
 
 async def test_what_cannot_be_kept_stays_a_call(tmp_path: pathlib.Path) -> None:
-    async with talking(tmp_path, task_after="20ms", deadline="300ms") as (flow, client):
+    async with talking(tmp_path, task_after="20ms", deadline="2s") as (flow, client):
         flow.requests.tasks.keeper = Full()
         assert (await client.call("job", {"steps": 3}, capabilities=TASKS)).text == "3 steps"
         long = await client.call("hang", capabilities=TASKS)

@@ -55,7 +55,7 @@ class Swarm:
 
     async def until_ended(self, requests: list[str]) -> None:
         """Wait until something has come of each of these."""
-        with trio.fail_after(30):
+        with trio.fail_after(120):
             while not set(requests) <= self.ended.keys():
                 await self._news.wait()
 
@@ -85,7 +85,7 @@ def _able(flow: Flow) -> set[str]:
 
 
 async def _until(done: Any, directory: Any) -> None:
-    with trio.fail_after(30):
+    with trio.fail_after(120):
         while True:
             revision = directory.revision
             if done():

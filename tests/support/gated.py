@@ -34,7 +34,7 @@ class Gate:
         await self._until(lambda: not self.inside[node])
 
     async def _until(self, done: Callable[[], bool]) -> None:
-        with trio.fail_after(30):
+        with trio.fail_after(120):
             while not done():
                 await self._changed.wait()
 

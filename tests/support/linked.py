@@ -100,7 +100,7 @@ class User:
 
     async def until(self, done: Callable[[], bool]) -> None:
         """Wait until something is so that can only become so by what this user is told."""
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not done():
                 await self._changed.wait()
 

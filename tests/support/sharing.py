@@ -97,7 +97,7 @@ class Shared:
 
     async def until(self, true: Callable[[], bool]) -> None:
         """Wait until something is true, looking whenever the state or anything else has moved."""
-        with trio.fail_after(20):
+        with trio.fail_after(60):
             while not true():  # noqa: ASYNC110 - of many kinds of things
                 await trio.sleep(0.005)
 

@@ -205,7 +205,7 @@ async def test_nodes_without_a_common_version_are_refused_with_both_ranges() -> 
 
 
 async def test_a_handshake_that_hangs_is_ended_and_others_do_not_notice() -> None:
-    quick = LinkSettings(handshake_timeout=0.3)
+    quick = LinkSettings(handshake_timeout=3.0)
     async with open_peer("alpha", settings=quick) as alpha, open_peer("beta") as beta:
         host, _, port = alpha.address.rpartition(":")
         stalled = [await trio.open_tcp_stream(host, int(port)) for _ in range(20)]
@@ -219,7 +219,7 @@ async def test_a_handshake_that_hangs_is_ended_and_others_do_not_notice() -> Non
 
 
 async def test_who_is_slow_goes_when_too_many_come_and_nodes_still_get_in() -> None:
-    few = LinkSettings(handshakes=4)  # two of one address
+    few = LinkSettings(handshakes=4, handshake_timeout=60)  # two of one address
     async with open_peer("alpha", settings=few) as alpha, open_peer("beta") as beta:
         host, _, port = alpha.address.rpartition(":")
         stalled = [await trio.open_tcp_stream(host, int(port)) for _ in range(8)]

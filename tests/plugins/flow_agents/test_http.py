@@ -391,7 +391,7 @@ async def test_health_decides_whether_its_tools_are_there() -> None:
             url,
             {"get": {}},
             health_url=f"{url}/health",
-            heartbeat={"interval": "10ms", "misses": 2},
+            heartbeat={"interval": "200ms", "misses": 2},
             restart={"base": "10ms", "cap": "10ms", "limit": 0},
         ) as flow:
             assert (await flow.call("it.get")).structured == {}

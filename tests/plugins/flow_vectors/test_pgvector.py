@@ -85,12 +85,12 @@ async def test_a_crash_of_the_database_leaves_the_last_save(cluster: Cluster) ->
 async def test_a_schema_is_one_nodes_until_it_lets_go(cluster: Cluster) -> None:
     async with opened(cluster, schema="held"):
         with pytest.raises(Fenced, match="'held' is in use by another node .process [0-9]+ of the"):
-            async with opened(cluster, schema="held", connect_timeout=1.0):
+            async with opened(cluster, schema="held", connect_timeout=3.0):
                 pass
-        async with opened(cluster, schema="another", connect_timeout=1.0):
+        async with opened(cluster, schema="another"):
             pass
     async with (
-        opened(cluster, schema="held", connect_timeout=1.0) as indexes,
+        opened(cluster, schema="held", connect_timeout=60.0) as indexes,
         indexes.open_index("a", space()) as index,
     ):
         await index.add(ids(1), vectors(1, 1))
@@ -105,7 +105,7 @@ async def test_of_two_that_open_a_schema_at_once_one_has_it(cluster: Cluster) ->
         nonlocal refused
         try:
             async with (
-                opened(cluster, schema="raced", connect_timeout=1.0) as indexes,
+                opened(cluster, schema="raced", connect_timeout=3.0) as indexes,
                 indexes.open_index("a", space()) as index,
             ):
                 await index.add(ids(7), vectors(1, 7))
@@ -161,7 +161,7 @@ async def test_a_restart_of_the_database_leaves_the_schema_whose_it_was(cluster:
         await index.add(ids(2), vectors(1, 2))
         assert index.count == 2
         with pytest.raises(Fenced, match="is in use by another node"):
-            async with opened(cluster, schema="kept", connect_timeout=1.0):
+            async with opened(cluster, schema="kept", connect_timeout=3.0):
                 pass
 
 
