@@ -18,7 +18,9 @@ from support.indexes import scores, space, vectors
 
 
 def context(folder: pathlib.Path) -> Any:
-    return SimpleNamespace(data_dir=folder, random=random.Random(1))
+    return SimpleNamespace(
+        data_dir=folder, random=random.Random(1), report=lambda status, reason: None
+    )
 
 
 def graphs(index: VectorIndex) -> list[bool]:
