@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections.abc import Callable
 
 import trio
 
@@ -18,8 +19,16 @@ _WAITING = 8
 class Sampling:
     """Takes a share of searches, and repeats them one after the other in a thread."""
 
-    def __init__(self, measures: Measures, share: float, chance: random.Random) -> None:
+    def __init__(
+        self,
+        measures: Measures,
+        share: float,
+        chance: random.Random,
+        found: Callable[[float], None],
+    ) -> None:
+        """`found` is told of each what share of the nearest it had found."""
         self._measures = measures
+        self._found = found
         self._share = share
         self._chance = chance
         self._give, self._take = trio.open_memory_channel[tuple[Snapshot, Task, Found]](_WAITING)
@@ -39,4 +48,6 @@ class Sampling:
         async for now, task, found in self._take:
             right = await trio.to_thread.run_sync(exact, now, task, limiter=self._limiter)
             worst = float(right.scores[-1]) if len(right.scores) else -math.inf
-            self._measures.compared(recall(found.scores.tolist(), right.scores, worst))
+            share = recall(found.scores.tolist(), right.scores, worst)
+            self._measures.compared(share)
+            self._found(share)

@@ -40,6 +40,10 @@ class Forest:
     def told(self) -> Mapping[str, Any]:
         return {}
 
+    def at_least(self, candidates: int) -> None:
+        """It looks at `search_k`, as configured."""
+        del candidates
+
     def candidates(self, query: Vectors, count: int, times: float = 1.0) -> Ids:
         """The nearest rows that are found among `search_k`."""
         wanted = math.ceil(max(count, self._config.rerank) * times)
@@ -59,6 +63,10 @@ class ForestMaker:
         self._config = config
         if least is not None:
             self.least = least
+
+    def further(self, candidates: int) -> int:
+        """It looks at `search_k`, as configured."""
+        return candidates
 
     @property
     def made_with(self) -> Mapping[str, Any]:

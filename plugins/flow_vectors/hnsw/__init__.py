@@ -30,7 +30,12 @@ def opened(config: HnswConfig, context: Context, least: int | None = None) -> Lo
     from flow_vectors.local.opening import LocalIndexes
     from flow_vectors.local.options import Options
 
-    options = Options(front=config.front, spill=max(config.front, 32_768), sample=config.sample)
+    options = Options(
+        front=config.front,
+        spill=max(config.front, 32_768),
+        sample=config.sample,
+        recall=config.recall,
+    )
     return LocalIndexes(
         context.data_dir, HnswMaker(config, least), options, context.random, context.report
     )

@@ -23,7 +23,14 @@ import numpy.typing as npt
 from usearch.compiled import Index, MetricKind, ScalarKind
 
 from flow_vectors.checking import Ids, Vectors
-from flow_vectors.hnsw.calibration import Candidates, enough, measured
+from flow_vectors.hnsw.calibration import (
+    Candidates,
+    Recalls,
+    enough,
+    further,
+    held_back,
+    measured,
+)
 from flow_vectors.hnsw.settings import HnswConfig
 from flow_vectors.local import files
 from flow_vectors.local.graphs import Base, Progress
@@ -42,8 +49,8 @@ _METRICS = {
 }
 _LARGEST_F16 = 60_000.0
 _STEEPEST = 1e38
-_ALSO_ITSELF = 11
-"""The ten nearest of a row, and the row."""
+_NEAREST = 10
+"""Of how many it is measured whether they are found."""
 _CUT = 0.8
 """Rows are added to a graph whose scale is not right for them if their greatest numbers keep so much."""
 _TABLES = 48
@@ -76,9 +83,11 @@ class HnswGraph:
         self._rows = len(index)
         self._as_it_is = metric == "cosine" and not self._i8
         self._lock = threading.Lock()
+        self._looks = self._sees = int(index.expansion_search)
+        """At how many candidates it is to look, and does."""
         self.mapped = mapped
         self.told = {
-            "candidates": int(index.expansion_search),
+            "candidates": self._looks,
             "added": int(told.get("added", len(index))),
         }
         self.memory = int(index.memory_usage) + (_TABLES * len(index) if mapped else 0)
@@ -88,6 +97,11 @@ class HnswGraph:
     @property
     def busy(self) -> bool:
         return self._lock.locked()
+
+    def at_least(self, candidates: int) -> None:
+        """Look at so many candidates from the next search on, or at more."""
+        self._looks = max(self._looks, candidates)
+        self.told["candidates"] = self._looks
 
     def candidates(self, query: Vectors, count: int, times: float = 1.0) -> Ids:
         """The nearest rows, as far as the graph knows."""
@@ -100,6 +114,8 @@ class HnswGraph:
             given = _stored(query[np.newaxis], scale, self._i8)
         wanted = min(math.ceil(max(count, self._rerank) * times), self._rows)
         with self._lock:
+            if self._sees != self._looks:
+                self._index.expansion_search = self._sees = self._looks
             keys, _, counts, _, _ = self._index.search_many(
                 given, wanted, False, 1, None, self._kind
             )
@@ -118,6 +134,10 @@ class HnswMaker:
         self._config = config
         if least is not None:
             self.least = least
+
+    def further(self, candidates: int) -> int:
+        """How many are looked at where so many find too little."""
+        return further(candidates)
 
     @property
     def made_with(self) -> Mapping[str, Any]:
@@ -144,33 +164,43 @@ class HnswMaker:
         scale = _scale(rows, self._config.storage, metric, progress)
         if base is not None and _within(scale, base.told["scale"]):
             scale, done = base.told["scale"], base.rows
+            begun = done
             try:
                 index.load_index_from_path(str(base.path))
             except RuntimeError as error:
                 raise DamagedState(f"{base.path.name} cannot be opened: {error}") from error
         else:
-            done = _resumed(index, part, len(rows))
+            done, begun = _resumed(index, part, len(rows))
             if not done:
                 index = self._index(rows.shape[1], metric)
         index.expansion_add = self._config.ef_construction
-        i8 = self._config.storage == "i8"
-        kind = ScalarKind.I8 if i8 else ScalarKind.F32
-        added = len(rows) - done
+        held, written = held_back(begun, len(rows)), done
         for start in range(done, len(rows), _CHUNK):
             progress(start)
-            if start - done >= _CHECKPOINT:
+            if start - written >= _CHECKPOINT:
                 _written(index, part)
-                _sealed(part, start)
-                done = start
-            chunk = rows[start : start + _CHUNK]
-            keys = np.arange(start, start + len(chunk), dtype=np.uint64)
-            index.add_many(keys, _stored(chunk, scale, i8), copy=True, threads=1, dtype=kind)
+                _sealed(part, start, begun)
+                written = start
+            keys = np.arange(start, min(start + _CHUNK, len(rows)))
+            self._add(index, rows, np.setdiff1d(keys, held), scale)
         progress(len(rows))
+        recalls: Recalls = measured(
+            *(rows, held, metric, self._candidates(index, metric, scale), progress)
+        )
+        if not recalls and base is not None:  # too few came to tell
+            recalls = base.told.get("recalls", [])
+        self._add(index, rows, held, scale)
         _written(index, path)
         part.unlink(missing_ok=True)
         _seal_of(part).unlink(missing_ok=True)
-        recalls = measured(rows, metric, self._candidates(index, metric, scale), progress)
-        return {"scale": scale, "recalls": recalls, "added": added}
+        return {"scale": scale, "recalls": recalls, "added": len(rows) - done}
+
+    def _add(self, index: Index, rows: Vectors, keys: Ids, scale: float) -> None:
+        if len(keys):
+            i8 = self._config.storage == "i8"
+            given = _stored(rows[keys], scale, i8)
+            kind = ScalarKind.I8 if i8 else ScalarKind.F32
+            index.add_many(keys.astype(np.uint64), given, copy=True, threads=1, dtype=kind)
 
     def _candidates(self, index: Index, metric: Metric, scale: float) -> Candidates:
         """What searches of a graph that was just built would rank."""
@@ -180,7 +210,7 @@ class HnswMaker:
                 ef, self._config.rerank if self._config.storage == "i8" else 0
             )
             graph = HnswGraph(index, self._config, metric, {"scale": scale}, False)
-            return [graph.candidates(query, _ALSO_ITSELF) for query in queries]
+            return [graph.candidates(query, _NEAREST) for query in queries]
 
         return candidates
 
@@ -276,23 +306,26 @@ def _seal_of(part: pathlib.Path) -> pathlib.Path:
     return part.with_suffix(".partseal")
 
 
-def _sealed(part: pathlib.Path, rows: int) -> None:
-    """Write down how far an unfinished graph is, and its checksum."""
-    seal = {"rows": rows, "crc": _crc(part)}
+def _sealed(part: pathlib.Path, rows: int, begun: int) -> None:
+    """Write down how far an unfinished graph is, from where on rows are held back, and its checksum."""
+    seal = {"rows": rows, "begun": begun, "crc": _crc(part)}
     files.private(_seal_of(part))
     _seal_of(part).write_text(json.dumps(seal))
 
 
-def _resumed(index: Index, part: pathlib.Path, rows: int) -> int:
-    """Go on with an unfinished graph if there is a sound one; how many rows it has."""
+def _resumed(index: Index, part: pathlib.Path, rows: int) -> tuple[int, int]:
+    """Go on with an unfinished graph if there is a sound one: up to where it has rows, and from where on some
+    of them are held back; (0, 0) if there is none."""
     try:
         seal = json.loads(_seal_of(part).read_text())
-        if _crc(part) != seal["crc"] or not 0 < seal["rows"] <= rows:
-            return 0
+        done, begun = seal["rows"], seal["begun"]
+        if _crc(part) != seal["crc"] or not 0 <= begun < done <= rows:
+            return 0, 0
         index.load_index_from_path(str(part))
     except (FileNotFoundError, ValueError, KeyError, TypeError, RuntimeError):
-        return 0
-    return len(index) if len(index) == seal["rows"] else 0
+        return 0, 0
+    held = held_back(begun, rows)
+    return (done, begun) if len(index) == done - int((held < done).sum()) else (0, 0)
 
 
 def _crc(path: pathlib.Path) -> int:

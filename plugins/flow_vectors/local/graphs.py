@@ -47,6 +47,10 @@ class Graph(Protocol):
         """What is worth to be known of it, for the status."""
         ...
 
+    def at_least(self, candidates: int) -> None:
+        """Look at so many candidates from now on, or at more, if it is told to by their number."""
+        ...
+
     def candidates(self, query: Vectors, count: int, times: float = 1.0) -> Ids:
         """At least so many numbers of rows, of those that are probably nearest; the caller's to change.
 
@@ -67,6 +71,10 @@ class Base:
 
 class GraphMaker(Protocol):
     """Builds graphs, and opens them again."""
+
+    def further(self, candidates: int) -> int:
+        """How many candidates graphs are to look at where so many find too little; as many: no more."""
+        ...
 
     @property
     def made_with(self) -> Mapping[str, Any]:

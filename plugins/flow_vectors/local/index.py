@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 import pathlib
 import random
 import time
 from collections.abc import AsyncGenerator, Callable, Iterator
 from contextlib import asynccontextmanager
 from functools import partial
+from statistics import fmean
 from typing import Any, TypeVar
 
 import numpy as np
@@ -30,6 +32,8 @@ from flow_vectors.sampling import Sampling
 from flowcore.routing import Hits, Space, Troubles
 from flowcore.telemetry import Reading
 
+logger = logging.getLogger(__name__)
+
 _T = TypeVar("_T")
 _AT_ONCE = 600_000
 """Numbers that are looked at on the event loop: about a quarter of a millisecond."""
@@ -37,6 +41,8 @@ _SOON = 1e-3
 """Seconds: a search that usually takes less is done on the event loop, and costs no change of threads."""
 _BULK = 500
 """So many vectors in `_QUIET` say that more are coming: what is built then waits until they are all there."""
+_SAMPLES = 100
+"""Searches that were done again exactly, by which it is told whether graphs look far enough."""
 _QUIET = 0.5
 """Seconds; after so many without that many vectors building begins."""
 
@@ -84,7 +90,11 @@ class LocalIndex:
         """Whether there is a state on disk that holds what there was at `position`."""
         self._least = 1 << 62 if maker is None else maker.least
         self._grows = maker is not None and maker.grows
-        self._sampling = Sampling(self._measures, options.sample, chance)
+        self._sampling = Sampling(self._measures, options.sample, chance, self._found)
+        self._shares: list[float] = []
+        """What searches found of the nearest that were done again exactly, of late."""
+        self._candidates = 0
+        """At how many all graphs look at least, as live searches have told."""
         self.now = self._snapshot()
         self.tending = Tending(self)
 
@@ -159,6 +169,8 @@ class LocalIndex:
     def _snapshot(self) -> Snapshot:
         count = self.front.count
         graphs = tuple(one.graph for one in self.segments if one.graph is not None)
+        for one in graphs:
+            one.at_least(self._candidates)
         return Snapshot(
             self.version,
             self.front.ids[:count],
@@ -200,6 +212,28 @@ class LocalIndex:
         if now.graphs:
             self._sampling.perhaps(now, task, found)
         return Hits(found.ids, found.scores)
+
+    def _found(self, share: float) -> None:
+        """A search has found that share of the nearest: where many find too little, graphs look further."""
+        self._shares.append(share)
+        if len(self._shares) < _SAMPLES:
+            return
+        found = fmean(self._shares)
+        self._shares.clear()
+        graphs = self.now.graphs
+        if found >= self.options.recall or self.maker is None or not graphs:
+            return
+        before = max(int(one.told.get("candidates", 0)) for one in graphs)
+        after = self.maker.further(before)
+        if after > before:
+            self._candidates = after
+            for one in graphs:
+                one.at_least(after)
+            logger.info(
+                "index %s: searches find %.3f of the nearest, less than %g: %d candidates are looked at from"
+                " now on, not %d",
+                *(self.folder.name, found, self.options.recall, after, before),
+            )
 
     def _soon(self, now: Snapshot) -> bool:
         """Whether a search may be done on the event loop."""

@@ -15,3 +15,5 @@ class Options:
     """Rows in the front beyond which it becomes a segment even while vectors come in bulk."""
     sample: float = 0.0
     """The share of searches that are done again exactly."""
+    recall: float = 0.0
+    """What these should find of the nearest: where they find less, graphs look further."""

@@ -34,6 +34,9 @@ class Finds:
     busy = mapped = False
     told: Mapping[str, Any] = {}
 
+    def at_least(self, candidates: int) -> None:
+        raise NotImplementedError
+
     def candidates(
         self, query: object, count: int, times: float = 1.0
     ) -> np.ndarray[tuple[int], np.dtype[np.int64]]:
