@@ -156,6 +156,9 @@ class Envelope(msgspec.Struct, kw_only=True, eq=False):
     name: str
     params: dict[str, Raw]
     meta: dict[str, Raw] = {}
+    context: bytes = b""
+    """The W3C trace context as a member of a JSON object, `"traceparent":"..."`, where `meta` has none of it
+    because the worker said that it puts it beside those members itself (`Traced.beside`)."""
     principal: Principal = LOCAL
     deadline: float
     """Absolute, on trio's clock, in seconds; math.inf is not allowed past admission."""
@@ -194,7 +197,14 @@ class Envelope(msgspec.Struct, kw_only=True, eq=False):
         self.recorded()  # both are part of one trace
         return msgspec.structs.replace(
             self,
-            **{"scope": None, "began": False, "started": -math.inf, "_asking": 0, **changes},
+            **{
+                "scope": None,
+                "context": b"",
+                "began": False,
+                "started": -math.inf,
+                "_asking": 0,
+                **changes,
+            },
         )
 
     def recorded(self) -> Span | None:

@@ -100,7 +100,9 @@ class Calls:
                 if noted is not None:
                     noted.label = label = live.label
                     noted.began = start
-                    if label.passes:
+                    if label.beside:
+                        envelope.context = noted.context
+                    elif label.passes:
                         envelope.meta = noted.carried(envelope.meta)
                 elif above is not None:
                     traced = live.traced
@@ -119,6 +121,7 @@ class Calls:
                         span = envelope.span = above.inner = begin(above, work)
                     if traced.passes:
                         envelope.meta = (span or above).carried(envelope.meta)
+                        envelope.context = b""
                 try:
                     reply = await live.worker.call(envelope)
                     came = Came.SUCCEEDED

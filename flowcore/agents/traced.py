@@ -8,7 +8,7 @@ import attrs
 import msgspec
 
 from flowcore.telemetry import Piece, Said, Span, SpanKind, Value
-from flowcore.telemetry.conventions import mcp_attributes, mcp_name
+from flowcore.telemetry.conventions import QUEUE_WAIT, mcp_attributes, mcp_name
 
 
 @attrs.frozen(eq=False)
@@ -20,6 +20,9 @@ class Traced:
     """Whether MCP is spoken with whoever does it."""
     attributes: Mapping[str, Value] = attrs.field(factory=dict, kw_only=True)
 
+    beside: bool = attrs.field(default=False, kw_only=True)
+    """Whether whoever does it passes `Envelope.context` on beside the members of `Envelope.meta`: then it
+    need not be put among these."""
     passes: bool = attrs.field(init=False)
     """Whether somebody else is asked, who is to be told of the trace."""
 
@@ -72,7 +75,7 @@ class Work(msgspec.Struct, eq=False, gc=False):
             said["flowcore.worker"] = self.worker
             said.update(self.traced.attributes)
             alike = _alike[sort] = said
-        return Said(alike, {"flowcore.queue.wait": round(self.waited, 6)})
+        return Said(alike, {QUEUE_WAIT: round(self.waited, 6)})
 
 
 class Doer(msgspec.Struct, frozen=True, eq=False):
@@ -82,6 +85,8 @@ class Doer(msgspec.Struct, frozen=True, eq=False):
     worker: str
     passes: bool
     """Whether it asks somebody else, who is to be told of the trace."""
+    beside: bool
+    """Whether that is done by `Envelope.context`, and not in `Envelope.meta`."""
 
     def work(
         self, agent: str, method: str, name: str, waited: float, start: float, end: float

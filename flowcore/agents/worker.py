@@ -119,7 +119,7 @@ class LiveWorker:
         self.worker = worker
         self.traced: Traced = getattr(worker, "traced", LOCAL_WORK)
         """How what it does is recorded."""
-        self.label = Doer(self.traced, self.name, self.traced.passes)
+        self.label = Doer(self.traced, self.name, self.traced.passes, self.traced.beside)
         self.scopes: set[trio.CancelScope] = set()
         """Those of the calls it is doing."""
         self.lost = False

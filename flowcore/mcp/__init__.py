@@ -76,7 +76,7 @@ from flowcore.mcp.jsonrpc import (
     is_batch,
     one_line,
 )
-from flowcore.mcp.meta import forwardable, split_meta, text_member
+from flowcore.mcp.meta import forwardable, passed_on, split_meta, text_member
 from flowcore.mcp.methods import ASKS, LIST_CHANGED, LISTS, METHODS, Method
 
 __all__ = [
@@ -152,6 +152,7 @@ __all__ = [
     "one_line",
     "param_headers",
     "parse_capabilities",
+    "passed_on",
     "question_for",
     "renamed",
     "result_type",

@@ -61,6 +61,7 @@ LEVELS: Final = (
 """Log levels, the least severe first (RFC 5424, section 6.2.1)."""
 
 _decode_meta = msgspec.json.Decoder(dict[str, Raw]).decode
+_encode = msgspec.json.encode
 _decode_text = msgspec.json.Decoder(str).decode
 _NONE: Final[dict[str, Raw]] = {}
 
@@ -82,6 +83,15 @@ def split_meta(params: dict[str, Raw]) -> dict[str, Raw]:
 def forwardable(meta: Mapping[str, Raw]) -> dict[str, Raw]:
     """The members that go on with a request to the next hop."""
     return {key: value for key, value in meta.items() if key not in HOP}
+
+
+def passed_on(meta: Mapping[str, Raw], context: bytes = b"") -> bytes:
+    """The inside of the next hop's `_meta`: those members, and a trace context that is no member (see
+    `Envelope.context`); empty where there is neither."""
+    if HOP.issuperset(meta):
+        return context
+    members = _encode(forwardable(meta))[1:-1]
+    return b"%b,%b" % (members, context) if context else members
 
 
 def text_member(members: Mapping[str, Raw], key: str) -> str | None:

@@ -213,7 +213,6 @@ class Requests:
                     failed = envelope.method == "tools/call" and tool_failed(reply.result)
             if noted is not None:
                 if not failed and noted.made is None:
-                    _work_for(None)  # an edge's task works for nobody else
                     noted.entry, noted.envelope = entry, None
                     return reply
                 above = span = noted.trace()

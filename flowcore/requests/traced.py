@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from flowcore.envelope import Priority
 from flowcore.telemetry import Piece, Said, Span, SpanKind, Trace, Tracer, Value, current_span
-from flowcore.telemetry.conventions import content, mcp_attributes
+from flowcore.telemetry.conventions import REQUEST_ID, content, mcp_attributes
 
 if TYPE_CHECKING:
     from flowcore.envelope import Envelope, Reply
@@ -104,7 +104,7 @@ def _called(request: Envelope | Entry) -> str:
 def _of_request(span: Span) -> dict[str, Value]:
     envelope: Envelope = span.about  # type: ignore[assignment]
     said = _attributes(envelope, envelope.principal.name, envelope.priority)
-    said["flowcore.request.id"] = envelope.id
+    said[REQUEST_ID] = envelope.id
     if envelope.idempotency_key is not None:
         said["flowcore.idempotent"] = True
     if span.trace.tracer.content:
@@ -131,7 +131,7 @@ def _said_of(entry: Entry) -> Said:
         if len(_alike) >= _REMEMBERED:
             _alike.clear()
         alike = _alike[asked] = _attributes(entry, entry.principal, Priority.NORMAL)
-    return Said(alike, {"flowcore.request.id": entry.id})
+    return Said(alike, {REQUEST_ID: entry.id})
 
 
 def _attributes(request: Envelope | Entry, principal: str, priority: Priority) -> dict[str, Value]:

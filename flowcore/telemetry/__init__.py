@@ -1,11 +1,17 @@
 """What a node tells of itself: traces, metrics, logs, and who takes them away."""
 
 from flowcore.telemetry.collector import Metrics, Read
-from flowcore.telemetry.context import TRACEPARENT, SpanContext, parse_traceparent
-from flowcore.telemetry.conventions import mcp_attributes, mcp_name, tool_failed
+from flowcore.telemetry.context import TRACEPARENT, TRACESTATE, SpanContext, parse_traceparent
+from flowcore.telemetry.conventions import (
+    QUEUE_WAIT,
+    REQUEST_ID,
+    mcp_attributes,
+    mcp_name,
+    tool_failed,
+)
 from flowcore.telemetry.current import CURRENT, current_span, enter_span
 from flowcore.telemetry.durations import FINE, Durations, Histogram, total
-from flowcore.telemetry.exporting import Exporting
+from flowcore.telemetry.exporting import Batch, Exporting
 from flowcore.telemetry.gathering import WrongReading
 from flowcore.telemetry.interfaces import SIGNALS, Exporter, ExportFailed, Page, Signal
 from flowcore.telemetry.levels import LEVELS, restore_levels, set_level
@@ -21,7 +27,7 @@ from flowcore.telemetry.metrics import (
     gauge,
     histogram,
 )
-from flowcore.telemetry.noted import Noted
+from flowcore.telemetry.noted import Alike, Likeness, Noted
 from flowcore.telemetry.records import Attributes, LogLine, Said, SpanKind, SpanRecord, Value
 from flowcore.telemetry.settings import ExporterSettings, TelemetrySettings
 from flowcore.telemetry.snapshot import Family, Point, Snapshot
@@ -51,10 +57,15 @@ __all__ = [
     "OPEN_METRICS_END",
     "OPEN_METRICS_TYPE",
     "PROMETHEUS_TYPE",
+    "QUEUE_WAIT",
+    "REQUEST_ID",
     "SHARES",
     "SIGNALS",
     "TRACEPARENT",
+    "TRACESTATE",
+    "Alike",
     "Attributes",
+    "Batch",
     "Distribution",
     "Durations",
     "ExportFailed",
@@ -65,6 +76,7 @@ __all__ = [
     "Family",
     "Histogram",
     "Kind",
+    "Likeness",
     "LogLine",
     "Measured",
     "Metric",

@@ -15,6 +15,10 @@ if TYPE_CHECKING:
     from msgspec import Raw
 
 
+REQUEST_ID: Final = "flowcore.request.id"
+"""What the span of a request says of itself alone."""
+QUEUE_WAIT: Final = "flowcore.queue.wait"
+"""What the span of the work on a request says of itself alone: seconds in the queue, to the microsecond."""
 MOST_CONTENT: Final = 16_384
 """Bytes of a call's arguments, and of its result, that a span carries where it is asked to."""
 _MOST_TEXT = 1024

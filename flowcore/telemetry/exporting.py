@@ -11,13 +11,13 @@ import logging
 from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, overload
 
 import attrs
 import trio
 
 from flowcore.telemetry.interfaces import Exporter, ExportFailed, Signal
-from flowcore.telemetry.noted import Noted
+from flowcore.telemetry.noted import WHOLE, Noted
 from flowcore.telemetry.records import LogLine, SpanRecord
 from flowcore.telemetry.settings import ExporterSettings
 from flowcore.telemetry.tracing import Trace
@@ -94,7 +94,7 @@ class Queue(Generic[T]):
         """Have what was taken wait again, before all else."""
         self._items.extendleft(reversed(items))
 
-    def take(self) -> list[T]:
+    def take(self) -> Sequence[T]:
         """The oldest ones, a batch at most."""
         items = self._items
         return [items.popleft() for _ in range(min(self._batch, len(items)))]
@@ -103,6 +103,31 @@ class Queue(Generic[T]):
         """Nobody will come for them."""
         self.counts.dropped += len(self._items)
         self._items.clear()
+
+
+class Batch(Sequence[SpanRecord]):
+    """Spans on their way to an exporter. Those of ordinary traces are made when somebody looks at them."""
+
+    def __init__(self, items: Sequence[SpanRecord | Noted], size: int) -> None:
+        self.items = items
+        """Spans, and whole traces as what was noted of them, for an exporter that has its own way to put
+        those into bytes; each stands for three spans."""
+        self._size = size
+        self._spans: list[SpanRecord] | None = None
+
+    def __len__(self) -> int:
+        return self._size
+
+    @overload
+    def __getitem__(self, index: int) -> SpanRecord: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[SpanRecord]: ...
+    def __getitem__(self, index: int | slice) -> SpanRecord | Sequence[SpanRecord]:
+        if self._spans is None:
+            self._spans = []
+            for one in self.items:
+                self._spans += one.records() if isinstance(one, Noted) else (one,)
+        return self._spans[index]
 
 
 class Spans(Queue[SpanRecord]):
@@ -142,22 +167,29 @@ class Spans(Queue[SpanRecord]):
             self._full.set()
 
     def restore(self, items: Sequence[SpanRecord]) -> None:
-        self._waiting.extendleft(reversed(items))
+        whole = items.items if isinstance(items, Batch) else items
+        self._waiting.extendleft(reversed(whole))
         self._size += len(items)
 
-    def take(self) -> list[SpanRecord]:
-        waiting = self._waiting
-        batch: list[SpanRecord] = []
-        while waiting and len(batch) < self._batch:
+    def take(self) -> Batch:
+        waiting, most = self._waiting, self._batch
+        items: list[SpanRecord | Noted] = []
+        size = 0
+        while waiting and size < most:
             first = waiting.popleft()
             if isinstance(first, SpanRecord):
-                batch.append(first)
+                items.append(first)
+                size += 1
+            elif isinstance(first, Noted) and first.whole and size + WHOLE <= most:
+                items.append(first)
+                size += WHOLE
             else:
-                batch += first.records()
-        self._size -= len(batch)
-        if rest := batch[self._batch :]:
-            self.restore(rest)
-        return batch[: self._batch]
+                records = first.records()
+                waiting.extendleft(reversed(records[most - size :]))
+                items += records[: most - size]
+                size += len(records[: most - size])
+        self._size -= size
+        return Batch(items, size)
 
     def drop(self) -> None:
         self.counts.dropped += self._size

@@ -9,18 +9,33 @@ ordinary one any more.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Protocol
+from typing import Final, Protocol
 
 import msgspec
 from msgspec import Raw
 
-from flowcore.telemetry.context import TRACEPARENT, TRACESTATE
-from flowcore.telemetry.records import Attributes, SpanKind, SpanRecord
+from flowcore.telemetry.context import TRACEPARENT
+from flowcore.telemetry.conventions import QUEUE_WAIT, REQUEST_ID
+from flowcore.telemetry.records import Attributes, Said, SpanKind, SpanRecord
 from flowcore.telemetry.tracing import Doing, Piece, Span, Trace
 
 _FIRST, _REQUEST, _WORK = slice(16), slice(16, 32), slice(13, 29)
 """Which of the trace's digits are the ids of its spans: they need differ from each other only. In each is one
 of those of a UUID that are never 0."""
+_REMEMBERED, _LONGEST_REMEMBERED = 1024, 1024
+WHOLE: Final = 3
+"""Spans of an ordinary trace of which all is known: see `Noted.whole`."""
+Times = tuple[int, int, int, int, int, int]
+"""When the spans of an ordinary trace began and ended, in nanoseconds of Unix time: those of the edge, of the
+request, and of the work on it."""
+
+
+class Alike(msgspec.Struct, frozen=True, eq=False):
+    """What ordinary traces of one sort tell alike: the same object for all of them."""
+
+    spans: tuple[tuple[str, SpanKind, Attributes], ...]
+    """Of each of their spans its name, its kind, and what it says but for what is its own: that of the
+    request has `REQUEST_ID` besides, that of the work `QUEUE_WAIT`."""
 
 
 class Asker(Protocol):
@@ -62,6 +77,8 @@ class Ended(Protocol):
     agent: str
     method: str
     principal: str
+    accepted: float
+    ended: float
 
     def piece(self) -> Piece:
         """What its span tells."""
@@ -76,11 +93,21 @@ class Label(Protocol):
         """Whether it asks somebody else, who is to be told of the trace."""
         ...
 
+    @property
+    def beside(self) -> bool:
+        """Whether that is done by `Envelope.context`, and not in `Envelope.meta`."""
+        ...
+
     def work(
         self, agent: str, method: str, name: str, waited: float, start: float, end: float
     ) -> Doing:
         """What is noted of its work: `waited` seconds in the queue; `end` is -1.0 while it goes on."""
         ...
+
+
+Likeness = tuple[Label | None, str, str, str, str, str, str]
+"""Ordinary traces of an edge that tell the same but for ids and times: the worker, the client's version and
+address, who asked, and agent, method and name of what was asked for."""
 
 
 class Sampling(Protocol):
@@ -96,6 +123,9 @@ class Sampling(Protocol):
 
 class Opening(Protocol):
     """Who makes the traces of an edge."""
+
+    alike: dict[Likeness, Alike]
+    """What was told alike lately, made once."""
 
     def open(self, noted: Noted) -> Trace:
         """The first span of what was noted."""
@@ -177,18 +207,24 @@ class Noted(msgspec.Struct, eq=False):
         """The id of its trace, of which nothing is made for that."""
         return digits_of(self.request) if self.made is None else self.made.trace_id
 
-    def carried(self, meta: Mapping[str, Raw]) -> dict[str, Raw]:
-        """A request's `_meta` with its trace context, for whoever does the work on it."""
-        if self.made is not None:
-            return self.made.carried(meta)
+    @property
+    def context(self) -> bytes:
+        """The trace context for whoever does the work on it, as a member of a JSON object. The request is
+        under way."""
         envelope = self.envelope
         assert envelope is not None
         request = envelope.id
         digits = (request[19:] + request[:18]).replace("-", "")  # `digits_of`
-        flag = "1" if request < self.opening.tracer.first else "0"
-        carried = {**meta, TRACEPARENT: Raw(f'"00-{digits}-{digits[_WORK]}-0{flag}"')}
-        carried.pop(TRACESTATE, None)  # it is another trace's
-        return carried
+        if request < self.opening.tracer.first:
+            return f'"traceparent":"00-{digits}-{digits[_WORK]}-01"'.encode()
+        return f'"traceparent":"00-{digits}-{digits[_WORK]}-00"'.encode()
+
+    def carried(self, meta: Mapping[str, Raw]) -> dict[str, Raw]:
+        """A request's `_meta` with its trace context, for whoever does the work on it."""
+        if self.made is not None:
+            return self.made.carried(meta)
+        digits, flag = digits_of(self.request), int(self.sampled)
+        return {**meta, TRACEPARENT: Raw(f'"00-{digits}-{digits[_WORK]}-0{flag}"')}
 
     def trace(self) -> Trace:
         """Its trace. Made while the request is under way, it is that in which all else is recorded."""
@@ -211,64 +247,95 @@ class Noted(msgspec.Struct, eq=False):
             self.envelope.span, self.envelope.noted = trace, None
         return trace
 
+    @property
+    def whole(self) -> bool:
+        """Whether its spans are three, of which all is known: the edge's, the request's, and the work's."""
+        return self.made is None and self.entry is not None and self.label is not None
+
+    @property
+    def alike(self) -> Alike:
+        """What it tells as others of its sort do, once it has ended."""
+        entry, client, label = self.entry, self.client, self.label
+        assert entry is not None
+        sort: Likeness = (
+            label,
+            client.version,
+            client.address,
+            entry.principal,
+            entry.agent,
+            entry.method,
+            self.name,
+        )
+        known = self.opening.alike.get(sort)
+        return self._alike(sort) if known is None else known
+
+    def _alike(self, sort: Likeness) -> Alike:
+        entry, label, remembered = self.entry, self.label, self.opening.alike
+        assert entry is not None
+        spans: list[tuple[str, SpanKind, Attributes]] = [self.opening.told(self)]
+        pieces = [entry.piece()]
+        if label is not None:
+            pieces.append(label.work(entry.agent, entry.method, self.name, 0.0, 0.0, 0.0).piece())
+        spans += [(one.name, one.kind, one.attributes) for one in pieces]
+        made = Alike(tuple((name, kind, _shared(said)) for name, kind, said in spans))
+        if len(self.name) <= _LONGEST_REMEMBERED:
+            if len(remembered) >= _REMEMBERED:
+                remembered.clear()
+            remembered[sort] = made
+        return made
+
+    @property
+    def ids(self) -> tuple[bytes, bytes, bytes, bytes]:
+        """The ids of its trace, and of its spans, as bytes."""
+        digits = digits_of(self.request)
+        trace = bytes.fromhex(digits)
+        return trace, trace[:8], trace[8:], bytes.fromhex(digits[_WORK])
+
+    @property
+    def times(self) -> Times:
+        """When each of its spans began and ended."""
+        entry = self.entry
+        assert entry is not None
+        wall = self.opening.tracer.ahead(self.end)
+        return (
+            int((self.start + wall) * 1e9),
+            int((self.end + wall) * 1e9),
+            int((entry.accepted + wall) * 1e9),
+            int((entry.ended + wall) * 1e9),
+            int((self.began + wall) * 1e9),
+            int((self.worked + wall) * 1e9),
+        )
+
     def records(self) -> list[SpanRecord]:
         """Its spans, once it has ended, as exporters are given them: its trace is not made for that."""
-        entry, label = self.entry, self.label
+        entry = self.entry
         if self.made is not None or entry is None:
             return self.trace().records()
-        trace_id, flags = digits_of(entry.id), 1 if self.sampled else 0
-        wall = self.opening.tracer.ahead(self.end)
-        called, kind, said = self.opening.told(self)
-        first, above = trace_id[_FIRST], trace_id[_REQUEST]
-        piece = entry.piece()
-        records = [
+        trace_id, flags, times = digits_of(entry.id), 1 if self.sampled else 0, self.times
+        first, request, work = trace_id[_FIRST], trace_id[_REQUEST], trace_id[_WORK]
+        own: list[Attributes] = [
+            {},
+            {REQUEST_ID: entry.id},
+            {QUEUE_WAIT: round(self.waited, 6)},
+        ]
+        return [
             SpanRecord(
-                called,
+                name,
                 kind,
                 trace_id,
-                first,
-                round((self.start + wall) * 1e9),
-                round((self.end + wall) * 1e9),
-                "",
-                False,
-                flags,
-                "",
-                said,
-            ),
-            SpanRecord(
-                piece.name,
-                piece.kind,
-                trace_id,
-                above,
-                round((piece.start + wall) * 1e9),
-                round((piece.end + wall) * 1e9),
-                first,
-                False,
-                flags,
-                "",
-                piece.attributes,
-            ),
-        ]
-        if label is not None:
-            piece = label.work(
-                entry.agent, entry.method, self.name, self.waited, self.began, self.worked
-            ).piece()
-            records.append(
-                SpanRecord(
-                    piece.name,
-                    piece.kind,
-                    trace_id,
-                    trace_id[_WORK],
-                    round((piece.start + wall) * 1e9),
-                    round((piece.end + wall) * 1e9),
-                    above,
-                    False,
-                    flags,
-                    "",
-                    piece.attributes,
-                )
+                (first, request, work)[place],
+                times[2 * place],
+                times[2 * place + 1],
+                ("", first, request)[place],
+                flags=flags,
+                attributes=Said(said, own[place]),
             )
-        return records
+            for place, (name, kind, said) in enumerate(self.alike.spans)
+        ]
+
+
+def _shared(said: Attributes) -> Attributes:
+    return said.alike if isinstance(said, Said) else said
 
 
 def digits_of(request: str) -> str:

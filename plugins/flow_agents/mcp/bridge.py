@@ -96,7 +96,7 @@ class Bridge:
         """How its calls are recorded: which version each is in depends on who asks."""
         first = self.first.traced
         said = {k: v for k, v in first.attributes.items() if k != "mcp.protocol.version"}
-        return Traced(first.kind, mcp=True, attributes=said)
+        return Traced(first.kind, mcp=True, beside=True, attributes=said)
 
     @property
     def second(self) -> Upstream | None:

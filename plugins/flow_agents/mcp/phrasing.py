@@ -13,7 +13,7 @@ import msgspec
 from msgspec import Raw
 
 from flow_agents.mcp.calls import Call
-from flowcore.mcp import Era, client_capabilities, era_of, forwardable, implementation, one_line
+from flowcore.mcp import Era, client_capabilities, era_of, implementation, one_line
 from flowcore.mcp.meta import (
     CLIENT_CAPABILITIES,
     CLIENT_INFO,
@@ -21,9 +21,11 @@ from flowcore.mcp.meta import (
     PROGRESS_TOKEN,
     PROTOCOL_VERSION,
     TASKS,
+    passed_on,
 )
 
 _encode = msgspec.json.encode
+_PROGRESS, _LEVEL = PROGRESS_TOKEN.encode(), LOG_LEVEL.encode()
 _decode_members = msgspec.json.Decoder(dict[str, Raw]).decode
 
 CLIENT: Final = implementation("flowcore")
@@ -62,12 +64,13 @@ class Handshake:
 
     def request(self, call: Call) -> bytes:
         envelope = call.envelope
-        if envelope is None or not envelope.meta:
+        if envelope is None:
             return _message(call, b"")
-        meta = forwardable(envelope.meta)
+        meta = passed_on(envelope.meta, envelope.context)
         if PROGRESS_TOKEN in envelope.meta:
-            meta[PROGRESS_TOKEN] = Raw(b"%d" % call.number)
-        return _message(call, _encode(meta)[1:-1])
+            token = b'"%b":%d' % (_PROGRESS, call.number)
+            meta = b"%b,%b" % (meta, token) if meta else token
+        return _message(call, meta)
 
 
 class Modern:
@@ -94,14 +97,14 @@ class Modern:
         offered = envelope.peer.capabilities
         head = self._head + self._capabilities(offered) if offered else self._plain
         meta = envelope.meta
-        if not meta:
-            return _message(call, head)
-        own = forwardable(meta)
+        own = passed_on(meta, envelope.context)
+        if own:
+            head = b"%b,%b" % (head, own)
         if PROGRESS_TOKEN in meta:
-            own[PROGRESS_TOKEN] = Raw(b"%d" % call.number)
+            head = b'%b,"%b":%d' % (head, _PROGRESS, call.number)
         if LOG_LEVEL in meta:
-            own[LOG_LEVEL] = meta[LOG_LEVEL]
-        return _message(call, b"%b,%b" % (head, _encode(own)[1:-1]) if own else head)
+            head = b'%b,"%b":%b' % (head, _LEVEL, meta[LOG_LEVEL])
+        return _message(call, head)
 
     def _capabilities(self, offered: dict[str, Raw]) -> bytes:
         """What the caller can do, as far as the upstream may use it through us.

@@ -104,6 +104,7 @@ class Upstream:
         return Traced(
             SpanKind.CLIENT,
             mcp=True,
+            beside=True,
             attributes={**said, "mcp.protocol.version": self._greeting.version},
         )
 

@@ -39,8 +39,8 @@ from flowcore.mcp import (
     decode,
     encode_notification,
     encode_request,
-    forwardable,
     one_line,
+    passed_on,
 )
 from flowcore.processes import InputClosed, LineTooLong, Outgoing, Process
 from flowcore.requests import Envelope, Reply
@@ -89,7 +89,7 @@ class ProcessWorker:
         self._open: dict[int, _Open] = {}
         self._turn: trio.Semaphore | None = trio.Semaphore(1)
         """Had by the call under way, where the process takes one at a time."""
-        self.traced = Traced(SpanKind.CLIENT, attributes={"network.transport": "pipe"})
+        self.traced = Traced(SpanKind.CLIENT, beside=True, attributes={"network.transport": "pipe"})
         """How its calls are recorded."""
         self._lost: FlowError | None = None
         self._why = ""
@@ -125,7 +125,7 @@ class ProcessWorker:
         params = {
             "tool": envelope.name,
             "arguments": envelope.params.get("arguments", EMPTY),
-            "meta": forwardable(envelope.meta),
+            "meta": Raw(b"{%b}" % passed_on(envelope.meta, envelope.context)),
             "request": envelope.id,
             "deadline": round(envelope.deadline - trio.current_time(), 3),
         }

@@ -17,6 +17,8 @@ from flowcore.errors import CallError
 from flowcore.mcp import text_member
 from flowcore.telemetry import (
     TRACEPARENT,
+    Alike,
+    Likeness,
     Noted,
     Said,
     Span,
@@ -67,6 +69,8 @@ class Recorder:
         self._now = now
         self._sorts: dict[tuple[str, str], Sort] = {}
         self._said: dict[About, Said] = {}
+        self.alike: dict[Likeness, Alike] = {}
+        """What ordinary traces of this edge tell alike."""
         self._describe = self.describe
         self.noted = tracer.noted
         """Is told of a request that was an ordinary one, and when it was answered."""

@@ -58,7 +58,7 @@ from flowcore.mcp.meta import (
     PROGRESS_TOKEN,
 )
 from flowcore.requests import Envelope, Priority, complete, key_of_round
-from flowcore.telemetry import TRACEPARENT, Noted, Span
+from flowcore.telemetry import TRACEPARENT, TRACESTATE, Noted, Span
 
 _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
     "tools/call": "tools",
@@ -69,7 +69,7 @@ _OWN = frozenset({BUILTIN, MEMORY})
 """The agents whose tools take apart their arguments themselves."""
 _OURS = frozenset({AFFINITY, DEADLINE, PRIORITY, PROGRESS_TOKEN, IDEMPOTENCY_KEY})
 """What `_meta` may say of how a request is to be worked on."""
-_SPECIAL = frozenset({TRACEPARENT, PRIORITY, IDEMPOTENCY_KEY})
+_SPECIAL = frozenset({TRACEPARENT, TRACESTATE, PRIORITY, IDEMPOTENCY_KEY})
 """Without these a request begins its trace, and is done as all are: it is noted, as long as it is an ordinary
 one."""
 _encode = msgspec.json.encode

@@ -8,10 +8,20 @@ from typing import Any, Final, Protocol, TypeVar
 import trio
 
 from flow_exporters.otlp.messages import Messages
-from flowcore.telemetry import ExportFailed, LogLine, Page, Signal, Snapshot, SpanRecord
+from flowcore.telemetry import (
+    Batch,
+    ExportFailed,
+    LogLine,
+    Noted,
+    Page,
+    Signal,
+    Snapshot,
+    SpanRecord,
+)
 
 _AT_ONCE: Final = 128
-"""Spans or lines that are put into bytes without others having their turn: less than a millisecond."""
+"""Spans, ordinary traces or lines that are put into bytes without others having their turn: less than a
+millisecond."""
 _LARGE: Final = 1 << 20
 """Bytes after which a request is sent, and the rest is in another: some collectors take 4 MiB at most."""
 
@@ -40,7 +50,8 @@ class Otlp:
 
     async def send_spans(self, spans: Sequence[SpanRecord]) -> None:
         """Send spans."""
-        await self._send("traces", spans, self._messages.of_spans)
+        items = spans.items if isinstance(spans, Batch) else spans
+        await self._send("traces", items, self._messages.of_spans)
 
     async def send_logs(self, lines: Sequence[LogLine]) -> None:
         """Send log lines."""
@@ -72,7 +83,7 @@ class Otlp:
             except ExportFailed as error:
                 if not first and (error.again or end == len(items)):
                     raise  # nothing was taken, or all is said
-                lost += end - first if error.lost is None else error.lost
+                lost += _count(items[first:end]) if error.lost is None else error.lost
                 why = str(error)
             pieces, size, first = [], 0, end
         if lost:
@@ -85,3 +96,8 @@ class Otlp:
     def status(self) -> dict[str, Any]:
         """How many bytes the collector has taken, before compression."""
         return {"bytes": self._bytes}
+
+
+def _count(items: Sequence[object]) -> int:
+    """How many spans or lines these are."""
+    return sum(one.count if isinstance(one, Noted) else 1 for one in items)

@@ -4,8 +4,23 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterable, Mapping, Sequence
+from functools import partial
 from typing import Final
 
+from flow_exporters.otlp.ordinary import (
+    ATTRIBUTES,
+    END,
+    FLAGS,
+    HAS_REMOTE,
+    ITEM,
+    KIND,
+    NAME,
+    PARENT,
+    SPAN_ID,
+    START,
+    TRACE_ID,
+    Form,
+)
 from flow_exporters.otlp.wire import (
     Pairs,
     any_value,
@@ -20,11 +35,13 @@ from flow_exporters.otlp.wire import (
     varint,
 )
 from flowcore.telemetry import (
+    Alike,
     Attributes,
     Distribution,
     Family,
     Kind,
     LogLine,
+    Noted,
     Number,
     Said,
     Snapshot,
@@ -34,17 +51,12 @@ from flowcore.telemetry import (
 
 SCOPE: Final = "flowcore"
 _CUMULATIVE: Final = key(2, 0) + varint(2)
-_HAS_REMOTE, _REMOTE = 0x100, 0x200
+_REMOTE: Final = 0x200
 _FAILED: Final = key(3, 0) + varint(2)
 _SEVERITIES: Final = ((50, 21, "FATAL"), (40, 17, "ERROR"), (30, 13, "WARN"), (20, 9, "INFO"))
-# the keys of Span (opentelemetry/proto/trace/v1/trace.proto) with what never changes
-_TRACE_ID, _SPAN_ID = key(1, 2) + varint(16), key(2, 2) + varint(8)
-_STATE, _PARENT, _NAME, _KIND = key(3, 2), key(4, 2) + varint(8), key(5, 2), key(6, 0)
-_START, _END, _ATTRIBUTES, _LINK = key(7, 1), key(8, 1), key(9, 2), key(13, 2)
-_STATUS, _FLAGS = key(15, 2), key(16, 5)
+_STATE, _LINK, _STATUS = key(3, 2), key(13, 2), key(15, 2)
 _TIMES: Final = struct.Struct("<BQBQ").pack
 _MOST_SORTS: Final = 1024
-_ITEM: Final = key(2, 2)
 
 
 class Messages:
@@ -55,6 +67,8 @@ class Messages:
         self._sorts: dict[tuple[int, str, int, int, bool], tuple[Attributes, bytes]] = {}
         """What spans of a sort have alike, as bytes; by the identity of what they say, held so that nothing
         else can be it."""
+        self._forms: dict[Alike, Form] = {}
+        """Those of ordinary traces."""
         self._texts: dict[tuple[str, int], bytes] = {}
         self._floats: dict[str, bytes] = {}
         """What stands before the value of an attribute, by its name and its value's length."""
@@ -72,37 +86,51 @@ class Messages:
         """An ExportTraceServiceRequest."""
         return self.request((self.of_spans(spans),))
 
-    def of_spans(self, spans: Sequence[SpanRecord]) -> bytes:
-        """Spans, as they are in a request."""
-        return _items(map(self._span, spans))
+    def of_spans(self, spans: Iterable[SpanRecord | Noted]) -> bytes:
+        """Spans, and whole traces as what was noted of them, as they are in a request."""
+        return b"".join(
+            [
+                self._trace(one) if isinstance(one, Noted) else part(ITEM, self._span(one))
+                for one in spans
+            ]
+        )
+
+    def _trace(self, noted: Noted) -> bytes:
+        alike = noted.alike
+        form = self._forms.get(alike)
+        if form is None:
+            if len(self._forms) >= _MOST_SORTS:
+                self._forms.clear()
+            form = self._forms[alike] = Form(alike, partial(self._pairs.fields, ATTRIBUTES))
+        return form.of(noted)
 
     def _span(self, span: SpanRecord) -> bytes:
         said = span.attributes
         if type(said) is Said and not (span.failed or span.state or span.links):
             return self._ordinary(span, said)
-        flags = span.flags | _HAS_REMOTE | (_REMOTE if span.remote else 0)
+        flags = span.flags | HAS_REMOTE | (_REMOTE if span.remote else 0)
         pieces = [
-            _TRACE_ID,
+            TRACE_ID,
             bytes.fromhex(span.trace_id),
-            _SPAN_ID,
+            SPAN_ID,
             bytes.fromhex(span.span_id),
             text(_STATE, span.state),
-            _PARENT + bytes.fromhex(span.parent_id) if span.parent_id else b"",
-            text(_NAME, span.name),
-            _KIND,
+            PARENT + bytes.fromhex(span.parent_id) if span.parent_id else b"",
+            text(NAME, span.name),
+            KIND,
             varint(span.kind),
-            _START,
+            START,
             fixed(span.start),
-            _END,
+            END,
             fixed(max(span.start, span.end)),
-            self._pairs.fields(_ATTRIBUTES, span.attributes),
+            self._pairs.fields(ATTRIBUTES, span.attributes),
         ]
         for trace_id, span_id in span.links:
-            link = _TRACE_ID + bytes.fromhex(trace_id) + _SPAN_ID + bytes.fromhex(span_id)
+            link = TRACE_ID + bytes.fromhex(trace_id) + SPAN_ID + bytes.fromhex(span_id)
             pieces.append(part(_LINK, link))
         if span.failed:
             pieces.append(part(_STATUS, text(key(2, 2), span.error) + _FAILED))
-        pieces += (_FLAGS, flags.to_bytes(4, "little"))
+        pieces += (FLAGS, flags.to_bytes(4, "little"))
         return b"".join(pieces)
 
     def _ordinary(self, span: SpanRecord, said: Said) -> bytes:
@@ -110,13 +138,13 @@ class Messages:
         sort = (id(said.alike), span.name, span.kind, span.flags, span.remote)
         known = self._sorts.get(sort)
         if known is None:
-            flags = span.flags | _HAS_REMOTE | (_REMOTE if span.remote else 0)
+            flags = span.flags | HAS_REMOTE | (_REMOTE if span.remote else 0)
             same = (
-                text(_NAME, span.name),
-                _KIND,
+                text(NAME, span.name),
+                KIND,
                 varint(span.kind),
-                self._pairs.fields(_ATTRIBUTES, said.alike),
-                _FLAGS,
+                self._pairs.fields(ATTRIBUTES, said.alike),
+                FLAGS,
                 flags.to_bytes(4, "little"),
             )
             if len(self._sorts) >= _MOST_SORTS:
@@ -137,19 +165,19 @@ class Messages:
         if type(value) is float:
             before = self._floats.get(name)
             if before is None:
-                before = self._floats[name] = self._pairs.fields(_ATTRIBUTES, {name: value})[:-8]
+                before = self._floats[name] = self._pairs.fields(ATTRIBUTES, {name: value})[:-8]
             return before + double(value)
         if type(value) is str:
             data = value.encode("utf-8", "replace")
             size = len(data)
             before = self._texts.get((name, size))
             if before is None:
-                before = self._pairs.fields(_ATTRIBUTES, {name: value})[: -size or None]
+                before = self._pairs.fields(ATTRIBUTES, {name: value})[: -size or None]
                 if len(self._texts) >= _MOST_SORTS:
                     self._texts.clear()
                 self._texts[name, size] = before
             return before + data
-        return self._pairs.fields(_ATTRIBUTES, {name: value})
+        return self._pairs.fields(ATTRIBUTES, {name: value})
 
     def logs(self, lines: Sequence[LogLine]) -> bytes:
         """An ExportLogsServiceRequest."""
@@ -224,8 +252,8 @@ class Messages:
 
 
 def _items(items: Iterable[bytes]) -> bytes:
-    """ScopeSpans.spans, ScopeLogs.log_records, ScopeMetrics.metrics: all of them are field 2."""
-    return b"".join([part(_ITEM, item) for item in items])
+    """A repeated field of a request's scope."""
+    return b"".join([part(ITEM, item) for item in items])
 
 
 def severity(level: int) -> tuple[int, str]:
