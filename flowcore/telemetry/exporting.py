@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections import deque
-from collections.abc import Awaitable, Callable, Iterable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import Any, Generic, TypeVar, overload
 
@@ -118,15 +118,20 @@ class Batch(Sequence[SpanRecord]):
     def __len__(self) -> int:
         return self._size
 
+    def __iter__(self) -> Iterator[SpanRecord]:
+        for one in self.items:
+            if isinstance(one, Noted):
+                yield from one.records()
+            else:
+                yield one
+
     @overload
     def __getitem__(self, index: int) -> SpanRecord: ...
     @overload
     def __getitem__(self, index: slice) -> Sequence[SpanRecord]: ...
     def __getitem__(self, index: int | slice) -> SpanRecord | Sequence[SpanRecord]:
         if self._spans is None:
-            self._spans = []
-            for one in self.items:
-                self._spans += one.records() if isinstance(one, Noted) else (one,)
+            self._spans = list(self)
         return self._spans[index]
 
 
