@@ -22,6 +22,7 @@ from flowcore.mcp import (
     modern_status,
     negotiate,
     parse_capabilities,
+    passed_on,
     server_capabilities,
     split_meta,
     text_member,
@@ -80,6 +81,18 @@ def test_meta_is_taken_out_of_params() -> None:
     assert split_meta({}) == {}
     with pytest.raises(InvalidArguments):
         split_meta({"_meta": Raw(b"[]")})
+
+
+def test_what_goes_on_to_the_next_hop_may_have_a_trace_context_beside_it() -> None:
+    hop, own, beside = (
+        {keys.PROTOCOL_VERSION: Raw(b'"x"')},
+        {"own": Raw(b"[1]")},
+        b'"traceparent":"00"',
+    )
+    assert passed_on({}) == passed_on(hop) == b""
+    assert passed_on({}, beside) == passed_on(hop, beside) == beside
+    assert passed_on({**hop, **own}) == b'"own":[1]'
+    assert passed_on({**hop, **own}, beside) == b'"own":[1],' + beside
 
 
 def test_a_member_that_must_be_text_is_text() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -13,7 +14,8 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from flow_exporters.otlp.messages import Messages
 from flowcore import Flow, open_flow
 from flowcore.http import open_client
-from flowcore.telemetry import Batch, ExporterSettings, Exporting, Noted, SpanRecord
+from flowcore.telemetry import Batch, ExporterSettings, Exporting, Noted, SpanKind, SpanRecord
+from support import faltering
 from support.collector import attributes
 from support.fragile import Fragile
 from support.mcp_client import Raw as McpClient
@@ -31,6 +33,7 @@ async def waiting(
 ) -> AsyncGenerator[tuple[Flow, McpClient, Exporting]]:
     """A flow whose traces wait for an exporter that nobody runs."""
     config = {
+        "plugins": {"files": [faltering.__file__]},
         "agent": {"it": IT, **agents},
         "telemetry": {"sampling": 1.0},
         "edge": {"mcp": {"type": "mcp", "bind": "127.0.0.1:0"}},
@@ -145,3 +148,17 @@ async def test_an_upstream_is_told_whose_work_it_is(era: str, more: dict[str, An
     assert meta["traceparent"] == f"00-{work.trace_id}-{work.span_id}-01"
     assert "tracestate" not in meta
     assert meta.get("com.example/own") == more.get("com.example/own")
+
+
+async def test_each_attempt_tells_of_itself_once() -> None:
+    async with waiting(up={"type": "faltering", "fails": 2}) as (flow, client, _):
+        answer = await client.call("up.echo", meta={"com.example/own": [1]})
+        passed = answer.result["structuredContent"]["passed"]
+        (trace,) = flow.telemetry.recent
+        attempts = [one for one in trace.records() if one.kind is SpanKind.CLIENT]
+    assert len(passed) == len(attempts) == 3
+    assert [one.count("traceparent") for one in passed] == [1, 1, 1]
+    for told, span_ in zip(passed, attempts, strict=True):
+        meta = json.loads(f"{{{told}}}")
+        assert meta["com.example/own"] == [1]
+        assert meta["traceparent"] == f"00-{span_.trace_id}-{span_.span_id}-01"
