@@ -24,7 +24,8 @@ class CallBody(msgspec.Struct, forbid_unknown_fields=True, rename="camel"):
     """The body of `POST /call`."""
 
     tool: str
-    arguments: dict[str, msgspec.Raw] = {}
+    arguments: msgspec.Raw = msgspec.Raw(b"{}")
+    """An object, as it came: it may be large, and is not copied."""
     deadline: float | None = None
     idempotency_key: str | None = None
     priority: Literal["low", "normal", "high"] = "normal"
@@ -85,6 +86,8 @@ class Work:
             return problem(415, "expected application/json")
         read = partial(read_body, request.body, CallBody, "a call as JSON")
         body = await trio.to_thread.run_sync(read) if len(request.body) > LARGE else read()
+        if memoryview(body.arguments)[0] != ord("{"):
+            raise InvalidRequest("expected a call as JSON: Expected `object` - at `$.arguments`")
         if body.deadline is not None and not 0 < body.deadline < math.inf:
             raise InvalidRequest("expected a deadline of more than 0 seconds")
         envelope = Envelope(
