@@ -328,7 +328,7 @@ async def test_a_server_that_does_not_answer_meets_the_deadline_and_sees_the_end
 
     async with open_service(hang) as url, open_agent(url, {"get": {}}) as flow:
         with pytest.raises(DeadlineExceeded):
-            await flow.call("it.get", deadline=0.1)
+            await flow.call("it.get", deadline=0.5)
         await ended.wait()
 
 

@@ -59,7 +59,7 @@ async def test_an_upstream_that_never_answers_is_failed_in_time() -> None:
 
 
 async def test_an_upstream_that_hangs_is_noticed_and_replaced() -> None:
-    heartbeat = {"interval": "50ms", "misses": 2}
+    heartbeat = {"interval": "200ms", "misses": 2}
     agent = {"type": "mcp", "command": list(liar("Hanging")), "heartbeat": heartbeat}
     async with flowcore.open_flow({"agent": {"hang": agent}}) as flow:
         await flow.wait_settled()

@@ -131,7 +131,7 @@ async def test_when_the_template_is_killed_its_forks_work_on_and_another_takes_o
 async def test_a_template_that_does_not_fork_is_replaced(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowcore.processes.template.FORK_PATIENCE", 0.1)
+    monkeypatch.setattr("flowcore.processes.template.FORK_PATIENCE", 1.0)
     write_counting(tmp_path, "")
     settings = {"cwd": str(tmp_path), "env": {"OWN": ""}}
     async with open_forked("counting:main", **settings) as flow:

@@ -198,7 +198,7 @@ async def test_an_expired_call_leaves_its_thread_behind_too(folder: Path) -> Non
     async with opened(folder, target="notes.py:Notes", pool={"min": 1, "max": 1}) as flow:
         module = sys.modules[type_module(folder)]
         with pytest.raises(DeadlineExceeded):
-            await flow.call("mine.work", deadline=0.2)
+            await flow.call("mine.work", deadline=1.0)
         assert (await flow.call("mine.greet", {"name": "ann"})).text.endswith("from mine/2")
         assert flow.agents["mine"].statistics().late == 0
         module.go_on.set()
@@ -213,8 +213,8 @@ async def test_an_expired_call_leaves_its_thread_behind_too(folder: Path) -> Non
 @pytest.mark.parametrize(
     ("target", "reason"),
     [
-        ("stuck.py:Stuck", "worker mine/1 was not ready within 0.3 s"),
-        ("stuck_import.py:Stuck", "agent mine was not open within 0.3 s"),
+        ("stuck.py:Stuck", "worker mine/1 was not ready within 1 s"),
+        ("stuck_import.py:Stuck", "agent mine was not open within 1 s"),
     ],
 )
 async def test_code_that_hangs_before_it_is_up_holds_up_nobody(
@@ -229,7 +229,7 @@ async def test_code_that_hangs_before_it_is_up_holds_up_nobody(
             "mine": {
                 "type": "python",
                 "target": str(folder / target),
-                "pool": {"min": 1, "max": 1, "start_timeout": "300ms"},
+                "pool": {"min": 1, "max": 1, "start_timeout": "1s"},
                 "restart": never,
             },
             "other": {"type": "python", "target": str(folder / "notes.py:shout")},

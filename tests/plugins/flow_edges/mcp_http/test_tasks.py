@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import trio
@@ -64,8 +65,11 @@ async def test_a_long_call_goes_on_as_a_task_and_a_short_one_does_not() -> None:
 
 async def test_a_client_that_leaves_before_it_has_the_handle_cancels_the_work() -> None:
     async with open_talkative() as (flow, client):
-        with trio.move_on_after(0.05):
-            await client.call("hang", capabilities=TASKS)
+        async with trio.open_nursery() as nursery:
+            nursery.start_soon(partial(client.call, "hang", capabilities=TASKS))
+            while not flow.requests.tracker.running:
+                await trio.lowlevel.checkpoint()
+            nursery.cancel_scope.cancel()
         while flow.requests.tracker.running:
             await trio.lowlevel.checkpoint()
         assert flow.requests.statistics().cancelled == 1
