@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 import pathlib
 import signal
 import threading
 from collections.abc import Callable, Generator
+from functools import partial
 from typing import Any
 
 import attrs
@@ -119,11 +121,21 @@ def drawn(page: Any) -> set[str]:
 
 def agent_rows(page: Any) -> dict[str, list[str]]:
     """Of each agent: state, node, workers, queue, calls, failed, breaker, restarts, last trouble."""
-    keys = page.eval_on_selector_all("[data-agent]", "rows => rows.map(one => one.dataset.agent)")
-    rows = cells(page, "[data-agent]")
-    return {
-        key: [*row[1:7], *row[9:]] for key, row in zip(keys, rows, strict=True) if key != "flow"
-    }
+    texts = "[...row.children].map(cell => cell.innerText.trim())"
+    read = f"rows => rows.map(row => [row.dataset.agent, {texts}])"  # at once: rows come and go
+    found: list[tuple[str, list[str]]] = page.eval_on_selector_all("[data-agent]", read)
+    return {key: [*row[1:7], *row[9:]] for key, row in found if key != "flow"}
+
+
+def agent_row(page: Any, key: str) -> list[str]:
+    """One of them; of one that is not shown just now, nothing."""
+    return agent_rows(page).get(key, [NONE] * 9)
+
+
+def restarts(page: Any, key: str) -> int:
+    """How often one was started again, as it is shown; -1 while it is not."""
+    shown = agent_row(page, key)[7]
+    return -1 if shown == NONE else int(shown)
 
 
 def agent_says(nodes: Cluster, name: str) -> dict[str, list[str]]:
@@ -164,12 +176,12 @@ def test_agents_are_what_the_api_says_while_they_work_and_crash(shown: Shown) ->
     shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))
     assert agent_rows(page)["of-alpha"][4] == "3"
     for node, key in (("alpha", "child"), ("beta", "child@beta")):
-        before = int(agent_rows(page)[key][7])
+        before = restarts(page, key)
         pid = nodes.nodes[node].process.pid
         victims = until(lambda pid=pid: below(pid, "process_agent.py"), bool)  # type: ignore[misc]
         for pid in victims:
             os.kill(pid, signal.SIGKILL)
-        until(lambda key=key: int(agent_rows(page)[key][7]), lambda count, had=before: count > had)  # type: ignore[misc]
+        until(partial(restarts, page, key), partial(operator.lt, before))
         shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))
 
 
@@ -184,10 +196,10 @@ def test_queues_and_breakers_of_other_nodes_are_what_these_say(shown: Shown) -> 
 
     for _ in range(3):
         threading.Thread(target=hold, daemon=True).start()
-    until(lambda: agent_rows(page)["narrow-beta@beta"][2:4], lambda cells: cells == ["1 / 1", "2"])
+    until(lambda: agent_row(page, "narrow-beta@beta")[2:4], lambda cells: cells == ["1 / 1", "2"])
     _, answer = nodes.ask("gamma", "/guards/breaker/open", {"agent": "of-gamma"})
     assert answer["result"]["state"] == "forced open"
-    until(lambda: agent_rows(page)["of-gamma@gamma"][6], lambda state: state == "forced open")
+    until(lambda: agent_row(page, "of-gamma@gamma")[6], lambda state: state == "forced open")
     shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))
     nodes.ask("gamma", "/guards/breaker/auto", {"agent": "of-gamma"})
     shown.agree(lambda: agent_rows(page), lambda: agent_says(nodes, "alpha"))
