@@ -21,16 +21,24 @@ Answer = Callable[[Any], Response | None]
 
 
 def embeddings(texts: list[str]) -> dict[str, Any]:
-    """A right answer, as OpenAI's API has it; vectors are not of length one."""
+    """A right answer, as OpenAI's API has it; vectors are not of length one, and as a model's never zero."""
     return {
         "object": "list",
         "data": [
-            {"object": "embedding", "index": index, "embedding": (3 * project(text)).tolist()}
+            {"object": "embedding", "index": index, "embedding": _vector(text)}
             for index, text in enumerate(texts)
         ],
         "model": "words",
         "usage": {"prompt_tokens": 1, "total_tokens": 1},
     }
+
+
+def _vector(text: str) -> list[float]:
+    found = 3 * project(text)
+    if not found.any():  # there is no word in it
+        found[0] = 1
+    values: list[float] = found.tolist()
+    return values
 
 
 def answered(value: Any, status: int = 200, *headers: tuple[bytes, bytes]) -> Response:
