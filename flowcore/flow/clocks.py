@@ -122,7 +122,8 @@ class _Asking:
             way = "behind" if offset > 0 else "ahead of"
             logger.warning(
                 "this node's clock is %.1f s %s those of most nodes: the state goes by theirs",
-                *(abs(offset), way),
+                abs(offset),
+                way,
             )
         self._far = abs(offset) > _FAR
 

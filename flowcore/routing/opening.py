@@ -82,7 +82,7 @@ async def open_router(
         porting = Porting(state, embedder, memory, following, learning)
         reembedding = Reembedding(state, embedder, following, learning)
         router = Router(
-            *(settings, embedder, experts, memory, learning, porting, reembedding, sights, loads)
+            settings, embedder, experts, memory, learning, porting, reembedding, sights, loads
         )
         await following.begin()
         await learning.begin()

@@ -184,9 +184,8 @@ class HnswMaker:
             keys = np.arange(start, min(start + _CHUNK, len(rows)))
             self._add(index, rows, np.setdiff1d(keys, held), scale)
         progress(len(rows))
-        recalls: Recalls = measured(
-            *(rows, held, metric, self._candidates(index, metric, scale), progress)
-        )
+        candidates = self._candidates(index, metric, scale)
+        recalls: Recalls = measured(rows, held, metric, candidates, progress)
         if not recalls and base is not None:  # too few came to tell
             recalls = base.told.get("recalls", [])
         self._add(index, rows, held, scale)
