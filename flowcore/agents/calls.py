@@ -100,10 +100,10 @@ class Calls:
                 if noted is not None:
                     noted.label = label = live.label
                     noted.began = start
-                    if label.beside:
+                    if label.beside and noted.made is None:
                         envelope.context = noted.context
                     elif label.passes:
-                        envelope.meta = noted.carried(envelope.meta)
+                        envelope.meta, envelope.context = noted.carried(envelope.meta), b""
                 elif above is not None:
                     traced = live.traced
                     work = Work(

@@ -43,7 +43,10 @@ async def waiting(
         settings = ExporterSettings(batch=batch, queue=queue)
         exporting = Exporting("to", settings, Fragile(), None, lambda _: None)
         flow.telemetry.attach(exporting)
-        yield flow, McpClient(flow.endpoints["mcp"][0], http), exporting
+        try:
+            yield flow, McpClient(flow.endpoints["mcp"][0], http), exporting
+        finally:
+            flow.telemetry.detach("to")  # or it would listen to the lines of later tests
 
 
 def read(body: bytes) -> list[dict[str, Any]]:
