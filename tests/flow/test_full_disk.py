@@ -6,9 +6,7 @@ import errno
 import http.client
 import json
 import logging
-import os
 import pathlib
-import subprocess
 from collections.abc import Generator, Iterator
 from typing import Any
 
@@ -16,6 +14,7 @@ import pytest
 import trio
 
 from flowcore import Flow, open_flow
+from support.small_disk import mounted
 
 
 @pytest.fixture(autouse=True)
@@ -29,14 +28,8 @@ def _quiet() -> Iterator[None]:
 def small(tmp_path: pathlib.Path, request: pytest.FixtureRequest) -> Generator[pathlib.Path]:
     """The folder of a component, as a file system of 1 MiB."""
     folder: pathlib.Path = tmp_path / "data" / request.param
-    folder.mkdir(parents=True)
-    command = ["mount", "-t", "tmpfs", "-o", "size=1m,mode=700", "none", str(folder)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("needs to mount a tmpfs")
-    try:
+    with mounted(folder, "1m"):
         yield folder
-    finally:
-        subprocess.run(["umount", str(folder)], check=True)
 
 
 def fill(path: pathlib.Path) -> None:

@@ -19,6 +19,7 @@ import trio
 from flowcore.errors import OutcomeUnknown, StateUnavailable
 from flowcore.state import ReadLevel, open_state
 from support.keeping import keeping, open_single, open_storage
+from support.small_disk import mounted
 from support.state_writer import SETTINGS, count
 
 ROOT = pathlib.Path(__file__).parents[2]
@@ -139,15 +140,8 @@ def fill(folder: pathlib.Path, clients: Clients, padding: int) -> str:
 @pytest.fixture
 def small_disk(tmp_path: pathlib.Path) -> Generator[pathlib.Path]:
     """A file system of 3 MiB."""
-    mounted = tmp_path / "small"
-    mounted.mkdir()
-    command = ["mount", "-t", "tmpfs", "-o", "size=3m", "none", str(mounted)]
-    if os.geteuid() != 0 or subprocess.run(command, check=False, capture_output=True).returncode:
-        pytest.skip("needs to mount a tmpfs")
-    try:
-        yield mounted
-    finally:
-        subprocess.run(["umount", str(mounted)], check=True)
+    with mounted(tmp_path / "small", "3m"):
+        yield tmp_path / "small"
 
 
 async def test_a_full_disk_refuses_and_loses_nothing(small_disk: pathlib.Path) -> None:
