@@ -29,6 +29,8 @@ _COMMON = 0.25
 """A feature that more than a quarter of many experts have counts for nothing."""
 _USUAL = 8.0
 """The length of the bag of a short description."""
+_POSTING = np.dtype([("expert", np.int32), ("value", np.float32)])
+"""An expert that has a feature, and how much: together, so that both come from one line of memory."""
 
 
 def bag(parts: Sequence[Features]) -> Features:
@@ -63,9 +65,10 @@ class WordIndex:
         if count >= _MANY:
             # what most have tells nobody apart, and its list would take most of the time
             idf[having > _COMMON * count] = 0.0
-        self._idf = idf / idf.max(initial=1e-9)
+        idf /= idf.max(initial=1e-9)
+        self._idf = idf.astype(np.float32)
         values = np.concatenate([one.values for one in bags]) if bags else np.empty(0, np.float32)
-        values = values * self._idf[buckets]
+        values = values * idf[buckets]
         squares = np.bincount(experts, values * values, self._rows)
         lengths_of = np.sqrt(np.maximum(squares, 1e-12))
         factors = np.ones(self._rows)
@@ -75,10 +78,9 @@ class WordIndex:
         telling = values > 0
         buckets, experts, values = buckets[telling], experts[telling], values[telling]
         order = buckets.astype(np.uint16).argsort(kind="stable")  # of 16 bits: sorted by radix
-        # an expert that has a feature, and how much, in the types that `bincount` counts in: others it would
-        # have to convert, for each request
-        self._having = experts[order].astype(np.int64)
-        self._values = values[order].astype(np.float32).astype(np.float64)
+        self._postings = np.empty(len(order), _POSTING)
+        self._postings["expert"] = experts[order]
+        self._postings["value"] = values[order]
         counts = np.bincount(buckets, minlength=BUCKETS)
         self._counts = counts.astype(np.int64)
         self._ends = counts.cumsum().astype(np.int64)
@@ -105,7 +107,7 @@ class WordIndex:
         places += self._along(total)
         weights *= factor / math.sqrt(square)
         found = weights.repeat(counts)
-        found *= self._values.take(places)
-        having = self._having.take(places)
-        scores: Floats = np.bincount(having, found, self._rows).astype(np.float32)
+        postings = self._postings.take(places)
+        found *= postings["value"]
+        scores: Floats = np.bincount(postings["expert"], found, self._rows).astype(np.float32)
         return scores

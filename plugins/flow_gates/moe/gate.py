@@ -104,7 +104,7 @@ class MoeGate:
         if self._config.exploration.enabled and query.explore and len(best) > 1:
             best, explored, propensity = self._tried(best, worth, scored.places, query.text)
         best = best[:k]
-        shares_of = softmax(logits * np.float32(1.0 / self._learner.calibration.temperature))
+        shares_of = softmax(logits * (1.0 / self._learner.calibration.temperature))
         chosen = scored.places.take(best)
         described = network.of_said(chosen, vector)
         choices = [

@@ -281,7 +281,7 @@ class Learner:
                 order = np.negative(scored.logits).argsort(kind="stable")
             places = scored.places.take(order[:_LOOKED_AT]).tolist()
             similarity = max(self.replay.similarities(places, vector))
-        return float(np.maximum.reduce(scored.logits)) + OF_SIMILARITY * similarity
+        return scored.logits.item(scored.logits.argmax()) + OF_SIMILARITY * similarity
 
     def _strengths(
         self, scored: Scored, at: int, vector: Floats, order: list[int]

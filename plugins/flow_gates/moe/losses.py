@@ -26,8 +26,10 @@ _SURE = 0.05
 def softmax(logits: Floats) -> Floats:
     """Shape (n,), adding up to one; or (m, n), and each row does."""
     if logits.ndim == 1:
-        shares: Floats = np.exp(logits - np.maximum.reduce(logits))
-        shares /= np.add.reduce(shares)
+        # `argmax` takes a third of the time that `max` takes, and this is asked for five times a lesson
+        shares: Floats = logits - logits.item(logits.argmax())
+        np.exp(shares, shares)
+        shares *= 1.0 / float(np.add.reduce(shares))
         return shares
     rows: Floats = np.exp(logits - logits.max(axis=1, keepdims=True))
     rows /= rows.sum(axis=1, keepdims=True)

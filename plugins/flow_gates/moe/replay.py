@@ -124,8 +124,11 @@ class Replay:
         nearest = []
         for place in places:
             examples = self.examples.get(place)
-            kept = self.vectors[place][: len(examples)] if examples else None
-            nearest.append(0.0 if kept is None else max(*kept.dot(vector).tolist(), 0.0))
+            if examples:
+                cosines = self.vectors[place][: len(examples)].dot(vector)
+                nearest.append(max(cosines.item(cosines.argmax()), 0.0))
+            else:
+                nearest.append(0.0)
         return nearest
 
     def draw(self) -> Example | None:
