@@ -12,6 +12,7 @@ import attrs
 import msgspec
 
 from flowcore.errors import InvalidArguments
+from flowcore.structs import stored_to
 
 if TYPE_CHECKING:
     import trio
@@ -141,6 +142,7 @@ def tool_params(name: str, arguments: Mapping[str, Any] | Raw) -> dict[str, Raw]
     return {"name": Raw(msgspec.json.encode(name)), "arguments": raw}
 
 
+@stored_to
 class Envelope(msgspec.Struct, kw_only=True, eq=False):
     """One request on its way: it crosses stages and nodes unchanged but for a deadline that shrinks.
 

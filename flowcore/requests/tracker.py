@@ -13,6 +13,7 @@ from flowcore.envelope import Envelope
 from flowcore.errors import InvalidRequest, Overloaded
 from flowcore.requests.durations import RequestDurations
 from flowcore.requests.traced import piece_of
+from flowcore.structs import stored_to
 from flowcore.telemetry import Durations, Piece
 
 MAX_ID = 128
@@ -30,6 +31,7 @@ class Outcome(enum.Enum):
     EXPIRED = "expired"
 
 
+@stored_to
 class Entry(msgspec.Struct, gc=False, eq=False):
     """One request as the tracker knows it; times are in seconds on the flow's clock.
 

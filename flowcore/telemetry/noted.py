@@ -14,6 +14,7 @@ from typing import Final, Protocol
 import msgspec
 from msgspec import Raw
 
+from flowcore.structs import stored_to
 from flowcore.telemetry.context import TRACEPARENT
 from flowcore.telemetry.conventions import QUEUE_WAIT, REQUEST_ID
 from flowcore.telemetry.records import Attributes, Said, SpanKind, SpanRecord
@@ -141,6 +142,7 @@ class Opening(Protocol):
         ...
 
 
+@stored_to
 class Noted(msgspec.Struct, eq=False):
     """What is noted of an ordinary request; times are on the flow's clock, in seconds."""
 

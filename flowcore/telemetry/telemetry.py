@@ -66,8 +66,7 @@ class Telemetry:
                 wall=wall,
                 export=self._export,
                 remember=self._remember,
-                note=self._noted.extend,
-                notes=settings.recent > 0,
+                recent=self._noted,
             )
             self.tracer.content = settings.content
 
@@ -103,8 +102,6 @@ class Telemetry:
     @property
     def recent(self) -> list[Trace]:
         """Traces that ended, the latest last."""
-        if self.tracer is not None:
-            self.tracer.settle()
         both = sorted((*self._noted, *self._recorded), key=_end)
         last = both[-self._most :] if self._most else []
         return [one.trace() if isinstance(one, Noted) else one for one in last]
@@ -191,8 +188,6 @@ class Telemetry:
     def status(self) -> dict[str, Any]:
         """What it measures of itself, as plain data that JSON can carry."""
         tracer = self.tracer
-        if tracer is not None:
-            tracer.settle()
         return {
             "sampling": self.settings.sampling,
             "traces": None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -43,11 +43,10 @@ class Tracer:
         wall: Callable[[], float],
         export: Callable[[Trace | Noted], None],
         remember: Callable[[Trace], None],
-        note: Callable[[Iterable[Trace | Noted]], None],
-        notes: bool = True,
+        recent: deque[Trace | Noted],
     ) -> None:
-        """`export` is given each trace that exporters are for, once it has ended; then `note` those that were
-        ordinary ones, and `remember` each other. `notes`: whether they are wanted."""
+        """Of traces that have ended, `export` is given each that exporters are for, `recent` each that was an
+        ordinary one, and `remember` each other."""
         self._now = now
         self._wall = wall
         self._aheads: deque[tuple[float, float]] = deque(maxlen=_MOST_STEPS)
@@ -55,11 +54,10 @@ class Tracer:
         self._look_at = -math.inf
         self._export = export
         self._remember = remember
-        self._note = note
-        self._ended: list[Noted] = []
-        """Ordinary ones that ended and are not settled."""
-        self._end = self._ended.append if notes else self._counted
-        self._begun = self.kept = self.malformed = 0
+        self._recent = recent
+        self.begun = 0
+        """How many traces it has begun, or joined."""
+        self.kept = self.malformed = 0
         self.content = False
         """Whether spans carry arguments and results."""
         self.resample(sampling)
@@ -84,7 +82,7 @@ class Tracer:
         parent: SpanContext | None = None,
     ) -> Trace:
         """The first span of a trace at this node; `parent` is whose part it is, elsewhere or before."""
-        self._begun += 1
+        self.begun += 1
         half, flags = 0, 0
         if parent is None:
             half = _draw(64) or 1
@@ -110,11 +108,6 @@ class Tracer:
             trace.spans = []
         return trace
 
-    @property
-    def begun(self) -> int:
-        """How many traces it has begun, or joined."""
-        return self._begun + len(self._ended)
-
     def ahead(self, when: float) -> float:
         """What the wall clock was ahead of the flow's then, in seconds, as seen within a second."""
         if when > self._look_at:
@@ -133,35 +126,24 @@ class Tracer:
     def noted(self, noted: Noted, now: float) -> None:
         """A request that was an ordinary one has ended at this node, and its trace with it."""
         noted.end = now
-        self._end(noted)
+        self.begun += 1
+        self._recent.append(noted)
+        if now > self._look_at:
+            self._look(now)
         if noted.entry.id < self.first:  # type: ignore[union-attr]  # it has ended
             self.kept += 1
             self._export(noted)
-            self.settle()
-        elif now > self._look_at:
-            self._look(now)
-            self.settle()
 
     def note(self, trace: Trace) -> None:
         """A trace has ended that was ordinary, and is for nobody."""
-        self._note((trace,))
-
-    def settle(self) -> None:
-        """Count the ordinary ones that have ended, and note them: many at once, of which none waits."""
-        ended = self._ended
-        self._begun += len(ended)
-        self._note(ended)
-        ended.clear()
-
-    def _counted(self, _: Noted) -> None:
-        self._begun += 1
+        self._recent.append(trace)
 
     def trace_of(
         self, noted: Noted, name: str, kind: SpanKind, describe: Describe, about: object
     ) -> Trace:
         """The first span of what was noted."""
         if noted.end < 0.0:
-            self._begun += 1  # else it was counted at its end
+            self.begun += 1  # else it was counted at its end
         return Trace(
             None,
             None,

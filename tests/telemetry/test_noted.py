@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import pathlib
+from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -242,7 +243,7 @@ def test_each_has_the_wall_clock_of_its_time() -> None:
         wall=lambda: wall + now,
         export=lambda _: None,
         remember=lambda _: None,
-        note=lambda _: None,
+        recent=deque(),
     )
     assert tracer.ahead(0.0) == 1000.0
     now, wall = 5.0, 4000.0  # it was set

@@ -72,8 +72,6 @@ class Recorder:
         self.alike: dict[Likeness, Alike] = {}
         """What ordinary traces of this edge tell alike."""
         self._describe = self.describe
-        self.noted = tracer.noted
-        """Is told of a request that was an ordinary one, and when it was answered."""
 
     def begin(
         self,
@@ -115,7 +113,7 @@ class Recorder:
         """A request for an agent has been answered, or ended without an answer."""
         noted = envelope.noted
         if noted is not None and noted.made is None and noted.entry is not None and error is None:
-            self.noted(noted, self._now())
+            self.tracer.noted(noted, self._now())
         elif (span := envelope.recorded()) is not None:
             self.ended(span, error)
 
