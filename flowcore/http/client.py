@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager, suppress
 import trio
 
 from flowcore.http.answers import ClientResponse, ClientStream, HeadReader
-from flowcore.http.encoding import encode_request
+from flowcore.http.encoding import encode_request_head
 from flowcore.http.failures import ProtocolFailure
 from flowcore.http.fields import BadMessage, Headers
 from flowcore.http.head import ResponseHead
@@ -23,6 +23,9 @@ _HEADERS = 200
 """Most headers of an answer."""
 
 Context = ssl.SSLContext | Callable[[], ssl.SSLContext]
+Message = tuple[bytes | memoryview, ...]
+_COPIED = 1 << 15
+"""Bytes of a body that are sent with the head as one piece, at most."""
 _LOOK = 1.0
 """Seconds after which a kept connection is used only if certificates are still what they were."""
 
@@ -61,7 +64,7 @@ class Client:
         url: str,
         *,
         headers: Headers = (),
-        body: bytes = b"",
+        body: bytes | memoryview = b"",
         idempotent: bool | None = None,
     ) -> ClientResponse:
         """Send a request and read the whole answer. Raises HttpError; the deadline is the caller's scope.
@@ -70,7 +73,7 @@ class Client:
         proves dead before a byte of an answer came.
         """
         origin, target = split_url(url)
-        message = encode_request(method, target, origin.authority, headers, body)
+        message = _message(method, target, origin, headers, body)
         pool, link, answer = await self._exchange(origin, method, message, idempotent)
         try:
             data = await answer.read(self._body)
@@ -87,7 +90,7 @@ class Client:
         url: str,
         *,
         headers: Headers = (),
-        body: bytes = b"",
+        body: bytes | memoryview = b"",
         idempotent: bool | None = None,
     ) -> AsyncGenerator[ClientStream]:
         """Send a request; the answer's body is read within the block.
@@ -95,7 +98,7 @@ class Client:
         Leaving the block before the body's end closes the connection, which cancels the work there.
         """
         origin, target = split_url(url)
-        message = encode_request(method, target, origin.authority, headers, body)
+        message = _message(method, target, origin, headers, body)
         pool, link, answer = await self._exchange(origin, method, message, idempotent)
         try:
             yield answer
@@ -112,7 +115,7 @@ class Client:
     # ---- connections
 
     async def _exchange(
-        self, origin: Origin, method: str, message: bytes, idempotent: bool | None
+        self, origin: Origin, method: str, message: Message, idempotent: bool | None
     ) -> tuple[Pool, Link, ClientStream]:
         """Send on a kept connection or a new one, and read the answer's head."""
         again = method in IDEMPOTENT if idempotent is None else idempotent
@@ -191,10 +194,11 @@ class Client:
                     await pool.clear()
         return made
 
-    async def _send(self, link: Link, method: str, message: bytes) -> tuple[ResponseHead, bytes]:
+    async def _send(self, link: Link, method: str, message: Message) -> tuple[ResponseHead, bytes]:
         wire = link.wire
         with suppress(trio.BrokenResourceError):  # it may have answered before it had read all
-            await wire.send(message)
+            for part in message:
+                await wire.send(part)
         reader = HeadReader(method, most=self._head, most_headers=_HEADERS)
         while True:
             try:
@@ -211,6 +215,14 @@ class Client:
                 raise ProtocolFailure(str(error)) from None
             if head is not None:
                 return head, reader.rest
+
+
+def _message(
+    method: str, target: str, origin: Origin, headers: Headers, body: bytes | memoryview
+) -> Message:
+    """A request's bytes: in one piece, unless its body is large, of which no copy is made then."""
+    head = encode_request_head(method, target, origin.authority, headers, len(body))
+    return (head, body) if len(body) > _COPIED else (b"".join((head, body)),)
 
 
 def _default_context() -> ssl.SSLContext:

@@ -100,10 +100,11 @@ def _method(method: str) -> str:
     return method
 
 
-def encode_request(
-    method: str, target: str, authority: str, headers: Headers, body: bytes
+def encode_request_head(
+    method: str, target: str, authority: str, headers: Headers, size: int
 ) -> bytes:
-    """The bytes of a request. Host is `authority` unless it is among the headers.
+    """The bytes of a request before its body, which has `size` of them. Host is `authority` unless it is
+    among the headers.
 
     Raises ValueError for a method or header that cannot be sent.
     """
@@ -111,6 +112,6 @@ def encode_request(
     if not any(len(name) == 4 and name.lower() == b"host" for name, _ in headers):
         line += f"host: {authority}\r\n"
     fields = _ASKING.lines(headers)
-    if body or method in ("POST", "PUT", "PATCH"):
-        return b"%b%bcontent-length: %d\r\n\r\n%b" % (line.encode(), fields, len(body), body)
+    if size or method in ("POST", "PUT", "PATCH"):
+        return b"%b%bcontent-length: %d\r\n\r\n" % (line.encode(), fields, size)
     return b"%b%b\r\n" % (line.encode(), fields)

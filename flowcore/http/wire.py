@@ -44,7 +44,7 @@ class Wire(Protocol):
         """
         ...
 
-    async def send(self, data: bytes) -> bool:
+    async def send(self, data: bytes | memoryview) -> bool:
         """Send all of it; no checkpoint if that takes no waiting. Raises trio.BrokenResourceError.
 
         True if it surely took none: the network keeps up.
@@ -115,7 +115,7 @@ class SocketWire:
             self.pace.took(came)
             return came
 
-    def send_now(self, data: bytes) -> int:
+    def send_now(self, data: bytes | memoryview) -> int:
         """How many bytes of it the network takes without waiting. Raises trio.BrokenResourceError."""
         try:
             return self._socket.send(data)
@@ -124,7 +124,7 @@ class SocketWire:
         except OSError as error:
             raise trio.BrokenResourceError(f"the connection was lost: {error}") from error
 
-    async def send(self, data: bytes) -> bool:
+    async def send(self, data: bytes | memoryview) -> bool:
         sent = self.send_now(data)
         if sent == len(data):
             return True
@@ -197,7 +197,7 @@ class StreamWire:
         buffer[: len(data)] = data
         return len(data)
 
-    async def send(self, data: bytes) -> bool:
+    async def send(self, data: bytes | memoryview) -> bool:
         try:
             for start in range(0, len(data), PROGRESS):
                 self.blocked_since = trio.current_time()

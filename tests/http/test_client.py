@@ -108,6 +108,15 @@ async def test_methods(method: str) -> None:
             assert response.body == (b"" if method == "HEAD" else f"{method} / ".encode())
 
 
+@pytest.mark.parametrize("size", [1 << 15, (1 << 15) + 1, 3_000_000])
+async def test_a_body_arrives_whole_whatever_its_size(size: int) -> None:
+    body = bytes(number % 251 for number in range(size))
+    async with serving() as (_, address), open_client() as client:
+        for given in (body, memoryview(body)):
+            response = await client.request("POST", f"http://{address}/", body=given)
+            assert response.body == b"POST / " + body
+
+
 async def test_what_is_sent() -> None:
     async def script(asked: Asked) -> None:
         await asked.answer(OK)

@@ -76,10 +76,10 @@ async def test_what_a_collector_reads_of_a_whole_trace_is_what_its_spans_say() -
         batch = exporting.spans.take()
         assert [type(one) for one in batch.items] == [Noted] * 6
         messages = Messages({})
-        body = messages.request([messages.of_spans(batch.items)])
+        body = messages.spans(batch.items)
         for trace in flow.telemetry.recent:  # looked at since, they are still the same
             assert trace.spans is None
-        assert messages.request([messages.of_spans(batch.items)]) == body
+        assert messages.spans(batch.items) == body
         given = read(body)
         assert given == read(Messages({}).spans(list(batch)))
     assert len(batch) == len(given) == 18

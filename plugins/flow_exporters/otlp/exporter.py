@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol, TypeVar
 
 import trio
 
+from flow_exporters.otlp.body import Body
 from flow_exporters.otlp.messages import Messages
 from flowcore.telemetry import (
     Batch,
@@ -31,8 +32,8 @@ T = TypeVar("T")
 class Way(Protocol):
     """How requests come to the collector."""
 
-    async def bring(self, signal: Signal, body: bytes) -> None:
-        """Send one request. Raises ExportFailed."""
+    async def bring(self, signal: Signal, body: bytes | memoryview) -> None:
+        """Send one request. Raises ExportFailed. Nothing of `body` is held on to afterwards."""
         ...
 
 
@@ -43,7 +44,8 @@ class Otlp:
 
     def __init__(self, signals: Sequence[Signal], resource: Mapping[str, str], way: Way) -> None:
         self.signals: frozenset[Signal] = frozenset(signals)
-        self._messages = Messages(resource)
+        self._messages = messages = Messages(resource)
+        self._spans, self._lines = messages.body(), messages.body()
         self._metrics = Messages(resource)  # put into bytes in a thread, beside the others
         self._way = way
         self._bytes = 0
@@ -51,11 +53,11 @@ class Otlp:
     async def send_spans(self, spans: Sequence[SpanRecord]) -> None:
         """Send spans."""
         items = spans.items if isinstance(spans, Batch) else spans
-        await self._send("traces", items, self._messages.of_spans)
+        await self._send("traces", items, self._messages.put_spans, self._spans)
 
     async def send_logs(self, lines: Sequence[LogLine]) -> None:
         """Send log lines."""
-        await self._send("logs", lines, self._messages.of_lines)
+        await self._send("logs", lines, self._messages.put_lines, self._lines)
 
     async def send_metrics(self, snapshot: Snapshot) -> None:
         """Send all metrics."""
@@ -63,33 +65,37 @@ class Otlp:
         await self._bring("metrics", body)
 
     async def _send(
-        self, signal: Signal, items: Sequence[T], put: Callable[[Sequence[T]], bytes]
+        self,
+        signal: Signal,
+        items: Sequence[T],
+        put: Callable[[Sequence[T], Body], None],
+        body: Body,
     ) -> None:
         """Send these in one request; in several, one after the other, where they are large."""
-        pieces: list[bytes] = []
-        size = first = lost = 0
+        body.clear()  # the last one may have been given up
+        first = lost = 0
         why = ""
         for start in range(0, len(items), _AT_ONCE):
             if start:
                 await trio.lowlevel.checkpoint()
             some = items[start : start + _AT_ONCE]
-            pieces.append(put(some))
-            size += len(pieces[-1])
+            put(some, body)
             end = start + len(some)
-            if size < _LARGE and end < len(items):
+            if len(body) < _LARGE and end < len(items):
                 continue
             try:
-                await self._bring(signal, self._messages.request(pieces))
+                await self._bring(signal, self._messages.request(body))
             except ExportFailed as error:
                 if not first and (error.again or end == len(items)):
                     raise  # nothing was taken, or all is said
                 lost += _count(items[first:end]) if error.lost is None else error.lost
                 why = str(error)
-            pieces, size, first = [], 0, end
+            body.clear()
+            first = end
         if lost:
             raise ExportFailed(why, lost=lost)
 
-    async def _bring(self, signal: Signal, body: bytes) -> None:
+    async def _bring(self, signal: Signal, body: bytes | memoryview) -> None:
         await self._way.bring(signal, body)
         self._bytes += len(body)
 

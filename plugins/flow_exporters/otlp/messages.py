@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
+from flow_exporters.otlp.body import Body
 from flow_exporters.otlp.ordinary import (
     ATTRIBUTES,
     END,
@@ -77,32 +78,43 @@ class Messages:
         version = resource.get("service.version", "")
         self._scope = part(key(1, 2), text(key(1, 2), SCOPE) + text(key(2, 2), version))
 
-    def request(self, items: Iterable[bytes]) -> bytes:
-        """An Export{Trace,Logs,Metrics}ServiceRequest of such items: one resource with one scope."""
-        scope = b"".join((self._scope, *items))
-        return part(key(1, 2), self._resource + part(key(2, 2), scope))
+    def body(self) -> Body:
+        """For the items of requests."""
+        return Body(len(self._head(1 << 34)))
 
-    def spans(self, spans: Sequence[SpanRecord]) -> bytes:
+    def request(self, body: Body) -> memoryview:
+        """An Export{Trace,Logs,Metrics}ServiceRequest of such items: one resource with one scope. Valid as
+        long as `Body.whole` says."""
+        return body.whole(self._head(len(body)))
+
+    def _head(self, size: int) -> bytes:
+        """What comes before items of so many bytes."""
+        scope = key(2, 2) + varint(len(self._scope) + size) + self._scope
+        inner = self._resource + scope
+        return key(1, 2) + varint(len(inner) + size) + inner
+
+    def spans(self, spans: Sequence[SpanRecord | Noted]) -> bytes:
         """An ExportTraceServiceRequest."""
-        return self.request((self.of_spans(spans),))
+        body = self.body()
+        self.put_spans(spans, body)
+        return bytes(self.request(body))
 
-    def of_spans(self, spans: Iterable[SpanRecord | Noted]) -> bytes:
-        """Spans, and whole traces as what was noted of them, as they are in a request."""
-        return b"".join(
-            [
-                self._trace(one) if isinstance(one, Noted) else part(ITEM, self._span(one))
-                for one in spans
-            ]
-        )
+    def put_spans(self, spans: Iterable[SpanRecord | Noted], body: Body) -> None:
+        """Put spans, and whole traces as what was noted of them, into a request."""
+        for one in spans:
+            if isinstance(one, Noted):
+                self._form(one).put(one, body)
+            else:
+                body.add(part(ITEM, self._span(one)))
 
-    def _trace(self, noted: Noted) -> bytes:
+    def _form(self, noted: Noted) -> Form:
         alike = noted.alike
         form = self._forms.get(alike)
         if form is None:
             if len(self._forms) >= _MOST_SORTS:
                 self._forms.clear()
             form = self._forms[alike] = Form(alike, partial(self._pairs.fields, ATTRIBUTES))
-        return form.of(noted)
+        return form
 
     def _span(self, span: SpanRecord) -> bytes:
         said = span.attributes
@@ -181,11 +193,14 @@ class Messages:
 
     def logs(self, lines: Sequence[LogLine]) -> bytes:
         """An ExportLogsServiceRequest."""
-        return self.request((self.of_lines(lines),))
+        body = self.body()
+        self.put_lines(lines, body)
+        return bytes(self.request(body))
 
-    def of_lines(self, lines: Sequence[LogLine]) -> bytes:
-        """Log lines, as they are in a request."""
-        return _items(map(self._line, lines))
+    def put_lines(self, lines: Sequence[LogLine], body: Body) -> None:
+        """Put log lines into a request."""
+        for line in lines:
+            body.add(part(ITEM, self._line(line)))
 
     def _line(self, line: LogLine) -> bytes:
         number, name = severity(line.level)
@@ -210,8 +225,10 @@ class Messages:
             key(2, 1) + fixed(round(snapshot.started * 1e9)),
             key(3, 1) + fixed(round(snapshot.time * 1e9)),
         )
-        families = (self._family(one, b"".join(span)) for one in snapshot.families)
-        return self.request((_items(families),))
+        body = self.body()
+        for one in snapshot.families:
+            body.add(part(ITEM, self._family(one, b"".join(span))))
+        return bytes(self.request(body))
 
     def _family(self, family: Family, span: bytes) -> bytes:
         metric = family.metric
@@ -249,11 +266,6 @@ class Messages:
                 self._pairs.fields(key(9, 2), attributes),
             )
         )
-
-
-def _items(items: Iterable[bytes]) -> bytes:
-    """A repeated field of a request's scope."""
-    return b"".join([part(ITEM, item) for item in items])
 
 
 def severity(level: int) -> tuple[int, str]:

@@ -9,6 +9,7 @@ import struct
 from collections.abc import Callable
 from typing import Final
 
+from flow_exporters.otlp.body import Body
 from flow_exporters.otlp.wire import key, text, varint
 from flowcore.telemetry import QUEUE_WAIT, REQUEST_ID, Alike, Attributes, Noted
 
@@ -44,18 +45,21 @@ class Form:
         self._own_id = request
         self._work = _head(_BELOW, work, _WAIT)
         self._own_wait = work
-        self._pack = struct.Struct(
+        packed = struct.Struct(
             f"<{len(self._edge)}s{_FIRST}{_TIMES}"
             f"{len(self._request)}s{_BELOW}{_TIMES}{len(request)}s{_ID}"
             f"{len(self._work)}s{_BELOW}{_TIMES}{len(work)}s{_WAIT}"
-        ).pack
+        )
+        self._pack, self._size = packed.pack_into, packed.size
 
-    def of(self, noted: Noted) -> bytes:
-        """The spans of such a trace, as items of a request."""
+    def put(self, noted: Noted, body: Body) -> None:
+        """Put the spans of such a trace, as items of a request, at its end."""
         trace, first, request, work = noted.ids
         start, end, accepted, ended, began, worked = noted.times
+        at = body.take(self._size)
         # fmt: off
-        return self._pack(
+        self._pack(
+            body.buffer, at,
             self._edge, trace, SPAN_ID, first, START, start, END, end,
             self._request, trace, SPAN_ID, request, PARENT, first, START, accepted, END, ended,
             self._own_id, noted.request.encode(),

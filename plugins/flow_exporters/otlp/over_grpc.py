@@ -38,9 +38,9 @@ class OverGrpc:
         self._failure = failure
         self._limiter = trio.CapacityLimiter(3)
 
-    async def bring(self, signal: Signal, body: bytes) -> None:
+    async def bring(self, signal: Signal, body: bytes | memoryview) -> None:
         """Send one request. Raises ExportFailed."""
-        call = self._calls[signal].future(body, timeout=_LONGEST, metadata=self._metadata)
+        call = self._calls[signal].future(bytes(body), timeout=_LONGEST, metadata=self._metadata)
         try:
             # cancelled, the call is, too: so its thread ends soon
             answer = await trio.to_thread.run_sync(

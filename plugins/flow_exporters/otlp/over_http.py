@@ -39,7 +39,7 @@ class OverHttp:
         )
         self._compressed = compressed
 
-    async def bring(self, signal: Signal, body: bytes) -> None:
+    async def bring(self, signal: Signal, body: bytes | memoryview) -> None:
         """Send one request. Raises ExportFailed."""
         if self._compressed:
             body = await trio.to_thread.run_sync(gzip.compress, body, 1)
