@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -56,8 +57,10 @@ def nearest(
     k: int,
     metric: Metric,
     where: Where | None,
+    least: float = -math.inf,
 ) -> tuple[Ids, Scores]:
-    """The k best rows. `alive(start, stop)` tells which rows of a block count, None for all."""
+    """The k best rows, of those that score `least` or more. `alive(start, stop)` tells which rows of a block
+    count, None for all."""
     every_id: list[Ids] = []
     every_score: list[Scores] = []
     for start in range(0, len(ids), BLOCK):
@@ -73,6 +76,11 @@ def nearest(
                 numbers, found = numbers[kept], scores(block, query, metric)[kept]
         else:
             found = scores(block, query, metric)
+        if least > -math.inf:
+            good = (found >= least).nonzero()[0]
+            if not len(good):
+                continue
+            numbers, found = numbers[good], found[good]
         numbers, found = best(numbers, found, k)
         every_id.append(numbers)
         every_score.append(found)

@@ -19,8 +19,10 @@ from flow_vectors.checking import Ids, Vectors
 from flow_vectors.local.graphs import Progress
 from flowcore.routing import Metric
 
-LADDER = (32, 64, 96, 128, 192, 256, 384, 512)
+LADDER = (32, 48, 64, 80, 96, 112, 128, 160, 192, 256, 384, 512)
 """Candidates that are tried."""
+_FURTHER = 1.25
+"""How many times as many are looked at, at least, where so many find too little."""
 LEAST = 4096
 """Rows below which a graph finds everything anyway."""
 HELD = 128
@@ -69,8 +71,8 @@ def measured(
 
 
 def further(candidates: int) -> int:
-    """The next of `LADDER`; where there is none, as many as before."""
-    return next((one for one in LADDER if one > candidates), candidates)
+    """The next of `LADDER` that is worth a step; where there is none, as many as before."""
+    return next((one for one in LADDER if one >= candidates * _FURTHER), candidates)
 
 
 def enough(recalls: Recalls, recall: float, least: int) -> int:

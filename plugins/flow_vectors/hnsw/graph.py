@@ -43,7 +43,9 @@ _CHECKPOINT = 100_000
 """Rows after which an unfinished graph is written down."""
 _KINDS = {"f32": ScalarKind.F32, "f16": ScalarKind.F16, "i8": ScalarKind.I8}
 _METRICS = {
-    "cosine": MetricKind.Cos,
+    # of vectors of length one the cosine is the product, which is one sum and not three; as bytes they are of
+    # about that length
+    "cosine": MetricKind.IP,
     "inner_product": MetricKind.IP,
     "euclidean": MetricKind.L2sq,
 }
@@ -169,9 +171,12 @@ class HnswMaker:
                 index.load_index_from_path(str(base.path))
             except RuntimeError as error:
                 raise DamagedState(f"{base.path.name} cannot be opened: {error}") from error
+            index.change_metric(_METRICS[metric])
         else:
             done, begun = _resumed(index, part, len(rows))
-            if not done:
+            if done:
+                index.change_metric(_METRICS[metric])
+            else:
                 index = self._index(rows.shape[1], metric)
         index.expansion_add = self._config.ef_construction
         held, written = held_back(begun, len(rows)), done
@@ -232,6 +237,7 @@ class HnswMaker:
                 index.view_index_from_buffer(held.data)
         except (RuntimeError, ValueError) as error:
             raise DamagedState(f"{path.name} cannot be opened: {error}") from error
+        index.change_metric(_METRICS[metric])  # graphs were once built by the cosine itself
         if len(index) != len(rows):
             raise DamagedState(f"{path.name} has {len(index)} rows, {len(rows)} expected")
         recalls = [(int(ef), float(found)) for ef, found in told.get("recalls", ())]

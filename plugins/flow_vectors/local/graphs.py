@@ -99,7 +99,8 @@ class GraphMaker(Protocol):
         progress: Progress,
         base: Base | None = None,
     ) -> Mapping[str, Any]:
-        """Write the graph of rows to a file, and say what is needed to open it; in a thread.
+        """Write the graph of rows to a file, and say what is needed to open it; in a thread. Rows are as they
+        are kept: of length one where they are compared by the cosine.
 
         Work that was given up is taken up where it left off, if `path` is the same; it may go on from
         `base`. Raises OSError.

@@ -180,6 +180,7 @@ class LocalIndex:
             graphs,
             count + sum(len(one.ids) for one in self.segments if one.graph is None),
             any(one.mapped for one in graphs),
+            count == len(self.front.places),
         )
 
     async def search(self, vector: Vectors, k: int, where: Where | None = None) -> Hits:

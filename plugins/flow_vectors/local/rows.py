@@ -163,9 +163,13 @@ class Snapshot:
     """How many rows an unfiltered search looks at one by one."""
     mapped: bool
     """Whether a graph is read from a mapped file."""
+    whole: bool
+    """Whether all rows of the front are alive."""
 
     def front_mask(self, start: int, stop: int) -> Mask | None:
-        """Which rows of the front are alive."""
+        """Which rows of the front are alive; None for all."""
+        if self.whole:
+            return None
         mask: Mask = self.died[start:stop] > self.version
         return mask
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import attrs
 import numpy as np
 
@@ -52,10 +54,7 @@ def search(now: Snapshot, task: Task, least: int) -> Found:
     ids: list[Ids] = []
     found: list[Scores] = []
     fallbacks: set[str] = set()
-    if len(now.ids):
-        some = _front(now, task)
-        ids.append(some[0])
-        found.append(some[1])
+    worst = -math.inf
     for segment in now.segments:
         if segment.graph is not None:
             answer = _by_graph(segment, now.version, task, fallbacks)
@@ -65,11 +64,20 @@ def search(now: Snapshot, task: Task, least: int) -> Found:
             answer = _each(segment, now.version, task)
         ids.append(answer[0])
         found.append(answer[1])
+        if len(answer[1]) == task.k:
+            worst = max(worst, float(answer[1][-1]))
+    if len(now.ids):  # last, for hardly any of it is nearer than what graphs have found
+        some = _front(now, task, worst)
+        if len(some[0]):
+            ids.append(some[0])
+            found.append(some[1])
     return Found(*joined(ids, found, task.k), tuple(fallbacks))
 
 
-def _front(now: Snapshot, task: Task) -> tuple[Ids, Scores]:
-    return nearest(now.ids, now.rows, now.front_mask, task.query, task.k, task.metric, task.where)
+def _front(now: Snapshot, task: Task, least: float = -math.inf) -> tuple[Ids, Scores]:
+    """The best of the front, of those that score `least` or more."""
+    mask = now.front_mask
+    return nearest(now.ids, now.rows, mask, task.query, task.k, task.metric, task.where, least)
 
 
 def _each(segment: Segment, version: int, task: Task) -> tuple[Ids, Scores]:
