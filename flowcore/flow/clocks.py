@@ -8,7 +8,6 @@ from __future__ import annotations
 import logging
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
-from typing import Annotated
 
 import msgspec
 import trio
@@ -16,7 +15,8 @@ import trio
 from flowcore.errors import SwarmError
 from flowcore.federation import WrongMessage
 from flowcore.flow.inquiry import ask
-from flowcore.state import Consensus, StateClock, agreed
+from flowcore.state import ClockTold, Consensus, StateClock
+from flowcore.state.clock import FAR
 from flowcore.swarm import Overlay, Stream
 from flowcore.wall import WallClock
 
@@ -28,9 +28,8 @@ PATIENCE = 1.0
 _SOON, _PAUSE = 0.25, 30.0
 """Seconds until all are asked again: before any has told, and after."""
 _OLD = 10.0
-"""Seconds after which nodes that can be reached and tell nothing are of a version that does not know how."""
-_FAR = 1.0
-"""Seconds that clocks may differ by without a word."""
+"""Seconds after which nodes that can be reached and tell nothing are of a version that does not know how, and
+those that are missed for want of an agreement are gone."""
 
 
 @asynccontextmanager
@@ -50,19 +49,6 @@ async def keep_clock(
         nursery.cancel_scope.cancel()
 
 
-Moment = Annotated[float, msgspec.Meta(ge=0.0, le=1e11)]
-"""Seconds since 1970: a number, and no more than some thousand years."""
-
-
-class Told(msgspec.Struct, array_like=True):
-    """What a node tells."""
-
-    wall: Moment
-    """Its wall clock."""
-    time: Moment | None
-    """What time it is for its state; None: it does not know."""
-
-
 class _Asking:
     """Asks the others, again and again."""
 
@@ -76,23 +62,24 @@ class _Asking:
         """Tell one node the time here."""
         del node, head
         async with stream:
-            clock = self._clock
-            told = Told(clock.wall(), clock() if clock.settled.is_set() else None)
-            await stream.send(msgspec.msgpack.encode(told))
+            await stream.send(msgspec.msgpack.encode(self._clock.tell()))
             await stream.finish()
 
     async def run(self) -> None:
         """Until cancelled."""
-        silent = None
+        silent = heard = None
         while True:
             if self._alone():
                 self._clock.believe(0.0)
             others = await self._ask()
-            reachable = bool(self._overlay.reachable())
-            silent = None if others or not reachable else silent or trio.current_time()
-            if others and (self._clock.settled.is_set() or self._most(1 + len(others))):
-                self._believe(others)
-            elif silent is not None and trio.current_time() - silent >= _OLD:
+            now = trio.current_time()
+            silent = None if others or not self._overlay.reachable() else silent or now
+            heard = (heard or now) if others else None
+            if heard is not None:
+                patient = now - heard < _OLD
+                if self._clock.hear(others, len(self._voters()), patient=patient):
+                    self._warn()
+            elif silent is not None and now - silent >= _OLD:
                 self._clock.believe(0.0)
             await trio.sleep(_PAUSE if self._clock.settled.is_set() and others else _SOON)
 
@@ -105,37 +92,27 @@ class _Asking:
     def _alone(self) -> bool:
         return self._voters() == [self._overlay.name]
 
-    def _most(self, count: int) -> bool:
-        """Whether so many clocks are enough to believe the one in the middle at first.
-
-        After all nodes were down, two that hear each other alone could else go by the wrong one of their
-        clocks, and what they promise be over when the others are heard again. Fewer can agree to nothing.
-        """
-        return 2 * count > len(self._voters())
-
-    def _believe(self, others: list[Told]) -> None:
-        mine = self._clock.wall()
-        offset = agreed([one.wall - mine for one in others])
-        times = [one.time for one in others if one.time is not None]
-        self._clock.believe(offset, times, compared=True)
-        if abs(offset) > _FAR and not self._far:
+    def _warn(self) -> None:
+        """Say so once where this node's clock is not what the state goes by."""
+        offset = self._clock.offset or 0.0
+        if abs(offset) > FAR and not self._far:
             way = "behind" if offset > 0 else "ahead of"
             logger.warning(
                 "this node's clock is %.1f s %s those of most nodes: the state goes by theirs",
                 abs(offset),
                 way,
             )
-        self._far = abs(offset) > _FAR
+        self._far = abs(offset) > FAR
 
-    async def _ask(self) -> list[Told]:
+    async def _ask(self) -> list[ClockTold]:
         """What others tell, as if they said it now."""
-        told: list[tuple[float, Told]] = []
+        told: list[tuple[float, ClockTold]] = []
 
         async def hear(node: str) -> None:
             began = trio.current_time()
             with trio.move_on_after(PATIENCE):
                 try:
-                    theirs = await ask(self._overlay, node, SERVICE, Told)
+                    theirs = await ask(self._overlay, node, SERVICE, ClockTold)
                 except (SwarmError, WrongMessage) as error:
                     logger.debug("node %s does not tell its time: %s", node, error)
                     return
@@ -146,7 +123,4 @@ class _Asking:
             for node in self._overlay.reachable():
                 nursery.start_soon(hear, node)
         now = trio.current_time()
-        return [
-            Told(one.wall + now - then, None if one.time is None else one.time + now - then)
-            for then, one in told
-        ]
+        return [one.after(now - then) for then, one in told]

@@ -22,7 +22,7 @@ flow, `flow.state` is the open state.
 """
 
 from flowcore.state.archive import About, check_archive, packed, read_about, unpacked
-from flowcore.state.clock import StateClock, agreed
+from flowcore.state.clock import ClockTold, StateClock, agreed
 from flowcore.state.commands import (
     CloseSession,
     Command,
@@ -130,6 +130,7 @@ __all__ = [
     "ChecksCommands",
     "Claim",
     "ClaimTask",
+    "ClockTold",
     "CloseSession",
     "Command",
     "Committed",

@@ -14,11 +14,36 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from statistics import median_low
+from typing import Annotated
 
+import msgspec
 import trio
 
 SLEW = 0.1
 """What it may run faster or slower than time passes, to come to what the wall clock says."""
+FAR = 1.0
+"""Seconds that clocks may differ by without a word."""
+
+Moment = Annotated[float, msgspec.Meta(ge=0.0, le=1e11)]
+"""Seconds since 1970: a number, and no more than some thousand years."""
+
+
+class ClockTold(msgspec.Struct, frozen=True, array_like=True):
+    """What a node tells another of the time."""
+
+    wall: Moment
+    """Its wall clock."""
+    time: Moment | None
+    """What time it is for its state; None: it does not know."""
+    reckoned: Moment | None = None
+    """What it reckons from its state where it does not know; None: it does, or its state has not begun."""
+
+    def after(self, seconds: float) -> ClockTold:
+        """What it would tell so much later."""
+        wall, time, reckoned = (
+            None if one is None else one + seconds for one in (self.wall, self.time, self.reckoned)
+        )
+        return ClockTold(wall or 0.0, time, reckoned)
 
 
 def passed() -> float:
@@ -38,8 +63,9 @@ def agreed(others: Sequence[float]) -> float:
 class StateClock:
     """Seconds since 1970, as far as can be known; never less than before, and no leap but at first.
 
-    Until `believe` says what the wall clock is worth, it goes on from where the state is; one that has not
-    begun takes the wall clock's word. May be asked by any thread.
+    Until `believe` says what the wall clock is worth, it goes on from where the state is, and is good for no
+    promise: the state may have gone on without this node. One that has not begun takes the wall clock's word.
+    May be asked by any thread.
     """
 
     def __init__(self, wall: Callable[[], float], passed: Callable[[], float] = passed) -> None:
@@ -50,7 +76,7 @@ class StateClock:
         self._passed = passed
         self._lock = threading.Lock()
         self._at = passed()
-        self._time = 0.0
+        self._time = self._state = 0.0
         self._offset: float | None = None
         self.most_ahead: float | None = None
         """Seconds that the time may be ahead of `corrected`, whatever the state says; None: any."""
@@ -76,20 +102,62 @@ class StateClock:
         """What is added to this node's wall clock; None: it is not believed yet."""
         return self._offset
 
+    def tell(self) -> ClockTold:
+        """What others may know of it."""
+        with self._lock:
+            now = self._now()
+        if self.settled.is_set():
+            return ClockTold(self.wall(), self())
+        return ClockTold(self.wall(), None, now or None)
+
+    def hear(self, others: Sequence[ClockTold], voters: int, *, patient: bool = True) -> bool:
+        """Go by what others tell now, if that is enough; `voters`: how many decide with this node.
+
+        At first most of them must be heard. After all nodes were down, two that hear each other alone could
+        else go by the wrong one of their clocks, and what they promise be over when the others are heard
+        again. Fewer can agree to nothing. Where none knows the time, and those heard do not agree about it,
+        it is also worth a wait for those who are missing, as long as one is `patient`.
+        """
+        mine = self.wall()
+        ahead = [one.wall - mine for one in others]
+        if not self.settled.is_set():
+            heard = 1 + len(others)
+            if 2 * heard <= voters:
+                return False
+            known = any(one.time is not None for one in others)
+            apart = max([0.0, *ahead]) - min([0.0, *ahead]) > FAR
+            if patient and apart and not known and heard < voters:
+                return False
+        self.believe(
+            agreed(ahead),
+            [one.time for one in others if one.time is not None],
+            [one.reckoned for one in others if one.reckoned is not None],
+            compared=True,
+        )
+        return True
+
     def believe(
-        self, offset: float, others: Sequence[float] = (), *, compared: bool = False
+        self,
+        offset: float,
+        others: Sequence[float] = (),
+        reckoned: Sequence[float] = (),
+        *,
+        compared: bool = False,
     ) -> None:
         """The wall clock is worth something, with so many seconds added: at first at once, then slowly.
 
-        Where others have gone on meanwhile (`others`: what time it is for them), at first that counts. Where
-        it was `compared` with theirs, it counts as it is now: that it is set before it is compared again does
-        not draw this node's time away from theirs.
+        Where others have gone on meanwhile (`others`: what time it is for them), at first that counts, and
+        nothing that this node has reckoned alone. Where none has, the latest that any has `reckoned` counts:
+        all who begin together go on from one time. Where it was `compared` with theirs, it counts as it is
+        now: that it is set before it is compared again does not draw this node's time away from theirs.
         """
         with self._lock:
             now = self._now()
             self._compared = (self.wall(), self._at) if compared else None
-            if self._offset is None:
-                self._time = max(now, median_low(others) if others else self.wall() + offset)
+            if self._offset is None and others:
+                self._time = max(self._state, median_low(others))
+            elif self._offset is None:
+                self._time = max(now, self.wall() + offset, *reckoned)
             self._offset = offset
         self.settled.set()
 
@@ -97,6 +165,7 @@ class StateClock:
         """The state has come so far; 0: it has not begun."""
         if moment:
             with self._lock:
+                self._state = max(self._state, moment)
                 self._time = max(self._now(), moment)
 
     def _now(self) -> float:

@@ -8,8 +8,8 @@ from collections.abc import Callable
 
 import trio
 
-from flowcore.errors import UntrustedFile
-from flowcore.state.clock import StateClock
+from flowcore.errors import StateUnavailable, UntrustedFile
+from flowcore.state.clock import FAR, StateClock
 from flowcore.state.commands import decode_entry
 from flowcore.state.interfaces import ChecksCommands, Consensus
 
@@ -17,9 +17,7 @@ _logger = logging.getLogger(__name__)
 
 Clock = Callable[[], float]
 
-_AHEAD = 1.0
-"""Seconds that clocks of nodes may differ by without a word."""
-_SETTLE = 0.5
+_SETTLE = 1.5
 """Seconds that a command waits for the time to be known: who cannot be asked can agree to nothing, either."""
 
 
@@ -45,23 +43,31 @@ class Timing:
         return self._clock()
 
     async def settle(self) -> None:
-        """Wait a little until the time is known: what a command promises for so long ends by it."""
+        """Wait a little until the time is known: what a command promises for so long ends by it.
+
+        Raises StateUnavailable where it is not by then.
+        """
         if self.unsettled is not None:
             with trio.move_on_after(_SETTLE):
                 await self.unsettled.wait()
                 self.unsettled = None
+                return
+            raise StateUnavailable(
+                "it is not known yet what time it is: too few of the nodes that decide have told theirs, or"
+                " their clocks differ"
+            )
 
     def moved(self, time: float) -> None:
         """The state has come to this time. Says so once where it is far ahead of this node's clock."""
         if self._seen is not None:
             self._seen(time)
         ahead = time - self._wall()
-        if ahead > _AHEAD and not self._far:
+        if ahead > FAR and not self._far:
             _logger.warning(
                 "the time of commands is %.1f s ahead of this node's clock: that of some node is wrong",
                 ahead,
             )
-        self._far = ahead > _AHEAD
+        self._far = ahead > FAR
 
     def ahead(self, time: float) -> float:
         """Seconds by which a time is ahead of this node's wall clock; 0 if it is behind."""

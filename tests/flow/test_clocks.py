@@ -14,8 +14,9 @@ from flowcore.errors import SwarmError
 from flowcore.federation import WrongMessage
 from flowcore.flow.about import SERVICE as ABOUT
 from flowcore.flow.about import asked
-from flowcore.flow.clocks import SERVICE, Told, keep_clock
+from flowcore.flow.clocks import SERVICE, keep_clock
 from flowcore.flow.inquiry import ask
+from flowcore.state import ClockTold
 from flowcore.swarm import Stream
 from support.swarms import open_swarm
 
@@ -64,7 +65,7 @@ async def test_who_tells_nonsense_counts_for_nothing(said: bytes, autojump_clock
 
     async def tell(node: str, head: bytes, stream: Stream) -> None:
         async with stream:
-            await stream.send(msgspec.msgpack.encode(Told(2e9 - 100.0, 2e9 - 100.0)))
+            await stream.send(msgspec.msgpack.encode(ClockTold(2e9 - 100.0, 2e9 - 100.0)))
             await stream.finish()
 
     async with (
@@ -75,7 +76,7 @@ async def test_who_tells_nonsense_counts_for_nothing(said: bytes, autojump_clock
         await s.enter_async_context(swarm["wrong"].serve(ABOUT, lie))
         await s.enter_async_context(swarm["right"].serve(SERVICE, tell))
         with pytest.raises((WrongMessage, SwarmError)):
-            await ask(swarm["mine"], "wrong", SERVICE, Told)
+            await ask(swarm["mine"], "wrong", SERVICE, ClockTold)
         told = await asked(swarm["mine"], "wrong", lambda: 2e9)
         assert told["error"]
         clock = await s.enter_async_context(
@@ -97,7 +98,7 @@ async def test_at_first_a_clock_goes_by_what_most_say(autojump_clock: object) ->
     def tell(wall: float) -> Any:
         async def told(node: str, head: bytes, stream: Stream) -> None:
             async with stream:
-                await stream.send(msgspec.msgpack.encode(Told(wall, None)))
+                await stream.send(msgspec.msgpack.encode(ClockTold(wall, None)))
                 await stream.finish()
 
         return told
@@ -117,3 +118,30 @@ async def test_at_first_a_clock_goes_by_what_most_say(autojump_clock: object) ->
         with trio.fail_after(60):
             await clock.settled.wait()
         assert clock.offset == pytest.approx(0.0, abs=1.0)
+
+
+async def test_two_that_differ_wait_for_the_third_but_not_for_ever(autojump_clock: object) -> None:
+    def tell(wall: float) -> Any:
+        async def told(node: str, head: bytes, stream: Stream) -> None:
+            async with stream:
+                await stream.send(msgspec.msgpack.encode(ClockTold(wall, None, 1e9 + 7.0)))
+                await stream.finish()
+
+        return told
+
+    async with open_swarm(["mine", "right", "wrong"], STAR) as swarm:
+        for comes in (True, False):
+            async with contextlib.AsyncExitStack() as s:
+                await s.enter_async_context(swarm["wrong"].serve(SERVICE, tell(2e9 - 100.0)))
+                clock = await s.enter_async_context(
+                    keep_clock(lambda: 2e9, Three(), swarm["mine"])  # type: ignore[arg-type]
+                )
+                clock.seen(1e9)
+                with trio.move_on_after(5) as scope:
+                    await clock.settled.wait()
+                assert scope.cancelled_caught
+                if comes:
+                    await s.enter_async_context(swarm["right"].serve(SERVICE, tell(2e9)))
+                with trio.fail_after(60):
+                    await clock.settled.wait()
+                assert clock.offset == pytest.approx(0.0 if comes else -100.0, abs=1.0)

@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from flowcore.state import AcquireLease, StateClock, Tidy, agreed
+from flowcore.errors import StateUnavailable
+from flowcore.state import AcquireLease, ClockTold, StateClock, Tidy, agreed
 from support.keeping import keeping
 
 HOUR = 3600.0
@@ -130,6 +131,65 @@ def test_who_is_back_goes_on_where_the_others_are() -> None:
     assert clock() == 1e9 + 5.0
 
 
+def test_who_was_alone_goes_on_where_the_others_are_and_not_where_it_came_to_alone() -> None:
+    machine = Machine()
+    clock = machine.clock()
+    clock.seen(1e9 - 5 * HOUR)
+    machine.wait(HOUR)
+    assert clock() == 1e9 - 4 * HOUR
+    clock.believe(0.0, [1e9 - 5 * HOUR + 7.0])
+    assert clock() == 1e9 - 5 * HOUR + 7.0
+    clock = machine.clock()
+    clock.seen(1e9)
+    clock.believe(0.0, [1e9 - 3.0])  # it is behind: the state is further than that
+    assert clock() == 1e9
+
+
+def test_all_who_begin_together_go_on_from_one_time() -> None:
+    """Of two that hear each other alone, one has more of the state, and one is 45 minutes behind."""
+    late, right = Machine(wall=1e9 - 2700.0), Machine(wall=1e9)
+    clocks = [late.clock(), right.clock()]
+    clocks[0].seen(1e9 - 60.0)
+    clocks[1].seen(1e9 - 54.0)
+    told = [clock.tell() for clock in clocks]
+    assert told[0] == ClockTold(1e9 - 2700.0, None, 1e9 - 60.0)
+    assert not clocks[0].hear(told[1:], voters=3)  # the third may know which is right
+    assert clocks[0].hear(told[1:], voters=3, patient=False)
+    assert clocks[1].hear(told[:1], voters=3, patient=False)
+    assert [clock() for clock in clocks] == [1e9 - 54.0, 1e9 - 54.0]
+    assert clocks[0].tell() == ClockTold(1e9 - 2700.0, 1e9 - 54.0)
+    third = right.clock()
+    assert third.hear([clock.tell() for clock in clocks], voters=3)
+    assert third() == 1e9 - 54.0
+
+
+@pytest.mark.parametrize(
+    ("others", "voters", "enough"),
+    [
+        ([], 1, True),
+        ([], 2, False),
+        ([ClockTold(1e9, None)], 3, True),
+        ([ClockTold(1e9 + 0.9, None)], 3, True),
+        ([ClockTold(1e9 + 1.1, None)], 3, False),  # which of the two is right?
+        ([ClockTold(1e9 - 1.1, None)], 3, False),
+        ([ClockTold(1e9 - 1.1, None)], 2, True),  # there is nobody else to say
+        ([ClockTold(1e9 + 1.1, 1e9)], 3, True),  # somebody knew before
+        ([ClockTold(1e9, None)], 4, False),
+        ([ClockTold(1e9 - 0.6, None), ClockTold(1e9 + 0.6, None)], 5, False),
+        ([ClockTold(1e9 - 0.6, None), ClockTold(1e9 + 0.6, None)], 3, True),
+    ],
+)
+def test_what_is_heard_at_first_has_to_be_enough(
+    others: list[ClockTold], voters: int, enough: bool
+) -> None:
+    clock = Machine().clock()
+    assert clock.hear(others, voters) is enough
+    assert clock.settled.is_set() is enough
+    clock = Machine().clock()
+    assert clock.hear(others, voters, patient=False) is (2 * (1 + len(others)) > voters)
+    assert clock.tell().reckoned is None
+
+
 def test_of_clocks_most_are_right() -> None:
     assert agreed([]) == 0
     assert agreed([-HOUR, -HOUR]) == -HOUR  # ours is an hour ahead
@@ -159,5 +219,10 @@ async def test_leases_end_when_their_time_is_over_though_the_clock_jumps(
         assert asked.held
     async with keeping(tmp_path, clock=machine.clock()) as kept:  # whose worth nobody has told yet
         assert [one.holder for one in await kept.state.leases()] == ["two"]
+        with pytest.raises(StateUnavailable, match="what time it is"):
+            await kept.state.do(Tidy())
+    clock = machine.clock()
+    async with keeping(tmp_path, clock=clock) as kept:
+        clock.believe(0.0, [kept.state.now()])
         await kept.state.do(Tidy())
         assert kept.state.now() < 1e9 + 100

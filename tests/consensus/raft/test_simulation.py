@@ -15,7 +15,7 @@ from random import Random
 import attrs
 import pytest
 
-from flowcore.state import StateClock
+from flowcore.state import ClockTold, StateClock, agreed
 from support.raft_world.build import shipped
 from support.raft_world.campaign import CAMPAIGN
 from support.raft_world.mutants import MUTANTS, Mutant
@@ -63,7 +63,7 @@ def test_some_runs_have_the_state_that_is_shipped() -> None:
         assert run.play().committed > 0
 
 
-@pytest.mark.parametrize("seed", [0, 3, 23, 170])
+@pytest.mark.parametrize("seed", [0, 3, 23, 170, 1257])
 def test_nobody_holds_a_lease_while_another_does_though_some_clocks_are_set_wrong(
     seed: int,
 ) -> None:
@@ -78,10 +78,15 @@ def test_a_clock_that_is_followed_when_it_is_set_ends_leases_early(
     believe = StateClock.believe
 
     def followed(
-        clock: StateClock, offset: float, others: Sequence[float] = (), *, compared: bool = False
+        clock: StateClock,
+        offset: float,
+        others: Sequence[float] = (),
+        reckoned: Sequence[float] = (),
+        *,
+        compared: bool = False,
     ) -> None:
         del compared
-        believe(clock, offset, others)
+        believe(clock, offset, others, reckoned)
 
     class AsItFailed(TimedRun):
         """With each commit in the next write, as when this seed was found."""
@@ -94,6 +99,26 @@ def test_a_clock_that_is_followed_when_it_is_set_ends_leases_early(
     monkeypatch.setattr(StateClock, "believe", followed)
     with pytest.raises(Broken, match="holds the lease"):
         AsItFailed(23).play()
+
+
+def test_each_going_on_alone_after_all_were_down_ends_leases_early(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Two that hear each other alone take the wall clock that is behind, and each its own time."""
+
+    def alone(
+        clock: StateClock, others: Sequence[ClockTold], voters: int, *, patient: bool
+    ) -> None:
+        del patient
+        if clock.settled.is_set() or 2 * (1 + len(others)) > voters:
+            mine = clock.wall()
+            times = [one.time for one in others if one.time is not None]
+            offset = agreed([one.wall - mine for one in others])
+            clock.believe(offset, times, compared=True)
+
+    monkeypatch.setattr(StateClock, "hear", alone)
+    with pytest.raises(Broken, match="holds the lease"):
+        TimedRun(1257).play()
 
 
 def test_the_world_is_as_bad_as_it_is_meant_to_be() -> None:

@@ -16,12 +16,12 @@ import msgspec
 
 from flowcore.state import (
     AcquireLease,
+    ClockTold,
     Committed,
     Entry,
     LeaseTold,
     RenewLease,
     StateClock,
-    agreed,
     encode_entry,
 )
 from flowcore.state import Command as StateCommand
@@ -41,6 +41,8 @@ HELD = 0.75 * LEASE
 """As `flowcore.durable.singleton` trusts one, by its own clock from when it asked."""
 SOON, PAUSE = 0.25, 12.0
 """Seconds between two questions for the time, as in `flowcore.flow.clocks` where leases hold 5 s."""
+LONG = 4.0
+"""Seconds after which nodes that are missed for want of an agreement are gone: two leases, as there."""
 EPOCH = 1.7e9
 
 
@@ -53,8 +55,7 @@ class Ask(NamedTuple):
 
 class Told(NamedTuple):
     since: float
-    wall: float
-    time: float | None
+    told: ClockTold
 
 
 class Stamped(NamedTuple):
@@ -104,7 +105,9 @@ class TimedServer(RaftServer):
     def __init__(self, host: Host, *given: Any, others: tuple[str, ...]) -> None:
         self.others = others
         self.clock = StateClock(lambda: host.now, lambda: host.monotonic)
-        self._told: dict[str, tuple[float, Told]] = {}
+        self._told: dict[str, tuple[float, ClockTold]] = {}
+        self._heard: float | None = None
+        """Since when any of the others is heard."""
         super().__init__(host, *given)
         self.clock.seen(self.machine.time)
         host.timer("time", 0.0)
@@ -117,36 +120,34 @@ class TimedServer(RaftServer):
                     self.host.send(name, Ask(self.host.monotonic))
             self.host.timer("heard", SOON)
         elif timer == "heard":
-            if self._told:
-                self._believe()
+            self._hear()
             self.host.timer("time", PAUSE if self.clock.settled.is_set() and self._told else 0.0)
         else:
             super().on_timer(timer)
 
     def on_message(self, sender: str, message: Any) -> None:
-        clock = self.clock
         if isinstance(message, Ask):
-            time = clock() if clock.settled.is_set() else None
-            self.host.send(sender, Told(message.since, clock.wall(), time))
+            self.host.send(sender, Told(message.since, self.clock.tell()))
         elif isinstance(message, Told):
             then = (
                 message.since + self.host.monotonic
             ) / 2  # of a round trip half is the way there
-            self._told[sender] = (then, message)
+            self._told[sender] = (then, message.told)
         elif isinstance(message, Stamped):
             super().on_message(message.client, message.request)
         else:
             super().on_message(sender, message)
 
-    def _believe(self) -> None:
-        """Go by what the others have told, as if they said it now; at first, by what most clocks do."""
-        if not self.clock.settled.is_set() and 2 * (1 + len(self._told)) <= len(self.others):
+    def _hear(self) -> None:
+        """Go by what the others have told, as if they said it now."""
+        here = self.host.monotonic
+        if not self._told:
+            self._heard = None
             return
-        here, mine = self.host.monotonic, self.clock.wall()
-        told = self._told.values()
-        walls = [one.wall + here - then - mine for then, one in told]
-        times = [one.time + here - then for then, one in told if one.time is not None]
-        self.clock.believe(agreed(walls), times, compared=True)
+        if self._heard is None:
+            self._heard = here
+        others = [told.after(here - then) for then, told in self._told.values()]
+        self.clock.hear(others, len(self.others), patient=here - self._heard < LONG)
 
     def _asked(self, client: str, request: Request) -> None:
         if not request.command:
