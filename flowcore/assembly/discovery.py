@@ -28,6 +28,8 @@ from flowcore.errors import PluginError
 
 GROUP = "flowcore.plugins"
 HOOK = "flow_register"
+_MARK = f"{hookspecs.PROJECT}_impl"
+"""What `hookimpl` gives to a hook."""
 DISABLE_VARIABLE = "FLOWCORE_DISABLE_PLUGINS"
 TRACE_VARIABLE = "FLOWCORE_TRACE_PLUGINS"
 
@@ -75,9 +77,19 @@ def installed() -> list[metadata.EntryPoint]:
     return sorted(metadata.entry_points(group=GROUP), key=lambda point: point.name)
 
 
+class _Manager(pluggy.PluginManager):
+    """Looks closely only at what is marked, where pluggy does so at every name of every plugin."""
+
+    def parse_hookimpl_opts(self, plugin: object, name: str) -> pluggy.HookimplOpts | None:
+        """As pluggy has it."""
+        if not hasattr(getattr(plugin, name, None), _MARK):
+            return None
+        return super().parse_hookimpl_opts(plugin, name)
+
+
 class _Discovery:
     def __init__(self) -> None:
-        self.manager = pluggy.PluginManager(hookspecs.PROJECT)
+        self.manager = _Manager(hookspecs.PROJECT)
         self.manager.add_hookspecs(hookspecs)
         if os.environ.get(TRACE_VARIABLE):
             self.manager.trace.root.setwriter(lambda text: logger.info("%s", text.rstrip()))
@@ -147,7 +159,7 @@ def _check_hook(name: str, plugin: object) -> None:
     hook = getattr(plugin, HOOK, None)
     if inspect.iscoroutinefunction(hook):
         raise PluginError(f"{HOOK} of plugin {name!r} is async: it is called without await")
-    marked = (getattr(one, f"{hookspecs.PROJECT}_impl", None) for one in _members(plugin))
+    marked = (getattr(one, _MARK, None) for one in _members(plugin))
     if not any(marked):
         advice = "is not marked with @hookimpl" if hook is not None else "is missing"
         raise PluginError(f"plugin {name!r} implements no hook; {HOOK} {advice}")

@@ -109,7 +109,7 @@ def _discover(document: Document, given: Sequence[object]) -> tuple[Plugins, lis
     """The plugins, and what `[plugins]` asks for that is not there."""
     settings = _plugin_settings(document)
     problems = []
-    names = [point.name for point in installed()]
+    names = [point.name for point in installed()] if settings.disable else []
     for index, name in enumerate(settings.disable):
         if name not in names:
             text = f"no installed plugin is named {name!r}{known_words(name, names)}"

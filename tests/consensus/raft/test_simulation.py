@@ -10,9 +10,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
-from random import Random
 
-import attrs
 import pytest
 
 from flowcore.state import ClockTold, StateClock, agreed
@@ -20,7 +18,6 @@ from support.raft_world.build import shipped
 from support.raft_world.campaign import CAMPAIGN
 from support.raft_world.mutants import MUTANTS, Mutant
 from support.raft_world.play import RaftRun, play
-from support.raft_world.server import Policy
 from support.raft_world.state import StateMachine
 from support.raft_world.timed import TimedRun
 from support.simulation.ends import Broken
@@ -88,17 +85,11 @@ def test_a_clock_that_is_followed_when_it_is_set_ends_leases_early(
         del compared
         believe(clock, offset, others, reckoned)
 
-    class AsItFailed(TimedRun):
-        """With each commit in the next write, as when this seed was found."""
-
-        def _policy(self, chance: Random) -> Policy:
-            made = super()._policy(chance)
-            return made._replace(settings=attrs.evolve(made.settings, commit_behind=0))
-
-    AsItFailed(23).play()
+    monkeypatch.setattr("support.raft_world.timed.PAUSE", 30.0)
+    TimedRun(130).play()
     monkeypatch.setattr(StateClock, "believe", followed)
     with pytest.raises(Broken, match="holds the lease"):
-        AsItFailed(23).play()
+        TimedRun(130).play()
 
 
 def test_each_going_on_alone_after_all_were_down_ends_leases_early(
