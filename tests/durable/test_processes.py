@@ -199,9 +199,16 @@ class Swarm:
         return fence, process
 
 
+def led(nodes: Cluster, name: str) -> bool:
+    """Whether a node knows a leader: before, a task may stay a call, and take for ever."""
+    _, status = nodes.ask(name, "/status")
+    return bool(status["state"]["consensus"]["leader"])
+
+
 @pytest.fixture
 def swarm(tmp_path: pathlib.Path) -> Iterator[Swarm]:
     with cluster(tmp_path, *NAMES, more=MORE) as nodes:
+        nodes.until(lambda: all(led(nodes, name) for name in NAMES))
         yield Swarm(nodes, tmp_path)
 
 
