@@ -42,7 +42,7 @@ class Calibration:
 
     def observe(self, logits: Floats, at: int, right: bool) -> None:
         """A lesson that the gate has not learned yet: the expert at index `at` was right, or wrong."""
-        shares = softmax(logits / np.float32(self.temperature))
+        shares = softmax(logits / self.temperature)
         best = int(shares.argmax())
         if right or best == at:  # else it is not known whether the best was right
             confidence = float(shares[best])
@@ -54,7 +54,7 @@ class Calibration:
             counted[2] += right and best == at
         self.lessons += 1
         if self._enabled:
-            slope = float(logits[at] - shares.dot(logits)) / self.temperature
+            slope = (logits.item(at) - float(shares.dot(logits))) / self.temperature
             if not right:
                 share = float(shares[at])
                 slope *= -share / max(1.0 - share, 0.05)

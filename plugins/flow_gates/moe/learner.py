@@ -135,7 +135,7 @@ class Learner:
             self._measure(lesson, scored, at, vector, order)
             self._lose(float(shares[at]), lesson.reward)
         slope = gradient(shares, at, lesson.reward, lesson.exclusive)
-        slope *= np.float32(weight)
+        slope *= weight
         self.active[place] = True
         if self.ewc.points:
             idle = ~self.active.take(scored.places)
@@ -223,7 +223,7 @@ class Learner:
         if not len(rows):
             return
         learning = self.config.learning
-        of_vectors = np.float32(learning.vectors) * self.rates.take(rows)[:, np.newaxis]
+        of_vectors = learning.vectors * self.rates.take(rows)[:, np.newaxis]
         gradients = step.gradients()
         by = of_vectors * gradients
         before = self.network.weights.take(rows, axis=0)

@@ -20,7 +20,7 @@ not next to zero for.
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -246,15 +246,18 @@ class Network:
         together += weights
         self._together[places] = together
 
-    def move_words(self, moves: Iterable[tuple[Places, Floats, Cells]]) -> None:
-        """Add to U, for each move: numbers for some experts, times the features of a text."""
-        where, more = [], []
-        for places, by, cells in moves:
-            where.append((places[:, np.newaxis] + cells.starts).reshape(-1))
-            more.append((by[:, np.newaxis] * cells.values).reshape(-1))
-        if where:  # two features may share a cell
-            self._worded = True
-            np.add.at(self.words.reshape(-1), np.concatenate(where), np.concatenate(more))
+    def move_words(self, places: Places, by: Floats, cells: Sequence[Cells]) -> None:
+        """Add to U: for each of these experts, at least one, a number times the features of a text.
+
+        `by` has shape (n,), and `cells` the features of each. An expert may be there several times.
+        """
+        lengths = [len(one.starts) for one in cells]
+        where = np.concatenate([one.starts for one in cells])
+        where += places.repeat(lengths)
+        more = np.concatenate([one.values for one in cells])
+        more *= by.repeat(lengths)
+        self._worded = True
+        np.add.at(self.words.reshape(-1), where, more)  # two features may share a cell
 
     def worded(self, rows: int) -> Iterator[tuple[int, Places, Floats]]:
         """The rows of U that are not all zeros: which, where they are not, and what they are."""

@@ -10,8 +10,6 @@ S the slopes and x[j] the vector of example j: one product of two small matrices
 
 from __future__ import annotations
 
-from bisect import bisect_left
-
 import numpy as np
 import numpy.typing as npt
 
@@ -22,6 +20,8 @@ Places = npt.NDArray[np.int64]
 
 _STILL = 2e-2
 """A row whose logit has a gradient below this stays as it is."""
+_NONE: Floats = np.zeros((0, 0), np.float32)
+_NO_ROWS: Places = np.zeros(0, np.int64)
 
 
 class Step:
@@ -32,13 +32,15 @@ class Step:
         self._slopes: list[Floats] = []
         self._given: list[Floats] = []
         self._cells: list[Cells] = []
-        self.slopes: Floats = np.zeros((0, 0), np.float32)
+        self.slopes = _NONE
         """S: shape (rows, examples)."""
-        self._vectors: Floats = self.slopes
-        self._moving: tuple[Places, Floats] = (np.zeros(0, np.int64), self.slopes)
-        """The rows that move, example after example, and by how steep a slope."""
-        self._ends: list[int] = []
-        """Where in these each example ends."""
+        self._vectors = _NONE
+        self._moving = _NO_ROWS
+        """The rows that move, example after example."""
+        self._steep = _NONE
+        """By how steep a slope each of these moves, shape (n,)."""
+        self._by: list[Cells] = []
+        """For the words of which example."""
 
     def add(self, places: Places, slope: Floats, vector: Floats, cells: Cells) -> None:
         """An example, and the slope in the logits of these places."""
@@ -51,20 +53,20 @@ class Step:
         """Shape (n,): the rows that move, each once."""
         slopes = np.concatenate(self._slopes)
         moving = (np.abs(slopes) > _STILL).nonzero()[0]
-        rows, slopes = np.concatenate(self._places).take(moving), slopes.take(moving)
-        self._moving = rows, slopes
+        self._moving = np.concatenate(self._places).take(moving)
+        self._steep = slopes.take(moving)
         count = len(self._given)
         found: dict[int, int] = {}
-        cells, every, which = [], rows.tolist(), moving.tolist()
-        at = start = 0
-        for number, of_one in enumerate(self._slopes):
-            start += len(of_one)
-            end = bisect_left(which, start, at)
-            cells += [found.setdefault(row, len(found)) * count + number for row in every[at:end]]
-            self._ends.append(end)
-            at = end
+        filled = []
+        number, end = 0, len(self._slopes[0])
+        for at, row in zip(moving.tolist(), self._moving.tolist(), strict=True):
+            while at >= end:
+                number += 1
+                end += len(self._slopes[number])
+            filled.append(found.setdefault(row, len(found)) * count + number)
+            self._by.append(self._cells[number])
         self.slopes = np.zeros((len(found), count), np.float32)
-        self.slopes.reshape(-1)[cells] = slopes
+        self.slopes.put(filled, self._steep)
         self._vectors = np.concatenate(self._given).reshape(count, -1)
         return np.array([*found], np.int64)
 
@@ -82,12 +84,7 @@ class Step:
 
     def move_words(self, network: Network, rate: float, rates: Floats) -> None:
         """Go down the gradient in U, at a rate, of which `rates` has the part for each row of the gate."""
-        rows, slopes = self._moving
-        by = rates.take(rows)
-        by *= slopes
-        by *= np.float32(-rate)
-        network.move_words(
-            (rows[at:end], by[at:end], cells)
-            for cells, at, end in zip(self._cells, [0, *self._ends], self._ends, strict=False)
-            if end > at
-        )
+        by = rates.take(self._moving)
+        by *= self._steep
+        by *= -rate
+        network.move_words(self._moving, by, self._by)
