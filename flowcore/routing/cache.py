@@ -42,6 +42,8 @@ class VectorCache:
 
         `make` is given texts, none twice, and gives a vector for each. What it raises is raised.
         """
+        if len(texts) == 1:
+            return await self._one(texts[0], make)
         import numpy as np
 
         made = np.empty((len(texts), dimensions), np.float32)
@@ -64,6 +66,18 @@ class VectorCache:
                     await trio.lowlevel.checkpoint()
                 made[rows] = vector
                 self._put(text, vector)
+        return made
+
+    async def _one(self, text: str, make: Callable[[list[str]], Awaitable[Vectors]]) -> Vectors:
+        """The vector of a single text, as a request has it: shape (1, dimensions), the caller's own."""
+        vector = self._get(text)
+        if vector is not None:
+            self._hits += 1
+            return vector.reshape(1, -1).copy()
+        self._misses += 1
+        made = await make([text])
+        (vector,) = made
+        self._put(text, vector)
         return made
 
     def _get(self, text: str) -> Vectors | None:

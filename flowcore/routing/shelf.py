@@ -125,16 +125,16 @@ class Shelf:
         hits = await self.index.search(vector, k)
         known = self._facts.now
         at, there = known.rows(hits.ids)
-        scores = hits.scores
+        ids, scores = hits.ids, hits.scores
         if not there.all():  # it was removed since
-            at, scores = at[there], scores[there]
+            at, ids, scores = at[there], ids[there], scores[there]
         names = self._facts.names.texts
         return tuple(
             Near(id=id_, expert=names[expert], similarity=score, weight=weight)
             for id_, expert, weight, score in zip(
-                known.ids[at].tolist(),
-                known.experts[at].tolist(),
-                known.weights[at].tolist(),
+                ids.tolist(),
+                known.experts.take(at).tolist(),
+                known.weights.take(at).tolist(),
                 scores.tolist(),
                 strict=True,
             )

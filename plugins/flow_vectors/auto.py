@@ -39,7 +39,7 @@ async def open_auto(config: AutoConfig, context: Context) -> AsyncGenerator[Loca
     # of bytes: found by them and ranked by whole vectors is as right as f16, in less time and memory; with
     # more links as much is found by fewer candidates, how many, each graph's own measure tells
     graphs = HnswConfig(
-        storage="i8", connectivity=24, ef_search=32, rerank=32, front=min(config.exact, 1024)
+        storage="i8", connectivity=32, ef_search=32, rerank=32, front=min(config.exact, 1024)
     )
     yield opened(graphs, context, least=config.exact + 1)
 

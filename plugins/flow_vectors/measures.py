@@ -25,7 +25,7 @@ class Measures:
     recalled: float = 0.0
     least: float | None = None
     lost: int = 0
-    """Samples that were not taken since others were waiting."""
+    """Samples that were not taken since others were waiting, or had just taken their share of the time."""
 
     def searched(self, seconds: float, inside: float, fallbacks: Iterable[str] = ()) -> None:
         """A search took so long for its caller, and `inside` seconds of a processor."""

@@ -1,4 +1,8 @@
-"""Recall, sampled: some searches are done again exactly, in the background, and compared."""
+"""Recall, sampled: some searches are done again exactly, in the background, and compared.
+
+To look at every vector takes as long as dozens of searches, and all the memory that there is to read
+meanwhile. So a share of searches is a share of the time, too: where more come, fewer of them are taken.
+"""
 
 from __future__ import annotations
 
@@ -33,10 +37,15 @@ class Sampling:
         self._chance = chance
         self._give, self._take = trio.open_memory_channel[tuple[Snapshot, Task, Found]](_WAITING)
         self._limiter = trio.CapacityLimiter(1)
+        self._spared_until = 0.0
+        """When the next may be taken: all together they take that share of the time, too, and no more."""
 
     def perhaps(self, now: Snapshot, task: Task, found: Found) -> None:
         """Take this one, by chance."""
         if self._share and self._chance.random() < self._share:
+            if trio.current_time() < self._spared_until:
+                self._measures.lost += 1
+                return
             try:
                 kept = Task(task.query.copy(), task.k, task.metric, task.where)
                 self._give.send_nowait((now, kept, found))
@@ -46,7 +55,10 @@ class Sampling:
     async def run(self) -> None:
         """Compare what was taken, for as long as the index is open."""
         async for now, task, found in self._take:
+            began = trio.current_time()
             right = await trio.to_thread.run_sync(exact, now, task, limiter=self._limiter)
+            ended = trio.current_time()
+            self._spared_until = ended + (ended - began) * (1 / self._share - 1)
             worst = float(right.scores[-1]) if len(right.scores) else -math.inf
             share = recall(found.scores.tolist(), right.scores, worst)
             self._measures.compared(share)
