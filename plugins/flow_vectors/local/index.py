@@ -118,13 +118,18 @@ class LocalIndex:
         if not len(ids):
             await trio.lowlevel.checkpoint()
             return
+        given = [vectors]  # let go of where it is added, in a thread if it is much
+        del vectors
         self._comes(len(ids))
         await self.tending.room()
         async with self.changing:
             grows = self.front.count + len(ids) > len(self.front.ids)
             copied = self.front.rows.size if grows else 0
-            await self._done(size * 4 + copied, self._add, ids, vectors)
+            await self._done(size * 4 + copied, self._add, ids, given)
+            held = [self.now]
             self._changed()
+            if copied:  # what searches saw until now was another table
+                await self._done(copied, held.clear)
 
     def _comes(self, count: int) -> None:
         """Tell from how fast vectors come whether they come in bulk."""
@@ -135,10 +140,10 @@ class LocalIndex:
         if self._come >= _BULK:
             self.quiet_at = now + _QUIET
 
-    def _add(self, ids: Ids, vectors: Vectors) -> None:
+    def _add(self, ids: Ids, given: list[Vectors]) -> None:
         self.front.reserve(len(ids))  # if there is no memory for it, nothing has happened
         self._kill(ids)
-        self.front.append(ids, vectors)
+        self.front.append(ids, given.pop())
 
     def _kill(self, ids: Ids) -> int:
         gone = self.front.kill(ids, self.version + 1)

@@ -17,11 +17,14 @@ import numpy.typing as npt
 from flow_vectors.checking import Ids, Mask, Vectors
 from flow_vectors.local import files
 from flow_vectors.local.graphs import Graph
+from flowcore.routing import give_way
 
 ALIVE = np.iinfo(np.int64).max
 """The version at which what is alive dies."""
 NOBODY = -1
 """The id of a row that is there only because a graph has it."""
+_ENTRIES = 2048
+"""Places that are given up at a time."""
 _T = TypeVar("_T", bound=np.generic)
 Versions = npt.NDArray[np.int64]
 Rows = npt.NDArray[np.intp]
@@ -132,6 +135,18 @@ class Front:
         here = [row for one in ids.tolist() if (row := self.places.pop(one, None)) is not None]
         self.died[here] = version
         return len(here)
+
+    def let_go(self) -> None:
+        """Be empty, when it is not used any more; in a thread, which lets others have their turn."""
+        while self.places:
+            for _ in range(min(_ENTRIES, len(self.places))):
+                self.places.popitem()
+            give_way()
+        self.ids, self.rows, self.died = (
+            self.ids[:0].copy(),
+            self.rows[:0].copy(),
+            self.died[:0].copy(),
+        )
 
     def without(self, count: int) -> Front:
         """What is left when the first rows have become a segment."""
