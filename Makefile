@@ -35,7 +35,7 @@ test: ready
 	@# where Python is told to keep no bytecode, each of the thousand processes would compile all of this again
 	@$(BIN)/python -m compileall -q -j 0 flowcore plugins tests benchmarks examples
 	$(BIN)/coverage erase
-	$(BIN)/coverage run $(BIN)/pytest -m "not long" --numprocesses=$(WORKERS) --dist=loadfile
+	$(BIN)/coverage run $(BIN)/pytest -m "not long" --numprocesses=$(WORKERS) --dist=loadfile --no-loadscope-reorder
 	@$(MAKE) --no-print-directory coverage
 
 # NFR11: 90 % of lines and branches over all, 95 % in supervision and in what keeps strangers out
