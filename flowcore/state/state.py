@@ -212,6 +212,7 @@ class State(Readable):
             "apply_mean": round(self._seconds / self._batches, 6) if self._batches else 0.0,
             "checked": self._file.checked,
             "trouble": self._trouble or self._damage,
+            "time_known": self._timing.known,
             "ahead": round(self._timing.ahead(meta.time), 3),
             "consensus": self._consensus.status(),
         }

@@ -42,6 +42,11 @@ class Timing:
         """The time that a command given now would have, seconds since 1970."""
         return self._clock()
 
+    @property
+    def known(self) -> bool:
+        """Whether it is known what time it is."""
+        return self.unsettled is None or self.unsettled.is_set()
+
     async def settle(self) -> None:
         """Wait a little until the time is known: what a command promises for so long ends by it.
 

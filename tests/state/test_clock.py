@@ -219,10 +219,12 @@ async def test_leases_end_when_their_time_is_over_though_the_clock_jumps(
         assert asked.held
     async with keeping(tmp_path, clock=machine.clock()) as kept:  # whose worth nobody has told yet
         assert [one.holder for one in await kept.state.leases()] == ["two"]
+        assert not kept.state.status()["time_known"]
         with pytest.raises(StateUnavailable, match="what time it is"):
             await kept.state.do(Tidy())
     clock = machine.clock()
     async with keeping(tmp_path, clock=clock) as kept:
         clock.believe(0.0, [kept.state.now()])
+        assert kept.state.status()["time_known"]
         await kept.state.do(Tidy())
         assert kept.state.now() < 1e9 + 100
