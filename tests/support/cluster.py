@@ -114,9 +114,12 @@ bind = "127.0.0.1:{api}"
             node.wait_for("ready in ")
             # what it says from now on is read, so that it is never held by it
             assert node.process.stdout is not None
-            threading.Thread(
+            reader = threading.Thread(
                 target=node.said.extend, args=(node.process.stdout,), daemon=True
-            ).start()
+            )
+            reader.start()
+            # before the pipe is closed it has read to the end, or a test would fail by that
+            self._stacks[name].callback(reader.join, 10.0)
 
     def send(self, name: str, number: int) -> None:
         self.nodes[name].process.send_signal(number)
