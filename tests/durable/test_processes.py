@@ -199,7 +199,7 @@ class Swarm:
         return fence, process
 
 
-def begun(nodes: Cluster, folder: pathlib.Path) -> Swarm:
+def with_leader(nodes: Cluster, folder: pathlib.Path) -> Swarm:
     """A swarm that has a leader: before, commands are refused, and a task may stay a call for ever."""
 
     def led(name: str) -> bool:
@@ -213,7 +213,7 @@ def begun(nodes: Cluster, folder: pathlib.Path) -> Swarm:
 @pytest.fixture
 def swarm(tmp_path: pathlib.Path) -> Iterator[Swarm]:
     with cluster(tmp_path, *NAMES, more=MORE) as nodes:
-        yield begun(nodes, tmp_path)
+        yield with_leader(nodes, tmp_path)
 
 
 def test_a_killed_node_leaves_its_tasks_keys_and_singletons_to_others(swarm: Swarm) -> None:
@@ -255,7 +255,7 @@ def test_a_clock_that_is_an_hour_wrong_ends_nothing_and_holds_nothing_up(
     # a lease that outlives the election of a leader on a machine that has much else to do
     more = MORE.replace('lease = "2s"', 'lease = "20s"')
     with cluster(tmp_path, *NAMES, more=more + REHEARSED + ROUTED) as nodes:
-        swarm = begun(nodes, tmp_path)
+        swarm = with_leader(nodes, tmp_path)
         work = tmp_path / "work"
         note = {"namespace": "n", "key": "k"}
         nodes.call("alpha", "memory.put", text="kept", ttl=900.0, **note)

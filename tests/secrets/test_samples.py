@@ -8,7 +8,6 @@ import hashlib
 import pathlib
 import re
 import secrets
-import subprocess
 from collections.abc import Iterator
 
 import pytest
@@ -77,19 +76,13 @@ def _public(private: Ed25519PrivateKey) -> bytes:
 
 
 def files() -> Iterator[pathlib.Path]:
-    """What is given away with this: what somebody has made here to try it, keys of a cluster, is theirs."""
-    where = ("docs", "examples", "configs", "tests", "README.md")
-    listed = subprocess.run(
-        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard", "--", *where],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    for name in filter(None, listed.stdout.split("\0")):
-        path = ROOT / name
-        if path.suffix in SUFFIXES and path != HERE and path.is_file():
-            yield path
+    """What is given away with this. The keys that a cluster was tried with here are their maker's."""
+    for folder in ("docs", "examples", "configs", "tests"):
+        for path in sorted((ROOT / folder).rglob("*")):
+            tried = folder == "configs" and path.parent.name == "certs"
+            if path.suffix in SUFFIXES and path != HERE and not tried:
+                yield path
+    yield ROOT / "README.md"
 
 
 def test_no_key_that_is_shown_anywhere_here_would_be_taken() -> None:
