@@ -199,14 +199,18 @@ class Swarm:
         return fence, process
 
 
-def with_leader(nodes: Cluster, folder: pathlib.Path) -> Swarm:
-    """A swarm that has a leader: before, commands are refused, and a task may stay a call for ever."""
+def until_led(nodes: Cluster) -> None:
+    """Wait until each node knows who leads: before, commands are refused, and a task may stay a call."""
 
     def led(name: str) -> bool:
         _, status = nodes.ask(name, "/status")
         return bool(status["state"]["consensus"]["leader"])
 
     nodes.until(lambda: all(led(name) for name in NAMES))
+
+
+def with_leader(nodes: Cluster, folder: pathlib.Path) -> Swarm:
+    until_led(nodes)
     return Swarm(nodes, folder)
 
 
@@ -272,6 +276,7 @@ def test_a_clock_that_is_an_hour_wrong_ends_nothing_and_holds_nothing_up(
         nodes.end(late, signal.SIGKILL)
         nodes.start(late, by=(sys.executable, str(WRONG_CLOCK), "3600"))
         nodes.complete(*NAMES)
+        until_led(nodes)  # the late one may have led before
         for number in range(5):
             nodes.call(late, "memory.put", text=f"{number}", namespace="n", key=f"{number}")
         assert swarm.singleton() == held
