@@ -34,6 +34,14 @@ class Server:
     """A server process."""
 
     pid: int
+    errors: int = -1
+    """The descriptor of the file that it writes its stderr to."""
+
+    def said(self, what: str) -> int:
+        """How often it has written this to its stderr so far."""
+        whole = os.fstat(self.errors).st_size
+        # its own place in the file is the place where the process writes on: read beside it
+        return os.pread(self.errors, whole, 0).decode(errors="replace").count(what)
 
     def cpu(self) -> float:
         """CPU seconds of the process so far."""
@@ -85,7 +93,7 @@ def running(command: Sequence[str], *, pin: Sequence[str] = ON_SERVERS_CPU) -> G
         ) as process,
     ):
         try:
-            yield Server(process.pid)
+            yield Server(process.pid, errors.fileno())
         except Exception as failure:
             errors.seek(0)
             failure.add_note(f"stderr of {' '.join(command)}:\n{errors.read()[-2000:]}")

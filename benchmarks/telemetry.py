@@ -1,13 +1,14 @@
 """What tracing costs: throughput with a live collector over none, CPU per call, and what an export holds up.
 
-The same node of four kinds, in turns (A B C D A B C D): not traced; traced, with 10 % sampled for a collector
-that is there; traced with all of it sampled; and 10 % for a collector that is dead. Ratios are of the rounds,
-so that a change of the machine meets all; and there are several nodes of each kind, for two processes that
-do the same differ by up to 5 us a call, as what they use lies in memory otherwise.
+One node is reloaded from kind to kind, in turns: not traced; traced, with 10 % sampled for a collector that
+is there; traced with all of it sampled. Another goes to and fro between not traced and 10 % for a collector
+that is dead. Ratios are of one round of one process, so that a change of the machine meets all of it, and two
+processes are never compared: such that do the same differ by up to 5 us a call, as what they use lies in
+memory otherwise, which is as much as is measured here.
 
-A collector runs beside all four, on the CPU of the load. What it takes of that is not the node's, and is
+A collector runs beside all of them, on the CPU of the load. What it takes of that is not the node's, and is
 told, so that nobody need wonder whether it is what is measured; what the node spends on putting spans into
-bytes and on sending them is its own, and counts. Metrics are counted in all four alike: `enabled` is of
+bytes and on sending them is its own, and counts. Metrics are counted in all kinds alike: `enabled` is of
 traces only.
 
 The tool does nothing, so that what is left is flowcore's own work: in the node's own process that is the
@@ -21,13 +22,18 @@ import contextlib
 import datetime
 import gc
 import json
+import os
 import pathlib
+import random
+import signal
 import sys
 import tempfile
 import time
 import urllib.request
 from collections.abc import Iterator
 from statistics import median
+
+import attrs
 
 from benchmarks import held
 from benchmarks.contenders import Task, flowserve_config
@@ -37,9 +43,9 @@ from benchmarks.servers import ON_CLIENTS_CPU, Server, free_port, running
 from flow_exporters.otlp.messages import Messages
 from flowcore.certs import CertFolder, Kind, Wanted
 
-NODES = 4
-"""Of each kind."""
-ROUNDS = 6
+NODES = 2
+"""With each of the collectors."""
+ROUNDS = 16
 SECONDS = 0.5
 CONNECTIONS = 16
 CASES = ("in-process", "in-process, TLS", "process", "stdio", "http", "stdio, TLS")
@@ -58,10 +64,7 @@ TLS = """
 cert = "certs/here.pem"
 key = "certs/here.key"
 """
-TRACED = """
-[telemetry]
-sampling = {sampling}
-
+EXPORTER = """
 [exporter.collector]
 type = "otlp"
 endpoint = "http://127.0.0.1:{port}"
@@ -69,10 +72,13 @@ signals = ["traces"]
 """
 KINDS = {
     "none": "\n[telemetry]\nenabled = false\n",
-    "10 %": TRACED.replace("{sampling}", "0.1"),
-    "100 %": TRACED.replace("{sampling}", "1.0"),
-    "10 %, dead collector": TRACED.replace("{sampling}", "0.1").replace("{port}", "9"),
+    "10 %": "\n[telemetry]\nsampling = 0.1\n",
+    "100 %": "\n[telemetry]\nsampling = 1.0\n",
 }
+DEAD = 9
+"""The port of a collector that is dead: nobody listens there."""
+TURNS = {"": ("none", "10 %", "100 %"), ", dead collector": ("none", "10 %")}
+"""The kinds that a node goes through, by what is to be said of its collector."""
 
 
 def run() -> list[Figure]:
@@ -83,8 +89,8 @@ def run() -> list[Figure]:
     with running(command, pin=ON_CLIENTS_CPU) as collector:
         for case in CASES:
             with _upstream(case) as upstream:
-                loads, taken = _measured(case, port, upstream, collector)
-            figures += _figures(case, loads)
+                rounds, taken = _measured(case, port, upstream, collector)
+            figures += _figures(case, rounds)
             figures.append(
                 Figure(
                     name=f"{case}: the collector's share of the load's CPU, 10 %",
@@ -108,9 +114,11 @@ def run() -> list[Figure]:
 def setup() -> dict[str, str]:
     """How it is measured."""
     return {
-        "configurations": "; ".join(f"{kind}: {text.strip()!r}" for kind, text in KINDS.items()),
-        "rounds": f"{ROUNDS} of {SECONDS:g} s with {CONNECTIONS} connections for each of {NODES} nodes of"
-        " a kind, in turns; the server on CPU 0, load, upstream and collector on CPU 1",
+        "configurations": "; ".join(f"{kind}: {text.strip()!r}" for kind, text in KINDS.items())
+        + f"; all with {EXPORTER.strip()!r}",
+        "rounds": f"{ROUNDS} of {SECONDS:g} s of each kind, in an order drawn by chance, with {CONNECTIONS}"
+        f" connections; {NODES} nodes with a collector, and {NODES} with a dead one; the server on CPU 0,"
+        " load, upstream and collector on CPU 1",
     }
 
 
@@ -142,76 +150,106 @@ def _agent(case: str, port: int, upstream: str, folder: pathlib.Path) -> str:
     return text + TLS
 
 
+@attrs.frozen
+class _Node:
+    """A node that is reloaded from kind to kind."""
+
+    server: Server
+    url: str
+    ca: str
+    config: pathlib.Path
+    base: str
+    """All of its configuration but `[telemetry]`."""
+
+    def become(self, kind: str) -> None:
+        """Be of a kind. Raises RuntimeError if the node does not say within ten seconds that it is."""
+        before = self.server.said("reloaded: ")
+        self.config.write_text(self.base + KINDS[kind])
+        os.kill(self.server.pid, signal.SIGHUP)
+        end = time.monotonic() + 10.0
+        while self.server.said("reloaded: ") == before:
+            if time.monotonic() > end:
+                raise RuntimeError(f"the node does not say that it has reloaded to {kind!r}")
+            time.sleep(0.01)
+
+
 @contextlib.contextmanager
-def _node(case: str, kind: str, port: int, upstream: str = "") -> Iterator[tuple[Server, str, str]]:
+def _node(case: str, collector: int, upstream: str = "") -> Iterator[_Node]:
     with tempfile.TemporaryDirectory() as name:
         folder, own = pathlib.Path(name), free_port()
-        text = _agent(case, own, upstream, folder) + KINDS[kind].replace("{port}", str(port))
-        (folder / "flow.toml").write_text(text)
+        base = _agent(case, own, upstream, folder) + EXPORTER.format(port=collector)
+        config = folder / "flow.toml"
+        config.write_text(base + KINDS["none"])
         ca = str(folder / "certs" / "ca.pem") if "TLS" in case else ""
         program = str(pathlib.Path(sys.executable).parent / "flowserve")
-        with running([program, "--config", str(folder / "flow.toml")]) as server:
+        with running([program, "--config", str(config)]) as server:
             url = f"http{'s' if ca else ''}://127.0.0.1:{own}/mcp"
             wait_ready(url, MODERN, "echo.echo", ca)
-            yield server, url, ca
+            yield _Node(server, url, ca, config, base)
+
+
+Rounds = list[dict[str, Load]]
+"""For each round, what each kind came to at one node."""
 
 
 def _measured(
     case: str, port: int, upstream: str, collector: Server
-) -> tuple[dict[str, list[Load]], float]:
-    """What each came to, and which part of its CPU the collector took where 10 % were sampled."""
-    loads: dict[str, list[Load]] = {kind: [] for kind in KINDS}
-    taken = 0.0
+) -> tuple[dict[str, Rounds], float]:
+    """The rounds by what is to be said of the collector; and which part of its CPU the collector took where
+    10 % were sampled."""
+    rounds: dict[str, Rounds] = {about: [] for about in TURNS}
+    taken, chance = 0.0, random.Random(1)
     with contextlib.ExitStack() as stack:
         nodes = [
-            (kind, stack.enter_context(_node(case, kind, port, upstream)))
+            (about, stack.enter_context(_node(case, DEAD if about else port, upstream)))
             for _ in range(NODES)
-            for kind in KINDS
+            for about in TURNS
         ]
         for number in range(ROUNDS + 1):
-            for kind, (server, url, ca) in nodes:
-                before = collector.cpu()
-                load = closed_loop(
-                    server,
-                    url,
-                    MODERN,
-                    "echo.echo",
-                    connections=CONNECTIONS,
-                    seconds=SECONDS,
-                    ca=ca,
-                )
+            for about, node in nodes:
+                loads = {}
+                for kind in chance.sample(TURNS[about], len(TURNS[about])):
+                    node.become(kind)
+                    before = collector.cpu()
+                    loads[kind] = closed_loop(
+                        node.server,
+                        node.url,
+                        MODERN,
+                        "echo.echo",
+                        connections=CONNECTIONS,
+                        seconds=SECONDS,
+                        ca=node.ca,
+                    )
+                    if number and not about and kind == "10 %":
+                        taken += collector.cpu() - before
                 if number:  # the first round warms up
-                    loads[kind].append(load)
-                    taken += collector.cpu() - before if kind == "10 %" else 0.0
-    return loads, taken / (NODES * ROUNDS * SECONDS)
+                    rounds[about].append(loads)
+    return rounds, taken / (NODES * ROUNDS * SECONDS)
 
 
-def _figures(case: str, loads: dict[str, list[Load]]) -> list[Figure]:
+def _figures(case: str, rounds: dict[str, Rounds]) -> list[Figure]:
     figures = []
-    for kind in KINDS:
-        if kind == "none":
-            continue
-        pairs = list(zip(loads[kind], loads["none"], strict=True))
-        figures.append(
-            Figure(
-                name=f"{case}: throughput, {kind} over none",
-                value=median(one.rate / none.rate for one, none in pairs),
-                unit="",
-                bar=None if kind == "100 %" else 0.95,
-                least=True,
+    for about, kinds in TURNS.items():
+        for kind in kinds[1:]:
+            pairs = [(loads[kind], loads["none"]) for loads in rounds[about]]
+            figures.append(
+                Figure(
+                    name=f"{case}: throughput, {kind}{about} over none",
+                    value=median(one.rate / none.rate for one, none in pairs),
+                    unit="",
+                    bar=None if kind == "100 %" else 0.95,
+                    least=True,
+                )
             )
-        )
-        figures.append(
-            Figure(
-                name=f"{case}: CPU added per call, {kind}",
-                value=median(one.cpu - none.cpu for one, none in pairs),
-                unit="µs",
+            figures.append(
+                Figure(
+                    name=f"{case}: CPU added per call, {kind}{about}",
+                    value=median(one.cpu - none.cpu for one, none in pairs),
+                    unit="µs",
+                )
             )
-        )
-    none = loads["none"]
-    figures.append(
-        Figure(name=f"{case}: CPU per call, none", value=median(x.cpu for x in none), unit="µs")
-    )
+    none = [loads["none"].cpu for of in rounds.values() for loads in of]
+    figures.append(Figure(name=f"{case}: CPU per call, none", value=median(none), unit="µs"))
     return figures
 
 

@@ -90,7 +90,7 @@ class Serving:
         else:
             self.served += 1
             tracer = self._tracer
-            if tracer is None:
+            if tracer is None or not tracer.enabled:
                 await self._do(envelope, asked, stream)
                 return
             envelope.span = span = tracer.begin(

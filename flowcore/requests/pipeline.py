@@ -162,7 +162,7 @@ class Requests:
         tracer, noted = self.tracer, envelope.noted
         if noted is not None:
             _work_for(noted)
-        elif tracer is not None:
+        elif tracer is not None and tracer.enabled:
             if (
                 type(above) is Trace
                 and above.spans is None

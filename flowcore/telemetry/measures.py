@@ -37,10 +37,9 @@ WAITING = gauge(
 def measure(telemetry: Telemetry) -> Iterator[Reading]:
     """Its readings."""
     tracer = telemetry.tracer
-    if tracer is not None:
-        yield TRACES.of(tracer.begun)
-        yield KEPT.of(tracer.kept)
-        yield MALFORMED.of(tracer.malformed)
+    yield TRACES.of(tracer.begun)
+    yield KEPT.of(tracer.kept)
+    yield MALFORMED.of(tracer.malformed)
     for name, one in telemetry.exported():
         for signal, counts in one.counts.items():
             yield SENT.of(counts.sent, name, signal)

@@ -12,7 +12,7 @@ from flowcore.config import validators as v
 class TelemetrySettings:
     """What the node tells of the requests it does."""
 
-    enabled: bool = setting(True, help="whether requests are traced at all")
+    enabled: bool = setting(True, help="whether requests are traced at all", reloadable=True)
     sampling: float = setting(
         0.1,
         validator=v.in_range(0.0, 1.0),

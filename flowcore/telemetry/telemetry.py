@@ -57,27 +57,28 @@ class Telemetry:
         """What waits for those that have not been open yet, by name: what they want is not known."""
         self._of_traces: tuple[Backlog, ...] = ()
         self._tap = LogTap()
-        self.tracer: Tracer | None = None
-        """Who records requests; None where nobody does."""
-        if settings.enabled:
-            self.tracer = Tracer(
-                sampling=settings.sampling,
-                now=now,
-                wall=wall,
-                export=self._export,
-                remember=self._remember,
-                recent=self._noted,
-            )
-            self.tracer.content = settings.content
+        self.tracer = Tracer(
+            sampling=settings.sampling,
+            now=now,
+            wall=wall,
+            export=self._export,
+            remember=self._remember,
+            recent=self._noted,
+        )
+        """Who records requests, while it is enabled."""
+        self.retune(settings)
 
     def retune(self, settings: TelemetrySettings) -> None:
         """Have these settings from now on, as far as they are reloadable."""
         self.settings = attrs.evolve(
-            self.settings, sampling=settings.sampling, content=settings.content
+            self.settings,
+            enabled=settings.enabled,
+            sampling=settings.sampling,
+            content=settings.content,
         )
-        if self.tracer is not None:
-            self.tracer.resample(settings.sampling)
-            self.tracer.content = settings.content
+        self.tracer.enabled = settings.enabled
+        self.tracer.content = settings.content
+        self.tracer.resample(settings.sampling)
 
     def _export(self, trace: Trace | Noted) -> None:
         if isinstance(trace, Noted) or trace.spans is None:
@@ -190,14 +191,14 @@ class Telemetry:
         tracer = self.tracer
         return {
             "sampling": self.settings.sampling,
-            "traces": None
-            if tracer is None
-            else {
+            "traces": {
                 "begun": tracer.begun,
                 "kept": tracer.kept,
                 "malformed": tracer.malformed,
                 "recent": min(self._most, len(self._noted) + len(self._recorded)),
-            },
+            }
+            if tracer.enabled
+            else None,
             "exporters": {name: self._status_of(name) for name in sorted(self._backlogs)},
         }
 

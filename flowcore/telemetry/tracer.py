@@ -58,6 +58,8 @@ class Tracer:
         self.begun = 0
         """How many traces it has begun, or joined."""
         self.kept = self.malformed = 0
+        self.enabled = True
+        """Whether requests that come are recorded; those under way are to their end."""
         self.content = False
         """Whether spans carry arguments and results."""
         self.resample(sampling)

@@ -72,7 +72,8 @@ async def test_where_nothing_is_recorded_all_is_answered() -> None:
     async with edge(enabled=False) as (flow, client):
         body, headers = client.modern("tools/list", {})
         assert (await client.post(body, headers)).result["tools"]
-        assert flow.telemetry.tracer is None
+        assert (await client.ask("tools/call", {"name": "nobodys"})).error
+        assert flow.telemetry.status()["traces"] is None
         assert not flow.telemetry.recent
 
 

@@ -129,7 +129,7 @@ class Work:
     def _begin(self, request: Request, envelope: Envelope) -> Span | None:
         """What is recorded of a call; part of the trace that its headers say."""
         tracer = self._host.telemetry.tracer
-        if tracer is None:
+        if not tracer.enabled:
             return None
         said = request.headers.get(b"traceparent")
         parent = None

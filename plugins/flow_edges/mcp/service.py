@@ -100,24 +100,23 @@ class Service:
             exposure=self.exposure,
         )
         self.tools = KnownTools()
-        self.tasks = TaskFace(
-            host,
-            self.tools,
-            self.results,
-            deadline=settings.deadline,
-            after=settings.task_after,
-        )
-        self._discovery = self._discover()
         self._now = (
             trio.lowlevel.current_clock().current_time
         )  # trio.current_time, less its detours
         tracer = host.telemetry.tracer
         transport = "tcp" if isinstance(settings, McpSettings) else "pipe"
-        self.recorder: Recorder | None = None
-        """Who records requests, if anybody does."""
-        if tracer is not None:
-            self.recorder = Recorder(tracer, edge, transport, self._now)
-        self.tasks.recorder = self.recorder
+        self._tracer = tracer
+        self.recorder = Recorder(tracer, edge, transport, self._now)
+        """Who records requests, while they are."""
+        self.tasks = TaskFace(
+            host,
+            self.tools,
+            self.results,
+            self.recorder,
+            deadline=settings.deadline,
+            after=settings.task_after,
+        )
+        self._discovery = self._discover()
 
     # ---- limits
 
@@ -141,7 +140,7 @@ class Service:
         trace: Headers | None,
     ) -> AbstractContextManager[Span | None]:
         """Within this block a request is answered that is for no agent, or not yet; it is recorded."""
-        if self.recorder is None:
+        if not self._tracer.enabled:
             return nullcontext()
         return self.recorder.recording(method, params, meta, client, trace)
 
@@ -193,7 +192,7 @@ class Service:
         try:
             return self._target(method, params, client)
         except CallError as error:
-            if self.recorder is not None:
+            if self._tracer.enabled:
                 span = self.recorder.begin(method.name, "", meta, client, trace)
                 self.recorder.ended(span, error)
             raise
@@ -266,13 +265,14 @@ class Service:
         envelope = self._sealed(
             now, method.name, target.agent, target.name, params, meta, client, text, plain=plain
         )
-        recorder = self.recorder
-        if recorder is not None:
+        tracer = self._tracer
+        if tracer.enabled:
+            recorder = self.recorder
             if (
                 trace is None
                 and key is None
                 and (plain or _SPECIAL.isdisjoint(meta))
-                and not recorder.tracer.content
+                and not tracer.content
             ):
                 envelope.noted = Noted(recorder, envelope, client, target.name, now)
             else:
@@ -360,20 +360,19 @@ class Service:
 
     async def submit(self, envelope: Envelope, method: Method, client: Client) -> bytes:
         """Have an envelope worked on; its result in the form of the asking side's era. Raises CallError."""
-        recorder = self.recorder
-        if recorder is None:
+        noted = envelope.noted
+        if noted is None and envelope.span is None:
             return await self._submit(envelope, method, client)
         try:
             result = await self._submit(envelope, method, client)
         except BaseException as error:
-            recorder.done(envelope, error)
+            self.recorder.done(envelope, error)
             raise
-        noted = envelope.noted
         if noted is not None and noted.made is None:
             now = self._now  # what is no method of its class is called quicker as a name
-            recorder.tracer.noted(noted, now())
+            self._tracer.noted(noted, now())
         else:
-            recorder.done(envelope)
+            self.recorder.done(envelope)
         return result
 
     async def _submit(self, envelope: Envelope, method: Method, client: Client) -> bytes:

@@ -42,13 +42,19 @@ class TaskFace:
     """A flow's tasks as the extension shows them."""
 
     def __init__(
-        self, host: Host, tools: KnownTools, results: Results, *, deadline: float, after: float
+        self,
+        host: Host,
+        tools: KnownTools,
+        results: Results,
+        recorder: Recorder,
+        *,
+        deadline: float,
+        after: float,
     ) -> None:
         """`deadline` is how long each round of a task may take, `after` how long a call may take before
         it goes on as one, in seconds."""
         self._host = host
-        self.recorder: Recorder | None = None
-        """Who records requests, if anybody does."""
+        self._recorder = recorder
         self._tools = tools
         self._results = results
         self._deadline = deadline
@@ -71,8 +77,7 @@ class TaskFace:
         handed = False
 
         def recorded(error: BaseException | None) -> None:
-            if self.recorder is not None:
-                self.recorder.done(envelope, error)
+            self._recorder.done(envelope, error)
 
         async def submit(envelope: Envelope) -> Reply:
             reply: Reply
