@@ -4,6 +4,7 @@ A program of its own that imports only what it needs, so that it costs little an
 of load, both counted to the last answer, so that no work of the server goes uncounted:
 
 - `closed`: so many connections, each asks again when it is answered, for so long;
+- `steady`: the same, again and again on connections that stay, each time that a line says for how long;
 - `open`: requests come by a schedule (Poisson, from a seed) whatever the server does, and each latency counts
   from when the request was *due*, so that a stall is paid by all that would have come in it ("coordinated
   omission", G. Tene).
@@ -96,38 +97,56 @@ def _whole(head: bytes, body: bytes) -> bool:
     return body.endswith(b"0\r\n\r\n")
 
 
+class Closed:
+    """Connections of which each asks again when it is answered."""
+
+    def __init__(self, job: dict[str, Any]) -> None:
+        connections = (Connection(job) for _ in range(job["connections"]))
+        self.connections = {one.fileno(): one for one in connections}
+        self.poll = select.epoll()
+        for number in self.connections:
+            self.poll.register(number, select.EPOLLIN)
+
+    def run(self, seconds: float) -> dict[str, float]:
+        """Ask on every connection until the time is over, then wait for the last answers."""
+        connections, poll = self.connections, self.poll
+        took: list[float] = []
+        begin, worked = now(), time.process_time()
+        end = begin + seconds
+        for connection in connections.values():
+            connection.ask(now())
+        waiting = len(connections)
+        while waiting:
+            ready = poll.poll(PATIENCE)
+            if not ready:
+                raise WrongError(f"no answer in {PATIENCE:g} s")
+            for number, _ in ready:
+                connection = connections[number]
+                if not connection.answered():
+                    continue
+                moment = now()
+                took.append(moment - connection.began)
+                if connection.fileno() != number:  # connected anew
+                    connections[connection.fileno()] = connections.pop(number)
+                    poll.register(connection.fileno(), select.EPOLLIN)
+                if moment < end:
+                    connection.ask(moment)
+                else:
+                    waiting -= 1
+        return _summary(took, now() - begin, time.process_time() - worked)
+
+
 def closed(job: dict[str, Any]) -> dict[str, float]:
-    """Ask on every connection until the time is over, then wait for the last answers."""
-    connections = {
-        one.fileno(): one for one in (Connection(job) for _ in range(job["connections"]))
-    }
-    poll = select.epoll()
-    for number in connections:
-        poll.register(number, select.EPOLLIN)
-    took: list[float] = []
-    begin, worked = now(), time.process_time()
-    end = begin + job["seconds"]
-    for connection in connections.values():
-        connection.ask(now())
-    waiting = len(connections)
-    while waiting:
-        ready = poll.poll(PATIENCE)
-        if not ready:
-            raise WrongError(f"no answer in {PATIENCE:g} s")
-        for number, _ in ready:
-            connection = connections[number]
-            if not connection.answered():
-                continue
-            moment = now()
-            took.append(moment - connection.began)
-            if connection.fileno() != number:  # connected anew
-                connections[connection.fileno()] = connections.pop(number)
-                poll.register(connection.fileno(), select.EPOLLIN)
-            if moment < end:
-                connection.ask(moment)
-            else:
-                waiting -= 1
-    return _summary(took, now() - begin, time.process_time() - worked)
+    """One closed loop."""
+    return Closed(job).run(job["seconds"])
+
+
+def steady(job: dict[str, Any]) -> dict[str, float]:
+    """A closed loop for each line, of which one line is told; nothing more at the end."""
+    loop = Closed(job)
+    for line in sys.stdin:
+        print(json.dumps(loop.run(float(line))), flush=True)
+    return {}
 
 
 def open_loop(job: dict[str, Any]) -> dict[str, float]:
@@ -180,9 +199,9 @@ def _at(ordered: list[float], share: float) -> float:
 
 def main() -> int:
     """Do the job."""
-    job = json.load(sys.stdin)
+    job = json.loads(sys.stdin.readline())
     try:
-        result = {"closed": closed, "open": open_loop}[job["kind"]](job)
+        result = {"closed": closed, "steady": steady, "open": open_loop}[job["kind"]](job)
     except (OSError, WrongError) as failure:
         print(f"{type(failure).__name__}: {failure}", file=sys.stderr)
         return 1

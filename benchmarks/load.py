@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pathlib
 import ssl
@@ -12,7 +13,7 @@ import time
 import urllib.error
 import urllib.parse
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Any
 
 import attrs
@@ -21,6 +22,7 @@ from benchmarks.servers import ON_CLIENTS_CPU, Server
 
 HANDSHAKE, MODERN = ERAS = ("2025-11-25", "2026-07-28")
 GENERATOR = pathlib.Path(__file__).parent / "generator.py"
+_COMMAND = [*ON_CLIENTS_CPU, sys.executable, "-I", "-S", str(GENERATOR)]
 
 
 class LoadError(Exception):
@@ -114,6 +116,36 @@ def closed_loop(
     return _run(server, job | addressed(url, era, tool))
 
 
+@contextlib.contextmanager
+def steady_loop(
+    server: Server, url: str, era: str, tool: str, *, connections: int, ca: str = ""
+) -> Generator[Callable[[float], Load]]:
+    """A closed loop on connections that stay: each call of what is given goes on for so many seconds.
+
+    Who is measured may change between two calls, and nothing else does. Raises LoadError if an answer is
+    wrong.
+    """
+    job = {"kind": "steady", "connections": connections, "ca": ca} | addressed(url, era, tool)
+    with subprocess.Popen(
+        _COMMAND, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as generator:
+        asked, told, wrong = generator.stdin, generator.stdout, generator.stderr
+        assert asked is not None
+        assert told is not None
+        assert wrong is not None
+        print(json.dumps(job), file=asked, flush=True)
+
+        def go_on(seconds: float) -> Load:
+            before, tree_before = server.cpu(), server.tree_cpu()
+            print(seconds, file=asked, flush=True)
+            line = told.readline()
+            if not line:
+                raise LoadError(wrong.read().strip())
+            return _load(json.loads(line), server.cpu() - before, server.tree_cpu() - tree_before)
+
+        yield go_on
+
+
 def open_loop(
     server: Server, url: str, era: str, tool: str, *, rate: float, seconds: float, seed: int
 ) -> Load:
@@ -140,17 +172,19 @@ def addressed(url: str, era: str, tool: str) -> dict[str, Any]:
 
 
 def _run(server: Server, job: dict[str, Any]) -> Load:
-    command = [*ON_CLIENTS_CPU, sys.executable, "-I", "-S", str(GENERATOR)]
     server.wait_idle()
     before, tree_before = server.cpu(), server.tree_cpu()
     done = subprocess.run(
-        command, input=json.dumps(job), capture_output=True, text=True, check=False
+        _COMMAND, input=json.dumps(job), capture_output=True, text=True, check=False
     )
     server.wait_idle()  # what it has still to do counts as well, and disturbs nobody who comes next
     spent, tree_spent = server.cpu() - before, server.tree_cpu() - tree_before
     if done.returncode:
         raise LoadError(done.stderr.strip())
-    seen = json.loads(done.stdout)
+    return _load(json.loads(done.stdout), spent, tree_spent)
+
+
+def _load(seen: dict[str, float], spent: float, tree_spent: float) -> Load:
     return Load(
         rate=seen["rate"],
         cpu=spent / seen["count"] * 1e6,

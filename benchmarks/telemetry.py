@@ -4,7 +4,10 @@ One node is reloaded from kind to kind, in turns: not traced; traced, with 10 % 
 is there; traced with all of it sampled. Another goes to and fro between not traced and 10 % for a collector
 that is dead. Ratios are of one round of one process, so that a change of the machine meets all of it, and two
 processes are never compared: such that do the same differ by up to 5 us a call, as what they use lies in
-memory otherwise, which is as much as is measured here.
+memory otherwise, which is as much as is measured here. A round is short, for the machine's speed changes from
+one moment to the next by much more than that, and there are many; "give or take" is the standard error of
+their median. What is exported a moment late is paid by whichever kind comes next, as often by the one as by
+the other.
 
 A collector runs beside all of them, on the CPU of the load. What it takes of that is not the node's, and is
 told, so that nobody need wonder whether it is what is measured; what the node spends on putting spans into
@@ -22,6 +25,7 @@ import contextlib
 import datetime
 import gc
 import json
+import math
 import os
 import pathlib
 import random
@@ -30,14 +34,14 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 
 import attrs
 
 from benchmarks import held
 from benchmarks.contenders import Task, flowserve_config
-from benchmarks.load import MODERN, Load, closed_loop, wait_ready
+from benchmarks.load import MODERN, Load, steady_loop, wait_ready
 from benchmarks.report import Figure
 from benchmarks.servers import ON_CLIENTS_CPU, Server, free_port, running
 from flow_exporters.otlp.messages import Messages
@@ -45,8 +49,12 @@ from flowcore.certs import CertFolder, Kind, Wanted
 
 NODES = 2
 """With each of the collectors."""
-ROUNDS = 16
-SECONDS = 0.5
+ROUNDS = 60
+SECONDS = 0.25
+WARM = 2
+"""Rounds that do not count, before."""
+SELDOM = 4
+"""All are sampled in one of so many rounds: there is no bar for that."""
 CONNECTIONS = 16
 CASES = ("in-process", "in-process, TLS", "process", "stdio", "http", "stdio, TLS")
 PROCESS = """\
@@ -77,8 +85,8 @@ KINDS = {
 }
 DEAD = 9
 """The port of a collector that is dead: nobody listens there."""
-TURNS = {"": ("none", "10 %", "100 %"), ", dead collector": ("none", "10 %")}
-"""The kinds that a node goes through, by what is to be said of its collector."""
+COLLECTORS = ("", ", dead collector")
+"""What is to be said of them."""
 
 
 def run() -> list[Figure]:
@@ -116,9 +124,9 @@ def setup() -> dict[str, str]:
     return {
         "configurations": "; ".join(f"{kind}: {text.strip()!r}" for kind, text in KINDS.items())
         + f"; all with {EXPORTER.strip()!r}",
-        "rounds": f"{ROUNDS} of {SECONDS:g} s of each kind, in an order drawn by chance, with {CONNECTIONS}"
-        f" connections; {NODES} nodes with a collector, and {NODES} with a dead one; the server on CPU 0,"
-        " load, upstream and collector on CPU 1",
+        "rounds": f"{ROUNDS} of {SECONDS:g} s of each kind, in an order drawn by chance, on {CONNECTIONS}"
+        f" connections that stay; {NODES} nodes with a collector, and {NODES} with a dead one; the server on"
+        " CPU 0, load, upstream and collector on CPU 1",
     }
 
 
@@ -155,8 +163,8 @@ class _Node:
     """A node that is reloaded from kind to kind."""
 
     server: Server
-    url: str
-    ca: str
+    load: Callable[[float], Load]
+    """Calls for so many seconds."""
     config: pathlib.Path
     base: str
     """All of its configuration but `[telemetry]`."""
@@ -170,7 +178,7 @@ class _Node:
         while self.server.said("reloaded: ") == before:
             if time.monotonic() > end:
                 raise RuntimeError(f"the node does not say that it has reloaded to {kind!r}")
-            time.sleep(0.01)
+            time.sleep(0.001)
 
 
 @contextlib.contextmanager
@@ -185,7 +193,10 @@ def _node(case: str, collector: int, upstream: str = "") -> Iterator[_Node]:
         with running([program, "--config", str(config)]) as server:
             url = f"http{'s' if ca else ''}://127.0.0.1:{own}/mcp"
             wait_ready(url, MODERN, "echo.echo", ca)
-            yield _Node(server, url, ca, config, base)
+            with steady_loop(
+                server, url, MODERN, "echo.echo", connections=CONNECTIONS, ca=ca
+            ) as load:
+                yield _Node(server, load, config, base)
 
 
 Rounds = list[dict[str, Load]]
@@ -197,50 +208,41 @@ def _measured(
 ) -> tuple[dict[str, Rounds], float]:
     """The rounds by what is to be said of the collector; and which part of its CPU the collector took where
     10 % were sampled."""
-    rounds: dict[str, Rounds] = {about: [] for about in TURNS}
+    rounds: dict[str, Rounds] = {about: [] for about in COLLECTORS}
     taken, chance = 0.0, random.Random(1)
     with contextlib.ExitStack() as stack:
         nodes = [
             (about, stack.enter_context(_node(case, DEAD if about else port, upstream)))
             for _ in range(NODES)
-            for about in TURNS
+            for about in COLLECTORS
         ]
-        for number in range(ROUNDS + 1):
+        for number in range(-WARM, ROUNDS):
             for about, node in nodes:
+                kinds = [*KINDS] if not about and not number % SELDOM else ["none", "10 %"]
                 loads = {}
-                for kind in chance.sample(TURNS[about], len(TURNS[about])):
+                for kind in chance.sample(kinds, len(kinds)):
                     node.become(kind)
                     before = collector.cpu()
-                    loads[kind] = closed_loop(
-                        node.server,
-                        node.url,
-                        MODERN,
-                        "echo.echo",
-                        connections=CONNECTIONS,
-                        seconds=SECONDS,
-                        ca=node.ca,
-                    )
-                    if number and not about and kind == "10 %":
+                    loads[kind] = node.load(SECONDS)
+                    if number >= 0 and not about and kind == "10 %":
                         taken += collector.cpu() - before
-                if number:  # the first round warms up
+                if number >= 0:
                     rounds[about].append(loads)
     return rounds, taken / (NODES * ROUNDS * SECONDS)
 
 
 def _figures(case: str, rounds: dict[str, Rounds]) -> list[Figure]:
     figures = []
-    for about, kinds in TURNS.items():
-        for kind in kinds[1:]:
-            pairs = [(loads[kind], loads["none"]) for loads in rounds[about]]
-            figures.append(
-                Figure(
-                    name=f"{case}: throughput, {kind}{about} over none",
-                    value=median(one.rate / none.rate for one, none in pairs),
-                    unit="",
-                    bar=None if kind == "100 %" else 0.95,
-                    least=True,
-                )
-            )
+    for about, of in rounds.items():
+        for kind in ("10 %",) if about else ("10 %", "100 %"):
+            pairs = [(loads[kind], loads["none"]) for loads in of if kind in loads]
+            name = f"{case}: throughput, {kind}{about} over none"
+            ratios = [one.rate / none.rate for one, none in pairs]
+            bar = None if kind == "100 %" else 0.95
+            figures += [
+                Figure(name=name, value=median(ratios), unit="", bar=bar, least=True),
+                Figure(name=f"{name}, give or take", value=_error(ratios), unit=""),
+            ]
             figures.append(
                 Figure(
                     name=f"{case}: CPU added per call, {kind}{about}",
@@ -251,6 +253,14 @@ def _figures(case: str, rounds: dict[str, Rounds]) -> list[Figure]:
     none = [loads["none"].cpu for of in rounds.values() for loads in of]
     figures.append(Figure(name=f"{case}: CPU per call, none", value=median(none), unit="µs"))
     return figures
+
+
+def _error(values: Sequence[float]) -> float:
+    """The standard error of the median, from the median of what they are away from it: for a normal
+    distribution (Kendall, Stuart, "The Advanced Theory of Statistics", volume 1, 1977, section 14.11)."""
+    middle = median(values)
+    deviation = 1.4826 * median(abs(one - middle) for one in values)
+    return 1.2533 * deviation / math.sqrt(len(values))
 
 
 def _encoding() -> Figure:
