@@ -15,7 +15,7 @@ import os
 import pathlib
 import threading
 import zlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -167,16 +167,10 @@ class HnswMaker:
         if base is not None and _within(scale, base.told["scale"]):
             scale, done = base.told["scale"], base.rows
             begun = done
-            try:
-                index.load_index_from_path(str(base.path))
-            except RuntimeError as error:
-                raise DamagedState(f"{base.path.name} cannot be opened: {error}") from error
-            index.change_metric(_METRICS[metric])
+            _read(index, metric, base.path, index.load_index_from_path)
         else:
-            done, begun = _resumed(index, part, len(rows))
-            if done:
-                index.change_metric(_METRICS[metric])
-            else:
+            done, begun = _resumed(index, metric, part, len(rows))
+            if not done:  # what was read of a damaged one is in it
                 index = self._index(rows.shape[1], metric)
         index.expansion_add = self._config.ef_construction
         held, written = held_back(begun, len(rows)), done
@@ -230,14 +224,11 @@ class HnswMaker:
         index = self._index(rows.shape[1], metric)
         mapped = path.stat().st_size > self._config.mapped
         held = None if mapped else np.fromfile(path, dtype=np.uint8)
-        try:
-            if held is None:
-                index.view_index_from_path(str(path))
-            else:
-                index.view_index_from_buffer(held.data)
-        except (RuntimeError, ValueError) as error:
-            raise DamagedState(f"{path.name} cannot be opened: {error}") from error
-        index.change_metric(_METRICS[metric])  # graphs were once built by the cosine itself
+        if held is None:
+            _read(index, metric, path, index.view_index_from_path)
+        else:
+            whole = held.data
+            _read(index, metric, path, lambda _: index.view_index_from_buffer(whole))
         if len(index) != len(rows):
             raise DamagedState(f"{path.name} has {len(index)} rows, {len(rows)} expected")
         recalls = [(int(ef), float(found)) for ef, found in told.get("recalls", ())]
@@ -318,7 +309,19 @@ def _sealed(part: pathlib.Path, rows: int, begun: int) -> None:
     _seal_of(part).write_text(json.dumps(seal))
 
 
-def _resumed(index: Index, part: pathlib.Path, rows: int) -> tuple[int, int]:
+def _read(index: Index, metric: Metric, path: pathlib.Path, way: Callable[[str], object]) -> None:
+    """Have an index be what is in a file, and compare as ours do: some were built by the cosine itself.
+
+    Raises DamagedState.
+    """
+    try:
+        way(str(path))
+    except (RuntimeError, ValueError) as error:
+        raise DamagedState(f"{path.name} cannot be opened: {error}") from error
+    index.change_metric(_METRICS[metric])
+
+
+def _resumed(index: Index, metric: Metric, part: pathlib.Path, rows: int) -> tuple[int, int]:
     """Go on with an unfinished graph if there is a sound one: up to where it has rows, and from where on some
     of them are held back; (0, 0) if there is none."""
     try:
@@ -326,8 +329,8 @@ def _resumed(index: Index, part: pathlib.Path, rows: int) -> tuple[int, int]:
         done, begun = seal["rows"], seal["begun"]
         if _crc(part) != seal["crc"] or not 0 <= begun < done <= rows:
             return 0, 0
-        index.load_index_from_path(str(part))
-    except (FileNotFoundError, ValueError, KeyError, TypeError, RuntimeError):
+        _read(index, metric, part, index.load_index_from_path)
+    except (FileNotFoundError, ValueError, KeyError, TypeError, DamagedState):
         return 0, 0
     held = held_back(begun, rows)
     return (done, begun) if len(index) == done - int((held < done).sum()) else (0, 0)
