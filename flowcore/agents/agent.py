@@ -39,6 +39,8 @@ from flowcore.errors import AgentUnavailable
 
 logger = logging.getLogger(__name__)
 
+_IDLE, _BUSY = State.IDLE, State.BUSY  # looking these up costs on every call
+
 FENCE = "io.flowcore/fence"
 """The member of `_meta` that tells a singleton the number it runs under."""
 STDERR_LINES = 50
@@ -188,8 +190,8 @@ class Agent:
             envelope.meta = {**envelope.meta, FENCE: Raw(b"%d" % self.fence)}
         elif FENCE in envelope.meta:  # it is the node's to say
             envelope.meta = {key: one for key, one in envelope.meta.items() if key != FENCE}
-        if self._state is State.IDLE:
-            self._stir(State.BUSY, now)
+        if self._state is _IDLE:
+            self._stir(_BUSY, now)
         return life.calls.do(envelope, now)
 
     # ---- steering
@@ -357,8 +359,8 @@ class Agent:
         life = self._lives.life
         if life is None or life.pool.active or life.pool.waiting:
             return  # it was a call of an earlier life, or one that waited
-        if self._state is State.BUSY:
-            self._stir(State.IDLE, now)
+        if self._state is _BUSY:
+            self._stir(_IDLE, now)
         elif self._state is State.DRAINING:
             self.nudge()
 

@@ -33,7 +33,8 @@ _WORKER_FAULTS = (
 """Errors that tell against the worker that answered so; others tell of the request."""
 
 
-_SUCCEEDED = Came.SUCCEEDED  # looking it up costs on every call
+# looking these up costs on every call
+_SUCCEEDED, _CANCELLED, _EXPIRED = Came.SUCCEEDED, Came.CANCELLED, Came.EXPIRED
 
 
 def _work(noted: Noted) -> Work:
@@ -69,7 +70,7 @@ class Calls:
 
     async def do(self, envelope: Envelope, now: float) -> Reply:
         """Do a request on a worker, before its deadline. Raises as `Agent.call` says."""
-        came = Came.CANCELLED
+        came = _CANCELLED
         tally = self._tally
         tally.calls += 1
         above, noted, waited = envelope.span, envelope.noted, 0.0
@@ -124,7 +125,7 @@ class Calls:
                         envelope.context = b""
                 try:
                     reply = await live.worker.call(envelope)
-                    came = Came.SUCCEEDED
+                    came = _SUCCEEDED
                 except CallError as error:
                     came = Came.FAULTY if isinstance(error, _WORKER_FAULTS) else Came.FAILED
                     if noted is not None:
@@ -146,7 +147,7 @@ class Calls:
                 finally:
                     end = now = self._now()
                     live.scopes.discard(scope)
-                    if came is Came.CANCELLED:
+                    if came is _CANCELLED:
                         if live.lost:
                             came = Came.LOST
                         elif end >= scope.deadline:
@@ -157,7 +158,7 @@ class Calls:
                         noted.worked = end
                     if above is not None and work is not None:
                         work.end = end
-                        if span is not None or came is not Came.SUCCEEDED:
+                        if span is not None or came is not _SUCCEEDED:
                             self._recorded(span or apart(above, work), end, came)
                             envelope.span, above.inner = above, None
                         elif above.trace.done is not work:
@@ -189,7 +190,7 @@ class Calls:
         self, slot: Slot, live: LiveWorker, now: float, seconds: float, came: Came
     ) -> None:
         ok: bool | None = came.ok
-        live.silent = ok is None or came is Came.EXPIRED
+        live.silent = ok is None or came is _EXPIRED
         if ok is not None:
             self._tally.durations.record(seconds)
         self._pool.give_back(slot, now, seconds, ok)

@@ -23,7 +23,7 @@ from flowcore.http.encoding import (
 )
 from flowcore.http.fields import BadMessage
 from flowcore.http.head import RequestHead
-from flowcore.http.incoming import Incoming, Phase, RequestReader
+from flowcore.http.incoming import BETWEEN, BODY, HEAD, Incoming, RequestReader
 from flowcore.http.messages import Hopeless, Request, Response, Stream, Tls
 from flowcore.http.room import Mark
 from flowcore.http.state import SWEEP, ServerState
@@ -78,7 +78,7 @@ class Connection:
         self._ahead = b""
         self._ended = False  # the lookout has seen the end
         self._wakeup = Wakeup()  # the lookout is back
-        self._phase = Phase.BETWEEN
+        self._phase = BETWEEN
         self._since = trio.current_time()  # when the phase began
         self._held = 0
 
@@ -101,7 +101,7 @@ class Connection:
 
     def nudge(self) -> None:
         """The server is draining: end, unless a request has begun to come."""
-        if not self._busy and not self._ahead and self._reader.phase is Phase.BETWEEN:
+        if not self._busy and not self._ahead and self._reader.phase is BETWEEN:
             self._end()
 
     # ---- when the server is full
@@ -111,9 +111,9 @@ class Connection:
         now, blocked = trio.current_time(), self._wire.blocked_since
         if self._busy:
             return (_SLOW, blocked) if now - blocked >= SLOW_BODY else None
-        if self._phase is Phase.BETWEEN and self._served:
+        if self._phase is BETWEEN and self._served:
             return (_IDLE, self._since)
-        slow = SLOW_BODY if self._phase is Phase.BODY else SLOW_HEAD
+        slow = SLOW_BODY if self._phase is BODY else SLOW_HEAD
         return (_SLOW if now - self._since >= slow else _NEW, self._since)
 
     def evict(self) -> bool:
@@ -121,7 +121,7 @@ class Connection:
         it is one more drop of what has been coming for too long."""
         if not self._busy and not self._dripping() and self._wire.stale():
             return False
-        if self._phase is Phase.BETWEEN and not self._busy:
+        if self._phase is BETWEEN and not self._busy:
             self._end()
         else:
             self._scope.cancel()
@@ -129,7 +129,7 @@ class Connection:
 
     def _dripping(self) -> bool:
         mark = self.dispensable()
-        return self._phase is not Phase.BETWEEN and mark is not None and mark[0] == _SLOW
+        return self._phase is not BETWEEN and mark is not None and mark[0] == _SLOW
 
     # ---- deadlines, looked at by the sweep
 
@@ -149,12 +149,12 @@ class Connection:
                 self._look_out()
             elif self._wire.hung_up():
                 self._gone()
-        elif self._phase is Phase.BETWEEN:
+        elif self._phase is BETWEEN:
             # after an answer the phase began at most a sweep later than noted
             allowed = limits.idle_timeout + SWEEP if self._served else limits.head_timeout
             if waited >= allowed:
                 self._scope.cancel()
-        elif self._phase is Phase.HEAD:
+        elif self._phase is HEAD:
             if waited >= limits.head_timeout:
                 self._expire("head")
         elif waited >= limits.body_timeout:
@@ -200,7 +200,7 @@ class Connection:
                 self._busy = False
                 state.held -= self._held
                 self._held = 0
-                self._phase, self._since = Phase.BETWEEN, state.now
+                self._phase, self._since = BETWEEN, state.now
                 self._wire.pace.end()
                 self._served = True
         except BadMessage as error:
@@ -234,15 +234,15 @@ class Connection:
             if phase is not self._phase:
                 self._phase, self._since = phase, trio.current_time()
                 self._wire.pace.begin()
-            if phase is Phase.BODY and reader.take_expectation():
+            if phase is BODY and reader.take_expectation():
                 await self._send(CONTINUE)
-            if phase is Phase.BETWEEN and self._state.draining.is_set():
+            if phase is BETWEEN and self._state.draining.is_set():
                 return False
             if self._looking_out:
                 await self._wakeup.wait()
                 return not self._ending
             try:
-                if phase is Phase.BODY:
+                if phase is BODY:
                     came = await self._wire.receive_into(self._state.inlet)
                     data = self._state.inlet[:came]
                 else:
@@ -259,7 +259,7 @@ class Connection:
 
     def _at_end(self) -> bool:
         """Nothing more comes. Raises BadMessage within a request: who only stopped sending hears it."""
-        if self._reader.phase is not Phase.BETWEEN:
+        if self._reader.phase is not BETWEEN:
             raise BadMessage(400, "the request ended before it was whole")
         return False
 

@@ -25,6 +25,9 @@ class Phase(enum.Enum):
     BODY = "body"
 
 
+BETWEEN, HEAD, BODY = Phase  # looking them up in it costs on every request
+
+
 class Incoming(msgspec.Struct, eq=False):
     """One request as it came, whole."""
 
@@ -51,8 +54,8 @@ class RequestReader:
     def phase(self) -> Phase:
         """What it waits for."""
         if self._body is not None:
-            return Phase.BODY
-        return Phase.HEAD if self._start < len(self._buffer) else Phase.BETWEEN
+            return BODY
+        return HEAD if self._start < len(self._buffer) else BETWEEN
 
     @property
     def held(self) -> int:

@@ -42,7 +42,7 @@ from flowcore.telemetry import CURRENT, Noted, Span, Trace, Tracer, tool_failed
 logger = logging.getLogger(__name__)
 
 # looking these up costs on every call
-_NORMAL, _work_for = Priority.NORMAL, CURRENT.set
+_NORMAL, _RESULT, _work_for = Priority.NORMAL, Outcome.RESULT, CURRENT.set
 
 SWARM = "swarm"
 """The edge by which requests of other nodes come: whoever sent one has reserved its key among all."""
@@ -200,7 +200,7 @@ class Requests:
             except BaseException:
                 self._record(entry, Outcome.CANCELLED)
                 raise
-            if not self._record(entry, Outcome.RESULT):
+            if not self._record(entry, _RESULT):
                 raise DeadlineExceeded(
                     f"agent {agent.name!r} answered after the deadline", data={"agent": agent.name}
                 )

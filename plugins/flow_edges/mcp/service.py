@@ -66,6 +66,7 @@ _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
     "prompts/get": "prompts",
 }
 _OWN = frozenset({BUILTIN, MEMORY})
+_NORMAL = Priority.NORMAL  # looking it up costs on every call
 """The agents whose tools take apart their arguments themselves."""
 _OURS = frozenset({AFFINITY, DEADLINE, PRIORITY, PROGRESS_TOKEN, IDEMPOTENCY_KEY})
 """What `_meta` may say of how a request is to be worked on."""
@@ -294,7 +295,7 @@ class Service:
     ) -> Envelope:
         """`plain`: nothing of `_OURS` is in `meta`."""
         seconds = self.settings.deadline
-        importance = Priority.NORMAL
+        importance = _NORMAL
         affinity = client.affinity
         if not plain and not _OURS.isdisjoint(meta):
             if AFFINITY in meta:
