@@ -37,17 +37,16 @@ def check_mirrors(said: Outline, message: Request, version: str) -> None:
         return  # refused as a missing parameter
     if said.name is None:
         raise HeaderMismatch("the header Mcp-Name is missing")
-    mismatch = HeaderMismatch(f"the header Mcp-Name does not match params.{method.subject}")
-    if len(memoryview(raw)) > _PER_BYTE * len(said.name) + 2:
-        raise mismatch
-    if said.quoted == bytes(raw):
-        return
-    try:
-        subject = msgspec.json.decode(raw, type=str)
-    except (msgspec.MsgspecError, UnicodeDecodeError):
-        return  # refused as a malformed parameter
-    if decode_value(said.name.decode("latin-1")) != subject:
-        raise mismatch
+    if len(memoryview(raw)) <= _PER_BYTE * len(said.name) + 2:
+        if said.quoted == bytes(raw):
+            return
+        try:
+            subject = msgspec.json.decode(raw, type=str)
+        except (msgspec.MsgspecError, UnicodeDecodeError):
+            return  # refused as a malformed parameter
+        if decode_value(said.name.decode("latin-1")) == subject:
+            return
+    raise HeaderMismatch(f"the header Mcp-Name does not match params.{method.subject}")
 
 
 def check_params(
