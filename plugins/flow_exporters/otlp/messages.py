@@ -101,19 +101,18 @@ class Messages:
 
     def put_spans(self, spans: Iterable[SpanRecord | Noted], body: Body) -> None:
         """Put spans, and whole traces as what was noted of them, into a request."""
+        forms = self._forms
         for one in spans:
             if isinstance(one, Noted):
-                self._form(one).put(one, body)
+                alike = one.alike
+                (forms.get(alike) or self._form(alike)).put(one, body)
             else:
                 body.add(part(ITEM, self._span(one)))
 
-    def _form(self, noted: Noted) -> Form:
-        alike = noted.alike
-        form = self._forms.get(alike)
-        if form is None:
-            if len(self._forms) >= _MOST_SORTS:
-                self._forms.clear()
-            form = self._forms[alike] = Form(alike, partial(self._pairs.fields, ATTRIBUTES))
+    def _form(self, alike: Alike) -> Form:
+        if len(self._forms) >= _MOST_SORTS:
+            self._forms.clear()
+        form = self._forms[alike] = Form(alike, partial(self._pairs.fields, ATTRIBUTES))
         return form
 
     def _span(self, span: SpanRecord) -> bytes:

@@ -23,8 +23,9 @@ HAS_REMOTE: Final = 0x100
 _KEPT: Final = FLAGS + (HAS_REMOTE | 1).to_bytes(4, "little")
 """The flags of a span that is sampled, and part of one of this node's or of none."""
 
-_FIRST, _BELOW, _TIMES = "16s2s8s", "16s2s8s2s8s", "sQsQ"
-"""The ids of the first span of a trace, and of one below another, after their keys; a span's times."""
+_FIRST, _BELOW, _TIMES = "8s8s2s8s", "8s8s2s8s2s8s", "sQsQ"
+"""The ids of the first span of a trace, and of one below another, after their keys, that of the trace in
+halves; a span's times."""
 _ID, _WAIT = "36s", "d"
 """What the request's span, and that of the work on it, have of their own."""
 
@@ -54,17 +55,16 @@ class Form:
 
     def put(self, noted: Noted, body: Body) -> None:
         """Put the spans of such a trace, as items of a request, at its end."""
-        trace, first, request, work = noted.ids
-        start, end, accepted, ended, began, worked = noted.times
+        said, first, request, work, start, end, accepted, ended, began, worked, waited = noted.own
         at = body.take(self._size)
         # fmt: off
         self._pack(
             body.buffer, at,
-            self._edge, trace, SPAN_ID, first, START, start, END, end,
-            self._request, trace, SPAN_ID, request, PARENT, first, START, accepted, END, ended,
-            self._own_id, noted.request.encode(),
-            self._work, trace, SPAN_ID, work, PARENT, request, START, began, END, worked,
-            self._own_wait, round(noted.waited, 6),
+            self._edge, first, request, SPAN_ID, first, START, start, END, end,
+            self._request, first, request, SPAN_ID, request, PARENT, first,
+            START, accepted, END, ended, self._own_id, said,
+            self._work, first, request, SPAN_ID, work, PARENT, request,
+            START, began, END, worked, self._own_wait, waited,
         )
         # fmt: on
 
