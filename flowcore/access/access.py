@@ -9,7 +9,6 @@ nothing.
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import logging
 from collections.abc import Callable, Container, Sequence
 from typing import Any
@@ -17,6 +16,7 @@ from typing import Any
 import trio
 
 from flowcore.access.settings import EdgeSettings
+from flowcore.addresses import is_local
 from flowcore.agents import AccessDenied, Event
 from flowcore.envelope import ANONYMOUS, Principal
 from flowcore.errors import CallError, Overloaded, Unauthenticated
@@ -191,11 +191,3 @@ def revocation_id(scheme: str, what: str, id_: str) -> str:
     if len(data) <= _LONGEST_ID:
         return text
     return f"{scheme[:100]}:{what}:sha256:{hashlib.sha256(data).hexdigest()}"
-
-
-def is_local(address: str) -> bool:
-    """Whether an address is this machine's own."""
-    try:
-        return ipaddress.ip_address(address.partition("%")[0]).is_loopback
-    except ValueError:
-        return False

@@ -8,8 +8,7 @@ import pathlib
 import secrets
 from datetime import UTC, datetime
 
-from flowcore.access import new_token
-from flowcore.secrets import write_private
+from flowcore.secrets import new_token, write_private
 
 FILES = ("operator.token", "tokens.toml", "hmac.toml", "audit.key", "flowctl.toml")
 """What `write_credentials` makes, all of it random, all of it of mode 0600."""

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from flowcore.addresses import is_local
 from flowcore.cli.connection import Connection
 from flowcore.errors import AssemblyError
 
@@ -61,8 +62,6 @@ class NodeClient:
 
     def _check(self) -> None:
         """What would be in vain, or in the clear, is not done."""
-        from flowcore.access import is_local
-
         given = self._connection
         if not self._secure and (given.ca or given.cert or given.server_name):
             raise ValueError(f"ca, cert and server_name are for https, and the URL is {self._url}")

@@ -57,7 +57,7 @@ def audit(options: argparse.Namespace) -> int:
 
 def token(options: argparse.Namespace) -> int:
     """Make a token, and the line that makes it known."""
-    from flowcore.access import new_token
+    from flowcore.secrets import new_token
 
     if not options.name.isascii() or not options.name.isprintable() or " " in options.name:
         raise ValueError(f"expected a name of visible ASCII, not {options.name!r}")

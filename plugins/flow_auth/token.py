@@ -23,14 +23,13 @@ import attrs
 
 from flow_auth.bearer import CHALLENGE, HEADERS, bearer
 from flow_auth.watched import WatchedFile
-from flowcore.access import PREFIX
 from flowcore.config import ConfigError, NothingKnown, attempt, load, setting
 from flowcore.config import validators as v
 from flowcore.errors import Unauthenticated
 from flowcore.hookspecs import Context, Factory, Registry, hookimpl
 from flowcore.http import Request
 from flowcore.requests import Principal
-from flowcore.secrets import check_mode, refuse_sample_digest
+from flowcore.secrets import STATIC_PREFIX, check_mode, refuse_sample_digest
 
 _DATE = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}")
 _DAY = 86_400.0
@@ -53,7 +52,7 @@ class TokenSettings:
     )
 
     def __attrs_post_init__(self) -> None:
-        if self.sha256 == hashlib.sha256(PREFIX.encode()).hexdigest():
+        if self.sha256 == hashlib.sha256(STATIC_PREFIX.encode()).hexdigest():
             raise ValueError("the digest is that of an empty token")
         refuse_sample_digest(self.sha256)
         if self.expires is not None and _day(self.expires) is None:
@@ -181,7 +180,7 @@ class TokenScheme:
         """The owner of a token of ours; None if the request brings none."""
         del resource
         token = bearer(request)
-        if token is None or not token.startswith(PREFIX.encode()):
+        if token is None or not token.startswith(STATIC_PREFIX.encode()):
             return None
         known = self._now().get(hashlib.sha256(token).digest())
         if known is None:

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
-from flowcore.access import new_token
+from flowcore.secrets import new_token
 from support.browser import Browser, chromium, needs_chromium, nothing_wrong_in, until
 from support.node import ROOT, Node, started
 

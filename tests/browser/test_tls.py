@@ -14,7 +14,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from flowcore.access import new_token
+from flowcore.secrets import new_token
 from support.browser import chromium, needs_chromium, nothing_wrong_in, until_is
 from support.certificates import CLIENT, Authority, Pair
 from support.node import ROOT, Node, started

@@ -10,7 +10,7 @@ from typing import Any
 import attrs
 import pytest
 
-from flowcore.access import new_token
+from flowcore.secrets import new_token
 from support.accessible import problems
 from support.axe import needs_axe, violations
 from support.browser import Browser, chromium, needs_chromium, nothing_wrong_in, until, until_is

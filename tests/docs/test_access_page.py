@@ -11,11 +11,11 @@ import secrets
 import pytest
 
 from flowcore import open_flow
-from flowcore.access import new_token
 from flowcore.audit import verify_files
 from flowcore.errors import PermissionDenied
 from flowcore.http import open_client
 from flowcore.requests import Principal
+from flowcore.secrets import new_token
 from flowcore.signing import Key, KeyRing, Signer
 from support.tokens import ISSUER, SigningKey, claims, jwks, token
 

@@ -11,11 +11,12 @@ import pytest
 import trio
 
 import flowcore
-from flowcore.access import Access, EdgeSettings, new_token, revocation_id
+from flowcore.access import Access, EdgeSettings, revocation_id
 from flowcore.durable import Revocations
 from flowcore.errors import AgentUnavailable, QuotaExceeded, Unauthenticated
 from flowcore.http import HeaderMap, Request, open_client
 from flowcore.requests import Principal
+from flowcore.secrets import new_token
 from flowcore.state import Revoke, StateSettings, WorkSettings
 from support.keeping import keeping
 from support.sharing import sharing

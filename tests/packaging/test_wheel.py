@@ -10,6 +10,7 @@ import zipfile
 import pytest
 
 from support.node import ROOT, Node
+from support.ports import free_port
 
 PIP = [sys.executable, "-m", "pip"]
 
@@ -92,6 +93,18 @@ def test_nothing_heavy_is_imported_at_start(installed: pathlib.Path) -> None:
         "print([m for m in ('mcp', 'numpy', 'jwt', 'pydantic', 'asyncio.base_events') if m in sys.modules])"
     )
     assert done(installed / "python", "-c", code) == "[]\n"
+
+
+def test_flowctl_brings_no_event_loop_to_ask_a_node(installed: pathlib.Path) -> None:
+    code = f"""
+import sys
+from flowcore.cli.flowctl import main
+try:
+    main(["--url", "http://127.0.0.1:{free_port()}", "status"])
+except SystemExit as end:
+    print(end.code, [m for m in ("trio", "flowcore.http", "cryptography", "numpy") if m in sys.modules])
+"""
+    assert done(installed / "python", "-c", code) == "1 []\n"
 
 
 def test_the_tests_of_a_plugin_of_somebody_else_pass() -> None:

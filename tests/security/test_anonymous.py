@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from flowcore.access import PREFIX
+from flowcore.secrets import STATIC_PREFIX
 from support import fortress as site
 from support.fortress import STAFF, Fortress
 
@@ -23,7 +23,7 @@ def fortress(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Fortress]:
 WRONG: dict[str, dict[str, str]] = {
     "another scheme": {"Authorization": "Basic YW5uOnNlc2FtZQ=="},
     "a scheme without credentials": {"Authorization": "Bearer"},
-    "a token of nobody": {"Authorization": f"Bearer {PREFIX}nobody"},
+    "a token of nobody": {"Authorization": f"Bearer {STATIC_PREFIX}nobody"},
     "a token of no kind": {"Authorization": "Bearer nobody"},
     "a key of some service": {"Authorization": "Bearer sk-nobody"},
     "a word": {"Authorization": "nobody"},

@@ -24,7 +24,7 @@ from typing import Any
 import attrs
 import h11
 
-from flowcore.access import PREFIX
+from flowcore.secrets import STATIC_PREFIX
 from flowcore.signing import KeyRing, Signer, read_ring
 from support import canary, node, tokens
 from support.certificates import Authority
@@ -33,7 +33,7 @@ from support.mcp_client import ACCEPT, CAPABILITIES, MODERN, VERSION
 TESTS = pathlib.Path(__file__).resolve().parents[1]
 ISSUER = tokens.ISSUER
 SHARED = canary.CANARY + "-shared"
-STAFF = PREFIX + canary.CANARY + "-staff"
+STAFF = STATIC_PREFIX + canary.CANARY + "-staff"
 RING_SECRET = (canary.CANARY + "-ring").encode()
 SCOPES = "vault operate"
 PATIENCE = 20.0

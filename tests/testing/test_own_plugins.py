@@ -13,9 +13,9 @@ from importlib import metadata
 import pytest
 import trio
 
-from flowcore.access import new_token
 from flowcore.config import Address
 from flowcore.http import HeaderMap, Request, Response, Tls, open_http_server
+from flowcore.secrets import new_token
 from flowcore.signing import Signer, read_ring
 from flowcore.testing import Trial, check_plugin
 from flowcore.testing.of_membership import MEMBERS

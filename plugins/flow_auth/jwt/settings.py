@@ -7,6 +7,7 @@ from typing import Literal
 
 import attrs
 
+from flowcore.addresses import is_local
 from flowcore.config import Duration, Secret, Size, setting
 from flowcore.config import validators as v
 from flowcore.secrets import refuse_weak_key
@@ -92,7 +93,6 @@ class JwtConfig:
 
     @staticmethod
     def _check_url(url: str) -> None:
-        from flowcore.access import is_local
         from flowcore.http import split_url
 
         origin, _ = split_url(url)

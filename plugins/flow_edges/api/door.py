@@ -10,7 +10,8 @@ import msgspec
 
 from flow_edges.api.answers import JSON, problem
 from flow_edges.resource import Reach, Resource, host_of, known_hosts
-from flowcore.access import Access, is_local
+from flowcore.access import Access
+from flowcore.addresses import is_local
 from flowcore.errors import CallError, Unauthenticated
 from flowcore.http import Request, Response
 from flowcore.interfaces import Host

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from flow_auth.token import TokenConfig, TokenScheme, TokenSettings, read_tokens
 from flow_auth.watched import WatchedFile
-from flowcore.access import new_token
 from flowcore.errors import AssemblyError, Unauthenticated
 from flowcore.http import HeaderMap, Request
+from flowcore.secrets import new_token
 
 
 def request(token: str) -> Request:

@@ -12,8 +12,8 @@ import msgspec
 import pytest
 
 from flowcore import Flow, open_flow
-from flowcore.access import PREFIX
 from flowcore.http import open_client
+from flowcore.secrets import STATIC_PREFIX
 from support.mcp_client import Answer, Raw
 
 RATES = {"type": "rate_limit", "principal": {"rate": 0.001, "burst": 5}}
@@ -26,7 +26,7 @@ class Ann(Raw):
     async def post(
         self, body: bytes | object, headers: Mapping[str, str] | None = None, method: str = "POST"
     ) -> Answer:
-        token = {"Authorization": f"Bearer {PREFIX}ann"}
+        token = {"Authorization": f"Bearer {STATIC_PREFIX}ann"}
         return await super().post(body, {**token, **(headers or {})}, method)
 
 
@@ -38,7 +38,7 @@ async def limited(
     known: dict[str, Any] = {"rates": dict(rates)}
     if "log" in guards:
         known["log"] = {"type": "audit", "file": f"{folder}/audit.jsonl"}
-    digest = hashlib.sha256(f"{PREFIX}ann".encode()).hexdigest()
+    digest = hashlib.sha256(f"{STATIC_PREFIX}ann".encode()).hexdigest()
     config: dict[str, Any] = {
         "auth": {"people": {"type": "token", "tokens": [{"name": "ann", "sha256": digest}]}},
         "guard": known,

@@ -10,7 +10,7 @@ from typing import Any
 import trio
 
 from flowcore import Flow
-from flowcore.access import PREFIX
+from flowcore.secrets import STATIC_PREFIX
 from support.mcp_client import Answer, Raw, open_talkative
 
 TASKS: dict[str, Any] = {"extensions": {"io.modelcontextprotocol/tasks": {}}}
@@ -22,7 +22,7 @@ class Somebody(Raw):
 
     def __init__(self, other: Raw, name: str) -> None:
         super().__init__(other.url, other.client)
-        self._token = {"Authorization": f"Bearer {PREFIX}token-of-{name}"}
+        self._token = {"Authorization": f"Bearer {STATIC_PREFIX}token-of-{name}"}
 
     async def post(
         self, body: bytes | object, headers: Mapping[str, str] | None = None, method: str = "POST"
@@ -34,7 +34,10 @@ class Somebody(Raw):
 async def two() -> AsyncGenerator[tuple[Flow, Somebody, Somebody]]:
     """The flow, Ann and Bob."""
     tokens = [
-        {"name": name, "sha256": hashlib.sha256(f"{PREFIX}token-of-{name}".encode()).hexdigest()}
+        {
+            "name": name,
+            "sha256": hashlib.sha256(f"{STATIC_PREFIX}token-of-{name}".encode()).hexdigest(),
+        }
         for name in ("ann", "bob")
     ]
     auth = {"people": {"type": "token", "tokens": tokens}}
