@@ -153,22 +153,25 @@ class Spans(Queue[SpanRecord]):
             self.counts.dropped += len(items) - room
             items = items[:room]
         self._waiting.extend(items)
-        self._came(len(items))
+        self._size += len(items)
+        self._wake()
 
     def put_noted(self, trace: Trace | Noted, count: int) -> None:
         """Have an ordinary trace of so many spans wait that has ended, if there is room. Never blocks."""
-        if self._size + count > self._most:
+        before = self._size
+        size = before + count
+        if size > self._most:
             self.counts.dropped += count
             return
         self._waiting.append(trace)
-        self._came(count)
+        self._size = size
+        if not before or size >= self._batch > before:
+            self._wake()
 
-    def _came(self, count: int) -> None:
-        before = self._size
-        self._size = size = before + count
-        if size and not before:
+    def _wake(self) -> None:
+        if self._size:
             self._some.set()
-        if size >= self._batch > before:
+        if self._size >= self._batch:
             self._full.set()
 
     def restore(self, items: Sequence[SpanRecord]) -> None:
@@ -182,12 +185,12 @@ class Spans(Queue[SpanRecord]):
         size = 0
         while waiting and size < most:
             first = waiting.popleft()
-            if isinstance(first, SpanRecord):
-                items.append(first)
-                size += 1
-            elif isinstance(first, Noted) and first.whole and size + WHOLE <= most:
+            if type(first) is Noted and size + WHOLE <= most and first.whole:
                 items.append(first)
                 size += WHOLE
+            elif isinstance(first, SpanRecord):
+                items.append(first)
+                size += 1
             else:
                 records = first.records()
                 waiting.extendleft(reversed(records[most - size :]))

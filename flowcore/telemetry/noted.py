@@ -8,7 +8,9 @@ ordinary one any more.
 
 from __future__ import annotations
 
+from binascii import unhexlify
 from collections.abc import Mapping
+from math import floor
 from typing import Final, Protocol
 
 import msgspec
@@ -20,7 +22,7 @@ from flowcore.telemetry.conventions import QUEUE_WAIT, REQUEST_ID
 from flowcore.telemetry.records import Attributes, Said, SpanKind, SpanRecord
 from flowcore.telemetry.tracing import Doing, Piece, Span, Trace
 
-_FIRST, _REQUEST, _WORK = slice(16), slice(16, 32), slice(13, 29)
+_FIRST, _REQUEST, _WORK = slice(16), slice(16, 32), slice(14, 30)
 """Which of the trace's digits are the ids of its spans: they need differ from each other only. In each is one
 of those of a UUID that are never 0."""
 _REMEMBERED, _LONGEST_REMEMBERED = 1024, 1024
@@ -223,7 +225,7 @@ class Noted(msgspec.Struct, eq=False):
         plain = request.replace("-", "")
         flags = "01" if request < self.opening.tracer.first else "00"
         return (
-            f'"traceparent":"00-{plain[16:]}{plain[:16]}-{plain[29:]}{plain[:13]}-{flags}"'
+            f'"traceparent":"00-{plain[16:]}{plain[:16]}-{plain[30:]}{plain[:14]}-{flags}"'
         ).encode()
 
     def carried(self, meta: Mapping[str, Raw]) -> dict[str, Raw]:
@@ -296,21 +298,21 @@ class Noted(msgspec.Struct, eq=False):
         """What is its own, all in one go: it is asked of each trace that is exported."""
         entry = self.entry
         assert entry is not None
-        request, waited = entry.id, self.waited
-        wall = self.opening.tracer.ahead(self.end)
-        plain = request.replace("-", "")  # `digits_of` are its halves the other way round
-        ids = bytes.fromhex(plain)
+        request, end, waited = entry.id, self.end, self.waited
+        wall = self.opening.tracer.ahead(end)
+        ids = unhexlify(request.replace("-", ""))
+        first, below = ids[8:], ids[:8]  # as in `digits_of`
         return (
             request.encode(),
-            ids[8:],
-            ids[:8],
-            bytes.fromhex(plain[29:] + plain[:13]),
-            int((self.start + wall) * 1e9),
-            int((self.end + wall) * 1e9),
-            int((entry.accepted + wall) * 1e9),
-            int((entry.ended + wall) * 1e9),
-            int((self.began + wall) * 1e9),
-            int((self.worked + wall) * 1e9),
+            first,
+            below,
+            first[7:] + below[:7],
+            floor((self.start + wall) * 1e9),
+            floor((end + wall) * 1e9),
+            floor((entry.accepted + wall) * 1e9),
+            floor((entry.ended + wall) * 1e9),
+            floor((self.began + wall) * 1e9),
+            floor((self.worked + wall) * 1e9),
             round(waited, 6) if waited else 0.0,
         )
 

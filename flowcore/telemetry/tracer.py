@@ -114,6 +114,10 @@ class Tracer:
         """What the wall clock was ahead of the flow's then, in seconds, as seen within a second."""
         if when > self._look_at:
             self._look(when)
+        since, ahead = self._aheads[-1]
+        return ahead if since <= when else self._ahead_before(when)
+
+    def _ahead_before(self, when: float) -> float:
         for since, ahead in reversed(self._aheads):
             if since <= when:
                 return ahead
