@@ -185,7 +185,7 @@ class Spans(Queue[SpanRecord]):
         size = 0
         while waiting and size < most:
             first = waiting.popleft()
-            if type(first) is Noted and size + WHOLE <= most and first.whole:
+            if type(first) is Noted and size + WHOLE <= most and first.whole():
                 items.append(first)
                 size += WHOLE
             elif isinstance(first, SpanRecord):

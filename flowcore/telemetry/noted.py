@@ -256,12 +256,12 @@ class Noted(msgspec.Struct, eq=False):
             self.envelope.span, self.envelope.noted = trace, None
         return trace
 
-    @property
+    # methods, for of each trace that is exported these are asked, and a property takes twice as long
+
     def whole(self) -> bool:
         """Whether its spans are three, of which all is known: the edge's, the request's, and the work's."""
         return self.made is None and self.entry is not None and self.label is not None
 
-    @property
     def alike(self) -> Alike:
         """What it tells as others of its sort do, once it has ended."""
         entry, client, label = self.entry, self.client, self.label
@@ -293,9 +293,8 @@ class Noted(msgspec.Struct, eq=False):
             remembered[sort] = made
         return made
 
-    @property
     def own(self) -> Own:
-        """What is its own, all in one go: it is asked of each trace that is exported."""
+        """What is its own, all in one go."""
         entry = self.entry
         assert entry is not None
         request, end, waited = entry.id, self.end, self.waited
@@ -322,7 +321,7 @@ class Noted(msgspec.Struct, eq=False):
         if self.made is not None or entry is None:
             return self.trace().records()
         trace_id, flags = digits_of(entry.id), 1 if self.sampled else 0
-        _, _, _, _, *times, waited = self.own
+        _, _, _, _, *times, waited = self.own()
         first, request, work = trace_id[_FIRST], trace_id[_REQUEST], trace_id[_WORK]
         own: list[Attributes] = [
             {},
@@ -341,7 +340,7 @@ class Noted(msgspec.Struct, eq=False):
                 flags=flags,
                 attributes=Said(said, own[place]),
             )
-            for place, (name, kind, said) in enumerate(self.alike.spans)
+            for place, (name, kind, said) in enumerate(self.alike().spans)
         ]
 
 

@@ -104,7 +104,7 @@ class Messages:
         forms = self._forms
         for one in spans:
             if isinstance(one, Noted):
-                alike = one.alike
+                alike = one.alike()
                 (forms.get(alike) or self._form(alike)).put(one, body)
             else:
                 body.add(part(ITEM, self._span(one)))

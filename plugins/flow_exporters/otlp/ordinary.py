@@ -1,6 +1,6 @@
 """Ordinary traces as OTLP's bytes: of each sort all is made once but for ids, times, what is each one's own.
 
-These are as long in one as in any other, so that all has its place: a trace is one packing of a structure.
+These are as long in one as in any other, so that all has its place: a span is one packing of a structure.
 """
 
 from __future__ import annotations
@@ -46,23 +46,30 @@ class Form:
         self._own_id = request
         self._work = _head(_BELOW, work, _WAIT)
         self._own_wait = work
-        packed = struct.Struct(
-            f"<{len(self._edge)}s{_FIRST}{_TIMES}"
-            f"{len(self._request)}s{_BELOW}{_TIMES}{len(request)}s{_ID}"
-            f"{len(self._work)}s{_BELOW}{_TIMES}{len(work)}s{_WAIT}"
-        )
-        self._pack, self._size = packed.pack_into, packed.size
+        # a structure for each span: calls of more than 30 arguments take the long way in CPython
+        first = struct.Struct(f"<{len(self._edge)}s{_FIRST}{_TIMES}")
+        second = struct.Struct(f"<{len(self._request)}s{_BELOW}{_TIMES}{len(request)}s{_ID}")
+        third = struct.Struct(f"<{len(self._work)}s{_BELOW}{_TIMES}{len(work)}s{_WAIT}")
+        self._pack_edge, self._pack_request = first.pack_into, second.pack_into
+        self._pack_work = third.pack_into
+        self._to_request, self._to_work = first.size, first.size + second.size
+        self._size = self._to_work + third.size
 
     def put(self, noted: Noted, body: Body) -> None:
         """Put the spans of such a trace, as items of a request, at its end."""
-        said, first, request, work, start, end, accepted, ended, began, worked, waited = noted.own
-        at = body.take(self._size)
+        said, first, request, work, start, end, accepted, ended, began, worked, waited = noted.own()
+        at, buffer = body.take(self._size), body.buffer
         # fmt: off
-        self._pack(
-            body.buffer, at,
-            self._edge, first, request, SPAN_ID, first, START, start, END, end,
+        self._pack_edge(
+            buffer, at, self._edge, first, request, SPAN_ID, first, START, start, END, end
+        )
+        self._pack_request(
+            buffer, at + self._to_request,
             self._request, first, request, SPAN_ID, request, PARENT, first,
             START, accepted, END, ended, self._own_id, said,
+        )
+        self._pack_work(
+            buffer, at + self._to_work,
             self._work, first, request, SPAN_ID, work, PARENT, request,
             START, began, END, worked, self._own_wait, waited,
         )
