@@ -101,10 +101,11 @@ class Calls:
                 if noted is not None:
                     noted.label = label = live.label
                     noted.began = start
-                    if label.beside and noted.made is None:
-                        envelope.context = noted.context
-                    elif label.passes:
-                        envelope.meta, envelope.context = noted.carried(envelope.meta), b""
+                    if label.passes:
+                        if label.beside and noted.made is None:
+                            envelope.context = noted.context
+                        else:
+                            envelope.meta, envelope.context = noted.carried(envelope.meta), b""
                 elif above is not None:
                     traced = live.traced
                     work = Work(

@@ -156,9 +156,10 @@ class Spans(Queue[SpanRecord]):
         self._size += len(items)
         self._wake()
 
-    def put_noted(self, trace: Trace | Noted, count: int) -> None:
-        """Have an ordinary trace of so many spans wait that has ended, if there is room. Never blocks."""
+    def put_noted(self, trace: Trace | Noted) -> None:
+        """Have an ordinary trace wait that has ended, if there is room. Never blocks."""
         before = self._size
+        count = WHOLE if type(trace) is Noted and trace.whole() else trace.count
         size = before + count
         if size > self._most:
             self.counts.dropped += count

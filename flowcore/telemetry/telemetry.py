@@ -82,9 +82,8 @@ class Telemetry:
 
     def _export(self, trace: Trace | Noted) -> None:
         if isinstance(trace, Noted) or trace.spans is None:
-            count = trace.count
             for one in self._of_traces:
-                one.spans.put_noted(trace, count)
+                one.spans.put_noted(trace)
         elif self._of_traces:
             records = trace.records()
             for one in self._of_traces:
