@@ -211,7 +211,9 @@ class Envelope(msgspec.Struct, kw_only=True, eq=False):
 
     def recorded(self) -> Span | None:
         """Its span, made now where it was only noted so far; None where nothing is recorded."""
-        return self.span if self.noted is None else self.noted.trace()
+        if self.noted is not None:
+            self.span, self.noted = self.noted.trace(), None
+        return self.span
 
     @property
     def trace_id(self) -> str | None:

@@ -15,7 +15,7 @@ def stored_to(struct: T) -> T:
 
     msgspec's own way looks each time whether the garbage collector has to know of the struct from now on. So
     this is for one that it knows of from the beginning, since there is always an object in it that has others
-    in it; or for one that it never has to know of (`gc=False`).
+    in it; or for one that it never has to know of (`gc=False`). A struct below needs it again.
     """
     struct.__setattr__ = object.__setattr__  # type: ignore[method-assign]  # in a class statement it is too early
     struct.__delattr__ = object.__delattr__  # type: ignore[method-assign]  # both are one for the interpreter

@@ -90,17 +90,19 @@ class Calls:
                         raise
                     finally:
                         now = trio.current_time()
-                    # somebody may have looked meanwhile, and it is recorded since
-                    above, noted, waited = envelope.span, envelope.noted, now - asked
+                    waited = now - asked
                     if noted is not None:
-                        noted.waited = waited
+                        if noted.made is not None:  # somebody looked: it is recorded since
+                            above, noted = envelope.recorded(), None
+                        else:
+                            noted.waited = waited
                 live = slot.owner
                 live.scopes.add(scope)
                 envelope.began = True
                 envelope.started = start = now
                 if noted is not None:
                     noted.label = label = live.label
-                    noted.began = start
+                    noted.taken = start
                     if label.passes:
                         if label.beside and noted.made is None:
                             envelope.context = noted.context
@@ -130,7 +132,7 @@ class Calls:
                 except CallError as error:
                     came = Came.FAULTY if isinstance(error, _WORKER_FAULTS) else Came.FAILED
                     if noted is not None:
-                        above, work = noted.trace(), _work(noted)
+                        above, work = envelope.recorded(), _work(noted)
                     if above is not None and work is not None:
                         span = span or apart(above, work)
                         span.failed_by(error)
@@ -138,7 +140,7 @@ class Calls:
                 except Exception as error:
                     came = Came.LOST if live.lost else Came.FAULTY
                     if noted is not None:
-                        above, work = noted.trace(), _work(noted)
+                        above, work = envelope.recorded(), _work(noted)
                     if above is not None and work is not None:
                         span = span or apart(above, work)
                         span.failed_by(error)
@@ -155,7 +157,7 @@ class Calls:
                             came = Came.EXPIRED
                     if noted is not None:
                         if noted.made is not None or came is not _SUCCEEDED:
-                            above, work = noted.trace(), _work(noted)
+                            above, work = envelope.recorded(), _work(noted)
                         noted.worked = end
                     if above is not None and work is not None:
                         work.end = end

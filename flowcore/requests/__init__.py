@@ -1,5 +1,6 @@
 """A request's way from acceptance to exactly one outcome."""
 
+from flowcore.entry import MOST_TEXT, Entry, Outcome
 from flowcore.envelope import (
     ANONYMOUS,
     DEAF,
@@ -24,13 +25,14 @@ from flowcore.requests.rounds import asks_back, complete, key_of_round
 from flowcore.requests.settings import DurableSettings, RequestSettings
 from flowcore.requests.task import KeptTask, Question, Task, TaskState
 from flowcore.requests.tasks import Tasks, TaskStatistics
-from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
+from flowcore.requests.tracker import RequestStatistics, Tracker
 
 __all__ = [
     "ANONYMOUS",
     "DEAF",
     "IDEMPOTENCY_META",
     "LOCAL",
+    "MOST_TEXT",
     "Doer",
     "DurableSettings",
     "Entry",

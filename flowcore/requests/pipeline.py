@@ -17,6 +17,7 @@ import trio
 from flowcore.agents.catalog import Catalog, Tool
 from flowcore.agents.settings import AgentSettings
 from flowcore.agents.state import State
+from flowcore.entry import Entry, Outcome
 from flowcore.envelope import Envelope, Priority, Reply
 from flowcore.errors import (
     AgentUnavailable,
@@ -36,7 +37,7 @@ from flowcore.requests.retry import Retries, repeatable
 from flowcore.requests.schema import SchemaChecks, ToolCheck
 from flowcore.requests.settings import RequestSettings
 from flowcore.requests.tasks import Tasks
-from flowcore.requests.tracker import Entry, Outcome, RequestStatistics, Tracker
+from flowcore.requests.tracker import RequestStatistics, Tracker
 from flowcore.telemetry import CURRENT, Noted, Span, Trace, Tracer, tool_failed
 
 logger = logging.getLogger(__name__)
@@ -213,14 +214,14 @@ class Requests:
                     failed = envelope.method == "tools/call" and tool_failed(reply.result)
             if noted is not None:
                 if not failed and noted.made is None:
-                    noted.entry, noted.envelope = entry, None
+                    noted.answered = True
                     return reply
-                above = span = noted.trace()
+                above = span = envelope.recorded()
             if tracer is not None and span is not None and (failed or tracer.content):
                 span = traced.told(span, above, envelope, reply, bool(failed), start)
         except BaseException as error:
             if noted is not None:
-                above = span = noted.trace()
+                above = span = envelope.recorded()
             if span is not None:
                 span = traced.failed(span, above, envelope, error, start)
                 self._end(span, above, envelope, entry, before)
@@ -239,6 +240,8 @@ class Requests:
     ) -> None:
         """What is recorded of a request ends with it; `above` is what it is part of."""
         CURRENT.set(before)
+        if isinstance(entry, Noted):
+            entry.let_go()
         if span is not above:
             envelope.span = above
             traced.end(span, envelope, entry, self._now())

@@ -2,42 +2,22 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from flowcore.entry import Entry
+from flowcore.envelope import Envelope, Priority, Reply
+from flowcore.telemetry import REQUEST_ID, Said, Span, SpanKind, Trace, Tracer, Value, current_span
+from flowcore.telemetry.asked import attributes, called, said_of
+from flowcore.telemetry.conventions import content
 
-from flowcore.envelope import Priority
-from flowcore.telemetry import Piece, Said, Span, SpanKind, Trace, Tracer, Value, current_span
-from flowcore.telemetry.conventions import REQUEST_ID, content, mcp_attributes
-
-if TYPE_CHECKING:
-    from flowcore.envelope import Envelope, Reply
-
-_MOST_TEXT = 1024
 _TOOL_ERROR = "tool_error"
-_REMEMBERED = 1024
-_alike: dict[tuple[str, ...], dict[str, Value]] = {}
-"""What spans of requests that are alike say, made once."""
 # looking a member of an enumeration up costs on every call
 _NORMAL, _INTERNAL = Priority.NORMAL, SpanKind.INTERNAL
-
-
-class Entry(Protocol):
-    """What is left of a request that has ended."""
-
-    id: str
-    agent: str
-    method: str
-    name: str
-    principal: str
-    edge: str
-    accepted: float
-    ended: float
 
 
 def begin(tracer: Tracer, envelope: Envelope, start: float) -> Span:
     """What a request is recorded in that is not just what is done in an ordinary trace that has begun: a span
     of its own."""
     above = envelope.span or current_span()
-    name = _called(envelope)
+    name = called(envelope)
     if above is not None and above.open:
         trace = above.trace
         if not trace.request:
@@ -53,7 +33,7 @@ def begin(tracer: Tracer, envelope: Envelope, start: float) -> Span:
 
 def apart(span: Span, envelope: Envelope, start: float) -> Span:
     """A span of its own for a request that is more than an ordinary one."""
-    return span.trace.apart(_called(envelope), _INTERNAL, start, _of_request, envelope)
+    return span.trace.apart(called(envelope), _INTERNAL, start, _of_request, envelope)
 
 
 def end(span: Span, envelope: Envelope, entry: Entry | None, now: float) -> None:
@@ -97,13 +77,9 @@ def failed(
     return span
 
 
-def _called(request: Envelope | Entry) -> str:
-    return f"invoke_agent {request.agent}"
-
-
 def _of_request(span: Span) -> dict[str, Value]:
     envelope: Envelope = span.about  # type: ignore[assignment]
-    said = _attributes(envelope, envelope.principal.name, envelope.priority)
+    said = attributes(envelope, envelope.principal.name, envelope.priority.name.lower())
     said[REQUEST_ID] = envelope.id
     if envelope.idempotency_key is not None:
         said["flowcore.idempotent"] = True
@@ -116,30 +92,4 @@ def _of_request(span: Span) -> dict[str, Value]:
 
 def _of_done(span: Span) -> Said:
     entry: Entry = span.about  # type: ignore[assignment]
-    return _said_of(entry)
-
-
-def piece_of(entry: Entry) -> Piece:
-    """An ordinary request that has ended, as its span tells of it."""
-    return Piece(_called(entry), _INTERNAL, entry.accepted, entry.ended, _said_of(entry))
-
-
-def _said_of(entry: Entry) -> Said:
-    asked = (entry.agent, entry.method, entry.name, entry.principal, entry.edge)
-    alike = _alike.get(asked)
-    if alike is None:
-        if len(_alike) >= _REMEMBERED:
-            _alike.clear()
-        alike = _alike[asked] = _attributes(entry, entry.principal, Priority.NORMAL)
-    return Said(alike, {REQUEST_ID: entry.id})
-
-
-def _attributes(request: Envelope | Entry, principal: str, priority: Priority) -> dict[str, Value]:
-    said = mcp_attributes(request.method, request.name)
-    said["gen_ai.operation.name"] = "invoke_agent"
-    said["gen_ai.agent.name"] = request.agent
-    said["flowcore.principal"] = principal[:_MOST_TEXT]
-    said["flowcore.priority"] = priority.name.lower()
-    if request.edge:
-        said["flowcore.edge"] = request.edge
-    return said
+    return said_of(entry)

@@ -2,70 +2,19 @@
 
 from __future__ import annotations
 
-import enum
 from collections import deque
 from collections.abc import Callable, Iterator
 
 import attrs
-import msgspec
 
+from flowcore.entry import MOST_TEXT, Entry, Outcome
 from flowcore.envelope import Envelope
 from flowcore.errors import InvalidRequest, Overloaded
 from flowcore.requests.durations import RequestDurations
-from flowcore.requests.traced import piece_of
-from flowcore.structs import stored_to
-from flowcore.telemetry import Durations, Piece
+from flowcore.telemetry import Durations
 
 MAX_ID = 128
-_MAX_TEXT = 256
-_ENTRY_BYTES = 448
-"""What an entry takes besides its texts, measured with CPython 3.11 (object, dictionary, queue)."""
-
-
-class Outcome(enum.Enum):
-    """How a request ended. There is exactly one outcome, and none is ever changed."""
-
-    RESULT = "result"
-    ERROR = "error"
-    CANCELLED = "cancelled"
-    EXPIRED = "expired"
-
-
 _RESULT = Outcome.RESULT  # looking it up costs on every call
-
-
-@stored_to
-class Entry(msgspec.Struct, gc=False, eq=False):
-    """One request as the tracker knows it; times are in seconds on the flow's clock.
-
-    A plain struct that the garbage collector need not look at: there may be 100,000 of them.
-    """
-
-    id: str
-    agent: str
-    method: str
-    name: str
-    principal: str
-    accepted: float
-    deadline: float
-    edge: str = ""
-    """The edge it came by; "" if the program itself asked."""
-    outcome: Outcome | None = None
-    error: str = ""
-    ended: float = 0.0
-    envelope: Envelope | None = None
-    """The request itself, while it is under way."""
-    size: int = 0
-    """About how many bytes it takes, once it has ended."""
-
-    def piece(self) -> Piece:
-        """What its span tells, where it was an ordinary part of a trace, and has ended."""
-        return piece_of(self)
-
-    @property
-    def began(self) -> bool:
-        """Whether it has come so far as to be worked on."""
-        return self.outcome is not None or (self.envelope is not None and self.envelope.began)
 
 
 @attrs.frozen(kw_only=True)
@@ -152,18 +101,23 @@ class Tracker:
                 retry_after=self._mean or 1.0,
             )
         self._accepted += 1
-        name = envelope.name
-        entry = self._running[id_] = Entry(
-            id_,
-            envelope.agent,
-            envelope.method,
-            name if len(name) <= _MAX_TEXT else name[:_MAX_TEXT],
-            envelope.principal.name[:_MAX_TEXT],
-            now,
-            envelope.deadline,
-            envelope.edge,
-            envelope=envelope,
-        )
+        entry: Entry | None = envelope.noted
+        if entry is None:
+            name = envelope.name
+            entry = Entry(
+                id_,
+                envelope.agent,
+                envelope.method,
+                name if len(name) <= MOST_TEXT else name[:MOST_TEXT],
+                envelope.principal.name[:MOST_TEXT],
+                now,
+                envelope.deadline,
+                envelope.edge,
+                envelope=envelope,
+            )
+        else:
+            entry.accepted, entry.deadline, entry.envelope = now, envelope.deadline, envelope
+        self._running[id_] = entry
         return entry
 
     def refuse(self) -> None:
@@ -182,7 +136,7 @@ class Tracker:
             self._results += 1
             place = 0
         else:
-            entry.error = error[:_MAX_TEXT]
+            entry.error = error[:MOST_TEXT]
             if outcome is Outcome.ERROR:
                 self._errors += 1
                 place = 1
@@ -199,8 +153,8 @@ class Tracker:
         self._ended[entry.id] = entry
         self._order.append(entry)
         texts = len(entry.id) + len(entry.name) + len(entry.principal) + len(entry.error)
-        entry.size = _ENTRY_BYTES + texts
-        self._bytes += entry.size
+        entry.size = size = entry.size + texts
+        self._bytes += size
         self._forget(now)
         return True
 

@@ -28,7 +28,7 @@ from flowcore.telemetry.metrics import (
     histogram,
 )
 from flowcore.telemetry.noted import Alike, Likeness, Noted
-from flowcore.telemetry.records import Attributes, LogLine, Said, SpanKind, SpanRecord, Value
+from flowcore.telemetry.records import Attributes, LogLine, Piece, Said, SpanKind, SpanRecord, Value
 from flowcore.telemetry.settings import ExporterSettings, TelemetrySettings
 from flowcore.telemetry.snapshot import Family, Point, Snapshot
 from flowcore.telemetry.spread import SHARES, Spread
@@ -43,8 +43,6 @@ from flowcore.telemetry.text import (
 )
 from flowcore.telemetry.tracer import Tracer
 from flowcore.telemetry.tracing import (
-    Facts,
-    Piece,
     Span,
     Trace,
 )
@@ -72,7 +70,6 @@ __all__ = [
     "Exporter",
     "ExporterSettings",
     "Exporting",
-    "Facts",
     "Family",
     "Histogram",
     "Kind",

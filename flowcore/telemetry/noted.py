@@ -16,11 +16,13 @@ from typing import Final, Protocol
 import msgspec
 from msgspec import Raw
 
+from flowcore.entry import ENTRY_BYTES, Entry
 from flowcore.structs import stored_to
+from flowcore.telemetry.asked import piece_of
 from flowcore.telemetry.context import TRACEPARENT
 from flowcore.telemetry.conventions import QUEUE_WAIT, REQUEST_ID
 from flowcore.telemetry.records import Attributes, Said, SpanKind, SpanRecord
-from flowcore.telemetry.tracing import Doing, Piece, Span, Trace
+from flowcore.telemetry.tracing import Doing, Trace
 
 _FIRST, _REQUEST, _WORK = slice(16), slice(16, 32), slice(14, 30)
 """Which of the trace's digits are the ids of its spans: they need differ from each other only. In each is one
@@ -42,53 +44,6 @@ class Alike(msgspec.Struct, frozen=True, eq=False):
     spans: tuple[tuple[str, SpanKind, Attributes], ...]
     """Of each of their spans its name, its kind, and what it says but for what is its own: that of the
     request has `REQUEST_ID` besides, that of the work `QUEUE_WAIT`."""
-
-
-class Asker(Protocol):
-    """Who asked."""
-
-    @property
-    def name(self) -> str: ...
-
-
-class Client(Protocol):
-    """An edge's client, from where and in which version of the protocol it asked."""
-
-    @property
-    def version(self) -> str: ...
-    @property
-    def address(self) -> str: ...
-
-
-class Asked(Protocol):
-    """A request that is under way: an envelope."""
-
-    span: Span | None
-    noted: Noted | None
-
-    @property
-    def id(self) -> str: ...
-    @property
-    def agent(self) -> str: ...
-    @property
-    def method(self) -> str: ...
-    @property
-    def principal(self) -> Asker: ...
-
-
-class Ended(Protocol):
-    """A request that has ended."""
-
-    id: str
-    agent: str
-    method: str
-    principal: str
-    accepted: float
-    ended: float
-
-    def piece(self) -> Piece:
-        """What its span tells."""
-        ...
 
 
 class Label(Protocol):
@@ -148,79 +103,61 @@ class Opening(Protocol):
 
 
 @stored_to
-class Noted(msgspec.Struct, eq=False):
-    """What is noted of an ordinary request; times are on the flow's clock, in seconds."""
+class Noted(Entry, gc=False, eq=False, kw_only=True):
+    """The entry of an ordinary request that came by an edge, and what more is noted of it; times are on the
+    flow's clock, in seconds.
 
+    The garbage collector does not look at it, as at no entry: it is in no circle, for it lets go of its trace
+    as soon as the request has ended.
+    """
+
+    size: int = ENTRY_BYTES + 192
     opening: Opening
-    envelope: Asked | None
-    """The request, while it is under way."""
-    client: Client
-    name: str
-    """What it is about."""
+    version: str
+    """Of the protocol that the client speaks, and from where it does."""
+    address: str
     start: float
-    entry: Ended | None = None
-    """The request, once it has ended."""
+    """When it came."""
     label: Label | None = None
     """Whom it was given to."""
     waited: float = 0.0
     """Seconds in the queue; when a worker had it, and when that had done it."""
-    began: float = 0.0
+    taken: float = 0.0
     worked: float = -1.0
+    answered: bool = False
+    """Whether there is a result, and nothing else to be told of it."""
     end: float = -1.0
     made: Trace | None = None
-    """The trace, if one was made."""
+    """The trace, if one was made while it was under way."""
     work: Doing | None = None
     """The work on it, if that was under way then."""
 
     @property
-    def request(self) -> str:
-        """The id of the request."""
-        known = self.envelope or self.entry
-        assert known is not None
-        return known.id
-
-    @property
     def sampled(self) -> bool:
         """Whether its trace is for exporters."""
-        return self.request < self.opening.tracer.first
+        return self.id < self.opening.tracer.first
 
     @property
     def open(self) -> bool:
         """Whether it goes on."""
-        return self.end < 0.0 if self.made is None else self.made.open
-
-    @property
-    def principal(self) -> str:
-        """Who asked."""
-        if self.envelope is not None:
-            return self.envelope.principal.name
-        assert self.entry is not None
-        return self.entry.principal
-
-    @property
-    def method(self) -> str:
-        """What is asked for, in MCP's terms."""
-        known = self.envelope or self.entry
-        assert known is not None
-        return known.method
+        if self.made is not None:
+            return self.made.open
+        return self.end < 0.0 and not self.answered
 
     @property
     def count(self) -> int:
         """How many spans its trace has at this node."""
-        return 1 + (self.entry is not None) + (self.label is not None)
+        return 1 + self.answered + (self.label is not None)
 
     @property
     def trace_id(self) -> str:
         """The id of its trace, of which nothing is made for that."""
-        return digits_of(self.request) if self.made is None else self.made.trace_id
+        return digits_of(self.id) if self.made is None else self.made.trace_id
 
     @property
     def context(self) -> bytes:
-        """The trace context for whoever does the work on it, as a member of a JSON object. The request is
-        under way."""
-        envelope = self.envelope
-        assert envelope is not None
-        request = envelope.id
+        """The trace context for whoever does the work on it, as a member of a JSON object."""
+        request = self.id
         # `digits_of`, and those of the work's span among them, in one go
         plain = request.replace("-", "")
         flags = "01" if request < self.opening.tracer.first else "00"
@@ -232,59 +169,61 @@ class Noted(msgspec.Struct, eq=False):
         """A request's `_meta` with its trace context, for whoever does the work on it."""
         if self.made is not None:
             return self.made.carried(meta)
-        digits, flag = digits_of(self.request), int(self.sampled)
+        digits, flag = digits_of(self.id), int(self.sampled)
         return {**meta, TRACEPARENT: Raw(f'"00-{digits}-{digits[_WORK]}-0{flag}"')}
 
     def trace(self) -> Trace:
-        """Its trace. Made while the request is under way, it is that in which all else is recorded."""
-        trace = self.made
-        if trace is not None:
-            return trace
-        trace = self.made = self.opening.open(self)
-        trace.request = request = self.request
+        """Its trace. Made while the request is under way, it is that in which all else is recorded; after
+        that it is another one each time."""
+        if self.made is not None:
+            return self.made
+        trace = self.opening.open(self)
+        trace.request = request = self.id
         trace.end = self.end
         trace.whole = digits = digits_of(request)
         trace._id, trace.asked_id, trace.sent = digits[_FIRST], digits[_REQUEST], digits[_WORK]
+        work: Doing | None = None
         if self.label is not None:
-            known = self.envelope or self.entry
-            assert known is not None
-            trace.done = self.work = self.label.work(
-                known.agent, known.method, self.name, self.waited, self.began, self.worked
+            trace.done = work = self.label.work(
+                self.agent, self.method, self.name, self.waited, self.taken, self.worked
             )
-        trace.asked = self.entry
-        if self.envelope is not None:
-            self.envelope.span, self.envelope.noted = trace, None
+        if self.answered:
+            trace.asked = self
+        else:
+            self.made, self.work = trace, work
         return trace
+
+    def let_go(self) -> None:
+        """Have nothing to do with its trace any more: the request has ended, of which that knows."""
+        self.made = self.work = None
+        self.end = self.ended
 
     # methods, for of each trace that is exported these are asked, and a property takes twice as long
 
     def whole(self) -> bool:
         """Whether its spans are three, of which all is known: the edge's, the request's, and the work's."""
-        return self.made is None and self.entry is not None and self.label is not None
+        return self.answered and self.label is not None
 
     def alike(self) -> Alike:
         """What it tells as others of its sort do, once it has ended."""
-        entry, client, label = self.entry, self.client, self.label
-        assert entry is not None
         sort: Likeness = (
-            label,
-            client.version,
-            client.address,
-            entry.principal,
-            entry.agent,
-            entry.method,
+            self.label,
+            self.version,
+            self.address,
+            self.principal,
+            self.agent,
+            self.method,
             self.name,
         )
         known = self.opening.alike.get(sort)
         return self._alike(sort) if known is None else known
 
     def _alike(self, sort: Likeness) -> Alike:
-        entry, label, remembered = self.entry, self.label, self.opening.alike
-        assert entry is not None
+        label, remembered = self.label, self.opening.alike
         spans: list[tuple[str, SpanKind, Attributes]] = [self.opening.told(self)]
-        pieces = [entry.piece()]
+        pieces = [piece_of(self)]
         if label is not None:
-            pieces.append(label.work(entry.agent, entry.method, self.name, 0.0, 0.0, 0.0).piece())
+            pieces.append(label.work(self.agent, self.method, self.name, 0.0, 0.0, 0.0).piece())
         spans += [(one.name, one.kind, one.attributes) for one in pieces]
         made = Alike(tuple((name, kind, _shared(said)) for name, kind, said in spans))
         if len(self.name) <= _LONGEST_REMEMBERED:
@@ -295,9 +234,7 @@ class Noted(msgspec.Struct, eq=False):
 
     def own(self) -> Own:
         """What is its own, all in one go."""
-        entry = self.entry
-        assert entry is not None
-        request, end, waited = entry.id, self.end, self.waited
+        request, end, waited = self.id, self.end, self.waited
         wall = self.opening.tracer.ahead(end)
         ids = unhexlify(request.replace("-", ""))
         first, below = ids[8:], ids[:8]  # as in `digits_of`
@@ -308,24 +245,21 @@ class Noted(msgspec.Struct, eq=False):
             first[7:] + below[:7],
             floor((self.start + wall) * 1e9),
             floor((end + wall) * 1e9),
-            floor((entry.accepted + wall) * 1e9),
-            floor((entry.ended + wall) * 1e9),
-            floor((self.began + wall) * 1e9),
+            floor((self.accepted + wall) * 1e9),
+            floor((self.ended + wall) * 1e9),
+            floor((self.taken + wall) * 1e9),
             floor((self.worked + wall) * 1e9),
             round(waited, 6) if waited else 0.0,
         )
 
     def records(self) -> list[SpanRecord]:
         """Its spans, once it has ended, as exporters are given them: its trace is not made for that."""
-        entry = self.entry
-        if self.made is not None or entry is None:
-            return self.trace().records()
-        trace_id, flags = digits_of(entry.id), 1 if self.sampled else 0
+        trace_id, flags = digits_of(self.id), 1 if self.sampled else 0
         _, _, _, _, *times, waited = self.own()
         first, request, work = trace_id[_FIRST], trace_id[_REQUEST], trace_id[_WORK]
         own: list[Attributes] = [
             {},
-            {REQUEST_ID: entry.id},
+            {REQUEST_ID: self.id},
             {QUEUE_WAIT: waited},
         ]
         return [

@@ -47,6 +47,16 @@ class Said(Mapping[str, Value]):
         return repr(dict(self))
 
 
+class Piece(msgspec.Struct, frozen=True, gc=False):
+    """A piece of an ordinary request's way, as its span tells of it: times on the flow's clock."""
+
+    name: str
+    kind: SpanKind
+    start: float
+    end: float
+    attributes: Attributes
+
+
 class SpanRecord(msgspec.Struct, frozen=True):
     """A span that has ended."""
 

@@ -102,9 +102,11 @@ class Telemetry:
     @property
     def recent(self) -> list[Trace]:
         """Traces that ended, the latest last."""
-        both = sorted((*self._noted, *self._recorded), key=_end)
-        last = both[-self._most :] if self._most else []
-        return [one.trace() if isinstance(one, Noted) else one for one in last]
+        noted = [one.trace() if isinstance(one, Noted) else one for one in self._noted]
+        self._noted.clear()
+        self._noted.extend(noted)  # those who look again are told of the same
+        both = sorted((*noted, *self._recorded), key=_end)
+        return both[-self._most :] if self._most else []
 
     # ---- exporters
 

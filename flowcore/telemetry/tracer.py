@@ -136,7 +136,7 @@ class Tracer:
         self._recent.append(noted)
         if now > self._look_at:
             self._look(now)
-        if noted.entry.id < self.first:  # type: ignore[union-attr]  # it has ended
+        if noted.id < self.first:
             self.kept += 1
             self._export(noted)
 

@@ -19,7 +19,9 @@ from typing import Final, Protocol
 import msgspec
 from msgspec import Raw
 
+from flowcore.entry import Entry
 from flowcore.errors import CallError, InvalidArguments, UnknownTarget
+from flowcore.telemetry.asked import piece_of
 from flowcore.telemetry.context import (
     TRACEPARENT,
     TRACESTATE,
@@ -27,7 +29,7 @@ from flowcore.telemetry.context import (
     new_half,
     new_span_id,
 )
-from flowcore.telemetry.records import Attributes, SpanKind, SpanRecord, Value
+from flowcore.telemetry.records import Attributes, Piece, SpanKind, SpanRecord, Value
 
 MOST_SPANS: Final = 1000
 """Spans of one trace at one node; more are counted and not recorded."""
@@ -138,29 +140,15 @@ class Span(msgspec.Struct, eq=False):
         return self.attributes
 
 
-class Piece(msgspec.Struct, frozen=True, gc=False):
-    """A piece of an ordinary request's way, as its span tells of it."""
-
-    name: str
-    kind: SpanKind
-    start: float
-    end: float
-    attributes: Attributes
-
-
-class Facts(Protocol):
-    """What is noted of a piece of an ordinary request's way."""
-
-    def piece(self) -> Piece:
-        """What its span tells, once it has ended."""
-        ...
-
-
-class Doing(Facts, Protocol):
+class Doing(Protocol):
     """The work on an ordinary request."""
 
     end: float
     """When it ended, on the flow's clock; -1.0 while it goes on."""
+
+    def piece(self) -> Piece:
+        """What its span tells, once it has ended."""
+        ...
 
 
 class Ending(Protocol):
@@ -200,7 +188,7 @@ class Trace(Span):
     any_failed: bool = False
     """Whether something in it failed."""
     unrecorded: int = 0
-    asked: Facts | None = None
+    asked: Entry | None = None
     """The ordinary request that was done as part of it, once that has ended."""
     done: Doing | None = None
     """The ordinary work on that."""
@@ -266,7 +254,7 @@ class Trace(Span):
         if self.asked is not None:
             if not self.asked_id:
                 self.asked_id = new_span_id()
-            pieces.append((self.asked.piece(), self.asked_id))
+            pieces.append((piece_of(self.asked), self.asked_id))
         if self.done is not None and self.done.end >= 0.0:
             if not self.sent:
                 self.sent = new_span_id()

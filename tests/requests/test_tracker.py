@@ -127,13 +127,13 @@ def test_what_does_not_stop_at_its_deadline_expires_after_a_grace() -> None:
     one = tracker()
     soon = one.track(request("soon", deadline=5.0), 0.0)
     later = one.track(request("later", deadline=9.0), 0.0)
-    asking = one.track(request("asking", deadline=5.0), 0.0)
-    assert asking.envelope is not None
-    asking.envelope.stop_clock(1.0)
+    envelope = request("asking", deadline=5.0)
+    asking = one.track(envelope, 0.0)
+    envelope.stop_clock(1.0)
     assert one.expire(5.5, grace=1.0) == []
     assert one.expire(6.0, grace=1.0) == [soon]
     assert (soon.outcome, later.outcome, asking.outcome) == (Outcome.EXPIRED, None, None)
-    asking.envelope.start_clock(6.0)
+    envelope.start_clock(6.0)
     assert one.expire(9.9) == [later]
     assert one.expire(10.0) == [asking]
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import json
 import pathlib
+import weakref
 from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
@@ -15,7 +16,8 @@ import trio
 
 from flowcore import Flow, open_flow
 from flowcore.http import open_client
-from flowcore.telemetry import Noted, SpanRecord, Trace, Tracer
+from flowcore.requests import Envelope
+from flowcore.telemetry import Noted, SpanRecord, Trace, Tracer, current_span
 from support import relaying
 from support.mcp_client import Raw as McpClient
 from support.node import ROOT
@@ -39,16 +41,21 @@ async def edge(more: Any = None, **telemetry: Any) -> AsyncGenerator[tuple[Flow,
         yield flow, McpClient(flow.endpoints["mcp"][0], http)
 
 
-def noted(before: list[Noted]) -> list[Noted]:
-    """Those of which nothing was made, but for these."""
-    gc.collect()
-    found = [one for one in gc.get_objects() if isinstance(one, Noted) and one.made is None]
-    return [one for one in found if one not in before]
+def noted(flow: Flow) -> list[Noted]:
+    """The requests of which nothing was made, latest first."""
+    known = flow.requests.tracker.entries()
+    found = [one for one in known if isinstance(one, Noted) and one.made is None]
+    return [one for one in found if one.answered or one.outcome is None]
 
 
 async def called(client: McpClient, name: str, arguments: dict[str, Any], **more: Any) -> Any:
     body, headers = client.modern("tools/call", {"name": name, "arguments": arguments}, **more)
     return await client.post(body, headers)
+
+
+def traces() -> list[Trace]:
+    """Those that there are at all."""
+    return [one for one in gc.get_objects() if isinstance(one, Trace)]
 
 
 def shape(trace: Trace) -> list[tuple[str, str]]:
@@ -86,9 +93,8 @@ async def test_what_was_noted_is_what_would_have_been_recorded() -> None:
     seen = []
     for content in (False, True):
         async with edge(content=content) as (flow, client):
-            before = noted([])
             await called(client, "it.echo", {"text": "x"})
-            assert len(noted(before)) == (not content)
+            assert len(noted(flow)) == (not content)
             (trace,) = flow.telemetry.recent
             assert (trace.spans is None) is not content
             assert flow.telemetry.recent == [trace]  # looked at twice, it is the same
@@ -162,9 +168,8 @@ async def test_who_was_told_of_it_is_part_of_it_though_nothing_was_made() -> Non
     async with edge() as (flow, client):
         relaying.ask.clear()
         relaying.contexts.clear()
-        before = noted([])
         await called(client, "relay.relay", {"text": "x"})
-        assert len(noted(before)) == 1
+        assert len(noted(flow)) == 1
         (trace,) = flow.telemetry.recent
         told = [one["traceparent"] for one in relaying.contexts]
         assert told == [f"00-{trace.trace_id}-{trace.records()[-1].span_id}-00"]
@@ -186,36 +191,62 @@ async def test_the_audit_log_has_its_id(tmp_path: pathlib.Path) -> None:
 
 async def test_one_that_comes_with_a_trace_or_says_how_it_is_to_be_done_is_not_noted() -> None:
     async with edge() as (flow, client):
-        before = noted([])
         parent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00"
         await called(client, "it.echo", {"text": "x"}, meta={"traceparent": parent})
         key = {"io.flowcore/idempotency-key": "k"}
         await called(client, "it.echo", {"text": "x"}, meta=key)
-        assert noted(before) == []
-        first, second = flow.telemetry.recent
+        await called(client, "it.echo", {"text": "x"}, meta={"io.flowcore/affinity": "a"})
+        assert [one.name for one in noted(flow)] == ["echo"]
+        first, second, _ = flow.telemetry.recent
         assert (first.trace_id, first.parent) == (parent[3:35], parent[36:52])
         assert shape(first) == whole("echo")
         assert shape(second) == whole("echo")
 
 
 async def test_those_that_are_forgotten_leave_nothing_behind() -> None:
-    async with edge(recent=0) as (_, client):
+    seen = []
+
+    async def look(_: str) -> None:
+        seen.append(current_span())
+
+    async with edge(recent=0) as (flow, client):
         gc.collect()
+        before = traces()
         gc.disable()
         try:
+            relaying.ask[:] = [look]
             for _ in range(5):
                 await called(client, "it.echo", {"text": "x"})
                 await called(client, "it.fail", {"how": "tool"})
-            left = [one for one in gc.get_objects() if isinstance(one, (Noted, Trace))]
-            assert [one for one in left if isinstance(one, Noted)] == []
+                await called(client, "it.wait", {})
+                await called(client, "relay.relay", {"text": "x"})
+            assert len(seen) == 5
+            seen.clear()
+            assert [one for one in traces() if one not in before] == []
         finally:
             gc.enable()
+        kept = [*flow.requests.tracker.entries()]
+        assert len(kept) == 20
+        # what the garbage collector does not look at is in no circle
+        told = [one for entry in kept for one in gc.get_referents(entry)]
+        assert not [one for one in told if isinstance(one, (Trace, Envelope))]
+
+
+async def test_a_flow_that_was_closed_is_gone() -> None:
+    async with edge(sampling=0.5) as (flow, client):
+        for _ in range(5):
+            await called(client, "it.echo", {"text": "x"})
+            await called(client, "it.fail", {"how": "tool"})
+        assert len(noted(flow)) == 5
+        kept = [weakref.ref(one) for one in (flow.telemetry, flow.requests.tracker)]
+    del flow, client
+    gc.collect()
+    assert [one() for one in kept] == [None, None]
 
 
 async def test_who_looks_while_it_waits_for_a_worker_has_it_recorded_from_then_on() -> None:
     one = {"it": {**AGENTS["it"], "pool": {"min": 1, "max": 1, "concurrency": 1}}}
-    async with edge({"agent": one}) as (_, client), trio.open_nursery() as nursery:
-        before = noted([])
+    async with edge({"agent": one}) as (flow, client), trio.open_nursery() as nursery:
         first = trio.CancelScope()
 
         async def block() -> None:
@@ -223,10 +254,10 @@ async def test_who_looks_while_it_waits_for_a_worker_has_it_recorded_from_then_o
                 await called(client, "it.wait", {"seconds": 600})
 
         nursery.start_soon(block)
-        while not (running := [one for one in noted(before) if one.label is not None]):
+        while not any(one.label is not None for one in noted(flow)):
             await trio.lowlevel.checkpoint()
         nursery.start_soon(called, client, "it.echo", {"text": "x"})
-        while not (queued := noted([*before, *running])):
+        while not (queued := [one for one in noted(flow) if one.label is None]):
             await trio.lowlevel.checkpoint()
         trace = queued[0].trace()
         first.cancel()

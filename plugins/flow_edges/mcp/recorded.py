@@ -6,6 +6,7 @@ conventions for MCP, context propagation). Headers alone are the parent.
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Generator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
@@ -59,45 +60,33 @@ About = tuple[Sort, str, str, str]
 """What a span of this edge is about: which request, and its client's principal, version and address."""
 
 
-class Recorder:
-    """Begins and ends the spans of one edge."""
+class Telling:
+    """What the spans of one edge's requests tell.
 
-    def __init__(self, tracer: Tracer, edge: str, transport: str, now: Callable[[], float]) -> None:
-        self.tracer = tracer
+    What is noted of a request refers to it, of which the garbage collector knows nothing: so this must not
+    lead back to whoever keeps requests, and refers to the tracer weakly.
+    """
+
+    def __init__(self, tracer: Tracer, edge: str, transport: str) -> None:
+        self._tracer = weakref.ref(tracer)
         self._edge = edge
         self._transport = transport
-        self._now = now
         self._sorts: dict[tuple[str, str], Sort] = {}
         self._said: dict[About, Said] = {}
         self.alike: dict[Likeness, Alike] = {}
         """What ordinary traces of this edge tell alike."""
-        self._describe = self.describe
 
-    def begin(
-        self,
-        method: str,
-        name: str,
-        meta: Mapping[str, Raw],
-        client: Client,
-        headers: Headers | None,
-    ) -> Span:
-        """The span of a request; `name` is as the client called what it wants."""
-        sort = self._sort(method, name)
-        about = (sort, client.principal.name, client.version, client.address)
-        tracer = self.tracer
-        parent = tracer.parent_in(meta) if TRACEPARENT in meta else None
-        beside = None if headers is None else tracer.parent_of(*headers)
-        span = tracer.begin(
-            sort.called, _SERVER, self._now(), self._describe, about, parent=parent or beside
-        )
-        if parent is not None and beside is not None:
-            span.links = ((beside.trace_id, beside.span_id),)
-        return span
+    @property
+    def tracer(self) -> Tracer:
+        """Who begins the traces: there as long as there are requests."""
+        tracer = self._tracer()
+        assert tracer is not None
+        return tracer
 
     def open(self, noted: Noted) -> Trace:
         """The first span of what was noted."""
         sort, about = self._about(noted)
-        return self.tracer.trace_of(noted, sort.called, _SERVER, self._describe, about)
+        return self.tracer.trace_of(noted, sort.called, _SERVER, self.describe, about)
 
     def told(self, noted: Noted) -> tuple[str, SpanKind, Said]:
         """What the first span is called, its kind, and what it says."""
@@ -105,19 +94,11 @@ class Recorder:
         return sort.called, _SERVER, self._said_of(about)
 
     def _about(self, noted: Noted) -> tuple[Sort, About]:
-        sort = self._sort(noted.method, noted.name)
-        client = noted.client
-        return sort, (sort, noted.principal, client.version, client.address)
+        sort = self.sort(noted.method, noted.name)
+        return sort, (sort, noted.principal, noted.version, noted.address)
 
-    def done(self, envelope: Envelope, error: BaseException | None = None) -> None:
-        """A request for an agent has been answered, or ended without an answer."""
-        noted = envelope.noted
-        if noted is not None and noted.made is None and noted.entry is not None and error is None:
-            self.tracer.noted(noted, self._now())
-        elif (span := envelope.recorded()) is not None:
-            self.ended(span, error)
-
-    def _sort(self, method: str, name: str) -> Sort:
+    def sort(self, method: str, name: str) -> Sort:
+        """Which sort of request it is."""
         known = self._sorts.get((method, name))
         if known is not None:
             return known
@@ -153,6 +134,44 @@ class Recorder:
         if address:
             said["client.address"] = address
         return said
+
+
+class Recorder:
+    """Begins and ends the spans of one edge."""
+
+    def __init__(self, tracer: Tracer, edge: str, transport: str, now: Callable[[], float]) -> None:
+        self.tracer = tracer
+        self.telling = Telling(tracer, edge, transport)
+        self._now = now
+
+    def begin(
+        self,
+        method: str,
+        name: str,
+        meta: Mapping[str, Raw],
+        client: Client,
+        headers: Headers | None,
+    ) -> Span:
+        """The span of a request; `name` is as the client called what it wants."""
+        sort = self.telling.sort(method, name)
+        about = (sort, client.principal.name, client.version, client.address)
+        tracer = self.tracer
+        parent = tracer.parent_in(meta) if TRACEPARENT in meta else None
+        beside = None if headers is None else tracer.parent_of(*headers)
+        span = tracer.begin(
+            sort.called, _SERVER, self._now(), self.telling.describe, about, parent=parent or beside
+        )
+        if parent is not None and beside is not None:
+            span.links = ((beside.trace_id, beside.span_id),)
+        return span
+
+    def done(self, envelope: Envelope, error: BaseException | None = None) -> None:
+        """A request for an agent has been answered, or ended without an answer."""
+        noted = envelope.noted
+        if noted is not None and noted.answered and error is None:
+            self.tracer.noted(noted, self._now())
+        elif (span := envelope.recorded()) is not None:
+            self.ended(span, error)
 
     @contextmanager
     def recording(

@@ -57,7 +57,7 @@ from flowcore.mcp.meta import (
     PRIORITY,
     PROGRESS_TOKEN,
 )
-from flowcore.requests import Envelope, Priority, complete, key_of_round
+from flowcore.requests import MOST_TEXT, Envelope, Priority, complete, key_of_round
 from flowcore.telemetry import TRACEPARENT, TRACESTATE, Noted, Span
 
 _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
@@ -108,6 +108,7 @@ class Service:
         transport = "tcp" if isinstance(settings, McpSettings) else "pipe"
         self._tracer = tracer
         self.recorder = Recorder(tracer, edge, transport, self._now)
+        self._telling = self.recorder.telling
         """Who records requests, while they are."""
         self.tasks = TaskFace(
             host,
@@ -268,16 +269,29 @@ class Service:
         )
         tracer = self._tracer
         if tracer.enabled:
-            recorder = self.recorder
             if (
                 trace is None
                 and key is None
                 and (plain or _SPECIAL.isdisjoint(meta))
                 and not tracer.content
+                and len(target.name) <= MOST_TEXT
             ):
-                envelope.noted = Noted(recorder, envelope, client, target.name, now)
+                envelope.noted = Noted(
+                    envelope.id,
+                    target.agent,
+                    method.name,
+                    target.name,
+                    client.principal.name[:MOST_TEXT],
+                    now,
+                    envelope.deadline,
+                    self.edge,
+                    opening=self._telling,
+                    version=client.version,
+                    address=client.address,
+                    start=now,
+                )
             else:
-                envelope.span = recorder.begin(method.name, target.name, meta, client, trace)
+                envelope.span = self.recorder.begin(method.name, target.name, meta, client, trace)
         return envelope
 
     def _sealed(
@@ -361,15 +375,15 @@ class Service:
 
     async def submit(self, envelope: Envelope, method: Method, client: Client) -> bytes:
         """Have an envelope worked on; its result in the form of the asking side's era. Raises CallError."""
-        noted = envelope.noted
-        if noted is None and envelope.span is None:
+        if envelope.noted is None and envelope.span is None:
             return await self._submit(envelope, method, client)
         try:
             result = await self._submit(envelope, method, client)
         except BaseException as error:
             self.recorder.done(envelope, error)
             raise
-        if noted is not None and noted.made is None:
+        noted = envelope.noted
+        if noted is not None and noted.answered:
             now = self._now  # what is no method of its class is called quicker as a name
             self._tracer.noted(noted, now())
         else:
