@@ -8,8 +8,7 @@ ordinary one any more.
 
 from __future__ import annotations
 
-from binascii import unhexlify
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import floor
 from typing import Final, Protocol
 
@@ -24,18 +23,13 @@ from flowcore.telemetry.conventions import QUEUE_WAIT, REQUEST_ID
 from flowcore.telemetry.records import Attributes, Said, SpanKind, SpanRecord
 from flowcore.telemetry.tracing import Doing, Trace
 
-_FIRST, _REQUEST, _WORK = slice(16), slice(16, 32), slice(14, 30)
-"""Which of the trace's digits are the ids of its spans: they need differ from each other only. In each is one
-of those of a UUID that are never 0."""
+SPAN_IDS: Final = slice(8), slice(8, 16), slice(7, 15)
+"""Which bytes of an ordinary trace's id are the ids of its spans, as these need differ from each other only:
+the edge's, the request's, and that of the work. In each is one of those of a UUID that are never 0."""
+_FIRST, _REQUEST, _WORK = (slice(2 * (one.start or 0), 2 * one.stop) for one in SPAN_IDS)
 _REMEMBERED, _LONGEST_REMEMBERED = 1024, 1024
 WHOLE: Final = 3
 """Spans of an ordinary trace of which all is known: see `Noted.whole`."""
-Times = tuple[int, int, int, int, int, int]
-"""When the spans of an ordinary trace began and ended, in nanoseconds of Unix time: those of the edge, of the
-request, and of the work on it."""
-Own = tuple[bytes, bytes, bytes, bytes, int, int, int, int, int, int, float]
-"""What an ordinary trace has of its own: the id of its request, as text; the ids of its three spans, of which
-the first two are that of the trace; its `Times`; and the seconds in the queue."""
 
 
 class Alike(msgspec.Struct, frozen=True, eq=False):
@@ -79,6 +73,11 @@ class Sampling(Protocol):
 
     def ahead(self, when: float) -> float:
         """What the wall clock was ahead of the flow's then, in seconds."""
+        ...
+
+    @property
+    def steps(self) -> Sequence[tuple[float, float]]:
+        """The same from when on, as far as it is remembered, oldest first."""
         ...
 
 
@@ -198,8 +197,6 @@ class Noted(Entry, gc=False, eq=False, kw_only=True):
         self.made = self.work = None
         self.end = self.ended
 
-    # methods, for of each trace that is exported these are asked, and a property takes twice as long
-
     def whole(self) -> bool:
         """Whether its spans are three, of which all is known: the edge's, the request's, and the work's."""
         return self.answered and self.label is not None
@@ -232,49 +229,31 @@ class Noted(Entry, gc=False, eq=False, kw_only=True):
             remembered[sort] = made
         return made
 
-    def own(self) -> Own:
-        """What is its own, all in one go."""
-        request, end, waited = self.id, self.end, self.waited
-        wall = self.opening.tracer.ahead(end)
-        ids = unhexlify(request.replace("-", ""))
-        first, below = ids[8:], ids[:8]  # as in `digits_of`
-        return (
-            request.encode(),
-            first,
-            below,
-            first[7:] + below[:7],
-            floor((self.start + wall) * 1e9),
-            floor((end + wall) * 1e9),
-            floor((self.accepted + wall) * 1e9),
-            floor((self.ended + wall) * 1e9),
-            floor((self.taken + wall) * 1e9),
-            floor((self.worked + wall) * 1e9),
-            round(waited, 6) if waited else 0.0,
-        )
-
     def records(self) -> list[SpanRecord]:
         """Its spans, once it has ended, as exporters are given them: its trace is not made for that."""
         trace_id, flags = digits_of(self.id), 1 if self.sampled else 0
-        _, _, _, _, *times, waited = self.own()
+        wall = self.opening.tracer.ahead(self.end)
         first, request, work = trace_id[_FIRST], trace_id[_REQUEST], trace_id[_WORK]
-        own: list[Attributes] = [
-            {},
-            {REQUEST_ID: self.id},
-            {QUEUE_WAIT: waited},
+        own: list[tuple[str, str, float, float, Attributes]] = [
+            (first, "", self.start, self.end, {}),
+            (request, first, self.accepted, self.ended, {REQUEST_ID: self.id}),
+            (work, request, self.taken, self.worked, {QUEUE_WAIT: round(self.waited, 6)}),
         ]
         return [
             SpanRecord(
                 name,
                 kind,
                 trace_id,
-                (first, request, work)[place],
-                times[2 * place],
-                times[2 * place + 1],
-                ("", first, request)[place],
+                span_id,
+                floor((start + wall) * 1e9),
+                floor((end + wall) * 1e9),
+                above,
                 flags=flags,
-                attributes=Said(said, own[place]),
+                attributes=Said(said, more),
             )
-            for place, (name, kind, said) in enumerate(self.alike().spans)
+            for (name, kind, said), (span_id, above, start, end, more) in zip(
+                self.alike().spans, own, strict=False
+            )
         ]
 
 

@@ -12,6 +12,7 @@ SPANS = PAGE.partition("<!-- spans")[2].partition("<!-- end of spans -->")[0]
 ATTRIBUTE = r"(?:flowcore|gen_ai|mcp|rpc|http|network|client|server|error)\.[a-z_]+(?:\.[a-z_]+)*"
 RECORDING = (
     "flowcore/telemetry/conventions.py",
+    "flowcore/telemetry/asked.py",
     "flowcore/agents/traced.py",
     "flowcore/agents/calls.py",
     "flowcore/requests/traced.py",

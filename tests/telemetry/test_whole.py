@@ -4,17 +4,31 @@ from __future__ import annotations
 
 import itertools
 import json
+from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
+from flow_edges.mcp.recorded import Telling
 from flow_exporters.otlp.messages import Messages
 from flowcore import Flow, open_flow
+from flowcore.agents.traced import LOCAL_WORK, Doer
+from flowcore.envelope import new_request_id
 from flowcore.http import open_client
-from flowcore.telemetry import Batch, ExporterSettings, Exporting, Noted, SpanKind, SpanRecord
+from flowcore.telemetry import (
+    Batch,
+    ExporterSettings,
+    Exporting,
+    Noted,
+    SpanKind,
+    SpanRecord,
+    Tracer,
+)
 from support import faltering
 from support.collector import attributes
 from support.fragile import Fragile
@@ -165,3 +179,61 @@ async def test_each_attempt_tells_of_itself_once() -> None:
         meta = json.loads(f"{{{told}}}")
         assert meta["com.example/own"] == [1]
         assert meta["traceparent"] == f"00-{span_.trace_id}-{span_.span_id}-01"
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(0.0, 3000.0),
+            st.sampled_from(["echo", "wait", "ä" * 200]),
+            st.floats(0.0, 9.0),
+        ),
+        min_size=1,
+        max_size=40,
+    ),
+    st.lists(st.floats(0.0, 1e9), min_size=1, max_size=5),
+)
+def test_traces_of_all_sorts_and_times_are_put_as_their_spans_are(
+    some: list[tuple[float, str, float]], walls: list[float]
+) -> None:
+    now = wall = 0.0
+    tracer = Tracer(
+        sampling=1.0,
+        now=lambda: now,
+        wall=lambda: wall + now,
+        export=lambda _: None,
+        remember=lambda _: None,
+        recent=deque(maxlen=0),
+    )
+    for step, wall in enumerate(walls):  # noqa: B007  # the clock is set
+        now = 700.0 * step
+        tracer.ahead(now)
+    telling, label = Telling(tracer, "mcp", "tcp"), Doer(LOCAL_WORK, "it-1", False, False)
+    noted = [
+        Noted(
+            new_request_id(),
+            "it",
+            "tools/call",
+            name,
+            "anonymous",
+            start + 0.25,
+            start + 30.0,
+            "mcp",
+            ended=start + waited + 0.75,
+            opening=telling,
+            version="2026-07-28",
+            address="127.0.0.1",
+            start=start,
+            label=label,
+            waited=waited,
+            taken=start + waited + 0.25,
+            worked=start + waited + 0.5,
+            answered=True,
+            end=start + waited + 1.0,
+        )
+        for start, name, waited in some
+    ]
+    others = [span(number) for number in range(3)]
+    whole = Messages({}).spans([others[0], *noted, *others[1:]])
+    alone = [record for one in noted for record in one.records()]
+    assert read(whole) == read(Messages({}).spans([*alone, *others]))
