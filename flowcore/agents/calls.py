@@ -105,7 +105,7 @@ class Calls:
                     noted.taken = start
                     if label.passes:
                         if label.beside and noted.made is None:
-                            envelope.context = noted.context
+                            envelope.context = noted.context()
                         else:
                             envelope.meta, envelope.context = noted.carried(envelope.meta), b""
                 elif above is not None:

@@ -23,7 +23,7 @@ from flowcore.telemetry.conventions import QUEUE_WAIT, REQUEST_ID
 from flowcore.telemetry.records import Attributes, Said, SpanKind, SpanRecord
 from flowcore.telemetry.tracing import Doing, Trace
 
-SPAN_IDS: Final = slice(8), slice(8, 16), slice(7, 15)
+SPAN_IDS: Final = slice(7, 15), slice(8, 16), slice(8)
 """Which bytes of an ordinary trace's id are the ids of its spans, as these need differ from each other only:
 the edge's, the request's, and that of the work. In each is one of those of a UUID that are never 0."""
 _FIRST, _REQUEST, _WORK = (slice(2 * (one.start or 0), 2 * one.stop) for one in SPAN_IDS)
@@ -67,9 +67,6 @@ address, who asked, and agent, method and name of what was asked for."""
 
 class Sampling(Protocol):
     """Who decides which traces are for exporters, and knows the time."""
-
-    first: str
-    """The first UUID of those whose traces are not."""
 
     def ahead(self, when: float) -> float:
         """What the wall clock was ahead of the flow's then, in seconds."""
@@ -117,6 +114,8 @@ class Noted(Entry, gc=False, eq=False, kw_only=True):
     address: str
     start: float
     """When it came."""
+    sampled: bool
+    """Whether its trace is for exporters."""
     label: Label | None = None
     """Whom it was given to."""
     waited: float = 0.0
@@ -130,11 +129,6 @@ class Noted(Entry, gc=False, eq=False, kw_only=True):
     """The trace, if one was made while it was under way."""
     work: Doing | None = None
     """The work on it, if that was under way then."""
-
-    @property
-    def sampled(self) -> bool:
-        """Whether its trace is for exporters."""
-        return self.id < self.opening.tracer.first
 
     @property
     def open(self) -> bool:
@@ -153,16 +147,14 @@ class Noted(Entry, gc=False, eq=False, kw_only=True):
         """The id of its trace, of which nothing is made for that."""
         return digits_of(self.id) if self.made is None else self.made.trace_id
 
-    @property
     def context(self) -> bytes:
         """The trace context for whoever does the work on it, as a member of a JSON object."""
-        request = self.id
         # `digits_of`, and those of the work's span among them, in one go
-        plain = request.replace("-", "")
-        flags = "01" if request < self.opening.tracer.first else "00"
-        return (
-            f'"traceparent":"00-{plain[16:]}{plain[:16]}-{plain[30:]}{plain[:14]}-{flags}"'
-        ).encode()
+        plain = self.id.replace("-", "")
+        work = plain[16:]
+        if self.sampled:
+            return f'"traceparent":"00-{work}{plain[:16]}-{work}-01"'.encode()
+        return f'"traceparent":"00-{work}{plain[:16]}-{work}-00"'.encode()
 
     def carried(self, meta: Mapping[str, Raw]) -> dict[str, Raw]:
         """A request's `_meta` with its trace context, for whoever does the work on it."""

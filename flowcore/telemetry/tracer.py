@@ -141,7 +141,7 @@ class Tracer:
         self._recent.append(noted)
         if now > self._look_at:
             self._look(now)
-        if noted.id < self.first:
+        if noted.sampled:
             self.kept += 1
             self._export(noted)
 

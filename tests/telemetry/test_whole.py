@@ -224,6 +224,7 @@ def test_traces_of_all_sorts_and_times_are_put_as_their_spans_are(
             version="2026-07-28",
             address="127.0.0.1",
             start=start,
+            sampled=True,
             label=label,
             waited=waited,
             taken=start + waited + 0.25,

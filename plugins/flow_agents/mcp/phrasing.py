@@ -99,7 +99,7 @@ class Modern:
         meta = envelope.meta
         own = passed_on(meta, envelope.context)
         if own:
-            head = b"%b,%b" % (head, own)
+            head = head + b"," + own
         if PROGRESS_TOKEN in meta:
             head = b'%b,"%b":%d' % (head, _PROGRESS, call.number)
         if LOG_LEVEL in meta:

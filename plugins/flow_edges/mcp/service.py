@@ -289,6 +289,7 @@ class Service:
                     version=client.version,
                     address=client.address,
                     start=now,
+                    sampled=envelope.id < tracer.first,
                 )
             else:
                 envelope.span = self.recorder.begin(method.name, target.name, meta, client, trace)
