@@ -27,7 +27,7 @@ from flowcore.telemetry.metrics import (
     gauge,
     histogram,
 )
-from flowcore.telemetry.noted import SPAN_IDS, Alike, Likeness, Noted
+from flowcore.telemetry.noted import Alike, Likeness, Noted
 from flowcore.telemetry.records import Attributes, LogLine, Piece, Said, SpanKind, SpanRecord, Value
 from flowcore.telemetry.settings import ExporterSettings, TelemetrySettings
 from flowcore.telemetry.snapshot import Family, Point, Snapshot
@@ -59,7 +59,6 @@ __all__ = [
     "REQUEST_ID",
     "SHARES",
     "SIGNALS",
-    "SPAN_IDS",
     "TRACEPARENT",
     "TRACESTATE",
     "Alike",

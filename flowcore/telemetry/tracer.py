@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Final
 
 import msgspec
@@ -116,11 +116,6 @@ class Tracer:
             self._look(when)
         since, ahead = self._aheads[-1]
         return ahead if since <= when else self._ahead_before(when)
-
-    @property
-    def steps(self) -> Sequence[tuple[float, float]]:
-        """What it was ahead, and from when on, as far as that is remembered: oldest first."""
-        return self._aheads
 
     def _ahead_before(self, when: float) -> float:
         for since, ahead in reversed(self._aheads):

@@ -237,4 +237,4 @@ def test_traces_of_all_sorts_and_times_are_put_as_their_spans_are(
     others = [span(number) for number in range(3)]
     whole = Messages({}).spans([others[0], *noted, *others[1:]])
     alone = [record for one in noted for record in one.records()]
-    assert read(whole) == read(Messages({}).spans([*alone, *others]))
+    assert read(whole) == read(Messages({}).spans([others[0], *alone, *others[1:]]))

@@ -34,7 +34,7 @@ class Body:
             self.buffer = self.buffer + bytes(max(size, len(self.buffer)))
         return at
 
-    def add(self, data: bytes | bytearray) -> None:
+    def add(self, data: bytes) -> None:
         """Put these bytes at its end."""
         at = self.take(len(data))
         self.buffer[at : self._end] = data

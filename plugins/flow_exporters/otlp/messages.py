@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 from typing import Final
 
@@ -20,7 +20,7 @@ from flow_exporters.otlp.ordinary import (
     SPAN_ID,
     START,
     TRACE_ID,
-    Forms,
+    Form,
 )
 from flow_exporters.otlp.wire import (
     Pairs,
@@ -36,6 +36,7 @@ from flow_exporters.otlp.wire import (
     varint,
 )
 from flowcore.telemetry import (
+    Alike,
     Attributes,
     Distribution,
     Family,
@@ -67,7 +68,7 @@ class Messages:
         self._sorts: dict[tuple[int, str, int, int, bool], tuple[Attributes, bytes]] = {}
         """What spans of a sort have alike, as bytes; by the identity of what they say, held so that nothing
         else can be it."""
-        self._forms = Forms(partial(self._pairs.fields, ATTRIBUTES), _MOST_SORTS)
+        self._forms: dict[Alike, Form] = {}
         """Those of ordinary traces."""
         self._texts: dict[tuple[str, int], bytes] = {}
         self._floats: dict[str, bytes] = {}
@@ -98,15 +99,21 @@ class Messages:
         self.put_spans(spans, body)
         return bytes(self.request(body))
 
-    def put_spans(self, spans: Sequence[SpanRecord | Noted], body: Body) -> None:
-        """Put spans, and whole traces as what was noted of them, into a request; these first."""
-        noted = [one for one in spans if isinstance(one, Noted)]
-        if noted:
-            self._forms.put(noted, body)
-        if len(noted) < len(spans):
-            for one in spans:
-                if not isinstance(one, Noted):
-                    body.add(part(ITEM, self._span(one)))
+    def put_spans(self, spans: Iterable[SpanRecord | Noted], body: Body) -> None:
+        """Put spans, and whole traces as what was noted of them, into a request."""
+        forms = self._forms
+        for one in spans:
+            if isinstance(one, Noted):
+                alike = one.alike()
+                (forms.get(alike) or self._form(alike)).put(one, body)
+            else:
+                body.add(part(ITEM, self._span(one)))
+
+    def _form(self, alike: Alike) -> Form:
+        if len(self._forms) >= _MOST_SORTS:
+            self._forms.clear()
+        form = self._forms[alike] = Form(alike, partial(self._pairs.fields, ATTRIBUTES))
+        return form
 
     def _span(self, span: SpanRecord) -> bytes:
         said = span.attributes
