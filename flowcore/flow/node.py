@@ -51,7 +51,7 @@ from flowcore.routing import Router
 from flowcore.state import State as HardState
 from flowcore.supervise import Supervisor
 from flowcore.swarm import Swarm, Weather
-from flowcore.telemetry import Metrics, Telemetry
+from flowcore.telemetry import Metrics, Telemetry, keep_places
 from flowcore.wall import WallClock
 
 Kind = Literal["tools", "resources", "prompts"]
@@ -90,6 +90,7 @@ class Flow(Calling):
         """The agents that run at one node at a time, by name."""
         self.wall = WallClock()
         """What time it is: the machine's, but where somebody rehearses that it is wrong."""
+        keep_places()
         self.telemetry = Telemetry(
             config.telemetry,
             node=config.node.name,

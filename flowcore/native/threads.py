@@ -14,6 +14,7 @@ from typing import Any
 import trio
 
 from flowcore.errors import Overloaded
+from flowcore.telemetry import stay_with_span
 
 Leave = Callable[[], Callable[[], None]]
 """Called when a function is left behind; what it returns is called, in trio's thread, when that has ended."""
@@ -82,6 +83,7 @@ class _Errand:
             if self._left:  # before the thread had come to it
                 return (None,)
             self._running = True
+        stay_with_span()  # for it may be left behind
         try:
             return (self._function(),)  # in a tuple, for trio takes no awaitable from a thread
         except StopIteration as error:  # which no coroutine can pass on

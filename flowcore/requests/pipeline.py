@@ -38,12 +38,12 @@ from flowcore.requests.schema import SchemaChecks, ToolCheck
 from flowcore.requests.settings import RequestSettings
 from flowcore.requests.tasks import Tasks
 from flowcore.requests.tracker import RequestStatistics, Tracker
-from flowcore.telemetry import CURRENT, Noted, Span, Trace, Tracer, tool_failed
+from flowcore.telemetry import Noted, Span, Trace, Tracer, enter_span, tool_failed
 
 logger = logging.getLogger(__name__)
 
 # looking these up costs on every call
-_NORMAL, _RESULT, _work_for = Priority.NORMAL, Outcome.RESULT, CURRENT.set
+_NORMAL, _RESULT = Priority.NORMAL, Outcome.RESULT
 
 SWARM = "swarm"
 """The edge by which requests of other nodes come: whoever sent one has reserved its key among all."""
@@ -162,7 +162,7 @@ class Requests:
         entry: Entry | None = None
         tracer, noted = self.tracer, envelope.noted
         if noted is not None:
-            _work_for(noted)
+            enter_span(noted)
         elif tracer is not None and tracer.enabled:
             if (
                 type(above) is Trace
@@ -176,8 +176,7 @@ class Requests:
                 span = above
             else:
                 span = envelope.span = traced.begin(tracer, envelope, start)
-            before = CURRENT.get()
-            _work_for(span)
+            before = enter_span(span)
         try:
             agent, entry = self._admit(envelope, start)
             try:
@@ -239,7 +238,7 @@ class Requests:
         before: Span | Noted | None,
     ) -> None:
         """What is recorded of a request ends with it; `above` is what it is part of."""
-        CURRENT.set(before)
+        enter_span(before)
         if isinstance(entry, Noted):
             entry.let_go()
         if span is not above:

@@ -9,7 +9,7 @@ from flowcore.telemetry.conventions import (
     mcp_name,
     tool_failed,
 )
-from flowcore.telemetry.current import CURRENT, current_span, enter_span
+from flowcore.telemetry.current import current_span, enter_span, keep_places, stay_with_span
 from flowcore.telemetry.durations import FINE, Durations, Histogram, total
 from flowcore.telemetry.exporting import Batch, Exporting
 from flowcore.telemetry.gathering import WrongReading
@@ -49,7 +49,6 @@ from flowcore.telemetry.tracing import (
 from flowcore.telemetry.views import spans_of, summary_of
 
 __all__ = [
-    "CURRENT",
     "FINE",
     "LEVELS",
     "OPEN_METRICS_END",
@@ -105,6 +104,7 @@ __all__ = [
     "enter_span",
     "gauge",
     "histogram",
+    "keep_places",
     "mcp_attributes",
     "mcp_name",
     "open_metrics_text",
@@ -113,6 +113,7 @@ __all__ = [
     "restore_levels",
     "set_level",
     "spans_of",
+    "stay_with_span",
     "summary_of",
     "text_pieces",
     "tool_failed",
