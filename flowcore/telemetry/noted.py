@@ -27,7 +27,7 @@ from flowcore.telemetry.tracing import Doing, Trace
 _FIRST, _REQUEST, _WORK = slice(14, 30), slice(16, 32), slice(16)
 """Which of the trace's digits are the ids of its spans: they need differ from each other only. In each is one
 of those of a UUID that are never 0. That of the work is made most often: it has the cheapest."""
-_REMEMBERED, _LONGEST_REMEMBERED = 1024, 1024
+_REMEMBERED: Final = 1024
 WHOLE: Final = 3
 """Spans of an ordinary trace of which all is known: see `Noted.whole`."""
 Own = tuple[bytes, bytes, bytes, bytes, int, int, int, int, int, int, float]
@@ -106,7 +106,7 @@ class Noted(Entry, gc=False, eq=False, kw_only=True):
     as soon as the request has ended.
     """
 
-    size: int = ENTRY_BYTES + 192
+    size: int = ENTRY_BYTES + 192  # twelve fields, and four numbers that are objects
     opening: Opening
     version: str
     """Of the protocol that the client speaks, and from where it does."""
@@ -216,10 +216,9 @@ class Noted(Entry, gc=False, eq=False, kw_only=True):
             pieces.append(label.work(self.agent, self.method, self.name, 0.0, 0.0, 0.0).piece())
         spans += [(one.name, one.kind, one.attributes) for one in pieces]
         made = Alike(tuple((name, kind, _shared(said)) for name, kind, said in spans))
-        if len(self.name) <= _LONGEST_REMEMBERED:
-            if len(remembered) >= _REMEMBERED:
-                remembered.clear()
-            remembered[sort] = made
+        if len(remembered) >= _REMEMBERED:
+            remembered.clear()
+        remembered[sort] = made
         return made
 
     def own(self) -> Own:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextvars
 import threading
-from collections import deque
 
 import pytest
 import trio
@@ -24,18 +23,12 @@ from flowcore.telemetry import (
 )
 from support import relaying
 from support.mcp_client import Raw as McpClient
+from support.tracing import lone_tracer
 
 
 @pytest.fixture
 def tracer() -> Tracer:
-    return Tracer(
-        sampling=0.0,
-        now=lambda: 0.0,
-        wall=lambda: 0.0,
-        export=lambda _: None,
-        remember=lambda _: None,
-        recent=deque(maxlen=0),
-    )
+    return lone_tracer()
 
 
 def begun(tracer: Tracer, name: str) -> Trace:

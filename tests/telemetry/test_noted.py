@@ -6,7 +6,6 @@ import gc
 import json
 import pathlib
 import weakref
-from collections import deque
 from collections.abc import AsyncGenerator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -17,10 +16,11 @@ import trio
 from flowcore import Flow, open_flow
 from flowcore.http import open_client
 from flowcore.requests import Envelope
-from flowcore.telemetry import Noted, SpanRecord, Trace, Tracer, current_span
+from flowcore.telemetry import Noted, SpanRecord, Trace, current_span
 from support import relaying
 from support.mcp_client import Raw as McpClient
 from support.node import ROOT
+from support.tracing import lone_tracer
 
 AGENTS = {
     "it": {"type": "python", "target": f"{ROOT}/tests/support/agents.py"},
@@ -268,14 +268,7 @@ async def test_who_looks_while_it_waits_for_a_worker_has_it_recorded_from_then_o
 
 def test_each_has_the_wall_clock_of_its_time() -> None:
     now, wall = 0.0, 1000.0
-    tracer = Tracer(
-        sampling=0.0,
-        now=lambda: now,
-        wall=lambda: wall + now,
-        export=lambda _: None,
-        remember=lambda _: None,
-        recent=deque(),
-    )
+    tracer = lone_tracer(now=lambda: now, wall=lambda: wall + now)
     assert tracer.ahead(0.0) == 1000.0
     now, wall = 5.0, 4000.0  # it was set
     assert tracer.ahead(5.0) == 4000.0

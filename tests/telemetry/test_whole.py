@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections import deque
 from collections.abc import AsyncGenerator, Sequence
 from contextlib import asynccontextmanager
 from typing import Any
@@ -27,7 +26,6 @@ from flowcore.telemetry import (
     Noted,
     SpanKind,
     SpanRecord,
-    Tracer,
 )
 from support import faltering
 from support.collector import attributes
@@ -35,6 +33,7 @@ from support.fragile import Fragile
 from support.mcp_client import Raw as McpClient
 from support.node import ROOT
 from support.spans import span
+from support.tracing import lone_tracer
 from support.upstreaming import stdio_server
 
 ROGUE = f"{ROOT}/tests/plugins/flow_agents/rogue.py"
@@ -197,14 +196,7 @@ def test_traces_of_all_sorts_and_times_are_put_as_their_spans_are(
     some: list[tuple[float, str, float]], walls: list[float]
 ) -> None:
     now = wall = 0.0
-    tracer = Tracer(
-        sampling=1.0,
-        now=lambda: now,
-        wall=lambda: wall + now,
-        export=lambda _: None,
-        remember=lambda _: None,
-        recent=deque(maxlen=0),
-    )
+    tracer = lone_tracer(1.0, now=lambda: now, wall=lambda: wall + now)
     for step, wall in enumerate(walls):  # noqa: B007  # the clock is set
         now = 700.0 * step
         tracer.ahead(now)

@@ -66,8 +66,8 @@ _KINDS: dict[str, Literal["tools", "resources", "prompts"]] = {
     "prompts/get": "prompts",
 }
 _OWN = frozenset({BUILTIN, MEMORY})
-_NORMAL = Priority.NORMAL  # looking it up costs on every call
 """The agents whose tools take apart their arguments themselves."""
+_NORMAL = Priority.NORMAL  # looking it up costs on every call
 _OURS = frozenset({AFFINITY, DEADLINE, PRIORITY, PROGRESS_TOKEN, IDEMPOTENCY_KEY})
 """What `_meta` may say of how a request is to be worked on."""
 _SPECIAL = frozenset({TRACEPARENT, TRACESTATE, PRIORITY, IDEMPOTENCY_KEY})
